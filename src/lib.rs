@@ -1,0 +1,4 @@
+//! Replicated state for actix services.
+
+pub mod raft;
+pub mod storage;

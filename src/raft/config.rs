@@ -1,0 +1,61 @@
+//! The protocol's numbers. Every limit is here; none is a constant in the code.
+
+use super::types::{Micros, NodeId};
+
+/// Settings of one peer's protocol. Times in microseconds, sizes in bytes of [`Entry::size_bytes`](super::Entry::size_bytes).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RaftConfig {
+    /// This node.
+    pub node: NodeId,
+    /// The cluster's id; messages of another are ignored.
+    pub cluster: u64,
+    /// Seeds the randomised timeouts, mixed with `node` and the incarnation (EL08).
+    pub seed: u64,
+    /// A leader lets every member hear of it this often.
+    pub heartbeat_interval: Micros,
+    /// An election timeout is drawn from `election_timeout_min ..= election_timeout_max`.
+    pub election_timeout_min: Micros,
+    /// See `election_timeout_min`.
+    pub election_timeout_max: Micros,
+    /// A request unanswered for this long counts as lost.
+    pub request_timeout: Micros,
+    /// A new leader appends a blank entry, so that earlier terms' entries can commit (LR17). Turn off only if
+    /// something else will be proposed.
+    pub noop_on_election: bool,
+    /// Entries per AppendEntries: at most so many bytes (one entry always goes) ..
+    pub append_bytes: usize,
+    /// .. and so many entries.
+    pub append_entries: usize,
+    /// AppendEntries with entries under way to one member: at most so many ..
+    pub window_messages: usize,
+    /// .. and so many bytes.
+    pub window_bytes: usize,
+    /// A leader refuses proposals while more than this is appended and not committed.
+    pub uncommitted_bytes: usize,
+    /// A follower takes no further entries while more than this is appended and not durable.
+    pub unpersisted_bytes: usize,
+    /// Entries kept in memory behind the persisted and applied ones, to serve members and the state machine.
+    pub log_cache_bytes: usize,
+    /// Entries handed to the apply queue and not yet reported applied: at most so many bytes (one batch always goes).
+    pub apply_queue_bytes: usize,
+    /// A snapshot is taken when the log since the last one reaches 90 % of this; `None`: never by size (A16).
+    pub snapshot_bytes: Option<usize>,
+    /// A snapshot is taken when so many entries were applied since the last one; `None`: never by count (A17).
+    pub snapshot_entries: Option<u64>,
+    /// Entries that stay behind a snapshot for members that are a little slow (A27): at most so many ..
+    pub trailing_entries: u64,
+    /// .. and so many bytes.
+    pub trailing_bytes: usize,
+    /// A snapshot transfer under way keeps the log behind it, up to so many bytes beyond the trailing ones (B16).
+    pub pin_bytes: usize,
+    /// Bytes of a snapshot per message.
+    pub snapshot_chunk_bytes: usize,
+}
+
+impl RaftConfig {
+    /// The most the log may hold before a follower takes no more and a leader accepts no more:
+    /// trigger, trailing entries and pin together. `None` if no size triggers a snapshot.
+    pub fn log_bytes_max(&self) -> Option<usize> {
+        self.snapshot_bytes.map(|trigger| trigger + self.trailing_bytes + self.pin_bytes)
+    }
+}

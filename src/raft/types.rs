@@ -1,0 +1,182 @@
+//! The words of the protocol: who, when, where in the log, and what an entry is.
+//!
+//! Nothing here decides anything; these are the values that [`crate::raft`]'s rules are about.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A member of the cluster. Any value is a valid id, 0 too: "nobody" is `None`, never a number.
+pub type NodeId = u64;
+/// A term: at most one leader each (Raft §5.1). The first election makes term 1.
+pub type Term = u64;
+/// A position in the log. The first entry ever has index 1; 0 is "before everything".
+pub type Index = u64;
+/// Microseconds on a monotone clock of this node, from any origin. The protocol only compares them.
+pub type Micros = u64;
+/// Counts the starts of one node on one directory, from 1. Answers to an earlier one never count.
+pub type Incarnation = u64;
+
+/// An entry's identity: two logs that hold the same `LogId` agree on everything up to it (Raft §5.3).
+///
+/// The order is term first, then index: it is the "more up to date" order of Raft §5.4.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LogId {
+    /// The term of the leader that made the entry; 0 only for the base (index 0).
+    pub term: Term,
+    /// The entry's position.
+    pub index: Index,
+}
+
+impl LogId {
+    /// The id before the first entry: term 0, index 0.
+    pub const BASE: LogId = LogId { term: 0, index: 0 };
+
+    /// The id made of `term` and `index`.
+    pub const fn new(term: Term, index: Index) -> LogId {
+        LogId { term, index }
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.index, self.term)
+    }
+}
+
+/// What an entry is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EntryKind {
+    /// The entry a new leader appends so that it can commit what came before (Raft §8). Carries no data.
+    Blank,
+    /// A command for the state machine; the protocol never looks inside.
+    Command,
+}
+
+/// One entry of the replicated log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Entry {
+    /// Where it stands and who made it.
+    pub log_id: LogId,
+    /// What it is for.
+    pub kind: EntryKind,
+    /// The leader's wall clock when it appended the entry, in milliseconds since 1970. Only a proposal:
+    /// what state machines see as time is made monotone and step-limited when the entry is applied.
+    pub stamp_ms: u64,
+    /// The command's bytes; empty for [`EntryKind::Blank`].
+    pub data: Bytes,
+}
+
+impl Entry {
+    /// Bytes counted beside the data of each entry wherever a limit is in bytes: its ids, kind,
+    /// stamp and length as they stand on disk.
+    pub const OVERHEAD_BYTES: usize = 32;
+
+    /// What this entry counts against every limit in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.data.len() + Self::OVERHEAD_BYTES
+    }
+}
+
+/// What a node must never forget: the term it is in and whom it voted for there (Raft figure 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HardState {
+    /// The highest term seen.
+    pub term: Term,
+    /// The candidate that got this node's vote in `term`.
+    pub vote: Option<NodeId>,
+}
+
+/// Who takes part. Quorums are counted over `voters`, and over `voters_outgoing` as well while it
+/// is not empty (joint consensus, Raft §6); nothing changes the lists yet, but every quorum, every
+/// snapshot and the base record know both from the first day.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Membership {
+    /// Members whose votes and acknowledgements count.
+    pub voters: BTreeSet<NodeId>,
+    /// The old configuration's voters during a joint change; empty otherwise.
+    pub voters_outgoing: BTreeSet<NodeId>,
+    /// Members that get the log but do not count.
+    pub learners: BTreeSet<NodeId>,
+}
+
+impl Membership {
+    /// A membership of voters alone.
+    pub fn of_voters(voters: impl IntoIterator<Item = NodeId>) -> Membership {
+        Membership { voters: voters.into_iter().collect(), ..Membership::default() }
+    }
+
+    /// Whether `node` votes, in either configuration.
+    pub fn is_voter(&self, node: NodeId) -> bool {
+        self.voters.contains(&node) || self.voters_outgoing.contains(&node)
+    }
+
+    /// Whether `node` takes part at all.
+    pub fn contains(&self, node: NodeId) -> bool {
+        self.is_voter(node) || self.learners.contains(&node)
+    }
+
+    /// All members, ascending, each once.
+    pub fn all(&self) -> BTreeSet<NodeId> {
+        self.voters.iter().chain(&self.voters_outgoing).chain(&self.learners).copied().collect()
+    }
+}
+
+/// What a snapshot says about itself (MECHANISMS A3, A24): the last entry it covers and the members then.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SnapshotMeta {
+    /// The last entry whose effect is in the snapshot. Its index is at least 1.
+    pub log_id: LogId,
+    /// The members as of that entry.
+    pub membership: Membership,
+    /// Length of the whole snapshot as stored and as sent, in bytes.
+    pub size_bytes: u64,
+}
+
+/// Where a run of entries with one term begins. A log's terms are a few of these, however long it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TermRun {
+    /// Index of the run's first entry.
+    pub first: Index,
+    /// The term of all its entries.
+    pub term: Term,
+}
+
+/// The outline of a stored log: enough for every decision, without the entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LogOutline {
+    /// The id just before the first stored entry: the last purged one, or the base.
+    pub start: LogId,
+    /// Terms of the stored entries, ascending in both fields; the first run begins at `start.index + 1`.
+    /// Empty exactly if there are no entries.
+    pub runs: Vec<TermRun>,
+    /// [`Entry::size_bytes`] of each stored entry, oldest first; its length is the number of entries.
+    pub sizes_bytes: Vec<u32>,
+}
+
+impl LogOutline {
+    /// Index of the last stored entry, or `start.index` without any.
+    pub fn last_index(&self) -> Index {
+        self.start.index + self.sizes_bytes.len() as u64
+    }
+}
+
+/// What storage found at start: everything the protocol needs to go on (MECHANISMS A6, A72).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Recovered {
+    /// This start's number, already durable.
+    pub incarnation: Incarnation,
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// The members the cluster began with (the base record: index 0, term 0).
+    pub base: Membership,
+    /// The current snapshot: the one that the log's record names.
+    pub snapshot: Option<SnapshotMeta>,
+    /// The stored log.
+    pub log: LogOutline,
+    /// Set if storage noticed that this node may have lost something it acknowledged; says what.
+    /// Such a node neither votes nor campaigns nor counts until it has caught up.
+    pub damaged: Option<String>,
+}
