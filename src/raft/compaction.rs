@@ -19,14 +19,21 @@ pub(super) struct Building {
     /// Bytes and index of the part of the log that is applied and not in the current snapshot.
     applied_bytes: u64,
     counted_through: Index,
-    /// The last purge stopped at a transfer's pin.
-    pinned: bool,
+    /// More may go than has gone: a transfer kept it, or a restart came between.
+    purge_due: bool,
     /// How far below the limits this node's next trigger lies, in thousandths: so that members do not all build at once.
     jitter_thousandths: u64,
 }
 
 impl Building {
-    pub(super) fn draw_jitter(&mut self, random: &mut Random) {
+    /// As a node starts: what an earlier incarnation kept may go now.
+    pub(super) fn new(random: &mut Random) -> Building {
+        let mut building = Building { purge_due: true, ..Building::default() };
+        building.draw_jitter(random);
+        building
+    }
+
+    fn draw_jitter(&mut self, random: &mut Random) {
         self.jitter_thousandths = random.between(0, 100);
     }
 
@@ -144,6 +151,7 @@ impl Raft {
 
     /// Purges behind the current snapshot what neither trailing nor a transfer keeps.
     fn purge_behind_snapshot(&mut self) {
+        self.building.purge_due = false;
         let target = self.purge_target();
         let start = self.log.start().index;
         if target <= start {
@@ -157,7 +165,7 @@ impl Raft {
     /// A pin that was released lets the log go at the next turn, not only at the next snapshot.
     pub(super) fn purge_released(&mut self) {
         let durable = self.durable_snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
-        if self.building.pinned
+        if self.building.purge_due
             && durable == self.snapshot_id().index
             && self.install.pending_index().is_none()
         {
@@ -170,16 +178,10 @@ impl Raft {
         let snapshot = self.snapshot_id().index;
         let target = self.before_trailing(snapshot);
         let pin = self.pinned_index().unwrap_or(Index::MAX);
-        self.building.pinned = pin < target;
-        if pin >= target {
-            return target;
-        }
-        let allowed = self.config.pin_bytes as u64;
-        if self.log.bytes_between(pin, target) <= allowed || self.favours_slow_member() {
-            return pin;
-        }
-        self.building.pinned = false;
-        target
+        let kept_bytes = self.log.bytes_between(pin, target);
+        let pinned = pin < target && (kept_bytes <= self.config.pin_bytes as u64 || self.favours_slow_member());
+        self.building.purge_due = pinned;
+        if pinned { pin } else { target }
     }
 
     fn before_trailing(&self, snapshot: Index) -> Index {

@@ -158,7 +158,7 @@ impl Raft {
             counters: Counters::default(),
             config,
         };
-        raft.building.draw_jitter(&mut raft.random);
+        raft.building = Building::new(&mut raft.random);
         raft.reset_election_timer();
         raft.counters.max_log_bytes = raft.log.bytes();
         raft

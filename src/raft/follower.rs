@@ -84,15 +84,9 @@ impl Raft {
     /// Whether `new` would put this node beyond its limits: a slow disk, or a slow state machine.
     fn is_full(&self, new: &[Entry]) -> bool {
         let new_bytes: u64 = new.iter().map(|entry| entry.size_bytes() as u64).sum();
-        let removed = self.log.bytes_between(new[0].log_id.index - 1, self.log.last_index());
         let unpersisted = self.log.unpersisted_bytes();
-        let log_bytes = self.log.bytes() - removed;
-        let log_full = self
-            .config
-            .log_bytes_max()
-            .is_some_and(|max| log_bytes > 0 && log_bytes + new_bytes > max as u64);
-        log_full
-            || unpersisted > 0 && unpersisted + new_bytes > self.config.unpersisted_bytes as u64
+        let disk_full = unpersisted > 0 && unpersisted + new_bytes > self.config.unpersisted_bytes as u64;
+        disk_full || self.log_is_full()
     }
 
     /// The log agrees with the leader's up to `index`; so much of it may be committed, and no more (LR03).

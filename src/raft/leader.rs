@@ -4,6 +4,8 @@
 //! a drained mailbox leave in one AppendEntries a member. The disk works in parallel: the leader counts its own
 //! entries only once they are durable (PS03).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Refusal;
@@ -37,10 +39,13 @@ impl Raft {
         let uncommitted = self.log.uncommitted_bytes();
         let fits =
             uncommitted == 0 || uncommitted + size_bytes <= self.config.uncommitted_bytes as u64;
-        let log_bytes = self.log.bytes();
-        let max = self.config.log_bytes_max();
-        let log_fits = max.is_none_or(|max| log_bytes == 0 || log_bytes + size_bytes <= max as u64);
-        fits && log_fits && !self.must_slow_down()
+        fits && !self.log_is_full() && !self.must_slow_down()
+    }
+
+    /// Whether what is committed fills the log: a snapshot must make room first.
+    pub(super) fn log_is_full(&self) -> bool {
+        let committed = self.log.bytes() - self.log.uncommitted_bytes();
+        self.config.committed_bytes_max().is_some_and(|max| committed >= max as u64)
     }
 
     // ---- time ----------------------------------------------------------------------------
@@ -84,15 +89,17 @@ impl Raft {
     pub(super) fn replicate(&mut self) {
         let confirm = self.begin_read_round();
         let members: Vec<NodeId> = self.progress.keys().copied().collect();
+        let mut shared = None;
         for to in members {
-            while self.send_entries(to) {}
+            while self.send_entries(to, &mut shared) {}
             self.go_on_with_transfer(to);
             self.send_heartbeat_if_due(to, confirm);
         }
     }
 
-    /// Sends one AppendEntries with entries, if there is something to send and room; whether there may be more.
-    fn send_entries(&mut self, to: NodeId) -> bool {
+    /// Sends one AppendEntries with entries, if there is something to send and room; whether there may be more. Members
+    /// that stand at the same place are sent the same `shared` entries, not copies.
+    fn send_entries(&mut self, to: NodeId, shared: &mut Option<Arc<[Entry]>>) -> bool {
         let (now, last) = (self.now, self.log.last_index());
         let config = &self.config;
         let Some(progress) = self.progress.get_mut(&to) else { return false };
@@ -112,11 +119,16 @@ impl Raft {
             return false;
         }
         if next > last {
-            self.send_append(to, Vec::new());
+            self.send_append(to, Arc::default());
             return false;
         }
-        match self.log.cached(next, last, config.append_bytes, config.append_entries) {
+        if shared.as_ref().is_none_or(|entries| entries[0].log_id.index != next) {
+            let cached = self.log.cached(next, last, config.append_bytes, config.append_entries);
+            *shared = cached.map(Arc::from);
+        }
+        match shared {
             Some(entries) => {
+                let entries = entries.clone();
                 self.send_append(to, entries);
                 true
             }
@@ -127,7 +139,7 @@ impl Raft {
         }
     }
 
-    fn send_append(&mut self, to: NodeId, entries: Vec<Entry>) {
+    fn send_append(&mut self, to: NodeId, entries: Arc<[Entry]>) {
         let Some(progress) = self.progress.get(&to) else { return };
         let prev = self.log.id_at(progress.next - 1);
         let last = prev.index + entries.len() as u64;
@@ -139,12 +151,12 @@ impl Raft {
         }
     }
 
-    fn append_message(&self, prev: LogId, entries: Vec<Entry>) -> Request {
+    fn append_message(&self, prev: LogId, entries: Arc<[Entry]>) -> Request {
         let commit = self.log.commit();
         let vouched = commit.min(prev.index + entries.len() as u64);
         Request::Append(Append {
             prev,
-            entries: entries.into(),
+            entries,
             commit: vouched,
             leader_commit: commit,
             round: self.round,
@@ -163,7 +175,7 @@ impl Raft {
         progress.sent_at = self.now;
         let matched = progress.matched;
         let prev = self.log.term_at(matched).map_or(LogId::BASE, |term| LogId::new(term, matched));
-        let heartbeat = self.append_message(prev, Vec::new());
+        let heartbeat = self.append_message(prev, Arc::default());
         self.ask(to, heartbeat);
     }
 
@@ -207,7 +219,7 @@ impl Raft {
         if let LogReadOutcome::Entries(entries) = outcome
             && self.log.agrees_with(first, &entries)
         {
-            self.send_append(to, entries);
+            self.send_append(to, entries.into());
         }
     }
 

@@ -18,6 +18,9 @@ mod ready;
 mod transfer;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::RaftConfig;
 pub use core::Raft;
 pub use message::*;
@@ -105,4 +108,25 @@ pub struct Counters {
     pub ignored_messages: u64,
     /// Things that a correct cluster never shows. Anything above 0 is a reason to stop and look.
     pub safety_alarms: u64,
+}
+
+impl Counters {
+    /// Adds another incarnation's or another node's counts; of maxima the larger stays.
+    pub fn add(&mut self, other: &Counters) {
+        self.elections_won += other.elections_won;
+        self.campaigns += other.campaigns;
+        self.snapshots_taken += other.snapshots_taken;
+        self.snapshots_sent += other.snapshots_sent;
+        self.installs_offered += other.installs_offered;
+        self.installs_granted += other.installs_granted;
+        self.installs_refused += other.installs_refused;
+        self.installs_withdrawn += other.installs_withdrawn;
+        self.installs_superseded += other.installs_superseded;
+        self.fast_forwards += other.fast_forwards;
+        self.entries_compacted += other.entries_compacted;
+        self.truncations += other.truncations;
+        self.max_log_bytes = self.max_log_bytes.max(other.max_log_bytes);
+        self.ignored_messages += other.ignored_messages;
+        self.safety_alarms += other.safety_alarms;
+    }
 }
