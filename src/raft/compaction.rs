@@ -98,9 +98,6 @@ impl Raft {
         if let Err(why) = self.judge_taken(&meta) {
             tracing::debug!(node = self.config.node, snapshot = %log_id, "snapshot not taken: {why}");
             self.out.events.push(Event::SnapshotRefused(log_id));
-            if self.snapshot_id() != log_id {
-                self.out.snapshots.push(SnapshotJob::Discard(log_id));
-            }
             return;
         }
         self.step_change.snapshot = Some(meta.clone());
@@ -179,7 +176,8 @@ impl Raft {
         let target = self.before_trailing(snapshot);
         let pin = self.pinned_index().unwrap_or(Index::MAX);
         let kept_bytes = self.log.bytes_between(pin, target);
-        let pinned = pin < target && (kept_bytes <= self.config.pin_bytes as u64 || self.favours_slow_member());
+        let pinned = pin < target
+            && (kept_bytes <= self.config.pin_bytes as u64 || self.favours_slow_member());
         self.building.purge_due = pinned;
         if pinned { pin } else { target }
     }

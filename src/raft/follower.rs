@@ -85,7 +85,8 @@ impl Raft {
     fn is_full(&self, new: &[Entry]) -> bool {
         let new_bytes: u64 = new.iter().map(|entry| entry.size_bytes() as u64).sum();
         let unpersisted = self.log.unpersisted_bytes();
-        let disk_full = unpersisted > 0 && unpersisted + new_bytes > self.config.unpersisted_bytes as u64;
+        let disk_full =
+            unpersisted > 0 && unpersisted + new_bytes > self.config.unpersisted_bytes as u64;
         disk_full || self.log_is_full()
     }
 

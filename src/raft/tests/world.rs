@@ -48,6 +48,8 @@ pub(super) struct Disk {
     pub snapshot: Option<SnapshotMeta>,
     /// Published snapshot files: the state each holds.
     pub files: BTreeMap<LogId, Bytes>,
+    /// Those that came in by a transfer.
+    received: std::collections::BTreeSet<LogId>,
     /// Steps given to the disk and not done.
     pub steps: VecDeque<Persist>,
 }
@@ -60,7 +62,9 @@ impl Disk {
     /// Whether the entry, or a snapshot that covers it, is durable here.
     fn keeps(&self, log_id: LogId) -> bool {
         let covered = self.snapshot.as_ref().is_some_and(|meta| meta.log_id.index >= log_id.index);
-        covered || log_id.index <= self.start.index || self.entry(log_id.index).is_some_and(|e| e.log_id == log_id)
+        covered
+            || log_id.index <= self.start.index
+            || self.entry(log_id.index).is_some_and(|e| e.log_id == log_id)
     }
 
     fn entry(&self, index: Index) -> Option<&Entry> {
@@ -71,12 +75,17 @@ impl Disk {
         if let Some(hard_state) = change.hard_state {
             let old = self.hard_state;
             assert!(hard_state.term >= old.term, "term back from {old:?} to {hard_state:?}");
-            let revoted = hard_state.term == old.term && old.vote.is_some() && hard_state.vote != old.vote;
+            let revoted =
+                hard_state.term == old.term && old.vote.is_some() && hard_state.vote != old.vote;
             assert!(!revoted, "vote changed within a term: {old:?} to {hard_state:?}");
             self.hard_state = hard_state;
         }
         if let Some(Install { meta, keep_suffix }) = change.install {
-            assert!(self.files.contains_key(&meta.log_id), "installed {} without a file", meta.log_id);
+            assert!(
+                self.files.contains_key(&meta.log_id),
+                "installed {} without a file",
+                meta.log_id
+            );
             if keep_suffix {
                 self.purge(meta.log_id);
             } else {
@@ -86,7 +95,11 @@ impl Disk {
             self.snapshot = Some(meta);
         }
         if let Some(meta) = change.snapshot {
-            assert!(self.files.contains_key(&meta.log_id), "recorded {} without a file", meta.log_id);
+            assert!(
+                self.files.contains_key(&meta.log_id),
+                "recorded {} without a file",
+                meta.log_id
+            );
             self.snapshot = Some(meta);
         }
         if let Some(from) = change.truncate_from {
@@ -103,7 +116,10 @@ impl Disk {
 
     fn purge(&mut self, through: LogId) {
         let covered = self.snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
-        assert!(through.index <= covered || self.snapshot.is_none(), "purged {through} beyond the snapshot {covered}");
+        assert!(
+            through.index <= covered || self.snapshot.is_none(),
+            "purged {through} beyond the snapshot {covered}"
+        );
         self.entries.retain(|entry| entry.log_id.index > through.index);
         self.start = through;
     }
@@ -154,7 +170,9 @@ impl Machine {
     }
 
     fn decode(bytes: &Bytes) -> Machine {
-        let number = |at: usize| bytes[at..at + 8].iter().fold(0u64, |sum, &byte| sum << 8 | u64::from(byte));
+        let number = |at: usize| {
+            bytes[at..at + 8].iter().fold(0u64, |sum, &byte| sum << 8 | u64::from(byte))
+        };
         Machine { applied: LogId::new(number(0), number(8)), digest: number(16) }
     }
 }
@@ -193,6 +211,8 @@ pub(super) struct World {
     pub nodes: BTreeMap<NodeId, Node>,
     pub members: Membership,
     pub config: RaftConfig,
+    /// Every other node keeps much more log behind its snapshots.
+    uneven: bool,
     /// Directed links that are cut.
     pub cut: std::collections::BTreeSet<(NodeId, NodeId)>,
     agenda: BTreeMap<(Micros, u64), (NodeId, Incarnation, Happening)>,
@@ -236,6 +256,15 @@ pub(super) fn config() -> RaftConfig {
 impl World {
     /// `size` peers with ids from 0 (EL26).
     pub(super) fn new(size: u64, seed: u64, config: RaftConfig) -> World {
+        World::build(size, seed, config, false)
+    }
+
+    /// Peers of which every other keeps much more log behind its snapshots.
+    pub(super) fn uneven(size: u64, seed: u64, config: RaftConfig) -> World {
+        World::build(size, seed, config, true)
+    }
+
+    fn build(size: u64, seed: u64, config: RaftConfig, uneven: bool) -> World {
         let mut world = World {
             now: 0,
             random: Random::new([seed, size, 77]),
@@ -243,6 +272,7 @@ impl World {
             nodes: BTreeMap::new(),
             members: Membership::of_voters(0..size),
             config: RaftConfig { seed, ..config },
+            uneven,
             cut: Default::default(),
             agenda: BTreeMap::new(),
             next_event: 0,
@@ -294,7 +324,10 @@ impl World {
 
     pub(super) fn start(&mut self, id: NodeId) {
         let (now, members) = (self.now, self.members.clone());
-        let config = RaftConfig { node: id, ..self.config.clone() };
+        let mut config = RaftConfig { node: id, ..self.config.clone() };
+        if self.uneven && id % 2 == 1 {
+            (config.trailing_entries, config.trailing_bytes) = (10_000, 8_000);
+        }
         let node = self.node(id);
         assert!(node.raft.is_none(), "node {id} lives already");
         node.disk.incarnation += 1;
@@ -363,7 +396,9 @@ impl World {
             self.now = self.now.max(until);
             return false;
         }
-        let Some(((at, _), (id, incarnation, happening))) = self.agenda.pop_first() else { return false };
+        let Some(((at, _), (id, incarnation, happening))) = self.agenda.pop_first() else {
+            return false;
+        };
         self.now = self.now.max(at);
         let node = &self.nodes[&id];
         let current = node.raft.is_some() && node.disk.incarnation == incarnation;
@@ -382,7 +417,11 @@ impl World {
     }
 
     /// Runs until `done`, at most for `limit`; whether it came to pass.
-    pub(super) fn run_until(&mut self, limit: Micros, mut done: impl FnMut(&World) -> bool) -> bool {
+    pub(super) fn run_until(
+        &mut self,
+        limit: Micros,
+        mut done: impl FnMut(&World) -> bool,
+    ) -> bool {
         let until = self.now + limit;
         loop {
             if done(self) {
@@ -399,7 +438,11 @@ impl World {
         match happening {
             Happening::Deliver(envelope) => {
                 if !self.cut.contains(&(envelope.from, id)) {
-                    self.note(format!("n{id} <- n{}: {}", envelope.from, super::stories::tell(&envelope)));
+                    self.note(format!(
+                        "n{id} <- n{}: {}",
+                        envelope.from,
+                        super::stories::tell(&envelope)
+                    ));
                     self.raft(id).step(now, *envelope);
                 }
             }
@@ -453,9 +496,9 @@ impl World {
         node.jobs.extend(ready.snapshots);
         for item in ready.apply {
             match item {
-                ApplyItem::Withdraw(log_id) => node.queue.retain(|queued| {
-                    !matches!(queued, ApplyItem::Offer(meta) if meta.log_id == log_id)
-                }),
+                ApplyItem::Withdraw(log_id) => node.queue.retain(
+                    |queued| !matches!(queued, ApplyItem::Offer(meta) if meta.log_id == log_id),
+                ),
                 item => node.queue.push_back(item),
             }
         }
@@ -480,7 +523,11 @@ impl World {
         if self.cut.contains(&(envelope.from, envelope.to)) {
             return;
         }
-        let copies = if self.chance(self.faults.drop) { 0 } else { 1 + u64::from(self.chance(self.faults.duplicate)) };
+        let copies = if self.chance(self.faults.drop) {
+            0
+        } else {
+            1 + u64::from(self.chance(self.faults.duplicate))
+        };
         for _ in 0..copies {
             let delay = self.random.between(1, self.faults.delay_max);
             self.plan(envelope.to, delay, Happening::Deliver(Box::new(envelope.clone())));
@@ -523,6 +570,7 @@ impl World {
                     size_bytes: state.len() as u64,
                 };
                 node.disk.files.insert(meta.log_id, state);
+                node.disk.received.remove(&meta.log_id);
                 self.raft(id).snapshot_taken(now, meta);
             }
             ApplyItem::Offer(meta) => {
@@ -539,7 +587,10 @@ impl World {
         assert_eq!(node.asking.take(), Some(decision.log_id), "an answer nobody waits for");
         if decision.granted {
             let installed = Machine::decode(&node.disk.files[&decision.log_id]);
-            assert!(installed.applied.index > node.machine.applied.index, "the state machine goes back");
+            assert!(
+                installed.applied.index > node.machine.applied.index,
+                "the state machine goes back"
+            );
             assert_eq!(installed.applied, decision.log_id, "the snapshot is of another state");
             node.machine = installed;
             self.remember_applied(id);
@@ -552,9 +603,15 @@ impl World {
         let machine = self.nodes[&id].machine.clone();
         let at = machine.applied.index as usize;
         match self.history.get(at.wrapping_sub(1)) {
-            Some(known) => assert_eq!(*known, (machine.applied, machine.digest), "n{id} differs at {at}"),
+            Some(known) => {
+                assert_eq!(*known, (machine.applied, machine.digest), "n{id} differs at {at}")
+            }
             None => {
-                assert_eq!(self.history.len() + 1, at, "n{id} applied {at} before anybody applied what is before");
+                assert_eq!(
+                    self.history.len() + 1,
+                    at,
+                    "n{id} applied {at} before anybody applied what is before"
+                );
                 self.history.push((machine.applied, machine.digest));
             }
         }
@@ -598,6 +655,7 @@ impl World {
                 let outcome = if stored == meta.size_bytes {
                     let bytes = std::mem::take(bytes);
                     node.disk.files.insert(meta.log_id, bytes.into());
+                    node.disk.received.insert(meta.log_id);
                     node.transfer = None;
                     ChunkWritten::Complete
                 } else {
@@ -615,7 +673,11 @@ impl World {
                 self.raft(id).snapshot_decoded(now, meta.log_id, ok);
             }
             SnapshotJob::Discard(log_id) => {
-                let recorded = node.disk.snapshot.as_ref().is_some_and(|meta| meta.log_id == log_id);
+                if !node.disk.received.remove(&log_id) {
+                    return;
+                }
+                let recorded =
+                    node.disk.snapshot.as_ref().is_some_and(|meta| meta.log_id == log_id);
                 assert!(!recorded, "the current snapshot {log_id} is discarded");
                 node.disk.files.remove(&log_id);
             }
@@ -625,7 +687,9 @@ impl World {
                     Some(InstallStatus::Pending { index }) => Some(index),
                     _ => None,
                 };
-                node.disk.files.retain(|file, _| file.index >= log_id.index || Some(file.index) == pending);
+                node.disk
+                    .files
+                    .retain(|file, _| file.index >= log_id.index || Some(file.index) == pending);
             }
         }
     }
@@ -641,8 +705,11 @@ impl World {
                 bytes <= read.max_bytes || bytes == entry.size_bytes()
             })
             .collect();
-        let outcome =
-            if entries.is_empty() { LogReadOutcome::Compacted } else { LogReadOutcome::Entries(entries) };
+        let outcome = if entries.is_empty() {
+            LogReadOutcome::Compacted
+        } else {
+            LogReadOutcome::Entries(entries)
+        };
         self.raft(id).log_read(now, read.id, outcome);
     }
 
@@ -668,8 +735,13 @@ impl World {
         match answer {
             Answer::Vote { granted: true } => {
                 let promised = HardState { term: envelope.term, vote: Some(envelope.to) };
-                let kept = node.disk.hard_state == promised || node.disk.hard_state.term > envelope.term;
-                assert!(kept, "n{} grants {promised:?}, durable is {:?}", envelope.from, node.disk.hard_state);
+                let kept =
+                    node.disk.hard_state == promised || node.disk.hard_state.term > envelope.term;
+                assert!(
+                    kept,
+                    "n{} grants {promised:?}, durable is {:?}",
+                    envelope.from, node.disk.hard_state
+                );
             }
             Answer::Append(AppendAnswer { report, outcome: AppendOutcome::Accepted }) => {
                 let durable = node.disk.last_index();
@@ -699,7 +771,11 @@ impl World {
         let first = (status.log_start.index + 1).max(status.commit.saturating_sub(64));
         for index in first..=status.commit {
             let raft = self.nodes[&id].raft.as_ref().expect("living");
-            assert_eq!(raft.log.id_at(index), self.committed[index as usize - 1], "n{id} differs at {index}");
+            assert_eq!(
+                raft.log.id_at(index),
+                self.committed[index as usize - 1],
+                "n{id} differs at {index}"
+            );
         }
     }
 
@@ -712,7 +788,11 @@ impl World {
             assert!(raft.log.last_index() >= known, "leader n{id} lacks committed {known}");
             let first = (raft.log.start().index + 1).max(known.saturating_sub(8));
             for index in first..=known {
-                assert_eq!(raft.log.id_at(index), self.committed[index as usize - 1], "leader n{id} at {index}");
+                assert_eq!(
+                    raft.log.id_at(index),
+                    self.committed[index as usize - 1],
+                    "leader n{id} at {index}"
+                );
             }
         }
         for index in known + 1..=status.commit {
@@ -738,7 +818,12 @@ impl World {
         let elected = self.run_until(20_000 * MILLISECOND, |world| {
             world.leader().is_some_and(|id| world.status(id).commit >= world.status(id).last.index)
         });
-        assert!(elected, "no leader within 20 s at {} ms: {:#?}", self.now / MILLISECOND, self.positions());
+        assert!(
+            elected,
+            "no leader within 20 s at {} ms: {:#?}",
+            self.now / MILLISECOND,
+            self.positions()
+        );
         self.leader().expect("just elected")
     }
 
@@ -757,6 +842,39 @@ impl World {
         self.carry_out(id);
         self.check(id);
         result
+    }
+
+    /// Elects `id`: its election timeout fires until it leads.
+    pub(super) fn elect_node(&mut self, id: NodeId) {
+        for _ in 0..50 {
+            if self.leader() == Some(id) && self.status(id).commit == self.status(id).last.index {
+                return;
+            }
+            if self.leader() != Some(id) {
+                let quiet = self.config.election_timeout_max;
+                if let Some(other) = self.leader() {
+                    self.isolate(other);
+                    self.run_for(quiet);
+                    self.heal();
+                }
+                self.with(id, |raft, now| raft.expire_election(now));
+            }
+            self.run_for(50 * MILLISECOND);
+        }
+        panic!("n{id} is not elected: {:#?}", self.positions());
+    }
+
+    /// Proposes `count` commands to the leader `id`, as fast as it takes them, and lets everybody who hears of them apply.
+    pub(super) fn load(&mut self, id: NodeId, count: u64) {
+        for number in 0..count {
+            let mut tries = 0;
+            while self.propose(id, &number.to_be_bytes()).is_err() {
+                tries += 1;
+                assert!(tries < 1_000, "not taken: {:#?}", self.positions());
+                self.run_for(5 * MILLISECOND);
+            }
+        }
+        self.run_for(300 * MILLISECOND);
     }
 
     /// No faults any more, everybody up: one leader, equal logs and states within a bound; returns the time it took.
