@@ -15,39 +15,89 @@ pub use types::*;
 pub struct Raft;
 #[allow(missing_docs, unused_variables)]
 impl Raft {
-    pub fn new(config: RaftConfig, recovered: Recovered, now: Micros) -> Raft { todo!() }
+    pub fn new(config: RaftConfig, recovered: Recovered, now: Micros) -> Raft {
+        todo!()
+    }
     /// A message from another member.
-    pub fn step(&mut self, now: Micros, envelope: Envelope) { todo!() }
+    pub fn step(&mut self, now: Micros, envelope: Envelope) {
+        todo!()
+    }
     /// Time has passed.
-    pub fn tick(&mut self, now: Micros) { todo!() }
+    pub fn tick(&mut self, now: Micros) {
+        todo!()
+    }
     /// Appends a command if this node leads and has room.
-    pub fn propose(&mut self, now: Micros, stamp_ms: u64, data: bytes::Bytes) -> Result<LogId, Refusal> { todo!() }
+    pub fn propose(
+        &mut self,
+        now: Micros,
+        stamp_ms: u64,
+        data: bytes::Bytes,
+    ) -> Result<LogId, Refusal> {
+        todo!()
+    }
     /// Begins a linearizable read; its ticket comes back in `Ready::reads_confirmed` or `Ready::reads_failed`.
-    pub fn read_index(&mut self, now: Micros) -> Result<ReadTicket, Refusal> { todo!() }
+    pub fn read_index(&mut self, now: Micros) -> Result<ReadTicket, Refusal> {
+        todo!()
+    }
     /// The durable step `seq` of this incarnation is complete (steps complete in order).
-    pub fn persisted(&mut self, now: Micros, seq: u64) { todo!() }
+    pub fn persisted(&mut self, now: Micros, seq: u64) {
+        todo!()
+    }
     /// The state machine has applied everything through `index`.
-    pub fn applied(&mut self, now: Micros, index: Index) { todo!() }
-    pub fn log_read(&mut self, now: Micros, id: u64, outcome: LogReadOutcome) { todo!() }
+    pub fn applied(&mut self, now: Micros, index: Index) {
+        todo!()
+    }
+    pub fn log_read(&mut self, now: Micros, id: u64, outcome: LogReadOutcome) {
+        todo!()
+    }
     /// A snapshot is wanted, whatever the triggers say.
-    pub fn request_snapshot(&mut self, now: Micros) { todo!() }
+    pub fn request_snapshot(&mut self, now: Micros) {
+        todo!()
+    }
     /// A snapshot made here is published; or (unasked) made by the service.
-    pub fn snapshot_taken(&mut self, now: Micros, meta: SnapshotMeta) { todo!() }
+    pub fn snapshot_taken(&mut self, now: Micros, meta: SnapshotMeta) {
+        todo!()
+    }
     /// The state machine declined to make the snapshot it was asked for.
-    pub fn snapshot_declined(&mut self, now: Micros) { todo!() }
-    pub fn chunk_read(&mut self, now: Micros, to: NodeId, transfer: u64, offset: u64, outcome: ChunkReadOutcome) { todo!() }
-    pub fn chunk_written(&mut self, now: Micros, transfer: TransferKey, outcome: ChunkWritten) { todo!() }
-    pub fn decode_begun(&mut self, now: Micros, log_id: LogId) { todo!() }
+    pub fn snapshot_declined(&mut self, now: Micros) {
+        todo!()
+    }
+    pub fn chunk_read(
+        &mut self,
+        now: Micros,
+        to: NodeId,
+        transfer: u64,
+        offset: u64,
+        outcome: ChunkReadOutcome,
+    ) {
+        todo!()
+    }
+    pub fn chunk_written(&mut self, now: Micros, transfer: TransferKey, outcome: ChunkWritten) {
+        todo!()
+    }
+    pub fn decode_begun(&mut self, now: Micros, log_id: LogId) {
+        todo!()
+    }
     /// `ok = false`: the snapshot does not decode; it is dropped.
-    pub fn snapshot_decoded(&mut self, now: Micros, log_id: LogId, ok: bool) { todo!() }
+    pub fn snapshot_decoded(&mut self, now: Micros, log_id: LogId, ok: bool) {
+        todo!()
+    }
     /// CondInstallSnapshot: the state machine has reached an offered snapshot and asks whether to switch.
     /// Answered in `Ready::decisions`, exactly once.
-    pub fn cond_install(&mut self, now: Micros, log_id: LogId) { todo!() }
+    pub fn cond_install(&mut self, now: Micros, log_id: LogId) {
+        todo!()
+    }
     /// A request could not be delivered, as far as the transport knows.
-    pub fn undelivered(&mut self, now: Micros, to: NodeId, id: RequestId) { todo!() }
+    pub fn undelivered(&mut self, now: Micros, to: NodeId, id: RequestId) {
+        todo!()
+    }
     /// What is to be done now. Everything handed out once.
-    pub fn ready(&mut self) -> Ready { todo!() }
-    pub fn status(&self) -> RaftStatus { todo!() }
+    pub fn ready(&mut self) -> Ready {
+        todo!()
+    }
+    pub fn status(&self) -> RaftStatus {
+        todo!()
+    }
 }
 
 /// Why a proposal or read was not taken. Nothing was appended.
@@ -95,7 +145,9 @@ pub struct RaftStatus {
 }
 
 /// Counts since the start of this incarnation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Counters {
     /// Elections this node won.
     pub elections_won: u64,
