@@ -138,6 +138,31 @@ mod tests {
     }
 
     #[test]
+    fn a_view_shares_all_of_the_state_and_keeps_it() {
+        let mut state = WordCount::default();
+        (0..1000).for_each(|number| assert_eq!(count(&mut state, &number.to_string()), 1));
+        let view = state.view();
+        assert!(view.counts.ptr_eq(&state.counts), "taking a view copied the state");
+        count(&mut state, "7");
+        count(&mut state, "new");
+        assert_eq!((view.get(b"7"), view.get(b"new"), view.len()), (1, 0, 1000));
+        assert_eq!((state.get(b"7"), state.get(b"new"), state.len()), (2, 1, 1001));
+    }
+
+    #[test]
+    fn without_a_view_a_count_changes_in_place() {
+        let mut state = WordCount::default();
+        count(&mut state, "a");
+        let place = |state: &WordCount| std::ptr::from_ref(state.counts.get(&b"a"[..]).unwrap());
+        let before = place(&state);
+        count(&mut state, "a");
+        assert_eq!(place(&state), before);
+        let view = state.view();
+        count(&mut state, "a");
+        assert_eq!((place(&view), place(&state) == before), (before, false));
+    }
+
+    #[test]
     fn damaged_bytes_are_an_error() {
         let mut state = WordCount::default();
         count(&mut state, "a");
