@@ -124,7 +124,7 @@ fn decode_session(mut rest: Bytes) -> Result<CommandRef, CodecError> {
     let low_water = rest.try_get_u64_le().map_err(truncated)?;
     if sequence == 0 || low_water > sequence {
         let why = format!(
-            "sequence {sequence} with low-water mark {low_water}; need 1 <= sequence >= mark"
+            "sequence {sequence} with low-water mark {low_water}; sequences begin at 1, and the mark is not above"
         );
         return Err(CodecError::invalid(WHAT, why));
     }

@@ -24,13 +24,15 @@
 //! for longer than the timeout opens a new one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{Read, Write};
 
 use bytes::Bytes;
 
-use super::codec::{CodecError, read_bytes, read_u64, write_bytes, write_u64};
-use super::map::{Map, new_map, sorted};
+use super::map::{Map, new_map};
 use crate::raft::Index;
+
+mod saved;
+
+pub(super) use saved::SessionsView;
 
 /// A session's name: the index of the entry that opened it. Never 0, never used again.
 pub type SessionId = u64;
@@ -303,102 +305,6 @@ impl Session {
         let taken = self.replies.get(at).is_some_and(|(cached, _)| *cached == sequence);
         assert!(!taken, "sequence {sequence} executed twice");
         self.replies.insert(at, (sequence, reply));
-    }
-}
-
-/// The sessions as of one entry.
-pub(super) struct SessionsView {
-    table: Map<SessionId, Session>,
-    time_ms: u64,
-}
-
-impl SessionsView {
-    /// Log time, the number of sessions, then each: id, mark, last use (index, time), number of replies, and
-    /// each reply: sequence, bytes. All ascending.
-    pub(super) fn encode(&self, out: &mut dyn Write) -> Result<(), CodecError> {
-        write_u64(out, self.time_ms)?;
-        write_u64(out, self.table.size() as u64)?;
-        for (id, session) in sorted(&self.table) {
-            for field in [*id, session.low_water, session.last_used, session.last_used_ms] {
-                write_u64(out, field)?;
-            }
-            write_u64(out, session.replies.len() as u64)?;
-            for (sequence, reply) in &session.replies {
-                write_u64(out, *sequence)?;
-                write_bytes(out, reply)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-const WHAT: &str = "the session table";
-
-impl Sessions {
-    /// Reads what [`SessionsView::encode`] wrote. `applied` is the last entry that it can know of.
-    pub(super) fn decode(
-        input: &mut dyn Read,
-        config: SessionConfig,
-        applied: Index,
-    ) -> Result<Sessions, CodecError> {
-        let mut sessions = Sessions::new(config);
-        sessions.time_ms = read_u64(input, WHAT)?;
-        let mut previous = 0;
-        for _ in 0..read_u64(input, WHAT)? {
-            let id = read_u64(input, WHAT)?;
-            let session = Session::decode(input)?;
-            sessions.check(id, &session, previous, applied)?;
-            previous = id;
-            sessions.insert(id, session);
-        }
-        Ok(sessions)
-    }
-
-    /// Whether `session` can follow the session `previous` in a table as of `applied`.
-    fn check(
-        &self,
-        id: SessionId,
-        session: &Session,
-        previous: u64,
-        applied: Index,
-    ) -> Result<(), CodecError> {
-        let used = session.last_used;
-        let why = if id <= previous {
-            format!("session {id} follows session {previous}")
-        } else if used < id || used > applied {
-            format!("session {id} last used at index {used}, applied is {applied}")
-        } else if session.last_used_ms > self.time_ms {
-            format!(
-                "session {id} last used at {} ms, log time is {} ms",
-                session.last_used_ms, self.time_ms
-            )
-        } else if let Some(other) = self.queue.get(&used) {
-            format!("sessions {other} and {id} both last used at index {used}")
-        } else {
-            return Ok(());
-        };
-        Err(CodecError::invalid(WHAT, why))
-    }
-}
-
-impl Session {
-    fn decode(input: &mut dyn Read) -> Result<Session, CodecError> {
-        let low_water = read_u64(input, WHAT)?;
-        let last_used = read_u64(input, WHAT)?;
-        let last_used_ms = read_u64(input, WHAT)?;
-        let mut replies = VecDeque::new();
-        let mut previous = None;
-        for _ in 0..read_u64(input, WHAT)? {
-            let sequence = read_u64(input, WHAT)?;
-            if sequence < low_water || previous >= Some(sequence) {
-                let why =
-                    format!("a reply to sequence {sequence} after {previous:?}, mark {low_water}");
-                return Err(CodecError::invalid(WHAT, why));
-            }
-            previous = Some(sequence);
-            replies.push_back((sequence, Bytes::from(read_bytes(input, WHAT)?)));
-        }
-        Ok(Session { low_water, last_used, last_used_ms, queued_at: last_used, replies })
     }
 }
 

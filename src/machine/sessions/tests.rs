@@ -1,6 +1,7 @@
 //! Each rule of the table by itself.
 
 use super::*;
+use crate::machine::codec::{CodecError, write_bytes, write_u64};
 
 const CONFIG: SessionConfig = SessionConfig {
     max_sessions: 3,
