@@ -1,4 +1,5 @@
 //! Replicated state for actix services.
 
+pub mod machine;
 pub mod raft;
 pub mod storage;
