@@ -66,6 +66,29 @@ impl LogState {
         Ok(())
     }
 
+    /// That the invariants hold: for a state that comes from disk.
+    pub(crate) fn check(&self) -> Result<(), Breach> {
+        let firsts = self.runs.first().map_or(self.last, |run| run.first.wrapping_sub(1))
+            == self.start.index;
+        let ascending = self
+            .runs
+            .windows(2)
+            .all(|two| two[0].first < two[1].first && two[0].term < two[1].term);
+        let inside =
+            self.runs.iter().all(|run| run.first > self.start.index && run.first <= self.last);
+        let snapshot = self.snapshot.as_ref().map_or(LogId::BASE, |meta| meta.log_id);
+        let covered = snapshot.index >= self.start.index && self.holds(snapshot);
+        let reaches = self.start == LogId::BASE || self.snapshot.is_some();
+        if firsts && ascending && inside && reaches && (covered || self.snapshot.is_none()) {
+            return Ok(());
+        }
+        Err(format!(
+            "a state that contradicts itself: snapshot {snapshot}, {}, runs {:?}",
+            self.outline(),
+            self.runs
+        ))
+    }
+
     /// The term of the entry at `index`, or of the log's start.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.start.index {

@@ -23,6 +23,8 @@ mod log_state;
 pub mod memory;
 mod snapshot_choice;
 mod snapshot_format;
+#[cfg(test)]
+mod tests;
 
 /// Why a store cannot go on. Whatever it is, the node stops: nothing is retried over a failed fsync.
 #[derive(Debug, thiserror::Error)]

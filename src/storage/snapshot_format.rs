@@ -41,7 +41,8 @@ pub(crate) struct Flaw {
 }
 
 impl Flaw {
-    fn error(offset: u64, what: &'static str) -> io::Error {
+    /// As an error of kind `InvalidData`.
+    pub(crate) fn error(offset: u64, what: &'static str) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidData, Flaw { offset, what })
     }
 

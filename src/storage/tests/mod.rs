@@ -1,0 +1,5 @@
+//! Tests of both contracts on every storage, and of the file storage on a disk that can fail.
+
+mod contract;
+pub(crate) mod model;
+pub(crate) mod sim_disk;
