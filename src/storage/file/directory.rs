@@ -11,6 +11,7 @@
 //!
 //! Not here: what is inside the log and the snapshots.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::binary::{Fields, Malformed, put_membership, put_u32, put_u64};
@@ -115,18 +116,20 @@ pub(crate) fn enter(
             "is in use: another node, maybe in another process, has it open; stop that one first",
         )
     })?;
-    match (read_identity(files, layout)?, start) {
+    let founding = match (read_identity(files, layout)?, start) {
         (Some(founding), _) => {
             founding.check(identity, start).map_err(|why| refused(layout.root(), why))?;
-            Ok((guard, founding))
+            founding
         }
         (None, Start::Bootstrap(base)) => {
             let founding = Founding { identity, base: base.clone() };
             found(files, layout, &founding)?;
-            Ok((guard, founding))
+            founding
         }
-        (None, Start::Open) => Err(refused(layout.root(), NOTHING_TO_OPEN)),
-    }
+        (None, Start::Open) => return Err(refused(layout.root(), NOTHING_TO_OPEN)),
+    };
+    settle(files, layout)?;
+    Ok((guard, founding))
 }
 
 /// Only what an interrupted bootstrap leaves may be there.
@@ -169,12 +172,17 @@ fn found(files: &Files, layout: &Layout, founding: &Founding) -> Result<(), Stor
     file.write_at(&encode(founding), 0)?;
     file.sync_all()?;
     files.sync_dir(layout.root())?;
-    files.rename(&tmp, &layout.identity())?;
+    files.rename(&tmp, &layout.identity())
+}
+
+/// Makes the directory's own name and the identity's durable, which a crash right after the bootstrap's rename
+/// may have left undone. A parent that may be passed but not read can't be synced; whoever made it so vouches.
+fn settle(files: &Files, layout: &Layout) -> Result<(), StorageError> {
     files.sync_dir(layout.root())?;
-    match layout.root().parent() {
-        Some(parent) if parent.as_os_str().is_empty() => files.sync_dir(Path::new(".")),
-        Some(parent) => files.sync_dir(parent),
-        None => Ok(()),
+    let parent = layout.root().parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match files.sync_dir(parent) {
+        Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
     }
 }
 

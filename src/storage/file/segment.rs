@@ -38,7 +38,7 @@ const FRAME_MAGIC: [u8; 4] = *b"qrF1";
 /// Length of a frame without its payload.
 pub(crate) const FRAME_HEAD_BYTES: usize = 48;
 /// A frame that has grown to this is ended behind the change it holds; a bigger change has its own frame.
-const FULL_FRAME_BYTES: usize = 1 << 20;
+const FULL_FRAME_BYTES: usize = if cfg!(test) { 400 } else { 1 << 20 };
 
 /// A place in the log's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -279,6 +279,7 @@ impl Env for SimDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.call(true, |inner, fails| {
             if !fails {
+                let dir = dir.strip_prefix(".").unwrap_or(dir);
                 let inside = |path: &Path| path.parent() == Some(dir);
                 let Inner { live, durable, .. } = inner;
                 durable.retain(|path, _| !inside(path));
