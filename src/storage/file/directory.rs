@@ -179,9 +179,14 @@ fn found(files: &Files, layout: &Layout, founding: &Founding) -> Result<(), Stor
 /// may have left undone. A parent that may be passed but not read can't be synced; whoever made it so vouches.
 fn settle(files: &Files, layout: &Layout) -> Result<(), StorageError> {
     files.sync_dir(layout.root())?;
-    let parent = layout.root().parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent =
+        layout.root().parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match files.sync_dir(parent) {
-        Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(StorageError::Io { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Ok(())
+        }
         synced => synced,
     }
 }

@@ -250,7 +250,7 @@ impl Scan {
         let (identity, segment) = (self.identity, self.scanner.segment());
         match segment::check_header(self.scanner.bytes(0, HEADER_BYTES)?, identity, segment) {
             Ok(()) => Ok(ControlFlow::Continue(())),
-            Err(HeaderFlaw::Newer(what)) => Err(refused(self.scanner.path().as_ref(), what)),
+            Err(HeaderFlaw::Refused(what)) => Err(refused(self.scanner.path().as_ref(), what)),
             Err(HeaderFlaw::Damaged(flaw)) => {
                 self.broken_off(replay, 0, length, flaw).map(|()| ControlFlow::Break(()))
             }

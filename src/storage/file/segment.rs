@@ -69,8 +69,8 @@ pub(crate) fn encode_header(out: &mut Vec<u8>, identity: Identity, segment: u64)
 pub(crate) enum HeaderFlaw {
     /// It does not verify.
     Damaged(&'static str),
-    /// It verifies and says that this code must not read on.
-    Newer(&'static str),
+    /// It verifies and says that this node must not read on.
+    Refused(&'static str),
 }
 
 /// Checks a segment's header against whose segment it should be.
@@ -100,15 +100,17 @@ pub(crate) fn check_header(
     };
     let (magic, version, _, ids) = numbers().map_err(|Malformed(what)| damaged(what))?;
     if magic != MAGIC {
-        return Err(damaged("is not a log segment"));
+        return Err(HeaderFlaw::Refused("is not a log segment"));
     }
     if version > VERSION {
-        return Err(HeaderFlaw::Newer(
+        return Err(HeaderFlaw::Refused(
             "is of a newer format: use the version that wrote it, or a newer one",
         ));
     }
     if ids != [segment, identity.cluster, identity.node, 0] {
-        return Err(damaged("is a segment of another node, or has another one's name"));
+        return Err(HeaderFlaw::Refused(
+            "is a segment of another node, or has another one's name: restore this node's own",
+        ));
     }
     Ok(())
 }

@@ -2,6 +2,9 @@
 
 mod contract;
 mod crash;
+mod damage;
+mod golden;
 pub(crate) mod model;
+mod property;
 pub(crate) mod sim_disk;
 mod workload;
