@@ -2,3 +2,4 @@
 
 pub mod raft;
 pub mod storage;
+pub mod transport;
