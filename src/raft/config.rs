@@ -53,9 +53,17 @@ pub struct RaftConfig {
 }
 
 impl RaftConfig {
-    /// The most the log may hold before a follower takes no more and a leader accepts no more:
-    /// trigger, trailing entries and pin together. `None` if no size triggers a snapshot.
+    /// The most the log is meant to hold: trigger, trailing entries and pin together. `None` if no size triggers a snapshot.
     pub fn log_bytes_max(&self) -> Option<usize> {
         self.snapshot_bytes.map(|trigger| trigger + self.trailing_bytes + self.pin_bytes)
+    }
+
+    /// How much *committed* log a node holds before it takes nothing more until it has compacted. Only committed bytes may
+    /// count: those go by the node's own applying and compacting, whatever others do, while a limit on uncommitted
+    /// ones can leave a quorum full of entries that nobody can commit any more. What is left below
+    /// [`log_bytes_max`](Self::log_bytes_max) is for the uncommitted.
+    pub fn committed_bytes_max(&self) -> Option<usize> {
+        let pin = self.pin_bytes.saturating_sub(self.uncommitted_bytes);
+        self.snapshot_bytes.map(|trigger| trigger + self.trailing_bytes + pin)
     }
 }

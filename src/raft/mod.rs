@@ -1,54 +1,31 @@
 //! The protocol, pure.
 
+mod apply;
+mod compaction;
 mod config;
+mod core;
+mod election;
+mod follower;
+mod install;
+mod leader;
+mod log;
 mod message;
+mod progress;
+mod quorum;
+mod random;
+mod reads;
 mod ready;
+mod transfer;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::RaftConfig;
+pub use core::Raft;
 pub use message::*;
 pub use ready::*;
 pub use types::*;
-
-/// One peer's protocol state.
-#[derive(Clone, Debug)]
-pub struct Raft;
-#[allow(missing_docs, unused_variables)]
-impl Raft {
-    pub fn new(config: RaftConfig, recovered: Recovered, now: Micros) -> Raft { todo!() }
-    /// A message from another member.
-    pub fn step(&mut self, now: Micros, envelope: Envelope) { todo!() }
-    /// Time has passed.
-    pub fn tick(&mut self, now: Micros) { todo!() }
-    /// Appends a command if this node leads and has room.
-    pub fn propose(&mut self, now: Micros, stamp_ms: u64, data: bytes::Bytes) -> Result<LogId, Refusal> { todo!() }
-    /// Begins a linearizable read; its ticket comes back in `Ready::reads_confirmed` or `Ready::reads_failed`.
-    pub fn read_index(&mut self, now: Micros) -> Result<ReadTicket, Refusal> { todo!() }
-    /// The durable step `seq` of this incarnation is complete (steps complete in order).
-    pub fn persisted(&mut self, now: Micros, seq: u64) { todo!() }
-    /// The state machine has applied everything through `index`.
-    pub fn applied(&mut self, now: Micros, index: Index) { todo!() }
-    pub fn log_read(&mut self, now: Micros, id: u64, outcome: LogReadOutcome) { todo!() }
-    /// A snapshot is wanted, whatever the triggers say.
-    pub fn request_snapshot(&mut self, now: Micros) { todo!() }
-    /// A snapshot made here is published; or (unasked) made by the service.
-    pub fn snapshot_taken(&mut self, now: Micros, meta: SnapshotMeta) { todo!() }
-    /// The state machine declined to make the snapshot it was asked for.
-    pub fn snapshot_declined(&mut self, now: Micros) { todo!() }
-    pub fn chunk_read(&mut self, now: Micros, to: NodeId, transfer: u64, offset: u64, outcome: ChunkReadOutcome) { todo!() }
-    pub fn chunk_written(&mut self, now: Micros, transfer: TransferKey, outcome: ChunkWritten) { todo!() }
-    pub fn decode_begun(&mut self, now: Micros, log_id: LogId) { todo!() }
-    /// `ok = false`: the snapshot does not decode; it is dropped.
-    pub fn snapshot_decoded(&mut self, now: Micros, log_id: LogId, ok: bool) { todo!() }
-    /// CondInstallSnapshot: the state machine has reached an offered snapshot and asks whether to switch.
-    /// Answered in `Ready::decisions`, exactly once.
-    pub fn cond_install(&mut self, now: Micros, log_id: LogId) { todo!() }
-    /// A request could not be delivered, as far as the transport knows.
-    pub fn undelivered(&mut self, now: Micros, to: NodeId, id: RequestId) { todo!() }
-    /// What is to be done now. Everything handed out once.
-    pub fn ready(&mut self) -> Ready { todo!() }
-    pub fn status(&self) -> RaftStatus { todo!() }
-}
 
 /// Why a proposal or read was not taken. Nothing was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +43,8 @@ pub struct RaftStatus {
     pub role: Role,
     /// The term.
     pub term: Term,
+    /// The member that has this node's vote in the term.
+    pub vote: Option<NodeId>,
     /// The leader of the term, if known.
     pub leader: Option<NodeId>,
     /// The log's last entry.
@@ -95,7 +74,9 @@ pub struct RaftStatus {
 }
 
 /// Counts since the start of this incarnation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Counters {
     /// Elections this node won.
     pub elections_won: u64,
@@ -127,4 +108,25 @@ pub struct Counters {
     pub ignored_messages: u64,
     /// Things that a correct cluster never shows. Anything above 0 is a reason to stop and look.
     pub safety_alarms: u64,
+}
+
+impl Counters {
+    /// Adds another incarnation's or another node's counts; of maxima the larger stays.
+    pub fn add(&mut self, other: &Counters) {
+        self.elections_won += other.elections_won;
+        self.campaigns += other.campaigns;
+        self.snapshots_taken += other.snapshots_taken;
+        self.snapshots_sent += other.snapshots_sent;
+        self.installs_offered += other.installs_offered;
+        self.installs_granted += other.installs_granted;
+        self.installs_refused += other.installs_refused;
+        self.installs_withdrawn += other.installs_withdrawn;
+        self.installs_superseded += other.installs_superseded;
+        self.fast_forwards += other.fast_forwards;
+        self.entries_compacted += other.entries_compacted;
+        self.truncations += other.truncations;
+        self.max_log_bytes = self.max_log_bytes.max(other.max_log_bytes);
+        self.ignored_messages += other.ignored_messages;
+        self.safety_alarms += other.safety_alarms;
+    }
 }

@@ -155,7 +155,8 @@ pub enum SnapshotJob {
     /// Decode the received snapshot into a shadow state. Answered by
     /// [`Raft::decode_begun`](super::Raft::decode_begun) and [`Raft::snapshot_decoded`](super::Raft::snapshot_decoded).
     Decode(SnapshotMeta),
-    /// The received snapshot is not wanted any more: drop file and shadow, decode no further.
+    /// The received snapshot is not wanted any more: drop its file and shadow, decode no further. Only what came in by
+    /// a transfer: if a snapshot of the same log id was made here since, that file stays.
     Discard(LogId),
     /// This snapshot is current (its record is durable): older files beyond the retention may go.
     Current(LogId),
@@ -261,14 +262,26 @@ pub enum Event {
     Persisted(LogId),
     /// A snapshot made here is current now.
     SnapshotCurrent(LogId),
-    /// A snapshot build was refused or is out of date (A9, A10): its file may go.
+    /// A snapshot build was refused or is out of date (A9, A10): its file goes when the next one becomes current.
     SnapshotRefused(LogId),
     /// Something that a correct cluster never shows (counted in `safety_alarms`).
     Alarm(String),
 }
 
 /// What a node is in its term.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub enum Role {
     /// Follows a leader, or waits for one.
     #[default]

@@ -22,7 +22,9 @@ pub type Incarnation = u64;
 /// An entry's identity: two logs that hold the same `LogId` agree on everything up to it (Raft §5.3).
 ///
 /// The order is term first, then index: it is the "more up to date" order of Raft §5.4.1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct LogId {
     /// The term of the leader that made the entry; 0 only for the base (index 0).
     pub term: Term,

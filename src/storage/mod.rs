@@ -72,14 +72,23 @@ pub trait LogReader: Send + 'static {
     /// Entries from `first` to `last`, fewer if their sizes would exceed `max_bytes` (one always comes).
     /// `Ok(None)`: `first` has been purged. An entry that should be there and is not readable is an error,
     /// never the end of the log (PS24).
-    fn read(&mut self, first: Index, last: Index, max_bytes: usize) -> Result<Option<Vec<Entry>>, StorageError>;
+    fn read(
+        &mut self,
+        first: Index,
+        last: Index,
+        max_bytes: usize,
+    ) -> Result<Option<Vec<Entry>>, StorageError>;
 }
 
 /// Where snapshots are kept, by log id. Names are made here, never taken from elsewhere.
 pub trait SnapshotStore: Send + 'static {
     /// Begins writing a snapshot. Nothing is visible until [`SnapshotSink::publish`].
     /// `log_id` and `membership` go into the header. One of a kind at a time: an unfinished one is dropped.
-    fn create(&mut self, log_id: LogId, membership: &Membership) -> Result<Box<dyn SnapshotSink>, StorageError>;
+    fn create(
+        &mut self,
+        log_id: LogId,
+        membership: &Membership,
+    ) -> Result<Box<dyn SnapshotSink>, StorageError>;
 
     /// Begins storing a snapshot that arrives from elsewhere, byte for byte as its sender stored it.
     fn receive(&mut self, meta: &SnapshotMeta) -> Result<Box<dyn SnapshotReceiver>, StorageError>;
@@ -121,7 +130,12 @@ pub trait SnapshotReceiver: Send {
 /// Reads published snapshots as stored, piece by piece.
 pub trait SnapshotReader: Send + 'static {
     /// Up to `max_bytes` from `offset`; empty exactly at the end. `Ok(None)`: no such snapshot (any more).
-    fn read_at(&mut self, log_id: LogId, offset: u64, max_bytes: usize) -> Result<Option<Bytes>, StorageError>;
+    fn read_at(
+        &mut self,
+        log_id: LogId,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<Option<Bytes>, StorageError>;
 }
 
 /// A node's opened storage.
@@ -157,5 +171,9 @@ pub struct Identity {
 pub trait Storage: Send + 'static {
     /// Opens it, takes its lock, makes the new incarnation durable and finds the state to go on from. Without
     /// a current snapshot's file, or with damage that an acknowledged entry may have fallen into, this is an error.
-    fn open(self: Box<Self>, identity: Identity, start: &Start) -> Result<OpenedStorage, StorageError>;
+    fn open(
+        self: Box<Self>,
+        identity: Identity,
+        start: &Start,
+    ) -> Result<OpenedStorage, StorageError>;
 }

@@ -1,0 +1,212 @@
+//! The replicated state: what a service writes, and what surrounds it on every replica.
+//!
+//! ```text
+//! Entry ──▶ Replica ──▶ command ──▶ sessions ──▶ Machine::apply ──▶ reply ──▶ Outcome
+//!              │        (header)    (executed      (the service)   (bytes, cached
+//!              │                     before?)                       in the session)
+//!              ╰──▶ view: sessions + Machine::view ──▶ encode, elsewhere ──▶ snapshot
+//! ```
+//! | file | idea |
+//! |---|---|
+//! | `mod.rs` | the two traits a service chooses from, and what `apply` may know |
+//! | `command.rs` | what stands in an entry's data |
+//! | `sessions.rs` | commands executed once, replies cached, time that all replicas agree on |
+//! | `replica.rs` | machine, sessions and the last applied entry, changed together and saved together |
+//! | `codec/` | values to bytes and back, within limits |
+//! | `word_count.rs`, `key_value.rs` | two machines ready to use |
+//!
+//! # Writing a machine
+//! ```
+//! use quorate::machine::{ApplyContext, Replicated};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Clone, Default, Serialize, Deserialize)]
+//! struct Counter {
+//!     total: u64,
+//! }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Add(u64);
+//!
+//! impl Replicated for Counter {
+//!     type Command = Add;
+//!     type Reply = u64;
+//!
+//!     fn apply(&mut self, command: Add, _context: &ApplyContext) -> u64 {
+//!         self.total += command.0;
+//!         self.total
+//!     }
+//! }
+//! ```
+//! [`Replicated`] asks for one method; views and snapshots come from `Clone` and serde. A state too large
+//! to clone implements [`Machine`] instead: see [`WordCount`] for one on a persistent map.
+//!
+//! *What it does not do:* it knows no actors, no log and no disk, and a panic inside `apply` is not
+//! caught: the state behind it could be half changed.
+
+use std::cell::Cell;
+use std::io::{Read, Write};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::raft::{Index, Term};
+
+pub mod codec;
+pub mod command;
+mod key_value;
+mod map;
+mod replica;
+mod sessions;
+mod word_count;
+
+pub use codec::CodecError;
+pub use command::CommandRef;
+pub use key_value::{KeyValue, KeyValueCommand, KeyValueReply};
+pub use replica::{Outcome, Replica, ReplicaView, decode_replica, digest, encode_replica};
+pub use sessions::{SessionConfig, SessionCounters, SessionId};
+pub use word_count::{Increment, WordCount};
+
+/// A replicated state in the usual way: cloned for a snapshot, saved and loaded by serde.
+///
+/// # Must be deterministic
+/// [`Replicated::apply`] runs once per command on every replica, in the same order, and has to lead to the
+/// same state and the same reply everywhere. It may use its state, the command and the [`ApplyContext`];
+/// not the clock, not random numbers of its own, not files, not the order of a `HashMap` (std's differs
+/// from process to process; iterate a `BTreeMap`). Replicas are compared by a digest of their encoding:
+/// keep the state itself in ordered collections, or equal states will look different.
+/// The serde derives of a state are a file format: with compact arrays a field may be added at the
+/// end with `#[serde(default)]`, never reordered.
+///
+/// # What may be slow
+/// `apply` holds up later commands and local reads of this replica, and nothing else: elections,
+/// replication and commits go on. It should still take microseconds. A panic in it stops the node, and the
+/// restarted node meets the same command again: answer errors as replies.
+///
+/// # What runs concurrently
+/// Nothing touches the state beside `apply`. For a snapshot the state is **cloned between two commands, on
+/// the thread that applies**, and the clone is encoded on another thread while `apply` goes on; loading
+/// happens on that other thread, too. So a clone of a large state is a pause, and for a while a second
+/// copy in memory: a map of a million short strings takes some 100 ms and as much memory again.
+/// From there on implement [`Machine`] over a persistent map (`rpds`, `im`), or wrap large parts in `Arc`.
+pub trait Replicated: Clone + Serialize + DeserializeOwned + Send + 'static {
+    /// What changes the state. Travels and is stored as MessagePack.
+    type Command: Serialize + DeserializeOwned + Send + 'static;
+    /// What a command answers. Cached in the client's session until the client has it: keep it small.
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Executes one committed command. See the trait for what it may do.
+    fn apply(&mut self, command: Self::Command, context: &ApplyContext) -> Self::Reply;
+}
+
+/// A replicated state that brings its own cheap view and its own snapshot format.
+///
+/// Everything [`Replicated`] says about determinism and slowness of `apply` holds here.
+///
+/// | method | runs | may take |
+/// |---|---|---|
+/// | `apply`, `view` | on the applier, between commands | microseconds |
+/// | `encode`, `decode` | on the snapshotter's thread, beside `apply` of the live state | minutes |
+/// | dropping a view or a machine | mostly on the snapshotter's thread | seconds |
+///
+/// Every type that is [`Replicated`] is a `Machine`; implement one of the two.
+pub trait Machine: Sized + Send + 'static {
+    /// What changes the state. Travels and is stored as MessagePack.
+    type Command: Serialize + DeserializeOwned + Send + 'static;
+    /// What a command answers. Cached in the client's session until the client has it: keep it small.
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
+    /// The state as of one command, unaffected by later ones.
+    type View: Send + 'static;
+
+    /// Executes one committed command. Deterministic: see [`Replicated`].
+    fn apply(&mut self, command: Self::Command, context: &ApplyContext) -> Self::Reply;
+
+    /// The state as it is now, to be encoded later while `apply` goes on. The applier waits for it, so it
+    /// should be O(1).
+    fn view(&self) -> Self::View;
+
+    /// Writes the view. Equal states must give equal bytes on every replica: sort what has no order.
+    fn encode(view: &Self::View, out: &mut dyn Write) -> Result<(), CodecError>;
+
+    /// Reads what [`Machine::encode`] wrote, up to the end of `input`, into a new machine that nobody sees
+    /// yet. The bytes have passed checksums, but may come from another version or a faulty member: anything
+    /// wrong with them is an error, never a panic, and no length in them may be trusted with memory
+    /// (see [`codec::read_bytes`]).
+    fn decode(input: &mut dyn Read) -> Result<Self, CodecError>;
+}
+
+impl<R: Replicated> Machine for R {
+    type Command = <R as Replicated>::Command;
+    type Reply = <R as Replicated>::Reply;
+    type View = R;
+
+    fn apply(&mut self, command: Self::Command, context: &ApplyContext) -> Self::Reply {
+        Replicated::apply(self, command, context)
+    }
+
+    fn view(&self) -> R {
+        self.clone()
+    }
+
+    fn encode(view: &R, out: &mut dyn Write) -> Result<(), CodecError> {
+        codec::encode_to(view, out)
+    }
+
+    fn decode(input: &mut dyn Read) -> Result<R, CodecError> {
+        codec::decode_from(input)
+    }
+}
+
+/// What a command may know beside the state and itself: the same on every replica.
+#[derive(Debug)]
+pub struct ApplyContext {
+    /// The index of the command's entry: unique to it, and growing.
+    pub index: Index,
+    /// The term of the command's entry.
+    pub term: Term,
+    /// Log time in milliseconds since 1970: near the leader's clock when it took the command, never
+    /// running backwards. Not exact: a wrong clock of a leader shifts it.
+    pub time_ms: u64,
+    random_state: Cell<u64>,
+}
+
+impl ApplyContext {
+    /// The context of the command at (`index`, `term`) in cluster `cluster`; for tests of machines, too.
+    pub fn new(index: Index, term: Term, time_ms: u64, cluster: u64) -> ApplyContext {
+        let random_state = Cell::new(mix(cluster ^ mix(index)));
+        ApplyContext { index, term, time_ms, random_state }
+    }
+
+    /// The next of this command's random numbers, the same on every replica. Well distributed, and no
+    /// secret: whoever knows the cluster's id and the index can compute it.
+    pub fn random(&self) -> u64 {
+        let state = self.random_state.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.random_state.set(state);
+        mix(state)
+    }
+}
+
+/// The finaliser of SplitMix64: each input bit flips about half of the output bits.
+fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_numbers_depend_on_cluster_and_index_alone() {
+        let take = |index, term, time_ms, cluster| {
+            let context = ApplyContext::new(index, term, time_ms, cluster);
+            [context.random(), context.random(), context.random()]
+        };
+        assert_eq!(take(5, 1, 10, 99), take(5, 2, 20, 99));
+        assert_ne!(take(5, 1, 10, 99), take(6, 1, 10, 99));
+        assert_ne!(take(5, 1, 10, 99), take(5, 1, 10, 98));
+        let [first, second, third] = take(5, 1, 10, 99);
+        assert!(first != second && second != third);
+    }
+}

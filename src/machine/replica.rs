@@ -1,0 +1,314 @@
+//! One replica's whole state: machine, sessions, log time and the last applied entry.
+//!
+//! They change together, entry by entry, and are viewed, saved and loaded together. So a snapshot cannot
+//! carry another index than its state has (MECHANISMS A20), nor forget which commands were executed (A22).
+//!
+//! ```text
+//! "QRS" │ version: u8 │ applied term: u64 │ applied index: u64 │ section: sessions │ section: machine
+//! ```
+//! Equal states are equal bytes on every replica (as far as the machine's own encoding is), so [`digest`]
+//! can compare replicas.
+//!
+//! *What it does not do:* it neither knows waiters nor threads, and it catches no panic of a machine.
+
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+
+use super::codec::{
+    self, CodecError, DEPTH_LIMIT, SectionReader, SectionWriter, or_truncated, read_u64, write_u64,
+};
+use super::sessions::{Admission, Sessions, SessionsView};
+use super::{ApplyContext, CommandRef, Machine, SessionConfig, SessionCounters, SessionId};
+use crate::raft::{Entry, EntryKind, Index, LogId};
+
+const MAGIC: [u8; 3] = *b"QRS";
+const VERSION: u8 = 1;
+
+/// What applying an entry says to whoever waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The command was executed, now or as an earlier copy; these are the reply's bytes.
+    Reply(Bytes),
+    /// The command was executed, now or as an earlier copy, but its reply could not be encoded.
+    ReplyUnencodable,
+    /// A session was opened.
+    SessionOpened(SessionId),
+    /// The session was closed.
+    SessionClosed,
+    /// Not executed by this entry: there is no such session, or no longer.
+    SessionExpired,
+    /// Not executed by this entry: below the session's low-water mark.
+    SequenceTooOld,
+    /// Not executed: the client runs too far ahead of its own low-water mark.
+    WindowExceeded,
+    /// Not executed: the entry's bytes are not a command; says why.
+    Malformed(String),
+    /// The entry carries no command.
+    Blank,
+    /// Whether the command was executed cannot be told.
+    Unknown,
+}
+
+/// One replica's state.
+///
+/// Invariant: the state is exactly what the entries up to [`Replica::applied`] make of the initial machine.
+pub struct Replica<M> {
+    machine: M,
+    sessions: Sessions,
+    applied: LogId,
+    cluster: u64,
+    /// Replies are encoded here, then copied to an allocation of their exact size: they are cached.
+    scratch: Vec<u8>,
+}
+
+impl<M: Machine> Replica<M> {
+    /// The state before the first entry. `machine`, `config` and `cluster` are to be the same on all members.
+    pub fn new(machine: M, config: SessionConfig, cluster: u64) -> Replica<M> {
+        Replica::assemble(machine, Sessions::new(config), LogId::BASE, cluster)
+    }
+
+    fn assemble(machine: M, sessions: Sessions, applied: LogId, cluster: u64) -> Replica<M> {
+        Replica { machine, sessions, applied, cluster, scratch: Vec::new() }
+    }
+
+    /// The service's state, to read.
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// The last applied entry, or the last one covered by the snapshot that this state was loaded from.
+    pub fn applied(&self) -> LogId {
+        self.applied
+    }
+
+    /// Log time as of the last applied entry, in milliseconds since 1970; 0 before the first.
+    pub fn log_time_ms(&self) -> u64 {
+        self.sessions.time_ms()
+    }
+
+    /// What happened to sessions here.
+    pub fn counters(&self) -> SessionCounters {
+        self.sessions.counters()
+    }
+
+    /// Goes on counting where `from` is: for a loaded state that takes another's place.
+    pub fn continue_counters(&mut self, from: SessionCounters) {
+        self.sessions.continue_counters(from);
+    }
+
+    /// Applies the next entry. Panics if it is not the next one: entries are applied once, in order, whatever
+    /// came before (BUGS PS21, SN19).
+    pub fn apply(&mut self, entry: &Entry) -> Outcome {
+        let LogId { term, index } = entry.log_id;
+        assert_eq!(
+            index,
+            self.applied.index + 1,
+            "entry {} cannot follow {}",
+            entry.log_id,
+            self.applied
+        );
+        assert!(term >= self.applied.term, "entry {} cannot follow {}", entry.log_id, self.applied);
+        self.sessions.advance(entry.stamp_ms);
+        let outcome = match entry.kind {
+            EntryKind::Blank => Outcome::Blank,
+            EntryKind::Command => self.apply_data(entry),
+        };
+        self.applied = entry.log_id;
+        outcome
+    }
+
+    fn apply_data(&mut self, entry: &Entry) -> Outcome {
+        let index = entry.log_id.index;
+        match CommandRef::decode(&entry.data) {
+            Err(error) => Outcome::Malformed(error.to_string()),
+            Ok(CommandRef::OpenSession) => Outcome::SessionOpened(self.sessions.open(index)),
+            Ok(CommandRef::CloseSession { session }) => match self.sessions.close(session) {
+                true => Outcome::SessionClosed,
+                false => Outcome::SessionExpired,
+            },
+            Ok(CommandRef::Raw(command)) => match self.execute(&command, entry.log_id) {
+                Ok(reply) => reply_outcome(reply),
+                Err(malformed) => malformed,
+            },
+            Ok(CommandRef::Session { session, sequence, low_water, command }) => {
+                match self.sessions.admit(session, sequence, low_water, index) {
+                    Admission::Execute => {
+                        self.execute_once(&command, entry.log_id, session, sequence)
+                    }
+                    Admission::Duplicate(reply) => reply_outcome(reply),
+                    Admission::Expired => Outcome::SessionExpired,
+                    Admission::TooOld => Outcome::SequenceTooOld,
+                    Admission::WindowExceeded => Outcome::WindowExceeded,
+                }
+            }
+        }
+    }
+
+    fn execute_once(
+        &mut self,
+        command: &[u8],
+        log_id: LogId,
+        session: SessionId,
+        sequence: u64,
+    ) -> Outcome {
+        match self.execute(command, log_id) {
+            Ok(reply) => {
+                self.sessions.record(session, sequence, reply.clone());
+                reply_outcome(reply)
+            }
+            // Nothing to remember: a copy of it is as malformed as this one.
+            Err(malformed) => malformed,
+        }
+    }
+
+    /// Runs a command; its encoded reply, or empty bytes if the reply has no encoding (no MessagePack value is
+    /// empty). By then the state has changed, so that is not an error of the command.
+    fn execute(&mut self, command: &[u8], log_id: LogId) -> Result<Bytes, Outcome> {
+        let command =
+            codec::decode(command).map_err(|error| Outcome::Malformed(error.to_string()))?;
+        let context =
+            ApplyContext::new(log_id.index, log_id.term, self.sessions.time_ms(), self.cluster);
+        let reply = self.machine.apply(command, &context);
+        self.scratch.clear();
+        match codec::encode_limited(&reply, &mut self.scratch, DEPTH_LIMIT) {
+            Ok(()) => Ok(Bytes::copy_from_slice(&self.scratch)),
+            Err(error) => {
+                tracing::error!(%log_id, %error, "a command was executed, but its reply cannot be encoded");
+                Ok(Bytes::new())
+            }
+        }
+    }
+
+    /// For the waiter of an entry that a loaded snapshot covers: the reply cached for its command, which proves
+    /// that it was executed, or [`Outcome::Unknown`]. `data` is the entry's.
+    pub fn covered_reply(&self, data: &Bytes) -> Outcome {
+        match CommandRef::decode(data) {
+            Ok(CommandRef::Session { session, sequence, .. }) => self
+                .sessions
+                .cached(session, sequence)
+                .cloned()
+                .map_or(Outcome::Unknown, reply_outcome),
+            _ => Outcome::Unknown,
+        }
+    }
+
+    /// The state as it is now, to be encoded while this one goes on: O(1) and what the machine's own view takes.
+    pub fn view(&self) -> ReplicaView<M> {
+        ReplicaView {
+            machine: self.machine.view(),
+            sessions: self.sessions.view(),
+            applied: self.applied,
+        }
+    }
+
+    /// The [`digest`] of the state as it is now. Encodes all of it: for tests and checks, not for the hot path.
+    pub fn digest(&self) -> Result<u32, CodecError> {
+        digest(&self.view())
+    }
+}
+
+fn reply_outcome(reply: Bytes) -> Outcome {
+    match reply.is_empty() {
+        true => Outcome::ReplyUnencodable,
+        false => Outcome::Reply(reply),
+    }
+}
+
+/// A replica's state as of one entry.
+pub struct ReplicaView<M: Machine> {
+    machine: M::View,
+    sessions: SessionsView,
+    applied: LogId,
+}
+
+impl<M: Machine> ReplicaView<M> {
+    /// The entry that this is the state behind: what a snapshot of it covers.
+    pub fn applied(&self) -> LogId {
+        self.applied
+    }
+}
+
+/// Writes a view; see the head of this file for the format.
+pub fn encode_replica<M: Machine>(
+    view: &ReplicaView<M>,
+    out: &mut dyn Write,
+) -> Result<(), CodecError> {
+    out.write_all(&MAGIC)?;
+    out.write_all(&[VERSION])?;
+    write_u64(out, view.applied.term)?;
+    write_u64(out, view.applied.index)?;
+    let mut section = SectionWriter::new(out);
+    view.sessions.encode(&mut section)?;
+    section.finish()?;
+    let mut section = SectionWriter::new(out);
+    M::encode(&view.machine, &mut section)?;
+    section.finish()
+}
+
+/// Reads what [`encode_replica`] wrote, all of `input`, into a new replica. Compare its [`Replica::applied`] with
+/// what the snapshot says of itself before it is used. No bytes at all are [`CodecError::Empty`].
+pub fn decode_replica<M: Machine>(
+    input: &mut dyn Read,
+    config: SessionConfig,
+    cluster: u64,
+) -> Result<Replica<M>, CodecError> {
+    const WHAT: &str = "a replica's state";
+    // Everything is read in the order it was written, into values that nobody sees until all are checked.
+    check_format(input, WHAT)?;
+    let term = read_u64(input, WHAT)?;
+    let index: Index = read_u64(input, WHAT)?;
+    let mut section = SectionReader::new(input);
+    let sessions = Sessions::decode(&mut section, config, index)?;
+    section.finish("the session table")?;
+    let mut section = SectionReader::new(input);
+    let machine = M::decode(&mut section)?;
+    section.finish("the machine's state")?;
+    match codec::next_byte(input)? {
+        None => Ok(Replica::assemble(machine, sessions, LogId::new(term, index), cluster)),
+        Some(_) => Err(CodecError::TrailingBytes { what: WHAT }),
+    }
+}
+
+fn check_format(input: &mut dyn Read, what: &'static str) -> Result<(), CodecError> {
+    let mut head = [0; 4];
+    let Some(first) = codec::next_byte(input)? else { return Err(CodecError::Empty) };
+    head[0] = first;
+    input.read_exact(&mut head[1..]).map_err(|error| or_truncated(error, what))?;
+    let [magic @ .., version] = head;
+    if magic != MAGIC {
+        return Err(CodecError::invalid(
+            what,
+            format!("begins with {magic:?}, not with {MAGIC:?}"),
+        ));
+    }
+    if version != VERSION {
+        return Err(CodecError::Version { what, found: version, expected: VERSION });
+    }
+    Ok(())
+}
+
+/// A CRC-32C of the encoded view: equal on replicas that have applied the same entries.
+pub fn digest<M: Machine>(view: &ReplicaView<M>) -> Result<u32, CodecError> {
+    let mut sum = Checksum(0);
+    encode_replica(view, &mut sum)?;
+    Ok(sum.0)
+}
+
+/// Counts bytes into a checksum and keeps none.
+struct Checksum(u32);
+
+impl Write for Checksum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = crc32c::crc32c_append(self.0, bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,312 @@
+//! Sessions: each command executed at most once, its reply kept until the client has it (Raft §8).
+//!
+//! ```text
+//! sequence  1   2   3   4   5   6   7   8   9 ...
+//!           freed──╯│   │               ╰─ not before the mark moves (window 5 here)
+//!                   │   ╰─ executed, reply cached: a copy gets the reply
+//!         low-water mark = 3: the lowest whose reply the client may still ask for
+//! ```
+//! Sequences may arrive in any order between the mark and the window's end, so a client may pipeline and a
+//! retry may overtake. Below the mark nothing is executed: it was, or the client gave it up.
+//!
+//! **Log time** moves with every entry: `max(previous, min(leader's stamp, previous + max_time_step_ms))`; the
+//! first stamp ever is taken as it is. A session ends when log time says that it was idle for
+//! `session_timeout_ms`, or when it is the least recently used and room is needed for a new one. Neither
+//! looks at a local clock, so it happens at the same entry on every replica.
+//!
+//! Invariants, each asserted where it could break:
+//! - `queue[session.queued_at] == id` for each session, and nothing else is in the queue.
+//! - `session.queued_at <= session.last_used`: the queue is brought up to date only when its front is asked
+//!   for, so using a session costs no queue operation, and the front found is still the exact one.
+//! - A session's replies are in ascending sequence, none below its mark.
+//!
+//! *What it does not do:* it does not execute, and keeps no session alive by itself: a client that is idle
+//! for longer than the timeout opens a new one.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::map::{Map, new_map};
+use crate::raft::Index;
+
+mod saved;
+
+pub(super) use saved::SessionsView;
+
+/// A session's name: the index of the entry that opened it. Never 0, never used again.
+pub type SessionId = u64;
+
+/// Bounds of the session table. Part of what all replicas must agree on: the same on every member, or their
+/// states diverge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// How many sessions there may be; one more ends the least recently used. At least 1.
+    pub max_sessions: usize,
+    /// Idle log time after which a session ends.
+    pub session_timeout_ms: u64,
+    /// The most by which one entry moves log time. Well below the timeout, or a single wrong clock could
+    /// end every session at once.
+    pub max_time_step_ms: u64,
+    /// How far a sequence may be ahead of the session's low-water mark; bounds the replies cached. At least 1.
+    pub sequence_window: u64,
+}
+
+impl Default for SessionConfig {
+    fn default() -> SessionConfig {
+        SessionConfig {
+            max_sessions: 4096,
+            session_timeout_ms: 30 * 60 * 1000,
+            max_time_step_ms: 60 * 1000,
+            sequence_window: 1024,
+        }
+    }
+}
+
+/// What happened to sessions on this replica since it started. Not replicated, not in snapshots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionCounters {
+    /// Commands that were not executed because they had been: answered from the cache, or below the mark.
+    pub duplicates_suppressed: u64,
+    /// Sessions opened.
+    pub sessions_opened: u64,
+    /// Sessions ended because they were idle for too long.
+    pub sessions_expired: u64,
+    /// Sessions ended to make room for new ones.
+    pub sessions_evicted: u64,
+    /// Sessions open now.
+    pub sessions_live: u64,
+}
+
+/// One client's session.
+#[derive(Clone, Debug)]
+struct Session {
+    low_water: u64,
+    last_used: Index,
+    last_used_ms: u64,
+    /// Where it stands in the queue; not saved, the queue is made anew at decoding.
+    queued_at: Index,
+    replies: VecDeque<(u64, Bytes)>,
+}
+
+/// Whether a session's command is to be executed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Execute it, then [`Sessions::record`] the reply.
+    Execute,
+    /// It was executed, with this reply.
+    Duplicate(Bytes),
+    /// There is no such session (any more).
+    Expired,
+    /// Below the low-water mark.
+    TooOld,
+    /// Too far above it.
+    WindowExceeded,
+}
+
+/// The table, with the time it lives by.
+pub(super) struct Sessions {
+    config: SessionConfig,
+    table: Map<SessionId, Session>,
+    /// Sessions by when they were last used, as of some earlier look; see the invariants.
+    queue: BTreeMap<Index, SessionId>,
+    time_ms: u64,
+    /// No session expires before log time is this.
+    check_due_ms: u64,
+    counters: SessionCounters,
+}
+
+impl Sessions {
+    pub(super) fn new(config: SessionConfig) -> Sessions {
+        Sessions {
+            config,
+            table: new_map(),
+            queue: BTreeMap::new(),
+            time_ms: 0,
+            check_due_ms: 0,
+            counters: SessionCounters::default(),
+        }
+    }
+
+    pub(super) fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    pub(super) fn counters(&self) -> SessionCounters {
+        SessionCounters { sessions_live: self.table.size() as u64, ..self.counters }
+    }
+
+    pub(super) fn continue_counters(&mut self, from: SessionCounters) {
+        self.counters = from;
+    }
+
+    /// Moves log time by one entry's stamp, and ends the sessions that were idle for too long.
+    pub(super) fn advance(&mut self, stamp_ms: u64) {
+        let ceiling_ms = match self.time_ms {
+            0 => u64::MAX,
+            time_ms => time_ms.saturating_add(self.config.max_time_step_ms),
+        };
+        self.time_ms = self.time_ms.max(stamp_ms.min(ceiling_ms));
+        if self.time_ms >= self.check_due_ms {
+            self.expire();
+        }
+    }
+
+    /// Opens the session that the entry at `index` asks for.
+    pub(super) fn open(&mut self, index: Index) -> SessionId {
+        while self.table.size() >= self.config.max_sessions.max(1) {
+            let (oldest, _) = self.least_recently_used().expect("a full table is not empty");
+            self.remove(oldest);
+            self.counters.sessions_evicted += 1;
+        }
+        self.counters.sessions_opened += 1;
+        self.insert(
+            index,
+            Session {
+                low_water: 1,
+                last_used: index,
+                last_used_ms: self.time_ms,
+                queued_at: index,
+                replies: VecDeque::new(),
+            },
+        );
+        index
+    }
+
+    /// Closes a session; false if there is none.
+    pub(super) fn close(&mut self, id: SessionId) -> bool {
+        let known = self.table.contains_key(&id);
+        if known {
+            self.remove(id);
+        }
+        known
+    }
+
+    /// Judges the command `sequence` of session `id` in the entry at `index`, and notes that the session is
+    /// in use and what the client no longer needs.
+    pub(super) fn admit(
+        &mut self,
+        id: SessionId,
+        sequence: u64,
+        low_water: u64,
+        index: Index,
+    ) -> Admission {
+        let Some(session) = self.table.get_mut(&id) else { return Admission::Expired };
+        session.last_used = index;
+        session.last_used_ms = self.time_ms;
+        session.raise_low_water(low_water);
+        if sequence < session.low_water {
+            self.counters.duplicates_suppressed += 1;
+            return Admission::TooOld;
+        }
+        if let Some(reply) = session.cached(sequence) {
+            self.counters.duplicates_suppressed += 1;
+            return Admission::Duplicate(reply.clone());
+        }
+        if sequence - session.low_water >= self.config.sequence_window.max(1) {
+            return Admission::WindowExceeded;
+        }
+        Admission::Execute
+    }
+
+    /// Keeps the reply of a command that was admitted and is now executed.
+    pub(super) fn record(&mut self, id: SessionId, sequence: u64, reply: Bytes) {
+        let session = self.table.get_mut(&id);
+        let session =
+            session.unwrap_or_else(|| panic!("session {id} vanished under its own command"));
+        session.insert_reply(sequence, reply);
+    }
+
+    /// The reply cached for `sequence` of session `id`.
+    pub(super) fn cached(&self, id: SessionId, sequence: u64) -> Option<&Bytes> {
+        self.table.get(&id)?.cached(sequence)
+    }
+
+    /// The table as it is now; O(1).
+    pub(super) fn view(&self) -> SessionsView {
+        SessionsView { table: self.table.clone(), time_ms: self.time_ms }
+    }
+
+    fn expire(&mut self) {
+        while let Some((id, last_used_ms)) = self.least_recently_used() {
+            let due_ms = last_used_ms.saturating_add(self.config.session_timeout_ms);
+            if due_ms > self.time_ms {
+                self.check_due_ms = due_ms;
+                return;
+            }
+            self.remove(id);
+            self.counters.sessions_expired += 1;
+        }
+        self.check_due_ms = self.time_ms.saturating_add(self.config.session_timeout_ms);
+    }
+
+    /// The session whose last use is longest ago, and when that was. Sessions found further back in the queue
+    /// than they belong are moved; as nobody belongs before where it is queued, the first in place is the one.
+    fn least_recently_used(&mut self) -> Option<(SessionId, u64)> {
+        loop {
+            let (&queued_at, &id) = self.queue.first_key_value()?;
+            let last_used = {
+                let session = self.table.get(&id);
+                let session =
+                    session.unwrap_or_else(|| panic!("session {id} is queued but unknown"));
+                if session.last_used == queued_at {
+                    return Some((id, session.last_used_ms));
+                }
+                session.last_used
+            };
+            assert!(
+                last_used > queued_at,
+                "session {id} queued at {queued_at}, last used at {last_used}"
+            );
+            self.queue.remove(&queued_at);
+            self.queue.insert(last_used, id);
+            self.table.get_mut(&id).expect("looked up above").queued_at = last_used;
+        }
+    }
+
+    fn insert(&mut self, id: SessionId, session: Session) {
+        let other = self.queue.insert(session.queued_at, id);
+        assert!(
+            other.is_none(),
+            "sessions {other:?} and {id} both queued at {}",
+            session.queued_at
+        );
+        self.table.insert_mut(id, session);
+    }
+
+    fn remove(&mut self, id: SessionId) {
+        let queued_at = self.table.get(&id).map(|session| session.queued_at);
+        let queued = queued_at.and_then(|at| self.queue.remove(&at));
+        assert_eq!(queued, Some(id), "session {id}, queued at {queued_at:?}, is not there");
+        self.table.remove_mut(&id);
+    }
+}
+
+impl Session {
+    fn raise_low_water(&mut self, low_water: u64) {
+        self.low_water = self.low_water.max(low_water);
+        while self.replies.front().is_some_and(|(sequence, _)| *sequence < self.low_water) {
+            self.replies.pop_front();
+        }
+    }
+
+    fn cached(&self, sequence: u64) -> Option<&Bytes> {
+        // Most commands are new and in order: above everything cached.
+        let (last, _) = self.replies.back()?;
+        if *last < sequence {
+            return None;
+        }
+        let at = self.replies.binary_search_by_key(&sequence, |(sequence, _)| *sequence).ok()?;
+        Some(&self.replies[at].1)
+    }
+
+    fn insert_reply(&mut self, sequence: u64, reply: Bytes) {
+        let at = self.replies.partition_point(|(cached, _)| *cached < sequence);
+        let taken = self.replies.get(at).is_some_and(|(cached, _)| *cached == sequence);
+        assert!(!taken, "sequence {sequence} executed twice");
+        self.replies.insert(at, (sequence, reply));
+    }
+}
+
+#[cfg(test)]
+mod tests;

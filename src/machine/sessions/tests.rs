@@ -1,0 +1,264 @@
+//! Each rule of the table by itself.
+
+use super::*;
+use crate::machine::codec::{CodecError, write_bytes, write_u64};
+
+const CONFIG: SessionConfig = SessionConfig {
+    max_sessions: 3,
+    session_timeout_ms: 1000,
+    max_time_step_ms: 100,
+    sequence_window: 4,
+};
+
+/// A table, and the entries that drive it: each call is one entry.
+struct World {
+    sessions: Sessions,
+    index: Index,
+    clock_ms: u64,
+}
+
+impl World {
+    fn new() -> World {
+        World { sessions: Sessions::new(CONFIG), index: 0, clock_ms: 50_000 }
+    }
+
+    fn entry(&mut self) -> Index {
+        self.index += 1;
+        self.sessions.advance(self.clock_ms);
+        self.index
+    }
+
+    fn open(&mut self) -> SessionId {
+        let index = self.entry();
+        self.sessions.open(index)
+    }
+
+    fn admit(&mut self, id: SessionId, sequence: u64, low_water: u64) -> Admission {
+        let index = self.entry();
+        self.sessions.admit(id, sequence, low_water, index)
+    }
+
+    /// Executes as a replica would: the reply is the sequence, once more for each execution.
+    fn run(&mut self, id: SessionId, sequence: u64, low_water: u64) -> Admission {
+        let admission = self.admit(id, sequence, low_water);
+        if admission == Admission::Execute {
+            self.sessions.record(id, sequence, reply(sequence));
+        }
+        admission
+    }
+
+    /// Lets log time reach `ms` later, however many entries that takes.
+    fn pass(&mut self, ms: u64) {
+        self.clock_ms += ms;
+        while self.sessions.time_ms() < self.clock_ms {
+            self.entry();
+        }
+    }
+
+    fn is_live(&self, id: SessionId) -> bool {
+        self.sessions.table.contains_key(&id)
+    }
+}
+
+fn reply(sequence: u64) -> Bytes {
+    Bytes::from(format!("reply {sequence}"))
+}
+
+#[test]
+fn cl01_a_copy_gets_the_cached_reply_and_is_not_executed() {
+    let mut world = World::new();
+    let id = world.open();
+    assert_eq!(world.run(id, 1, 1), Admission::Execute);
+    assert_eq!(world.run(id, 1, 1), Admission::Duplicate(reply(1)));
+    assert_eq!(world.sessions.counters().duplicates_suppressed, 1);
+}
+
+#[test]
+fn cl06_sequences_arrive_in_any_order() {
+    let mut world = World::new();
+    let id = world.open();
+    for sequence in [4, 2, 3, 1] {
+        assert_eq!(world.run(id, sequence, 1), Admission::Execute, "sequence {sequence}");
+    }
+    for sequence in 1..=4 {
+        assert_eq!(world.run(id, sequence, 1), Admission::Duplicate(reply(sequence)));
+    }
+}
+
+#[test]
+fn cl06_the_low_water_mark_frees_replies_and_closes_the_past() {
+    let mut world = World::new();
+    let id = world.open();
+    for sequence in 1..=3 {
+        world.run(id, sequence, 1);
+    }
+    assert_eq!(world.run(id, 4, 3), Admission::Execute);
+    let session = world.sessions.table.get(&id).unwrap();
+    assert_eq!(session.replies.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(world.run(id, 2, 1), Admission::TooOld, "executed before");
+    assert_eq!(world.run(id, 6, 6), Admission::Execute);
+    assert_eq!(
+        world.run(id, 5, 5),
+        Admission::TooOld,
+        "never executed, and given up by the client"
+    );
+}
+
+#[test]
+fn cl11_every_reply_of_a_pipelining_client_is_kept() {
+    let mut world = World::new();
+    let id = world.open();
+    for sequence in 1..=4 {
+        world.run(id, sequence, 1);
+    }
+    for sequence in 1..=4 {
+        assert_eq!(world.run(id, sequence, 1), Admission::Duplicate(reply(sequence)));
+    }
+}
+
+#[test]
+fn the_window_bounds_what_is_cached() {
+    let mut world = World::new();
+    let id = world.open();
+    assert_eq!(world.run(id, 5, 1), Admission::WindowExceeded);
+    assert_eq!(world.run(id, 5, 2), Admission::Execute);
+    assert_eq!(world.run(id, u64::MAX, 1), Admission::WindowExceeded);
+    assert_eq!(world.run(id, u64::MAX, u64::MAX), Admission::Execute);
+}
+
+#[test]
+fn cl08_an_unknown_closed_or_expired_session_executes_nothing() {
+    let mut world = World::new();
+    let id = world.open();
+    assert_eq!(world.run(id + 7, 1, 1), Admission::Expired);
+    assert_eq!(world.run(id, 1, 1), Admission::Execute);
+    world.pass(1000);
+    assert_eq!(world.run(id, 1, 1), Admission::Expired, "a retry after expiry");
+    let id = world.open();
+    assert!(world.sessions.close(id));
+    assert!(!world.sessions.close(id));
+    assert_eq!(world.run(id, 1, 1), Admission::Expired);
+    assert_eq!(world.sessions.counters().sessions_expired, 1);
+}
+
+#[test]
+fn cl08_a_full_table_drops_the_least_recently_used() {
+    let mut world = World::new();
+    let [first, second, third] = [world.open(), world.open(), world.open()];
+    world.run(first, 1, 1);
+    world.run(third, 1, 1);
+    let fourth = world.open();
+    assert_eq!(
+        [first, second, third, fourth].map(|id| world.is_live(id)),
+        [true, false, true, true]
+    );
+    world.admit(first, 1, 1);
+    world.open();
+    assert_eq!([first, third, fourth].map(|id| world.is_live(id)), [true, false, true]);
+    let counters = world.sessions.counters();
+    assert_eq!(
+        (counters.sessions_opened, counters.sessions_evicted, counters.sessions_live),
+        (5, 2, 3)
+    );
+}
+
+#[test]
+fn cl07_log_time_never_runs_back_and_never_jumps() {
+    let mut sessions = Sessions::new(CONFIG);
+    let mut at = |stamp_ms| {
+        sessions.advance(stamp_ms);
+        sessions.time_ms()
+    };
+    assert_eq!(at(50_000), 50_000, "the first stamp is taken as it is");
+    assert_eq!(at(50_040), 50_040);
+    assert_eq!(at(10), 50_040, "a clock that is behind");
+    assert_eq!(at(u64::MAX), 50_140, "a clock that is far ahead: one step");
+    assert_eq!(at(50_141), 50_141);
+}
+
+#[test]
+fn cl07_one_wrong_clock_ends_no_session() {
+    let mut world = World::new();
+    let id = world.open();
+    world.sessions.advance(u64::MAX);
+    assert!(world.is_live(id));
+}
+
+#[test]
+fn only_idle_time_counts() {
+    let mut world = World::new();
+    let (busy, idle) = (world.open(), world.open());
+    for sequence in 1..=20 {
+        world.pass(90);
+        assert_eq!(world.run(busy, sequence, sequence), Admission::Execute);
+    }
+    assert!(world.is_live(busy) && !world.is_live(idle));
+    world.pass(999);
+    assert!(world.is_live(busy));
+    world.pass(1);
+    assert!(!world.is_live(busy));
+    assert_eq!(world.sessions.queue.len(), 0);
+}
+
+#[test]
+fn closing_leaves_nothing_in_the_queue() {
+    let mut world = World::new();
+    for _ in 0..100 {
+        let id = world.open();
+        world.run(id, 1, 1);
+        assert!(world.sessions.close(id));
+    }
+    assert!(world.sessions.queue.is_empty() && world.sessions.table.is_empty());
+}
+
+#[test]
+fn a_view_shares_the_table_and_keeps_it() {
+    let mut world = World::new();
+    let id = world.open();
+    world.run(id, 1, 1);
+    let view = world.sessions.view();
+    assert!(view.table.ptr_eq(&world.sessions.table), "taking a view copied the table");
+    world.run(id, 2, 2);
+    world.open();
+    assert_eq!(view.table.size(), 1);
+    assert_eq!(view.table.get(&id).unwrap().replies, [(1, reply(1))]);
+}
+
+#[test]
+fn a65_a_table_that_contradicts_itself_is_refused() {
+    // Log time 100; sessions as (id, mark, last use, its time, replies as (sequence, bytes)).
+    type Written<'a> = (u64, u64, u64, u64, &'a [u64]);
+    let decode = |sessions: &[Written<'_>]| {
+        let mut bytes = Vec::new();
+        write_u64(&mut bytes, 100).unwrap();
+        write_u64(&mut bytes, sessions.len() as u64).unwrap();
+        for (id, low_water, last_used, last_used_ms, replies) in sessions {
+            for field in [id, low_water, last_used, last_used_ms, &(replies.len() as u64)] {
+                write_u64(&mut bytes, *field).unwrap();
+            }
+            for sequence in *replies {
+                write_u64(&mut bytes, *sequence).unwrap();
+                write_bytes(&mut bytes, b"reply").unwrap();
+            }
+        }
+        Sessions::decode(&mut &bytes[..], CONFIG, 20)
+    };
+    assert!(decode(&[(1, 1, 10, 90, &[1, 3]), (2, 5, 20, 100, &[])]).is_ok());
+    let refused: [&[Written<'_>]; 9] = [
+        &[(0, 1, 10, 90, &[])],
+        &[(2, 1, 10, 90, &[]), (1, 1, 11, 90, &[])],
+        &[(2, 1, 10, 90, &[]), (2, 1, 11, 90, &[])],
+        &[(5, 1, 4, 90, &[])],
+        &[(5, 1, 21, 90, &[])],
+        &[(5, 1, 10, 101, &[])],
+        &[(1, 1, 10, 90, &[]), (2, 1, 10, 90, &[])],
+        &[(1, 3, 10, 90, &[2])],
+        &[(1, 1, 10, 90, &[2, 2])],
+    ];
+    for sessions in refused {
+        assert!(
+            matches!(decode(sessions), Err(CodecError::Invalid { .. })),
+            "{sessions:?} was accepted"
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! Handing committed entries to the apply queue, within its limit.
+//!
+//! What is handed over is committed *and* durable here, in order, each entry once. Beyond the queue's limit the
+//! range simply stays in the log; an `applied` makes room, and entries that have left the cache are read back (A67, B2).
+
+use super::core::Raft;
+use super::ready::{ApplyItem, LogRead, LogReadOutcome, ReadPurpose};
+use super::types::{Entry, Index, Micros};
+
+impl Raft {
+    /// The state machine has applied everything through `index`, one by one or by an install (A69).
+    pub fn applied(&mut self, now: Micros, index: Index) {
+        self.advance(now);
+        self.log.applied_to(index);
+        while let Some(&(last, bytes)) = self.apply_outstanding.front()
+            && last <= index
+        {
+            self.apply_outstanding.pop_front();
+            self.apply_outstanding_bytes -= bytes;
+        }
+    }
+
+    pub(super) fn hand_over(&mut self) {
+        while let Some(last) = self.can_hand_over() {
+            let first = self.log.handed() + 1;
+            let room = self.config.apply_queue_bytes.saturating_sub(self.apply_outstanding_bytes);
+            match self.log.cached(first, last, room, usize::MAX) {
+                Some(entries) => self.hand(entries),
+                None => return self.read_to_apply(first, last, room),
+            }
+        }
+    }
+
+    /// The last index that may be handed over now, if there is one and room for it.
+    fn can_hand_over(&self) -> Option<Index> {
+        let last = self.log.commit().min(self.log.persisted());
+        let full = self.apply_outstanding_bytes >= self.config.apply_queue_bytes
+            && !self.apply_outstanding.is_empty();
+        (last > self.log.handed() && !full && self.apply_read.is_none()).then_some(last)
+    }
+
+    fn hand(&mut self, entries: Vec<Entry>) {
+        let Some(last) = entries.last() else { return };
+        let last = last.log_id.index;
+        let bytes: usize = entries.iter().map(Entry::size_bytes).sum();
+        self.log.handed_to(last);
+        self.apply_outstanding_bytes += bytes;
+        self.apply_outstanding.push_back((last, bytes));
+        self.out.apply.push(ApplyItem::Entries(entries));
+    }
+
+    fn read_to_apply(&mut self, first: Index, last: Index, room: usize) {
+        let id = self.next_read;
+        self.next_read += 1;
+        self.apply_read = Some((id, first));
+        self.out.reads.push(LogRead {
+            id,
+            first,
+            last,
+            max_bytes: room.max(1),
+            purpose: ReadPurpose::Apply,
+        });
+    }
+
+    pub(super) fn on_apply_read(&mut self, outcome: LogReadOutcome) {
+        let Some((_, first)) = self.apply_read.take() else { return };
+        // An install in between has moved on; what was read is covered by it.
+        if self.log.handed() + 1 != first {
+            return;
+        }
+        match outcome {
+            LogReadOutcome::Entries(entries) => {
+                assert!(
+                    self.log.agrees_with(first, &entries),
+                    "read {} entries at {first} that are not those of the log",
+                    entries.len()
+                );
+                self.hand(entries);
+            }
+            LogReadOutcome::Compacted => {
+                panic!(
+                    "committed entry {first} was purged before it was applied: log starts at {}",
+                    self.log.start()
+                )
+            }
+        }
+    }
+
+    /// An install covers what was handed over and not applied; the state machine skips it (B5).
+    pub(super) fn forget_handed(&mut self) {
+        self.apply_outstanding.clear();
+        self.apply_outstanding_bytes = 0;
+    }
+}

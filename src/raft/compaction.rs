@@ -1,0 +1,202 @@
+//! Local snapshots and what they allow the log to forget (MECHANISMS A9–A32, B12, B16, B20).
+//!
+//! The trigger goes through the apply queue, so that state and index are paired by construction. Its measure is what
+//! has been *applied* since the last snapshot: that part a new snapshot makes superfluous, so the trigger cannot fire
+//! again on what would stay anyway. Only one build is under way at a time.
+
+use super::core::Raft;
+use super::random::Random;
+use super::ready::{ApplyItem, Event, SnapshotJob};
+use super::types::{Index, LogId, Micros, SnapshotMeta};
+
+/// The state of making snapshots here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Building {
+    /// Between asking for a snapshot and its being published, refused or declined.
+    under_way: bool,
+    /// Somebody asked for one.
+    requested: bool,
+    /// Bytes and index of the part of the log that is applied and not in the current snapshot.
+    applied_bytes: u64,
+    counted_through: Index,
+    /// More may go than has gone: a transfer kept it, or a restart came between.
+    purge_due: bool,
+    /// How far below the limits this node's next trigger lies, in thousandths: so that members do not all build at once.
+    jitter_thousandths: u64,
+}
+
+impl Building {
+    /// As a node starts: what an earlier incarnation kept may go now.
+    pub(super) fn new(random: &mut Random) -> Building {
+        let mut building = Building { purge_due: true, ..Building::default() };
+        building.draw_jitter(random);
+        building
+    }
+
+    fn draw_jitter(&mut self, random: &mut Random) {
+        self.jitter_thousandths = random.between(0, 100);
+    }
+
+    /// The limit, 90 % of it less the jitter.
+    fn threshold(&self, limit: u64) -> u64 {
+        (u128::from(limit) * u128::from(900 - self.jitter_thousandths) / 1000) as u64
+    }
+}
+
+impl Raft {
+    /// A snapshot is wanted, whatever the triggers say. Nothing happens if nothing was applied since the last one.
+    pub fn request_snapshot(&mut self, now: Micros) {
+        self.advance(now);
+        self.building.requested = true;
+    }
+
+    pub(super) fn trigger_snapshot(&mut self) {
+        self.count_applied();
+        let nothing_new = self.log.applied() <= self.snapshot_id().index;
+        if self.building.under_way || self.install.pending_index().is_some() {
+            return;
+        }
+        if nothing_new {
+            self.building.requested = false;
+            return;
+        }
+        if self.building.requested || self.size_triggers() || self.count_triggers() {
+            self.building.requested = false;
+            self.building.under_way = true;
+            self.out.apply.push(ApplyItem::TakeSnapshot);
+        }
+    }
+
+    fn size_triggers(&self) -> bool {
+        let limit = self.config.snapshot_bytes;
+        limit.is_some_and(|limit| {
+            self.building.applied_bytes >= self.building.threshold(limit as u64)
+        })
+    }
+
+    fn count_triggers(&self) -> bool {
+        let applied = self.log.applied() - self.snapshot_id().index;
+        self.config
+            .snapshot_entries
+            .is_some_and(|limit| applied >= self.building.threshold(limit).max(1))
+    }
+
+    fn count_applied(&mut self) {
+        let (from, to) =
+            (self.building.counted_through.max(self.snapshot_id().index), self.log.applied());
+        if to > from {
+            self.building.applied_bytes += self.log.bytes_between(from, to);
+            self.building.counted_through = to;
+        }
+    }
+
+    /// A snapshot made here is published: asked for by `ApplyItem::TakeSnapshot`, or unasked by the service.
+    pub fn snapshot_taken(&mut self, now: Micros, meta: SnapshotMeta) {
+        self.advance(now);
+        self.building.under_way = false;
+        let log_id = meta.log_id;
+        if let Err(why) = self.judge_taken(&meta) {
+            tracing::debug!(node = self.config.node, snapshot = %log_id, "snapshot not taken: {why}");
+            self.out.events.push(Event::SnapshotRefused(log_id));
+            return;
+        }
+        self.step_change.snapshot = Some(meta.clone());
+        self.snapshot = Some(meta);
+        self.building.applied_bytes =
+            self.log.bytes_between(log_id.index, self.building.counted_through);
+        self.building.draw_jitter(&mut self.random);
+        self.purge_behind_snapshot();
+    }
+
+    /// A9, A10, A11 as B24 has it: refused, not fatal.
+    fn judge_taken(&self, meta: &SnapshotMeta) -> Result<(), &'static str> {
+        let log_id = meta.log_id;
+        if log_id.index <= self.snapshot_id().index {
+            return Err("not newer than the current one");
+        }
+        if log_id.index > self.log.applied() {
+            return Err("beyond what was reported applied");
+        }
+        if !self.log.holds(log_id) {
+            return Err("of another term than the log");
+        }
+        if meta.membership != self.membership {
+            return Err("of other members");
+        }
+        Ok(())
+    }
+
+    /// The service did not make the snapshot it was asked for; the next trigger asks again.
+    pub fn snapshot_declined(&mut self, now: Micros) {
+        self.advance(now);
+        self.building.under_way = false;
+    }
+
+    pub(super) fn on_snapshot_durable(&mut self, meta: SnapshotMeta) {
+        self.counters.snapshots_taken += 1;
+        self.out.events.push(Event::SnapshotCurrent(meta.log_id));
+        self.make_current(meta);
+    }
+
+    /// The record that names this snapshot is durable: it can be sent, and older files may go.
+    pub(super) fn make_current(&mut self, meta: SnapshotMeta) {
+        self.out.snapshots.push(SnapshotJob::Current(meta.log_id));
+        self.durable_snapshot = Some(meta);
+    }
+
+    // ---- purging -------------------------------------------------------------------------
+
+    /// Purges behind the current snapshot what neither trailing nor a transfer keeps.
+    fn purge_behind_snapshot(&mut self) {
+        self.building.purge_due = false;
+        let target = self.purge_target();
+        let start = self.log.start().index;
+        if target <= start {
+            return;
+        }
+        self.counters.entries_compacted += target - start;
+        self.log.purge_through(target);
+        self.step_change.purge_through = Some(self.log.start());
+    }
+
+    /// A pin that was released lets the log go at the next turn, not only at the next snapshot.
+    pub(super) fn purge_released(&mut self) {
+        let durable = self.durable_snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
+        if self.building.purge_due
+            && durable == self.snapshot_id().index
+            && self.install.pending_index().is_none()
+        {
+            self.purge_behind_snapshot();
+        }
+    }
+
+    /// The last index to go: trailing entries stay (A27), and up to `pin_bytes` more for a transfer that gets further (B16).
+    fn purge_target(&mut self) -> Index {
+        let snapshot = self.snapshot_id().index;
+        let target = self.before_trailing(snapshot);
+        let pin = self.pinned_index().unwrap_or(Index::MAX);
+        let kept_bytes = self.log.bytes_between(pin, target);
+        let pinned = pin < target
+            && (kept_bytes <= self.config.pin_bytes as u64 || self.favours_slow_member());
+        self.building.purge_due = pinned;
+        if pinned { pin } else { target }
+    }
+
+    fn before_trailing(&self, snapshot: Index) -> Index {
+        let start = self.log.start().index;
+        let oldest = snapshot.saturating_sub(self.config.trailing_entries).max(start);
+        let mut bytes = self.log.bytes_between(oldest, snapshot);
+        let mut target = oldest;
+        while bytes > self.config.trailing_bytes as u64 {
+            target += 1;
+            bytes -= self.log.bytes_between(target - 1, target);
+        }
+        target
+    }
+
+    /// After an install nothing before it counts any more.
+    pub(super) fn forget_built(&mut self, installed: LogId) {
+        self.building.applied_bytes = 0;
+        self.building.counted_through = installed.index;
+    }
+}

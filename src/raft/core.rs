@@ -1,0 +1,639 @@
+//! One peer's protocol state, and the plumbing its rules share: inputs, terms, roles, what may leave when.
+//!
+//! The rules themselves stand beside this file, one idea each: `election.rs`, `leader.rs`, `follower.rs`,
+//! `install.rs`, `transfer.rs`, `compaction.rs`, `reads.rs`, `apply.rs`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::config::RaftConfig;
+use super::log::RaftLog;
+use super::message::*;
+use super::progress::Progress;
+use super::random::Random;
+use super::ready::*;
+use super::types::*;
+use super::{Counters, RaftStatus};
+use super::{compaction::Building, install::InstallSlot, reads::PendingRead};
+
+/// A term further ahead than this is taken for garbage, not for news (EL25).
+const TERM_LEAP_MAX: u64 = 1 << 32;
+
+/// One peer's protocol state. See the [module](super) for how it is driven.
+///
+/// Invariants, asserted after every input:
+/// - the log's positions are in order ([`RaftLog`](super::log::RaftLog))
+/// - the snapshot lies between the log's start and what was handed to the state machine
+/// - a leader has progress for every other member, and nobody else has any
+/// - term and vote never go back; nothing durable is ahead of them
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Raft {
+    pub(super) config: RaftConfig,
+    pub(super) incarnation: Incarnation,
+    pub(super) random: Random,
+    /// The latest time anybody told.
+    pub(super) now: Micros,
+
+    pub(super) hard_state: HardState,
+    /// `hard_state` as far as it is durable.
+    pub(super) durable: HardState,
+    pub(super) log: RaftLog,
+    /// The current snapshot, if any: the one that the log's record names (or will, with the step under way).
+    pub(super) snapshot: Option<SnapshotMeta>,
+    /// The current snapshot as far as its record is durable: what can be sent.
+    pub(super) durable_snapshot: Option<SnapshotMeta>,
+    pub(super) membership: Membership,
+    /// The highest incarnation seen of each member.
+    pub(super) incarnations: BTreeMap<NodeId, Incarnation>,
+
+    pub(super) role: Role,
+    pub(super) leader: Option<NodeId>,
+    /// Role, term and leader as last told in an event.
+    announced: (Role, Term, Option<NodeId>),
+    /// When an election is due, unless something happens before.
+    pub(super) election_at: Micros,
+    /// When this node last heard a leader of its term.
+    pub(super) leader_heard_at: Option<Micros>,
+    /// Answers in the campaign under way.
+    pub(super) votes: BTreeMap<NodeId, bool>,
+    /// Answers to requests before this one belong to an earlier campaign (EL13).
+    pub(super) campaign_first_request: RequestId,
+    /// Set while this node lost something it may have acknowledged (PS20).
+    pub(super) recovering: Option<Recovering>,
+
+    /// The own log is known to agree with the current leader's up to here.
+    pub(super) verified: Index,
+    pub(super) install: InstallSlot,
+    /// The last offer was refused: reported until the leader's next chunk or term.
+    pub(super) refused_at_commit: Option<Index>,
+
+    pub(super) progress: BTreeMap<NodeId, Progress>,
+    /// First index of the leader's own term.
+    pub(super) term_start: Index,
+    pub(super) round: u64,
+    pub(super) reads: VecDeque<PendingRead>,
+
+    /// Batches handed over and not applied: last index and bytes.
+    pub(super) apply_outstanding: VecDeque<(Index, usize)>,
+    pub(super) apply_outstanding_bytes: usize,
+    pub(super) apply_read: Option<(u64, Index)>,
+    pub(super) building: Building,
+
+    pub(super) persists: VecDeque<PersistMark>,
+    pub(super) next_persist: u64,
+    pub(super) next_request: RequestId,
+    pub(super) next_read: u64,
+    pub(super) next_ticket: ReadTicket,
+    pub(super) next_transfer: u64,
+
+    pub(super) step_change: LogChange,
+    pub(super) step_sends: Vec<Envelope>,
+    pub(super) out: Ready,
+    pub(super) counters: Counters,
+}
+
+/// A node that is catching up on what it lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Recovering {
+    /// The leader's commit index at first contact; the node counts again once it is there.
+    pub target: Option<Index>,
+}
+
+/// A durable step under way, and what its completion means.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PersistMark {
+    seq: u64,
+    hard_state: HardState,
+    last_appended: Option<LogId>,
+    installed: Option<SnapshotMeta>,
+    taken: Option<SnapshotMeta>,
+    begun_at: Micros,
+}
+
+impl Raft {
+    /// A peer that starts from what storage found (A72, A73). It follows, whatever it was before.
+    pub fn new(config: RaftConfig, recovered: Recovered, now: Micros) -> Raft {
+        let snapshot_index = recovered.snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
+        let membership =
+            recovered.snapshot.as_ref().map_or(recovered.base, |meta| meta.membership.clone());
+        let log = RaftLog::new(recovered.log, snapshot_index, config.log_cache_bytes);
+        let mut raft = Raft {
+            random: Random::new([config.seed, config.node, recovered.incarnation]),
+            incarnation: recovered.incarnation,
+            now,
+            hard_state: recovered.hard_state,
+            durable: recovered.hard_state,
+            verified: snapshot_index,
+            log,
+            durable_snapshot: recovered.snapshot.clone(),
+            snapshot: recovered.snapshot,
+            membership,
+            incarnations: BTreeMap::new(),
+            role: Role::Follower,
+            leader: None,
+            announced: (Role::Follower, 0, None),
+            election_at: 0,
+            leader_heard_at: None,
+            votes: BTreeMap::new(),
+            campaign_first_request: 0,
+            recovering: recovered.damaged.map(|_| Recovering { target: None }),
+            install: InstallSlot::None,
+            refused_at_commit: None,
+            progress: BTreeMap::new(),
+            term_start: 0,
+            round: 0,
+            reads: VecDeque::new(),
+            apply_outstanding: VecDeque::new(),
+            apply_outstanding_bytes: 0,
+            apply_read: None,
+            building: Building::default(),
+            persists: VecDeque::new(),
+            next_persist: 1,
+            next_request: 1,
+            next_read: 1,
+            next_ticket: 1,
+            next_transfer: 1,
+            step_change: LogChange::default(),
+            step_sends: Vec::new(),
+            out: Ready::default(),
+            counters: Counters::default(),
+            config,
+        };
+        raft.building = Building::new(&mut raft.random);
+        raft.reset_election_timer();
+        raft.counters.max_log_bytes = raft.log.bytes();
+        raft
+    }
+
+    /// A message from another member. What makes no sense here is counted and ignored.
+    pub fn step(&mut self, now: Micros, envelope: Envelope) {
+        self.advance(now);
+        if let Err(why) = self.admit(&envelope) {
+            return self.ignore(&envelope, why);
+        }
+        if self.settle_terms(&envelope) {
+            self.dispatch(envelope);
+        }
+        self.check();
+    }
+
+    /// Time has passed: timeouts are compared with `now`, however late the tick comes.
+    pub fn tick(&mut self, now: Micros) {
+        self.advance(now);
+        self.expire_receiving();
+        match self.role {
+            Role::Leader => self.tick_leader(),
+            _ if self.now >= self.election_at => self.election_timeout(),
+            _ => {}
+        }
+        self.check();
+    }
+
+    /// The durable step `seq` is complete, as are all before it.
+    pub fn persisted(&mut self, now: Micros, seq: u64) {
+        self.advance(now);
+        let mark = self.persists.pop_front();
+        assert!(
+            mark.as_ref().is_some_and(|mark| mark.seq == seq),
+            "step {seq} reported durable, but {:?} is the oldest under way",
+            mark.map(|mark| mark.seq)
+        );
+        if let Some(mark) = mark {
+            self.on_persisted(mark);
+        }
+        self.check();
+    }
+
+    /// A request could not be delivered, as far as the transport knows.
+    pub fn undelivered(&mut self, now: Micros, to: NodeId, id: RequestId) {
+        self.advance(now);
+        let retry_at = self.now + self.config.heartbeat_interval;
+        if let Some(progress) = self.progress.get_mut(&to) {
+            progress.on_undelivered(id, retry_at);
+        }
+    }
+
+    /// What is to be done now. Everything is handed out once.
+    pub fn ready(&mut self) -> Ready {
+        if self.role == Role::Leader {
+            self.replicate();
+        }
+        self.hand_over();
+        self.trigger_snapshot();
+        self.purge_released();
+        self.close_step();
+        self.announce_role();
+        self.check();
+        std::mem::take(&mut self.out)
+    }
+
+    /// The state as others may see it.
+    pub fn status(&self) -> RaftStatus {
+        RaftStatus {
+            role: self.role,
+            term: self.hard_state.term,
+            vote: self.hard_state.vote,
+            leader: self.leader,
+            last: self.log.last(),
+            persisted: self.log.persisted(),
+            commit: self.log.commit(),
+            handed: self.log.handed(),
+            applied: self.log.applied(),
+            snapshot: self.snapshot_id(),
+            log_start: self.log.start(),
+            log_bytes: self.log.bytes(),
+            install: Some(self.install_status()),
+            recovering: self.recovering.is_some(),
+            membership: self.membership.clone(),
+            counters: self.counters,
+        }
+    }
+
+    /// The role, term and leader without the rest.
+    pub fn role(&self) -> (Role, Term, Option<NodeId>) {
+        (self.role, self.hard_state.term, self.leader)
+    }
+
+    /// What has been counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    // ---- time and terms ------------------------------------------------------------------
+
+    pub(super) fn advance(&mut self, now: Micros) {
+        self.now = self.now.max(now);
+    }
+
+    /// Whether a message may be looked at at all.
+    fn admit(&self, envelope: &Envelope) -> Result<(), &'static str> {
+        if envelope.cluster != self.config.cluster || envelope.group != 0 {
+            return Err("of another cluster");
+        }
+        if envelope.to != self.config.node {
+            return Err("for another member");
+        }
+        if envelope.from == self.config.node || !self.membership.contains(envelope.from) {
+            return Err("not from another member");
+        }
+        if envelope.term > self.hard_state.term.saturating_add(TERM_LEAP_MAX) {
+            return Err("term leaps too far");
+        }
+        if self.incarnations.get(&envelope.from).is_some_and(|&seen| envelope.incarnation < seen) {
+            return Err("of an earlier incarnation of its sender");
+        }
+        match &envelope.body {
+            Body::Answer { asker_incarnation, .. } if *asker_incarnation != self.incarnation => {
+                Err("answers an earlier incarnation")
+            }
+            Body::Answer { .. } if envelope.id >= self.next_request => {
+                Err("answers nothing that was asked")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings the own term and the message's together (Raft §5.1); `false` if the message is dealt with.
+    fn settle_terms(&mut self, envelope: &Envelope) -> bool {
+        self.incarnations.insert(envelope.from, envelope.incarnation);
+        let behind = envelope.term < self.hard_state.term;
+        match &envelope.body {
+            // A pre-vote changes nothing here (EL14) and is judged by the term it would lead to.
+            Body::Request(Request::PreVote { .. }) => return true,
+            Body::Request(Request::Vote { .. }) if !behind && self.leader_lives() => {
+                self.answer(envelope, Answer::Vote { granted: false });
+                return false;
+            }
+            Body::Request(request) if behind => {
+                self.answer_stale(envelope, request);
+                return false;
+            }
+            // A granted pre-vote comes from a voter that is not ahead; a refused one teaches its term (EL12).
+            Body::Answer { answer: Answer::PreVote { .. }, .. } if behind => return true,
+            Body::Answer { .. } if behind => {
+                self.ignore(envelope, "answers an earlier term");
+                return false;
+            }
+            _ => {}
+        }
+        if envelope.term > self.hard_state.term {
+            self.enter_term(envelope.term);
+        }
+        true
+    }
+
+    fn answer_stale(&mut self, envelope: &Envelope, request: &Request) {
+        let answer = match request {
+            Request::PreVote { .. } => return,
+            Request::Vote { .. } => Answer::Vote { granted: false },
+            Request::Append(append) => Answer::Append(AppendAnswer {
+                report: self.report(append.round),
+                outcome: AppendOutcome::Stale,
+            }),
+            Request::Snapshot(chunk) => Answer::Snapshot(SnapshotAnswer {
+                report: self.report(chunk.round),
+                transfer: chunk.transfer,
+                outcome: ChunkOutcome::Stale,
+            }),
+        };
+        self.answer(envelope, answer);
+    }
+
+    fn dispatch(&mut self, envelope: Envelope) {
+        match &envelope.body {
+            Body::Request(Request::PreVote { campaign_term, last }) => {
+                self.on_pre_vote(&envelope, *campaign_term, *last);
+            }
+            Body::Request(Request::Vote { last }) => self.on_vote(&envelope, *last),
+            Body::Request(Request::Append(append)) => self.on_append(&envelope, append),
+            Body::Request(Request::Snapshot(chunk)) => self.on_chunk(&envelope, chunk),
+            Body::Answer { answer, .. } => match *answer {
+                Answer::PreVote { campaign_term, granted } => {
+                    self.on_pre_vote_answer(&envelope, campaign_term, granted);
+                }
+                Answer::Vote { granted } => self.on_vote_answer(&envelope, granted),
+                Answer::Append(answer) => self.on_append_answer(&envelope, answer),
+                Answer::Snapshot(answer) => self.on_chunk_answer(&envelope, answer),
+            },
+        }
+    }
+
+    /// A higher term: whatever this node was, it follows, and knows no leader yet.
+    pub(super) fn enter_term(&mut self, term: Term) {
+        assert!(term > self.hard_state.term, "term {term} entered from {}", self.hard_state.term);
+        self.hard_state = HardState { term, vote: None };
+        self.step_change.hard_state = Some(self.hard_state);
+        self.leader_heard_at = None;
+        self.refused_at_commit = None;
+        self.verified = self.log.commit();
+        self.out.events.push(Event::Deposed);
+        self.become_follower(None);
+    }
+
+    /// Follows in the current term.
+    pub(super) fn become_follower(&mut self, leader: Option<NodeId>) {
+        if self.role == Role::Leader {
+            self.fail_reads();
+            self.progress.clear();
+        }
+        if self.role != Role::Follower {
+            self.reset_election_timer();
+        }
+        self.votes.clear();
+        self.set_role(Role::Follower, leader);
+    }
+
+    pub(super) fn set_role(&mut self, role: Role, leader: Option<NodeId>) {
+        self.role = role;
+        self.leader = leader;
+    }
+
+    fn announce_role(&mut self) {
+        let (role, term, leader) = self.role();
+        if self.announced != (role, term, leader) {
+            self.announced = (role, term, leader);
+            self.out.events.push(Event::RoleChanged { role, term, leader });
+        }
+    }
+
+    /// A request of the term's leader has come: it leads, and it lives.
+    pub(super) fn hear_leader(&mut self, leader: NodeId) -> Result<(), &'static str> {
+        if self.role == Role::Leader {
+            self.alarm(format!("node {leader} leads in term {} as well", self.hard_state.term));
+            return Err("a second leader in the own term");
+        }
+        if self.leader.is_some_and(|known| known != leader) {
+            self.alarm(format!(
+                "two leaders in term {}: {:?} and {leader}",
+                self.hard_state.term, self.leader
+            ));
+            return Err("another leader in the same term");
+        }
+        if self.role != Role::Follower || self.leader.is_none() {
+            self.become_follower(Some(leader));
+        }
+        self.leader_heard_at = Some(self.now);
+        self.reset_election_timer();
+        Ok(())
+    }
+
+    pub(super) fn reset_election_timer(&mut self) {
+        let (min, max) = (self.config.election_timeout_min, self.config.election_timeout_max);
+        self.election_at = self.now + self.random.between(min, max);
+    }
+
+    // ---- what leaves ---------------------------------------------------------------------
+
+    fn envelope(&self, to: NodeId, id: RequestId, body: Body) -> Envelope {
+        Envelope {
+            cluster: self.config.cluster,
+            group: 0,
+            from: self.config.node,
+            to,
+            incarnation: self.incarnation,
+            term: self.hard_state.term,
+            id,
+            body,
+        }
+    }
+
+    /// Sends as early as the term allows: no message carries a term that is not durable.
+    fn send(&mut self, envelope: Envelope) {
+        if envelope.term > self.durable.term {
+            self.step_sends.push(envelope);
+        } else {
+            self.out.messages.push(envelope);
+        }
+    }
+
+    pub(super) fn request_id(&mut self) -> RequestId {
+        self.next_request += 1;
+        self.next_request - 1
+    }
+
+    /// Asks `to` something, as early as the term allows.
+    pub(super) fn ask(&mut self, to: NodeId, request: Request) -> RequestId {
+        let id = self.request_id();
+        let envelope = self.envelope(to, id, Body::Request(request));
+        self.send(envelope);
+        id
+    }
+
+    /// Asks `to` something once the step being made is durable.
+    pub(super) fn ask_after_persist(&mut self, to: NodeId, request: Request) {
+        let id = self.request_id();
+        let envelope = self.envelope(to, id, Body::Request(request));
+        self.step_sends.push(envelope);
+    }
+
+    /// Answers as early as the term allows.
+    pub(super) fn answer(&mut self, request: &Envelope, answer: Answer) {
+        self.answer_to(request.from, request.incarnation, request.id, answer);
+    }
+
+    /// Answers once the step being made, and all before it, are durable.
+    pub(super) fn answer_after_persist(&mut self, request: &Envelope, answer: Answer) {
+        let body = Body::Answer { asker_incarnation: request.incarnation, answer };
+        let envelope = self.envelope(request.from, request.id, body);
+        self.step_sends.push(envelope);
+    }
+
+    /// Answers a request that is no longer at hand.
+    pub(super) fn answer_to(
+        &mut self,
+        to: NodeId,
+        asker_incarnation: Incarnation,
+        id: RequestId,
+        answer: Answer,
+    ) {
+        let envelope = self.envelope(to, id, Body::Answer { asker_incarnation, answer });
+        self.send(envelope);
+    }
+
+    /// How this node stands, for its leader.
+    pub(super) fn report(&self, round: u64) -> FollowerReport {
+        FollowerReport {
+            matched: self.verified.min(self.log.persisted()),
+            install: self.install_status(),
+            recovering: self.recovering.is_some(),
+            round,
+        }
+    }
+
+    // ---- durable steps -------------------------------------------------------------------
+
+    pub(super) fn append_entry(&mut self, entry: Entry) {
+        self.log.append(entry.clone());
+        self.step_change.append.push(entry);
+        self.counters.max_log_bytes = self.counters.max_log_bytes.max(self.log.bytes());
+    }
+
+    /// Removes entries from the log, those of the step being made among them.
+    pub(super) fn truncate_from(&mut self, from: Index) {
+        self.log.truncate_from(from);
+        let change = &mut self.step_change;
+        let first_new = change.append.first().map(|entry| entry.log_id.index);
+        change.append.retain(|entry| entry.log_id.index < from);
+        if first_new.is_none_or(|first| from < first) {
+            change.truncate_from =
+                Some(change.truncate_from.map_or(from, |earlier| earlier.min(from)));
+        }
+        self.counters.truncations += 1;
+        self.out.events.push(Event::Truncated { from });
+    }
+
+    /// Hands out the step being made, if there is anything in it.
+    fn close_step(&mut self) {
+        let change = std::mem::take(&mut self.step_change);
+        let then_send = std::mem::take(&mut self.step_sends);
+        if change.is_empty() && then_send.is_empty() {
+            return;
+        }
+        let seq = self.next_persist;
+        self.next_persist += 1;
+        self.persists.push_back(PersistMark {
+            seq,
+            hard_state: self.hard_state,
+            last_appended: change.append.last().map(|entry| entry.log_id),
+            installed: change.install.as_ref().map(|install| install.meta.clone()),
+            taken: change.snapshot.clone(),
+            begun_at: self.now,
+        });
+        self.out.persist = Some(Persist { seq, change, then_send });
+    }
+
+    fn on_persisted(&mut self, mark: PersistMark) {
+        let durable_before = self.durable;
+        self.durable = mark.hard_state;
+        if let Some(meta) = mark.installed {
+            self.log.persisted_to(meta.log_id);
+            self.on_install_durable(meta);
+        }
+        if let Some(log_id) = mark.last_appended {
+            let before = self.log.persisted();
+            self.log.persisted_to(log_id);
+            if self.log.persisted() > before {
+                self.out.events.push(Event::Persisted(log_id));
+            }
+        }
+        if let Some(meta) = mark.taken {
+            self.on_snapshot_durable(meta);
+        }
+        if self.durable != durable_before {
+            self.on_vote_durable();
+        }
+        if self.role == Role::Leader {
+            self.advance_commit();
+        }
+        self.finish_recovery();
+    }
+
+    /// Whether a durable step has been under way for longer than a leader may wait (gray failure).
+    pub(super) fn disk_hangs(&self) -> bool {
+        let patience = 2 * self.config.election_timeout_max;
+        self.persists.front().is_some_and(|mark| self.now.saturating_sub(mark.begun_at) > patience)
+    }
+
+    // ---- oddities ------------------------------------------------------------------------
+
+    /// Something odd from the wire: counted, logged, otherwise without effect.
+    pub(super) fn ignore(&mut self, envelope: &Envelope, why: &'static str) {
+        self.counters.ignored_messages += 1;
+        tracing::debug!(
+            node = self.config.node,
+            from = envelope.from,
+            id = envelope.id,
+            term = envelope.term,
+            "message ignored: {why}"
+        );
+    }
+
+    /// Something that a correct cluster never shows.
+    pub(super) fn alarm(&mut self, what: String) {
+        self.counters.safety_alarms += 1;
+        tracing::error!(
+            node = self.config.node,
+            term = self.hard_state.term,
+            "safety alarm: {what}"
+        );
+        self.out.events.push(Event::Alarm(what));
+    }
+
+    pub(super) fn snapshot_id(&self) -> LogId {
+        self.snapshot.as_ref().map_or(LogId::BASE, |meta| meta.log_id)
+    }
+
+    /// Asserts the invariants.
+    fn check(&self) {
+        self.log.check();
+        let snapshot = self.snapshot_id().index;
+        assert!(
+            self.log.start().index <= snapshot && snapshot <= self.log.handed(),
+            "snapshot {snapshot} outside {}..={}",
+            self.log.start().index,
+            self.log.handed()
+        );
+        assert!(
+            self.durable.term <= self.hard_state.term,
+            "durable {:?} ahead of {:?}",
+            self.durable,
+            self.hard_state
+        );
+        assert!(
+            (self.role == Role::Leader) == (self.leader == Some(self.config.node)),
+            "{:?} with leader {:?}",
+            self.role,
+            self.leader
+        );
+        assert!(
+            self.role == Role::Leader || self.progress.is_empty(),
+            "progress kept by a {:?}",
+            self.role
+        );
+        assert!(
+            self.verified <= self.log.last_index(),
+            "verified {} beyond the last entry {}",
+            self.verified,
+            self.log.last_index()
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! Elections: pre-vote, vote, and who may ask (Raft §5.2, §5.4.1; dissertation §9.6).
+//!
+//! A campaign has two rounds. The first asks whether a campaign could be won and changes no term anywhere; only
+//! after a quorum said yes is the term raised. A member that has heard its leader within the shortest election
+//! timeout helps nobody to depose it, so a member cut off half-way can't disturb the rest (EL18).
+
+use super::core::{Raft, Recovering};
+use super::message::{Answer, Envelope, Request};
+use super::progress::Progress;
+use super::quorum::{self, VoteResult};
+use super::ready::Role;
+use super::types::{Entry, EntryKind, HardState, LogId, NodeId, Term};
+
+impl Raft {
+    /// The election timeout fires now, whatever the clock says: for tests and model checking.
+    pub fn expire_election(&mut self, now: super::types::Micros) {
+        self.advance(now);
+        if self.role != Role::Leader {
+            self.election_timeout();
+        }
+    }
+
+    pub(super) fn election_timeout(&mut self) {
+        self.reset_election_timer();
+        if self.may_campaign() {
+            self.pre_campaign();
+        } else if self.role != Role::Follower || self.leader.is_some() {
+            self.become_follower(None);
+        }
+    }
+
+    /// Learners, members with damage, members whose disk hangs and members that wait for a snapshot beyond
+    /// their log leave it to others (EL15, EL17, PS20).
+    fn may_campaign(&self) -> bool {
+        self.membership.is_voter(self.config.node)
+            && self.recovering.is_none()
+            && !self.disk_hangs()
+            && self.install.pending_index().is_none_or(|index| index <= self.log.last_index())
+    }
+
+    fn pre_campaign(&mut self) {
+        self.counters.campaigns += 1;
+        self.set_role(Role::PreCandidate, None);
+        self.begin_votes();
+        self.votes.insert(self.config.node, true);
+        let request =
+            Request::PreVote { campaign_term: self.hard_state.term + 1, last: self.log.last() };
+        for voter in self.other_voters() {
+            self.ask(voter, request.clone());
+        }
+        self.count_votes();
+    }
+
+    fn campaign(&mut self) {
+        self.reset_election_timer();
+        self.hard_state =
+            HardState { term: self.hard_state.term + 1, vote: Some(self.config.node) };
+        self.step_change.hard_state = Some(self.hard_state);
+        self.verified = self.log.commit();
+        self.refused_at_commit = None;
+        self.set_role(Role::Candidate, None);
+        self.begin_votes();
+        let request = Request::Vote { last: self.log.last() };
+        for voter in self.other_voters() {
+            self.ask_after_persist(voter, request.clone());
+        }
+    }
+
+    fn begin_votes(&mut self) {
+        self.votes.clear();
+        self.campaign_first_request = self.next_request;
+    }
+
+    fn other_voters(&self) -> Vec<NodeId> {
+        let own = self.config.node;
+        self.membership
+            .all()
+            .into_iter()
+            .filter(|&node| node != own && self.membership.is_voter(node))
+            .collect()
+    }
+
+    /// The own vote counts once it is durable (PS01).
+    pub(super) fn on_vote_durable(&mut self) {
+        let voted = HardState { term: self.hard_state.term, vote: Some(self.config.node) };
+        if self.role == Role::Candidate && self.durable == voted {
+            self.votes.insert(self.config.node, true);
+            self.count_votes();
+        }
+    }
+
+    /// Whether a leader of the own term was heard of recently, or this is it.
+    pub(super) fn leader_lives(&self) -> bool {
+        let recently = |heard| self.now.saturating_sub(heard) < self.config.election_timeout_min;
+        self.role == Role::Leader
+            || self.leader.is_some() && self.leader_heard_at.is_some_and(recently)
+    }
+
+    /// Raft §5.4.1: the term of the last entry decides, then its index (EL04, EL05).
+    fn up_to_date(&self, last: LogId) -> bool {
+        last >= self.log.last()
+    }
+
+    pub(super) fn on_pre_vote(&mut self, request: &Envelope, campaign_term: Term, last: LogId) {
+        let granted = campaign_term > self.hard_state.term
+            && self.up_to_date(last)
+            && !self.leader_lives()
+            && self.recovering.is_none();
+        self.answer(request, Answer::PreVote { campaign_term, granted });
+    }
+
+    pub(super) fn on_vote(&mut self, request: &Envelope, last: LogId) {
+        let free = self.hard_state.vote.is_none_or(|vote| vote == request.from);
+        if !(free && self.up_to_date(last) && self.recovering.is_none()) {
+            return self.answer(request, Answer::Vote { granted: false });
+        }
+        if self.hard_state.vote.is_none() {
+            self.hard_state.vote = Some(request.from);
+            self.step_change.hard_state = Some(self.hard_state);
+            self.reset_election_timer();
+        }
+        if self.durable == self.hard_state {
+            self.answer(request, Answer::Vote { granted: true });
+        } else {
+            self.answer_after_persist(request, Answer::Vote { granted: true });
+        }
+    }
+
+    pub(super) fn on_pre_vote_answer(
+        &mut self,
+        answer: &Envelope,
+        campaign_term: Term,
+        granted: bool,
+    ) {
+        let current = self.role == Role::PreCandidate && campaign_term == self.hard_state.term + 1;
+        if !current || answer.id < self.campaign_first_request {
+            return self.ignore(answer, "answers an earlier campaign");
+        }
+        self.votes.insert(answer.from, granted);
+        self.count_votes();
+    }
+
+    pub(super) fn on_vote_answer(&mut self, answer: &Envelope, granted: bool) {
+        if self.role != Role::Candidate || answer.id < self.campaign_first_request {
+            return self.ignore(answer, "answers an earlier campaign");
+        }
+        self.votes.insert(answer.from, granted);
+        self.count_votes();
+    }
+
+    fn count_votes(&mut self) {
+        let result = quorum::vote_result(&self.membership, |node| self.votes.get(&node).copied());
+        match (result, self.role) {
+            (VoteResult::Won, Role::PreCandidate) => self.campaign(),
+            (VoteResult::Won, Role::Candidate) => self.become_leader(),
+            (VoteResult::Lost, _) => self.become_follower(None),
+            _ => {}
+        }
+    }
+
+    fn become_leader(&mut self) {
+        assert!(
+            self.role == Role::Candidate && self.durable == self.hard_state,
+            "{:?} leads term {} with {:?} durable",
+            self.role,
+            self.hard_state.term,
+            self.durable
+        );
+        self.counters.elections_won += 1;
+        let next = self.log.last_index() + 1;
+        let own = self.config.node;
+        let others = self.membership.all().into_iter().filter(|&node| node != own);
+        self.progress = others.map(|node| (node, Progress::new(next, self.now))).collect();
+        self.term_start = next;
+        self.verified = self.log.last_index();
+        self.votes.clear();
+        self.withdraw_install_as_leader();
+        self.set_role(Role::Leader, Some(own));
+        if self.config.noop_on_election {
+            let log_id = LogId::new(self.hard_state.term, next);
+            self.append_entry(Entry {
+                log_id,
+                kind: EntryKind::Blank,
+                stamp_ms: 0,
+                data: Default::default(),
+            });
+            self.verified = next;
+        }
+    }
+
+    /// A damaged node counts again once its log has reached the commit index it was told at first contact (PS20).
+    pub(super) fn finish_recovery(&mut self) {
+        let caught_up = |target| self.log.commit().min(self.log.persisted()) >= target;
+        if let Some(Recovering { target: Some(target) }) = self.recovering
+            && caught_up(target)
+        {
+            tracing::info!(node = self.config.node, target, "caught up after damage, counts again");
+            self.recovering = None;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! A follower's half of log replication: the consistency check, conflicts, commit (Raft §5.3).
+//!
+//! What is acknowledged leaves with the entries' own persist; a reject, and the answer to a heartbeat, at once.
+
+use super::core::Raft;
+use super::message::{Answer, Append, AppendAnswer, AppendOutcome, Envelope};
+use super::types::{Entry, Index, LogId};
+
+/// What an AppendEntries means for the own log.
+enum Verdict<'a> {
+    /// `prev` is not in the log.
+    Gap,
+    /// Agrees; these entries are not in the log yet, and the log ends (after removing conflicts) before them.
+    Extends(&'a [Entry]),
+    /// Contradicts what is committed here.
+    Impossible(Index),
+}
+
+impl Raft {
+    pub(super) fn on_append(&mut self, request: &Envelope, append: &Append) {
+        if let Err(why) = well_formed(append, request.term) {
+            return self.ignore(request, why);
+        }
+        if let Err(why) = self.hear_leader(request.from) {
+            return self.ignore(request, why);
+        }
+        if let Some(recovering) = &mut self.recovering {
+            recovering.target.get_or_insert(append.leader_commit);
+        }
+        let last_sent = append.prev.index + append.entries.len() as u64;
+        match self.judge(append) {
+            Verdict::Gap => self.reject_append(request, append),
+            Verdict::Impossible(index) => {
+                self.alarm(format!("leader {} differs at committed index {index}", request.from));
+                self.ignore(request, "contradicts a committed entry");
+            }
+            Verdict::Extends([]) => self.accept_append(request, append, last_sent),
+            Verdict::Extends(new) if self.is_full(new) => {
+                let known = last_sent - new.len() as u64;
+                self.agree_up_to(known, append.commit);
+                let outcome = AppendOutcome::Busy;
+                self.answer(
+                    request,
+                    Answer::Append(AppendAnswer { report: self.report(append.round), outcome }),
+                );
+            }
+            Verdict::Extends(new) => {
+                let first = new[0].log_id.index;
+                if first <= self.log.last_index() {
+                    self.verified = self.verified.min(first - 1);
+                    self.truncate_from(first);
+                }
+                new.iter().for_each(|entry| self.append_entry(entry.clone()));
+                self.accept_append(request, append, last_sent);
+            }
+        }
+        self.finish_recovery();
+    }
+
+    /// Raft figure 2, AppendEntries, steps 2 to 4. What is committed here agrees with every leader, so the part of
+    /// the message at or below the commit index is passed over (LR11); entries that are there already stay (LR02).
+    fn judge<'a>(&self, append: &'a Append) -> Verdict<'a> {
+        let commit = self.log.commit();
+        let mut prev = append.prev;
+        let mut entries = &append.entries[..];
+        if prev.index < commit {
+            let passed = ((commit - prev.index) as usize).min(entries.len());
+            let differs = |entry: &&Entry| {
+                self.log.term_at(entry.log_id.index).is_some_and(|t| t != entry.log_id.term)
+            };
+            if let Some(entry) = entries[..passed].iter().find(differs) {
+                return Verdict::Impossible(entry.log_id.index);
+            }
+            entries = &entries[passed..];
+            prev = self.log.id_at(commit);
+        }
+        if !self.log.holds(prev) {
+            return Verdict::Gap;
+        }
+        let known = entries.iter().take_while(|entry| self.log.holds(entry.log_id)).count();
+        Verdict::Extends(&entries[known..])
+    }
+
+    /// Whether `new` would put this node beyond its limits: a slow disk, or a slow state machine.
+    fn is_full(&self, new: &[Entry]) -> bool {
+        let new_bytes: u64 = new.iter().map(|entry| entry.size_bytes() as u64).sum();
+        let unpersisted = self.log.unpersisted_bytes();
+        let disk_full =
+            unpersisted > 0 && unpersisted + new_bytes > self.config.unpersisted_bytes as u64;
+        disk_full || self.log_is_full()
+    }
+
+    /// The log agrees with the leader's up to `index`; so much of it may be committed, and no more (LR03).
+    fn agree_up_to(&mut self, index: Index, leader_commit: Index) {
+        self.verified = self.verified.max(index).min(self.log.last_index());
+        self.fast_forward_if_reached();
+        let commit = leader_commit.min(index);
+        if commit > self.log.commit() {
+            self.log.commit_to(commit);
+            self.withdraw_overtaken();
+        }
+        self.verified = self.verified.max(self.log.commit());
+    }
+
+    fn accept_append(&mut self, request: &Envelope, append: &Append, last_sent: Index) {
+        self.agree_up_to(last_sent, append.commit);
+        let mut report = self.report(append.round);
+        let outcome = AppendOutcome::Accepted;
+        if append.entries.is_empty() || self.log.persisted() >= last_sent {
+            self.answer(request, Answer::Append(AppendAnswer { report, outcome }));
+        } else {
+            report.matched = last_sent.max(report.matched);
+            self.answer_after_persist(request, Answer::Append(AppendAnswer { report, outcome }));
+        }
+    }
+
+    fn reject_append(&mut self, request: &Envelope, append: &Append) {
+        let refused = append.prev.index;
+        let floor = LogId { index: self.log.commit(), ..self.log.id_at(self.log.commit()) };
+        let candidate = self.log.last_not_above(refused, append.prev.term);
+        let hint = if candidate.index > floor.index { candidate } else { floor };
+        let outcome = AppendOutcome::Rejected { refused, hint };
+        self.answer(
+            request,
+            Answer::Append(AppendAnswer { report: self.report(append.round), outcome }),
+        );
+    }
+}
+
+/// Whether the entries follow `prev` and each other, in an order of terms that a leader of `term` can have (LR09).
+fn well_formed(append: &Append, term: u64) -> Result<(), &'static str> {
+    let mut previous = append.prev;
+    for entry in append.entries.iter() {
+        if entry.log_id.index != previous.index.wrapping_add(1) {
+            return Err("entries are not contiguous");
+        }
+        if entry.log_id.term < previous.term || entry.log_id.term == 0 {
+            return Err("terms fall within the entries");
+        }
+        if entry.data.len() > u32::MAX as usize - Entry::OVERHEAD_BYTES {
+            return Err("an entry is too large");
+        }
+        previous = entry.log_id;
+    }
+    if previous.term > term {
+        return Err("entries are of a later term than their leader");
+    }
+    if append.commit > previous.index || append.commit > append.leader_commit {
+        return Err("commits more than it vouches for");
+    }
+    Ok(())
+}

@@ -1,0 +1,404 @@
+//! What the protocol knows of its own log: every term, every size, and the entries of the tail.
+//!
+//! ```text
+//!   purged │ start.index+1 ........ cache_first ........ persisted .... last
+//!          │ terms as runs, sizes   │ entries in memory │ not durable yet
+//!                     applied ≤ handed ≤ commit
+//! ```
+//!
+//! The log itself belongs to storage (DESIGN section 2). Entries that are durable leave the cache once it is
+//! over its limit; whoever needs them later asks for a read.
+//!
+//! Not here: durability (the `persist` steps), and any opinion about who may write what.
+
+use std::collections::VecDeque;
+
+use super::types::{Entry, Index, LogId, LogOutline, Term, TermRun};
+
+/// The log's outline and tail, with the positions in it.
+///
+/// Invariants, asserted by [`RaftLog::check`]:
+/// - `start.index ≤ handed`, `applied ≤ handed ≤ commit ≤ last`
+/// - `persisted ≤ last`
+/// - runs ascend strictly in index and term; sizes has one number an entry
+/// - the cache is contiguous, ends at `last`, and holds everything not persisted
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct RaftLog {
+    start: LogId,
+    runs: VecDeque<TermRun>,
+    sizes_bytes: VecDeque<u32>,
+    bytes: u64,
+    uncommitted_bytes: u64,
+    unpersisted_bytes: u64,
+    cache: VecDeque<Entry>,
+    cache_bytes: usize,
+    cache_limit_bytes: usize,
+    persisted: Index,
+    commit: Index,
+    handed: Index,
+    applied: Index,
+}
+
+impl RaftLog {
+    /// The log as storage found it. Everything in it is durable; committed and applied is what the
+    /// snapshot covers (A73).
+    pub(super) fn new(outline: LogOutline, snapshot: Index, cache_limit_bytes: usize) -> RaftLog {
+        let last = outline.last_index();
+        assert!(
+            outline.start.index <= snapshot && snapshot <= last,
+            "recovered log {}..={last} does not reach its snapshot {snapshot}",
+            outline.start.index
+        );
+        let mut log = RaftLog {
+            start: outline.start,
+            runs: outline.runs.into(),
+            bytes: outline.sizes_bytes.iter().map(|&size| u64::from(size)).sum(),
+            sizes_bytes: outline.sizes_bytes.into(),
+            uncommitted_bytes: 0,
+            unpersisted_bytes: 0,
+            cache: VecDeque::new(),
+            cache_bytes: 0,
+            cache_limit_bytes,
+            persisted: last,
+            commit: snapshot,
+            handed: snapshot,
+            applied: snapshot,
+        };
+        log.uncommitted_bytes = log.bytes_between(snapshot, last);
+        log.check();
+        log
+    }
+
+    pub(super) fn start(&self) -> LogId {
+        self.start
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn persisted(&self) -> Index {
+        self.persisted
+    }
+
+    pub(super) fn commit(&self) -> Index {
+        self.commit
+    }
+
+    pub(super) fn handed(&self) -> Index {
+        self.handed
+    }
+
+    pub(super) fn applied(&self) -> Index {
+        self.applied
+    }
+
+    pub(super) fn last_index(&self) -> Index {
+        self.start.index + self.sizes_bytes.len() as u64
+    }
+
+    /// The last entry's id, or the start's without entries.
+    pub(super) fn last(&self) -> LogId {
+        let term = self.runs.back().map_or(self.start.term, |run| run.term);
+        LogId::new(term, self.last_index())
+    }
+
+    /// The term of the entry at `index`; `None` if that is purged or not there yet. A term that is not known
+    /// is never 0 and never matches anything (LR10).
+    pub(super) fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.start.index {
+            return Some(self.start.term);
+        }
+        if index < self.start.index || index > self.last_index() {
+            return None;
+        }
+        let run = self.runs.partition_point(|run| run.first <= index) - 1;
+        Some(self.runs[run].term)
+    }
+
+    /// Whether the log holds exactly this entry: index *and* term (B4).
+    pub(super) fn holds(&self, log_id: LogId) -> bool {
+        self.term_at(log_id.index) == Some(log_id.term)
+    }
+
+    /// The id at a known index.
+    pub(super) fn id_at(&self, index: Index) -> LogId {
+        let term = self.term_at(index);
+        assert!(
+            term.is_some(),
+            "no term known at {index}: log is {}..={}",
+            self.start,
+            self.last_index()
+        );
+        LogId::new(term.unwrap_or_default(), index)
+    }
+
+    /// The last known entry at or before `index` whose term is at most `term`: what may still agree with a log
+    /// that has `term` there (B21). The start if none is better.
+    pub(super) fn last_not_above(&self, index: Index, term: Term) -> LogId {
+        let index = index.min(self.last_index());
+        let runs = self.runs.iter().take_while(|run| run.first <= index && run.term <= term);
+        let Some(run) = runs.last() else { return self.start };
+        let end = self
+            .runs
+            .iter()
+            .find(|next| next.first > run.first)
+            .map_or(self.last_index(), |next| next.first - 1);
+        LogId::new(run.term, end.min(index))
+    }
+
+    /// Bytes of the entries in `after+1 ..= through`, as far as they are in the log.
+    pub(super) fn bytes_between(&self, after: Index, through: Index) -> u64 {
+        let first = after.max(self.start.index) - self.start.index;
+        let end = through.clamp(self.start.index, self.last_index()) - self.start.index;
+        if end <= first {
+            return 0;
+        }
+        self.sizes_bytes.range(first as usize..end as usize).map(|&size| u64::from(size)).sum()
+    }
+
+    /// Bytes of the entries behind the commit index.
+    pub(super) fn uncommitted_bytes(&self) -> u64 {
+        self.uncommitted_bytes
+    }
+
+    /// Bytes of the entries not durable yet.
+    pub(super) fn unpersisted_bytes(&self) -> u64 {
+        self.unpersisted_bytes
+    }
+
+    /// Appends one entry behind the last.
+    pub(super) fn append(&mut self, entry: Entry) {
+        let last = self.last();
+        assert!(
+            entry.log_id.index == last.index + 1 && entry.log_id.term >= last.term,
+            "entry {} does not follow {last}",
+            entry.log_id
+        );
+        if entry.log_id.term > last.term || self.runs.is_empty() {
+            self.runs.push_back(TermRun { first: entry.log_id.index, term: entry.log_id.term });
+        }
+        let size = entry.size_bytes();
+        self.sizes_bytes.push_back(size as u32);
+        self.bytes += size as u64;
+        self.uncommitted_bytes += size as u64;
+        self.unpersisted_bytes += size as u64;
+        self.cache_bytes += size;
+        self.cache.push_back(entry);
+    }
+
+    /// Removes the entries from `from` on. Never a committed one.
+    pub(super) fn truncate_from(&mut self, from: Index) {
+        assert!(
+            from > self.commit && from <= self.last_index(),
+            "truncate from {from}: committed {}, last {}",
+            self.commit,
+            self.last_index()
+        );
+        self.unpersisted_bytes -=
+            self.bytes_between(self.persisted.max(from - 1), self.last_index());
+        while self.last_index() >= from {
+            let size = u64::from(self.sizes_bytes.pop_back().unwrap_or_default());
+            self.bytes -= size;
+            self.uncommitted_bytes -= size;
+            if let Some(entry) = self.cache.pop_back() {
+                self.cache_bytes -= entry.size_bytes();
+            }
+        }
+        while self.runs.back().is_some_and(|run| run.first >= from) {
+            self.runs.pop_back();
+        }
+        self.persisted = self.persisted.min(from - 1);
+    }
+
+    /// Forgets the entries up to `through`, which must be applied.
+    pub(super) fn purge_through(&mut self, through: Index) {
+        assert!(
+            through <= self.applied && through <= self.persisted,
+            "purge through {through}: applied {}, persisted {}",
+            self.applied,
+            self.persisted
+        );
+        let start = self.id_at(through);
+        while self.start.index < through {
+            self.bytes -= u64::from(self.sizes_bytes.pop_front().unwrap_or_default());
+            self.start.index += 1;
+        }
+        self.start = start;
+        while self.runs.len() > 1 && self.runs[1].first <= through + 1 {
+            self.runs.pop_front();
+        }
+        if self.sizes_bytes.is_empty() {
+            self.runs.clear();
+        } else if let Some(run) = self.runs.front_mut() {
+            run.first = run.first.max(through + 1);
+        }
+        while self.cache.front().is_some_and(|entry| entry.log_id.index <= through) {
+            self.evict_oldest();
+        }
+    }
+
+    /// The log becomes what a snapshot up to `log_id` leaves of it: the entries behind it if the log holds
+    /// `log_id`, nothing otherwise (A58, A59, SN03). `persisted` stays where the old log was durable until
+    /// the install itself is.
+    pub(super) fn install(&mut self, log_id: LogId) {
+        assert!(
+            log_id.index > self.commit,
+            "install {log_id} below the commit index {}",
+            self.commit
+        );
+        if self.holds(log_id) {
+            let persisted = self.persisted;
+            self.commit_to(log_id.index);
+            (self.handed, self.applied) = (log_id.index, log_id.index);
+            self.persisted = persisted.max(log_id.index);
+            self.purge_through(log_id.index);
+            self.persisted = persisted;
+            self.unpersisted_bytes = self.bytes_between(persisted, self.last_index());
+        } else {
+            self.persisted = self.persisted.min(self.commit);
+            self.start = log_id;
+            self.runs.clear();
+            self.sizes_bytes.clear();
+            (self.bytes, self.uncommitted_bytes, self.unpersisted_bytes) = (0, 0, 0);
+            self.cache.clear();
+            self.cache_bytes = 0;
+            (self.commit, self.handed) = (log_id.index, log_id.index);
+        }
+    }
+
+    /// Entries up to `log_id` are durable. An id the log does not hold (any more) says nothing (LR25).
+    pub(super) fn persisted_to(&mut self, log_id: LogId) {
+        if self.holds(log_id) && log_id.index > self.persisted {
+            self.unpersisted_bytes -= self.bytes_between(self.persisted, log_id.index);
+            self.persisted = log_id.index;
+        }
+        self.shrink_cache();
+    }
+
+    /// Moves the commit index forward.
+    pub(super) fn commit_to(&mut self, index: Index) {
+        assert!(
+            index <= self.last_index(),
+            "commit {index} beyond the last entry {}",
+            self.last_index()
+        );
+        if index > self.commit {
+            self.uncommitted_bytes -= self.bytes_between(self.commit, index);
+            self.commit = index;
+        }
+    }
+
+    /// Entries up to `index` were handed to the apply queue.
+    pub(super) fn handed_to(&mut self, index: Index) {
+        assert!(
+            index > self.handed && index <= self.commit.min(self.persisted),
+            "hand over {index}: handed {}, committed {}, persisted {}",
+            self.handed,
+            self.commit,
+            self.persisted
+        );
+        self.handed = index;
+    }
+
+    /// The state machine has applied everything up to `index`.
+    pub(super) fn applied_to(&mut self, index: Index) {
+        assert!(
+            index <= self.handed,
+            "applied {index} was never handed over: handed {}",
+            self.handed
+        );
+        self.applied = self.applied.max(index);
+    }
+
+    /// Entries `first..=last`, shortened to `max_bytes` (one always comes) and `max_entries`. `None` if `first` is
+    /// not in memory: read it. The range must be in the log.
+    pub(super) fn cached(
+        &self,
+        first: Index,
+        last: Index,
+        max_bytes: usize,
+        max_entries: usize,
+    ) -> Option<Vec<Entry>> {
+        assert!(
+            first > self.start.index && last <= self.last_index(),
+            "entries {first}..={last} wanted of {}..={}",
+            self.start,
+            self.last_index()
+        );
+        let cache_first = self.cache.front()?.log_id.index;
+        let skip = first.checked_sub(cache_first)? as usize;
+        let wanted = (last + 1 - first) as usize;
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            bytes += entry.size_bytes();
+            bytes <= max_bytes || bytes == entry.size_bytes()
+        };
+        Some(
+            self.cache
+                .iter()
+                .skip(skip)
+                .take(wanted.min(max_entries.max(1)))
+                .take_while(fits)
+                .cloned()
+                .collect(),
+        )
+    }
+
+    /// Whether `entries` are what the log holds from `first` on: reads may come back late.
+    pub(super) fn agrees_with(&self, first: Index, entries: &[Entry]) -> bool {
+        let contiguous =
+            entries.iter().zip(first..).all(|(entry, index)| entry.log_id.index == index);
+        !entries.is_empty() && contiguous && entries.iter().all(|entry| self.holds(entry.log_id))
+    }
+
+    fn shrink_cache(&mut self) {
+        while self.cache_bytes > self.cache_limit_bytes
+            && self.cache.front().is_some_and(|entry| entry.log_id.index <= self.persisted)
+        {
+            self.evict_oldest();
+        }
+    }
+
+    fn evict_oldest(&mut self) {
+        if let Some(entry) = self.cache.pop_front() {
+            self.cache_bytes -= entry.size_bytes();
+        }
+    }
+
+    /// Asserts the invariants. Cheap: constant time.
+    pub(super) fn check(&self) {
+        assert!(
+            self.applied <= self.handed
+                && self.handed <= self.commit
+                && self.commit <= self.last_index()
+                && self.start.index <= self.handed
+                && self.persisted <= self.last_index(),
+            "positions out of order: start {} applied {} handed {} commit {} persisted {} last {}",
+            self.start,
+            self.applied,
+            self.handed,
+            self.commit,
+            self.persisted,
+            self.last_index()
+        );
+        assert!(
+            self.sizes_bytes.is_empty() == self.runs.is_empty(),
+            "{} entries in {} term runs",
+            self.sizes_bytes.len(),
+            self.runs.len()
+        );
+        let cache_last = self.cache.back().map_or(self.last_index(), |entry| entry.log_id.index);
+        assert!(
+            cache_last == self.last_index(),
+            "cache ends at {cache_last}, the log at {}",
+            self.last_index()
+        );
+        let cached = self.cache.front().map_or(self.last_index(), |entry| entry.log_id.index - 1);
+        assert!(
+            cached <= self.persisted.max(self.start.index),
+            "entries {}..={cached} neither durable nor in memory",
+            self.persisted + 1
+        );
+    }
+}

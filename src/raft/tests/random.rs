@@ -1,0 +1,175 @@
+//! Many seeds, every fault the world knows, and a world that must get well afterwards.
+
+use super::world::{Faults, MILLISECOND, World, config};
+use crate::raft::*;
+
+/// One world under faults: proposals, crashes, partitions, slow disks and slow state machines for eight seconds.
+fn run(seed: u64, size: u64, config: RaftConfig) -> World {
+    let mut world = if seed % 3 == 0 {
+        World::new(size, seed, config)
+    } else {
+        World::uneven(size, seed, config)
+    };
+    world.faults = Faults {
+        drop: world.random.between(0, 1) * world.random.between(0, 200),
+        duplicate: world.random.between(0, 100),
+        delay_max: world.random.between(1, 60) * MILLISECOND,
+        persist_max: world.random.between(1, 40) * MILLISECOND,
+        apply_max: world.random.between(1, 30) * MILLISECOND,
+        decode_max: world.random.between(1, 1500) * MILLISECOND,
+    };
+    let until = world.now + 8_000 * MILLISECOND;
+    while world.now < until {
+        let pause = world.random.between(1, 20) * MILLISECOND;
+        world.run_for(pause);
+        disturb(&mut world, size);
+        for id in 0..size {
+            if world.lives(id) {
+                let data = vec![seed as u8; world.random.between(0, 60) as usize];
+                let _ = world.propose(id, &data);
+            }
+        }
+    }
+    world.heal_and_converge();
+    world
+}
+
+fn disturb(world: &mut World, size: u64) {
+    let victim = world.random.between(0, size - 1);
+    match world.random.between(0, 99) {
+        0..=1 if world.lives(victim) => world.crash(victim),
+        2..=6 if !world.lives(victim) => world.start(victim),
+        7..=8 => world.isolate(victim),
+        9 => {
+            let other = world.random.between(0, size - 1);
+            world.cut.insert((victim, other));
+        }
+        10..=13 => world.heal(),
+        14 if world.lives(victim) => world.with(victim, |raft, now| raft.request_snapshot(now)),
+        15..=20 if world.lives(victim) => {
+            let _ = world.with(victim, |raft, now| raft.read_index(now));
+        }
+        _ => {}
+    }
+}
+
+fn batch(seeds: std::ops::Range<u64>, config: impl Fn(u64) -> RaftConfig) -> Counters {
+    let mut totals = Counters::default();
+    for seed in seeds {
+        let size = [3, 5, 3, 4, 1, 2, 5, 7][seed as usize % 8];
+        println!("seed {seed}, {size} nodes");
+        let world = run(seed, size, config(seed));
+        totals.add(&world.totals());
+    }
+    totals
+}
+
+/// The invariants of the world hold under every fault, every world gets well, and nothing of what the protocol can do
+/// has stayed undone: a batch in which it has is vacuous and fails.
+#[test]
+fn worlds_under_faults_stay_safe_and_get_well() {
+    let totals = batch(0..120, |_| config());
+    println!("{totals:#?}");
+    for (what, count) in [
+        ("elections", totals.elections_won),
+        ("truncations", totals.truncations),
+        ("snapshots taken", totals.snapshots_taken),
+        ("snapshots sent", totals.snapshots_sent),
+        ("offered", totals.installs_offered),
+        ("granted", totals.installs_granted),
+        ("compacted", totals.entries_compacted),
+        ("ignored", totals.ignored_messages),
+    ] {
+        assert!(count > 0, "vacuous: no {what} in the whole batch");
+    }
+}
+
+/// Rounds of: a follower falls behind the log, gets a snapshot, and while that decodes the leader is cut off, or crashes,
+/// or the follower does, or nothing happens.
+fn run_installs(seed: u64) -> World {
+    let mut world = World::uneven(5, seed, config());
+    for _ in 0..6 {
+        world.faults = Faults::none();
+        world.heal_and_converge();
+        let leader = world.elect();
+        let behind = (leader + 1 + world.random.between(0, 3)) % 5;
+        world.isolate(behind);
+        let count = world.random.between(60, 150);
+        world.load(leader, count);
+        world.heal();
+        world.faults.decode_max = 3_000 * MILLISECOND;
+        world.faults.drop = world.random.between(0, 1) * 50;
+        world.run_until(3_000 * MILLISECOND, |world| {
+            matches!(world.status(behind).install, Some(InstallStatus::Pending { .. }))
+        });
+        match world.random.between(0, 4) {
+            0..=1 => world.isolate(leader),
+            2 if world.lives(leader) => world.crash(leader),
+            3 if world.lives(behind) => world.crash(behind),
+            _ => {}
+        }
+        let pause = world.random.between(1, 4_000) * MILLISECOND;
+        world.run_for(pause);
+    }
+    world.heal_and_converge();
+    world
+}
+
+/// Every way an offer can end comes up, and every world gets well.
+#[test]
+fn offers_end_granted_refused_or_forgotten() {
+    let mut totals = Counters::default();
+    for seed in 0..60 {
+        println!("seed {seed}");
+        totals.add(&run_installs(seed).totals());
+    }
+    println!("{totals:#?}");
+    let Counters { installs_offered, installs_granted, installs_refused, fast_forwards, .. } =
+        totals;
+    for (what, count) in [
+        ("offered", installs_offered),
+        ("granted", installs_granted),
+        ("refused", installs_refused),
+        ("fast forwards", fast_forwards),
+        ("lost in a crash", installs_offered - installs_granted - installs_refused),
+    ] {
+        assert!(count > 0, "vacuous: no {what} in the whole batch");
+    }
+}
+
+/// Every entry that is not the unpersisted tail is read back from the log.
+#[test]
+fn worlds_without_a_cache_stay_safe_and_get_well() {
+    let totals = batch(500..560, |_| RaftConfig { log_cache_bytes: 0, ..config() });
+    assert!(totals.snapshots_taken > 0 && totals.installs_granted > 0, "vacuous: {totals:#?}");
+}
+
+/// Tiny limits: one entry a message, one message under way, one batch in the queue.
+#[test]
+fn worlds_with_tiny_limits_stay_safe_and_get_well() {
+    let tiny = |_| RaftConfig {
+        append_bytes: 1,
+        append_entries: 1,
+        window_messages: 1,
+        apply_queue_bytes: 1,
+        snapshot_chunk_bytes: 7,
+        trailing_entries: 0,
+        ..config()
+    };
+    let totals = batch(700..740, tiny);
+    assert!(totals.installs_granted > 0, "vacuous: {totals:#?}");
+}
+
+/// The same seed gives the same world, to the last event.
+#[test]
+fn a_seed_decides_everything() {
+    let trace = |seed| {
+        let mut world = World::new(3, seed, config());
+        world.tracing = true;
+        world.faults.drop = 100;
+        world.run_for(3_000 * MILLISECOND);
+        world.log
+    };
+    assert_eq!(trace(5), trace(5));
+    assert_ne!(trace(5), trace(6));
+}

@@ -1,0 +1,223 @@
+//! Sending a snapshot to a member that the log does not reach back to (Raft §7, MECHANISMS A33–A45).
+//!
+//! One piece is under way at a time: it is read off the loop, sent on its own lane, answered with the offset to go
+//! on at. Once the member has it all, its state machine decides; the answers to heartbeats tell how that stands, and
+//! the member stays in the Snapshot state until its log can be continued, or it says Refused, or says nothing about
+//! a snapshot for an election timeout (B15). A transfer that gets further keeps the log behind it (B16).
+
+use super::core::Raft;
+use super::message::{
+    ChunkOutcome, Envelope, InstallStatus, Request, SnapshotAnswer, SnapshotChunk,
+};
+use super::progress::{Progress, ProgressState, Transfer, TransferStep};
+use super::ready::{ChunkRead, ChunkReadOutcome};
+use super::types::{Index, Micros, NodeId};
+
+/// After so many transfers in a row that came to nothing, proposals slow down rather than lose the member (B16).
+const FAILED_TRANSFERS_MAX: u32 = 3;
+
+impl Raft {
+    /// The log does not reach back to what the member needs. Nothing is sent to a member that has not answered
+    /// lately (A38), or has a snapshot under way from whomever, or while no snapshot can be had yet (A39).
+    pub(super) fn begin_transfer(&mut self, to: NodeId) {
+        let Some(meta) = self.durable_snapshot.clone() else { return };
+        let reaches = meta.log_id.index >= self.log.start().index;
+        let active_since = self.now.saturating_sub(self.config.election_timeout_max);
+        let (transfer, now) = (self.next_transfer, self.now);
+        let Some(progress) = self.progress.get_mut(&to) else { return };
+        let active = progress.has_answered && progress.answered_at >= active_since;
+        let busy = matches!(
+            progress.install,
+            InstallStatus::Receiving { .. } | InstallStatus::Pending { .. }
+        );
+        if !reaches || !active || busy {
+            return;
+        }
+        self.next_transfer += 1;
+        tracing::debug!(node = self.config.node, to, snapshot = %meta.log_id, "sending a snapshot");
+        progress.state = ProgressState::Snapshot(Transfer {
+            transfer,
+            meta,
+            offset: 0,
+            step: TransferStep::Reading,
+            progressed_at: now,
+        });
+        self.read_chunk(to);
+    }
+
+    fn read_chunk(&mut self, to: NodeId) {
+        let max_bytes = self.config.snapshot_chunk_bytes;
+        let Some(transfer) = self.progress.get_mut(&to).and_then(Progress::transfer_mut) else {
+            return;
+        };
+        transfer.step = TransferStep::Reading;
+        self.out.chunk_reads.push(ChunkRead {
+            to,
+            transfer: transfer.transfer,
+            snapshot: transfer.meta.log_id,
+            offset: transfer.offset,
+            max_bytes,
+        });
+    }
+
+    /// A piece asked for in `Ready::chunk_reads` is here, or its snapshot is gone.
+    pub fn chunk_read(
+        &mut self,
+        now: Micros,
+        to: NodeId,
+        transfer: u64,
+        offset: u64,
+        outcome: ChunkReadOutcome,
+    ) {
+        self.advance(now);
+        let (now, round) = (self.now, self.round);
+        let Some(progress) = self.progress.get_mut(&to) else { return };
+        let Some(current) = progress.transfer_mut() else { return };
+        if current.transfer != transfer
+            || current.offset != offset
+            || current.step != TransferStep::Reading
+        {
+            return;
+        }
+        let ChunkReadOutcome::Data { data, crc } = outcome else {
+            return self.fail_transfer(to);
+        };
+        let meta = current.meta.clone();
+        let chunk = SnapshotChunk { meta, transfer, offset, data, crc, round };
+        let id = self.ask(to, Request::Snapshot(chunk));
+        if let Some(progress) = self.progress.get_mut(&to) {
+            progress.sent_at = now;
+            if let Some(current) = progress.transfer_mut() {
+                current.step = TransferStep::Sent { id, at: now };
+            }
+        }
+    }
+
+    pub(super) fn on_chunk_answer(&mut self, envelope: &Envelope, answer: SnapshotAnswer) {
+        if !self.on_report(envelope, &answer.report) {
+            return;
+        }
+        self.on_chunk_outcome(envelope, &answer);
+        self.look_at_transfer(envelope.from);
+        self.advance_commit();
+    }
+
+    fn on_chunk_outcome(&mut self, envelope: &Envelope, answer: &SnapshotAnswer) {
+        let (to, now) = (envelope.from, self.now);
+        let Some(transfer) = self.progress.get_mut(&to).and_then(Progress::transfer_mut) else {
+            return;
+        };
+        let current = transfer.transfer == answer.transfer
+            && matches!(transfer.step, TransferStep::Sent { id, .. } if id == envelope.id);
+        if !current {
+            return;
+        }
+        match answer.outcome {
+            ChunkOutcome::Continue { offset } if offset > transfer.meta.size_bytes => {
+                self.ignore(envelope, "an offset beyond the snapshot's end");
+            }
+            ChunkOutcome::Continue { offset } => {
+                if offset > transfer.offset {
+                    transfer.progressed_at = now;
+                }
+                transfer.offset = offset;
+                if offset == transfer.meta.size_bytes {
+                    transfer.step = TransferStep::Installing;
+                    transfer.progressed_at = now;
+                    self.counters.snapshots_sent += 1;
+                } else {
+                    self.read_chunk(to);
+                }
+            }
+            ChunkOutcome::Unwanted => transfer.step = TransferStep::Installing,
+            ChunkOutcome::Corrupt => self.fail_transfer(to),
+            ChunkOutcome::Stale => {}
+        }
+    }
+
+    /// The transfer came to nothing; the next one begins when the member is found to need it.
+    fn fail_transfer(&mut self, to: NodeId) {
+        let retry_at = self.now + self.config.heartbeat_interval;
+        if let Some(progress) = self.progress.get_mut(&to) {
+            progress.failed_transfers += 1;
+            progress.install = InstallStatus::None;
+            progress.become_probe();
+            progress.retry_at = retry_at;
+        }
+    }
+
+    /// Lost pieces are read and sent again.
+    pub(super) fn go_on_with_transfer(&mut self, to: NodeId) {
+        let Some(progress) = self.progress.get(&to) else { return };
+        let lost = progress.transfer().is_some_and(|transfer| transfer.step == TransferStep::Lost);
+        if lost && self.now >= progress.retry_at {
+            self.read_chunk(to);
+        }
+    }
+
+    /// Whether the member's log can be continued by now, or the snapshot was refused: then on with entries.
+    pub(super) fn look_at_transfer(&mut self, from: NodeId) {
+        let (now, start) = (self.now, self.log.start().index);
+        let Some(progress) = self.progress.get_mut(&from) else { return };
+        let Some(transfer) = progress.transfer() else { return };
+        let refused = matches!(progress.install, InstallStatus::Refused { .. })
+            && matches!(transfer.step, TransferStep::Installing);
+        if progress.matched >= start {
+            progress.failed_transfers = 0;
+            progress.become_probe();
+        } else if refused {
+            progress.become_probe();
+        } else if matches!(
+            progress.install,
+            InstallStatus::Receiving { .. } | InstallStatus::Pending { .. }
+        ) && let Some(transfer) = progress.transfer_mut()
+            && transfer.step == TransferStep::Installing
+        {
+            transfer.progressed_at = now;
+        }
+    }
+
+    /// A member that has the snapshot and for an election timeout says nothing of it has lost it.
+    pub(super) fn expire_transfers(&mut self) {
+        let timeout = self.config.election_timeout_max;
+        let now = self.now;
+        let silent = |progress: &Progress| {
+            progress.install == InstallStatus::None
+                && progress.transfer().is_some_and(|transfer| {
+                    transfer.step == TransferStep::Installing
+                        && now.saturating_sub(transfer.progressed_at) > timeout
+                })
+        };
+        let failed: Vec<NodeId> =
+            self.progress.iter().filter(|(_, p)| silent(p)).map(|(&node, _)| node).collect();
+        for node in failed {
+            self.fail_transfer(node);
+        }
+    }
+
+    /// The lowest index that transfers under way need the log from, if they still get further.
+    pub(super) fn pinned_index(&self) -> Option<Index> {
+        let patience = 2 * self.config.election_timeout_max;
+        let alive =
+            |transfer: &&Transfer| self.now.saturating_sub(transfer.progressed_at) <= patience;
+        let transfers = self.progress.values().filter_map(Progress::transfer);
+        transfers.filter(alive).map(|transfer| transfer.meta.log_id.index).min()
+    }
+
+    /// Whether a member keeps losing the race against compaction.
+    pub(super) fn favours_slow_member(&self) -> bool {
+        let active_since = self.now.saturating_sub(self.config.election_timeout_max);
+        let losing = |progress: &Progress| {
+            progress.failed_transfers >= FAILED_TRANSFERS_MAX
+                && progress.answered_at >= active_since
+        };
+        self.progress.values().any(losing)
+    }
+
+    /// Whether proposals have to wait so that such a member can catch up.
+    pub(super) fn must_slow_down(&self) -> bool {
+        let pinned = |pin: Index| self.log.bytes_between(pin, self.log.last_index());
+        self.favours_slow_member()
+            && self.pinned_index().is_some_and(|pin| pinned(pin) >= self.config.pin_bytes as u64)
+    }
+}
