@@ -242,6 +242,11 @@ impl Raft {
         (self.role, self.hard_state.term, self.leader)
     }
 
+    /// The leader of the current term, if known.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
     /// What has been counted since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
