@@ -5,7 +5,7 @@ use crate::raft::*;
 
 /// One world under faults: proposals, crashes, partitions, slow disks and slow state machines for eight seconds.
 fn run(seed: u64, size: u64, config: RaftConfig) -> World {
-    let mut world = if seed % 3 == 0 {
+    let mut world = if seed.is_multiple_of(3) {
         World::new(size, seed, config)
     } else {
         World::uneven(size, seed, config)
@@ -100,7 +100,7 @@ fn run_installs(seed: u64) -> World {
         world.faults.decode_max = 3_000 * MILLISECOND;
         world.faults.drop = world.random.between(0, 1) * 50;
         world.run_until(3_000 * MILLISECOND, |world| {
-            matches!(world.status(behind).install, Some(InstallStatus::Pending { .. }))
+            matches!(world.status(behind).install, InstallStatus::Pending { .. })
         });
         match world.random.between(0, 4) {
             0..=1 => world.isolate(leader),
