@@ -21,7 +21,7 @@ const TERM_LEAP_MAX: u64 = 1 << 32;
 /// One peer's protocol state. See the [module](super) for how it is driven.
 ///
 /// Invariants, asserted after every input:
-/// - the log's positions are in order ([`RaftLog`](super::log::RaftLog))
+/// - the log's positions are in order (`log.rs`)
 /// - the snapshot lies between the log's start and what was handed to the state machine
 /// - a leader has progress for every other member, and nobody else has any
 /// - term and vote never go back; nothing durable is ahead of them
