@@ -2,12 +2,12 @@
 //!
 //! | part | idea |
 //! |---|---|
-//! | [`directory`] | what is where, whose it is, how it begins |
-//! | [`segment`] | the log's bytes |
-//! | [`scanner`], [`recovery`] | reading them back, and what damage means |
-//! | [`log`], [`index`], [`reader`] | one writer, readers beside it |
-//! | [`snapshots`] | snapshots, published by a rename |
-//! | [`env`] | every file call there is |
+//! | `directory` | what is where, whose it is, how it begins |
+//! | `segment`, `record` | the log's bytes |
+//! | `scanner`, `recovery` | reading them back, and what damage means |
+//! | `log`, `index`, `reader` | one writer, readers beside it |
+//! | `snapshots` | snapshots, published by a rename |
+//! | `env` | every file call there is |
 //!
 //! Opening goes: lock, identity, replay of the log, choice of the snapshot; all of that only looks. Then repairs,
 //! the new incarnation, and the sweep. A start that is refused has changed nothing.
@@ -19,6 +19,7 @@ pub(crate) mod env;
 mod index;
 mod log;
 mod reader;
+mod record;
 mod recovery;
 mod scanner;
 mod segment;

@@ -15,8 +15,8 @@ use super::super::{LogReader, StorageError};
 use super::directory::Layout;
 use super::env::Files;
 use super::index::{Block, LogIndex, Lookup};
+use super::record::{EntryView, Record, Records};
 use super::scanner::Scanner;
-use super::segment::{EntryView, Record, Records};
 use crate::raft::{Entry, Index};
 
 /// Reads the log of an opened directory.
