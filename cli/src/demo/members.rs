@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use quorate::actors::Delays;
-use quorate::machine::word_count::WordCount;
+use quorate::machine::WordCount;
 use quorate::node::{Client, Cluster, Config, Consistency, NodeStatus};
 use quorate::raft::{NodeId, Role};
 use quorate::storage::file::FileStorage;
