@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use crate::machine::{Machine, Outcome, Replica, encode_replica};
 use crate::messages::{
-    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, ReadJob, Reply, StateView,
+    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, ReadJob, Reply,
+    StateView,
 };
 use crate::node::Shared;
 use crate::raft::{Entry, Index, InstallDecision, LogId, Micros};
@@ -121,7 +122,9 @@ impl<M: Machine> Applier<M> {
     }
 
     fn decide(&mut self, decision: InstallDecision) {
-        let Some(offer) = self.offered.take_if(|offer| offer.meta.log_id == decision.log_id) else { return };
+        let Some(offer) = self.offered.take_if(|offer| offer.meta.log_id == decision.log_id) else {
+            return;
+        };
         if decision.granted {
             self.switch_to(offer);
         } else {
@@ -140,7 +143,11 @@ impl<M: Machine> Applier<M> {
         }
         if let Some(old) = self.replica.replace(new) {
             let before = old.applied();
-            assert!(meta.log_id.index > before.index, "snapshot {} granted at {before}", meta.log_id);
+            assert!(
+                meta.log_id.index > before.index,
+                "snapshot {} granted at {before}",
+                meta.log_id
+            );
             self.link.retire(Opaque::new(old));
         }
         self.place.emit(&self.link, move |link| link.applied(meta.log_id.index));
@@ -161,7 +168,8 @@ impl<M: Machine> Applier<M> {
         let view = (log_id.index > 0).then(|| replica.view());
         self.place.emit(&self.link, move |link| {
             match view {
-                Some(view) => link.snapshot(StateView::new(log_id, move |out| encode_replica::<M>(&view, out))),
+                Some(view) => link
+                    .snapshot(StateView::new(log_id, move |out| encode_replica::<M>(&view, out))),
                 None => link.decline_snapshot(),
             }
             link.pull();
@@ -210,7 +218,11 @@ fn unwrap_replica<M: Machine>(state: Opaque, log_id: LogId) -> Box<Replica<M>> {
     let Some(replica) = state.downcast::<Replica<M>>() else {
         panic!("the state of snapshot {log_id} is not a replica of this machine");
     };
-    assert!(replica.applied() == log_id, "snapshot {log_id} holds the state at {}", replica.applied());
+    assert!(
+        replica.applied() == log_id,
+        "snapshot {log_id} holds the state at {}",
+        replica.applied()
+    );
     replica
 }
 
@@ -226,7 +238,11 @@ fn apply_batch<M: Machine>(replica: &mut Replica<M>, batch: CommittedBatch) -> A
             answers.push((reply, outcome));
         }
     }
-    assert!(replies.next().is_none(), "a reply without its entry in a batch of {}", batch.entries.len());
+    assert!(
+        replies.next().is_none(),
+        "a reply without its entry in a batch of {}",
+        batch.entries.len()
+    );
     answers
 }
 

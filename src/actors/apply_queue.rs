@@ -16,7 +16,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use actix::Recipient;
 
-use crate::messages::{ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, SnapshotterMessage};
+use crate::messages::{
+    ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, SnapshotterMessage,
+};
 use crate::node::Shared;
 use crate::raft::{LogId, Micros};
 
@@ -65,12 +67,21 @@ impl ApplyQueue {
         snapshotter: Recipient<SnapshotterMessage>,
         shared: Arc<Shared>,
     ) -> ApplyQueue {
-        ApplyQueue { items: VecDeque::new(), pulled: false, tail_bytes: 0, apply_side, snapshotter, shared }
+        ApplyQueue {
+            items: VecDeque::new(),
+            pulled: false,
+            tail_bytes: 0,
+            apply_side,
+            snapshotter,
+            shared,
+        }
     }
 
     fn push(&mut self, work: ApplyWork) {
         let work = match (work, self.items.back_mut()) {
-            (ApplyWork::Entries(batch), Some(ApplyWork::Entries(tail))) if self.tail_bytes < JOINED_BYTES => {
+            (ApplyWork::Entries(batch), Some(ApplyWork::Entries(tail)))
+                if self.tail_bytes < JOINED_BYTES =>
+            {
                 self.tail_bytes += batch.size_bytes();
                 return join(tail, batch);
             }

@@ -11,8 +11,8 @@
 //! | `events` | whoever waits here |
 
 use crate::messages::{
-    ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, PersisterMessage, ReaderMessage,
-    SnapshotterMessage,
+    ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, PersisterMessage,
+    ReaderMessage, SnapshotterMessage,
 };
 use crate::raft::{ApplyItem, Event, InstallDecision, LogId, Micros, Persist, Ready, SnapshotJob};
 
@@ -37,7 +37,9 @@ impl Peer {
             self.persist(step, now);
         }
         reads.into_iter().for_each(|read| self.links.reader.do_send(ReaderMessage::Log(read)));
-        chunk_reads.into_iter().for_each(|read| self.links.reader.do_send(ReaderMessage::Chunk(read)));
+        chunk_reads
+            .into_iter()
+            .for_each(|read| self.links.reader.do_send(ReaderMessage::Chunk(read)));
         // Before the events: a waiter whose entry is committed gets its reply even if the leader is deposed now.
         apply.into_iter().for_each(|item| self.queue(item));
         snapshots.into_iter().for_each(|job| self.snapshot_job(job, now));
@@ -67,8 +69,14 @@ impl Peer {
                 ApplyWork::Entries(CommittedBatch { entries, replies })
             }
             ApplyItem::Offer(meta) => match self.shadow.take() {
-                Some((log_id, shadow)) if log_id == meta.log_id => ApplyWork::Offer(OfferedSnapshot { meta, shadow }),
-                other => panic!("{} offered, but decoded is {:?}", meta.log_id, other.map(|(log_id, _)| log_id)),
+                Some((log_id, shadow)) if log_id == meta.log_id => {
+                    ApplyWork::Offer(OfferedSnapshot { meta, shadow })
+                }
+                other => panic!(
+                    "{} offered, but decoded is {:?}",
+                    meta.log_id,
+                    other.map(|(log_id, _)| log_id)
+                ),
             },
             ApplyItem::TakeSnapshot => ApplyWork::TakeSnapshot,
             ApplyItem::Withdraw(log_id) => {
@@ -94,7 +102,9 @@ impl Peer {
     }
 
     fn decided(&mut self, decision: InstallDecision, now: Micros) {
-        if let Some((_, began)) = self.install_began.take_if(|(log_id, _)| *log_id == decision.log_id) {
+        if let Some((_, began)) =
+            self.install_began.take_if(|(log_id, _)| *log_id == decision.log_id)
+        {
             self.shared.metrics.install_took(now.saturating_sub(began));
         }
         self.links.apply_side.do_send(ApplyMessage::Decision(decision));
@@ -102,12 +112,16 @@ impl Peer {
 
     fn on_event(&mut self, event: Event, now: Micros) {
         match event {
-            Event::RoleChanged { role, term, leader } => tracing::info!(?role, term, leader, "role"),
+            Event::RoleChanged { role, term, leader } => {
+                tracing::info!(?role, term, leader, "role")
+            }
             Event::Deposed => self.waiters.forget_all(),
             Event::Truncated { from } => self.waiters.truncated(from),
             Event::Covered { through } => self.waiters.pass_over(through),
             Event::Persisted(log_id) => self.waiters.persisted(log_id),
-            Event::SnapshotCurrent(log_id) => self.snapshot_requests.current(&mut self.raft, now, log_id),
+            Event::SnapshotCurrent(log_id) => {
+                self.snapshot_requests.current(&mut self.raft, now, log_id)
+            }
             Event::SnapshotRefused(log_id) => {
                 self.links.snapshotter.do_send(SnapshotterMessage::Remove(log_id));
                 self.snapshot_requests.refused(&mut self.raft, now);

@@ -52,7 +52,9 @@ impl Clock {
     pub(crate) fn wall_ms(&self) -> u64 {
         match self.virtual_origin {
             Some(origin) => VIRTUAL_EPOCH_MS + origin.elapsed().as_millis() as u64,
-            None => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
+            None => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_millis() as u64),
         }
     }
 }

@@ -20,7 +20,8 @@ use actix::Recipient;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::messages::{
-    ApplyMessage, ApplyQueueMessage, PeerMessage, PersisterMessage, ReaderMessage, SnapshotterMessage, StopAck,
+    ApplyMessage, ApplyQueueMessage, PeerMessage, PersisterMessage, ReaderMessage,
+    SnapshotterMessage, StopAck,
 };
 use crate::raft::NodeId;
 use crate::transport::Transport;

@@ -14,7 +14,8 @@ use actix::Recipient;
 use bytes::Bytes;
 
 use crate::messages::{
-    ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage, ReaderMessage, Reply, SnapshotterMessage,
+    ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage, ReaderMessage, Reply,
+    SnapshotterMessage,
 };
 use crate::node::{ProposeError, Shared};
 use crate::raft::{Envelope, LogId, Micros, NodeId, Raft, Refusal, RequestId};
@@ -85,7 +86,9 @@ impl Role for Peer {
             PeerMessage::ChunkRead { to, transfer, offset, outcome } => {
                 raft.chunk_read(now, to, transfer, offset, outcome);
             }
-            PeerMessage::ChunkWritten { transfer, outcome } => raft.chunk_written(now, transfer, outcome),
+            PeerMessage::ChunkWritten { transfer, outcome } => {
+                raft.chunk_written(now, transfer, outcome)
+            }
             PeerMessage::DecodeBegun(log_id) => raft.decode_begun(now, log_id),
             PeerMessage::Decoded { log_id, shadow } => self.on_decoded(now, log_id, shadow),
             PeerMessage::SnapshotTaken(meta) => raft.snapshot_taken(now, meta),
@@ -184,7 +187,11 @@ impl Peer {
     }
 
     fn on_persisted(&mut self, now: Micros, seq: u64) {
-        assert!(seq > self.persisted && seq <= self.asked.0, "step {seq} complete, of {:?}", self.asked);
+        assert!(
+            seq > self.persisted && seq <= self.asked.0,
+            "step {seq} complete, of {:?}",
+            self.asked
+        );
         // Steps complete in order, and the protocol hears of each.
         for seq in self.persisted + 1..=seq {
             self.raft.persisted(now, seq);
@@ -194,7 +201,9 @@ impl Peer {
 
     fn on_decoded(&mut self, now: Micros, log_id: LogId, shadow: Option<Opaque>) {
         let decoded = shadow.is_some();
-        if let Some((_, unused)) = std::mem::replace(&mut self.shadow, shadow.map(|shadow| (log_id, shadow))) {
+        if let Some((_, unused)) =
+            std::mem::replace(&mut self.shadow, shadow.map(|shadow| (log_id, shadow)))
+        {
             self.links.snapshotter.do_send(SnapshotterMessage::Retire(unused));
         }
         self.raft.snapshot_decoded(now, log_id, decoded);
@@ -203,7 +212,8 @@ impl Peer {
     /// A quiet log is marked as cleanly ended, so that a later crash is not taken for damage (DESIGN section 8).
     fn seal_if_idle(&mut self, now: Micros) {
         let (last, at) = self.asked;
-        if self.sealed < last && self.persisted == last && now.saturating_sub(at) >= self.times.idle {
+        if self.sealed < last && self.persisted == last && now.saturating_sub(at) >= self.times.idle
+        {
             self.sealed = last;
             self.links.persister.do_send(PersisterMessage::Seal);
         }

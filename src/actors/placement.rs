@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::clock::{BusyClock, Clock};
@@ -44,7 +44,8 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [Part; 5] = [Part::Peer, Part::Persister, Part::Reader, Part::Applier, Part::Snapshotter];
+    const ALL: [Part; 5] =
+        [Part::Peer, Part::Persister, Part::Reader, Part::Applier, Part::Snapshotter];
 
     fn name(self) -> &'static str {
         match self {
@@ -62,7 +63,10 @@ enum Mode {
     Threads,
     Local,
     /// With the moment at which virtual wall time begins.
-    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "only tests stand outside of real time"))]
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(dead_code, reason = "only tests stand outside of real time")
+    )]
     Virtual(Instant),
 }
 
@@ -198,21 +202,30 @@ enum Runner {
     Local(LocalTasks),
 }
 
-/// What a node has started on the caller's `LocalSet`, so that it can be ended.
+/// What a node has started on the caller's `LocalSet`, so that it can be ended and waited for, in whichever order.
 #[derive(Clone, Default)]
-struct LocalTasks(Arc<Mutex<Vec<JoinHandle<()>>>>);
+struct LocalTasks(Arc<Mutex<Tasks>>);
+
+#[derive(Default)]
+struct Tasks {
+    running: Vec<JoinHandle<()>>,
+    aborts: Vec<AbortHandle>,
+}
 
 impl LocalTasks {
     fn run(&self, future: LocalFuture) {
-        self.0.lock().push(tokio::task::spawn_local(future));
+        let task = tokio::task::spawn_local(future);
+        let mut tasks = self.0.lock();
+        tasks.aborts.push(task.abort_handle());
+        tasks.running.push(task);
     }
 
     fn abort(&self) {
-        self.0.lock().iter().for_each(JoinHandle::abort);
+        self.0.lock().aborts.iter().for_each(AbortHandle::abort);
     }
 
     async fn join(&self) {
-        let tasks = std::mem::take(&mut *self.0.lock());
+        let tasks = std::mem::take(&mut self.0.lock().running);
         for task in tasks {
             // Ended, aborted or panicked: gone in each case.
             let _ = task.await;
@@ -241,7 +254,10 @@ impl Place {
     pub(crate) fn work<T>(&self, cost: Duration, f: impl FnOnce() -> T) -> T {
         match &self.busy {
             Some(busy) => busy.charge(cost),
-            #[expect(clippy::disallowed_methods, reason = "a real place is delayed by blocking its thread")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a real place is delayed by blocking its thread"
+            )]
             None if !cost.is_zero() => std::thread::sleep(cost),
             None => {}
         }
@@ -249,7 +265,11 @@ impl Place {
     }
 
     /// Does `effect` with `with` when the work done here so far is over: on a real place that is now.
-    pub(crate) fn emit<T: Clone + Send + 'static>(&self, with: &T, effect: impl FnOnce(&T) + Send + 'static) {
+    pub(crate) fn emit<T: Clone + Send + 'static>(
+        &self,
+        with: &T,
+        effect: impl FnOnce(&T) + Send + 'static,
+    ) {
         match &self.busy {
             None => effect(with),
             Some(busy) => {

@@ -48,15 +48,17 @@ impl Role for Reader {
 impl Reader {
     fn read_log(&mut self, read: LogRead) -> Result<PeerMessage, StorageError> {
         let LogRead { id, first, last, max_bytes, .. } = read;
-        let found = self.place.work(self.delays.read(), || self.log.read(first, last, max_bytes))?;
+        let found =
+            self.place.work(self.delays.read(), || self.log.read(first, last, max_bytes))?;
         let outcome = found.map_or(LogReadOutcome::Compacted, LogReadOutcome::Entries);
         Ok(PeerMessage::LogRead { id, outcome })
     }
 
     fn read_chunk(&mut self, read: ChunkRead) -> Result<PeerMessage, StorageError> {
         let ChunkRead { to, transfer, snapshot, offset, max_bytes } = read;
-        let found =
-            self.place.work(self.delays.read(), || self.snapshots.read_at(snapshot, offset, max_bytes))?;
+        let found = self
+            .place
+            .work(self.delays.read(), || self.snapshots.read_at(snapshot, offset, max_bytes))?;
         let outcome = match found {
             Some(data) => ChunkReadOutcome::Data { crc: crc32c::crc32c(&data), data },
             None => ChunkReadOutcome::Gone,

@@ -43,7 +43,8 @@ impl Receiving {
             return Ok(ChunkWritten::Complete);
         };
         if offset == receiver.received_bytes() {
-            let fits = offset.checked_add(data.len() as u64).is_some_and(|end| end <= meta.size_bytes);
+            let fits =
+                offset.checked_add(data.len() as u64).is_some_and(|end| end <= meta.size_bytes);
             if !fits || crc32c::crc32c(data) != crc {
                 self.0 = None;
                 return Ok(ChunkWritten::Corrupt);

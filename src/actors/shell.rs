@@ -21,7 +21,9 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use actix::dev::channel::{AddressReceiver, channel};
-use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message, Recipient};
+use actix::{
+    Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message, Recipient,
+};
 use tokio::time::Sleep;
 
 use crate::messages::StopAck;
@@ -95,7 +97,14 @@ impl<R: Role> Slot<R> {
     ) {
         let (mailbox, own_place) = (self.mailbox, place.clone());
         place.run(move || {
-            let shell = Shell { role: make(), place: own_place, clock, stash: VecDeque::new(), turn: None, end: None };
+            let shell = Shell {
+                role: make(),
+                place: own_place,
+                clock,
+                stash: VecDeque::new(),
+                turn: None,
+                end: None,
+            };
             let context = Context::with_receiver(mailbox).into_future(shell);
             Box::pin(watch(R::NAME, context, lifeline))
         });
@@ -103,7 +112,11 @@ impl<R: Role> Slot<R> {
 }
 
 /// Runs an actor to its end and reports an end that nobody asked for.
-async fn watch<F: Future<Output = ()> + Unpin>(name: &'static str, mut actor: F, lifeline: Arc<Lifeline>) {
+async fn watch<F: Future<Output = ()> + Unpin>(
+    name: &'static str,
+    mut actor: F,
+    lifeline: Arc<Lifeline>,
+) {
     let outcome = poll_fn(|cx| {
         // The actor is not used again after a panic, so no broken state of it is seen.
         match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut actor).poll(cx))) {

@@ -52,7 +52,9 @@ enum Failure {
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Failure {
         match error {
-            StorageError::Damaged { .. } => Failure::Content(CodecError::invalid("a snapshot", error.to_string())),
+            StorageError::Damaged { .. } => {
+                Failure::Content(CodecError::invalid("a snapshot", error.to_string()))
+            }
             error => Failure::Storage(error),
         }
     }
@@ -87,7 +89,14 @@ impl Snapshotter {
     fn job(&mut self, job: SnapshotJob) -> Result<(), StorageError> {
         match job {
             SnapshotJob::WriteChunk { transfer, meta, offset, data, crc } => {
-                let written = self.receiving.write(self.store.as_mut(), transfer, &meta, offset, &data, crc)?;
+                let written = self.receiving.write(
+                    self.store.as_mut(),
+                    transfer,
+                    &meta,
+                    offset,
+                    &data,
+                    crc,
+                )?;
                 if written == crate::raft::ChunkWritten::Complete {
                     self.received = Some(meta.log_id);
                 }
@@ -136,7 +145,9 @@ impl Snapshotter {
             }
             Err(Failure::Content(_)) if !self.shared.lifeline.is_running() => {}
             Err(Failure::Content(error)) => {
-                self.shared.lifeline.fail(format!("the current snapshot {log_id} does not decode: {error}"));
+                self.shared
+                    .lifeline
+                    .fail(format!("the current snapshot {log_id} does not decode: {error}"));
             }
             Err(Failure::Storage(error)) => return Err(error),
         }
@@ -163,7 +174,9 @@ impl Snapshotter {
             Ok(meta) => self.tell(PeerMessage::SnapshotTaken(meta)),
             Err(Failure::Content(_)) if !self.shared.lifeline.is_running() => {}
             Err(Failure::Content(error)) => {
-                self.shared.lifeline.fail(format!("the state at {log_id} can't be encoded: {error}"));
+                self.shared
+                    .lifeline
+                    .fail(format!("the state at {log_id} can't be encoded: {error}"));
             }
             Err(Failure::Storage(error)) => return Err(error),
         }
@@ -174,7 +187,8 @@ impl Snapshotter {
         let (store, membership, shared) = (&mut self.store, &self.membership, &self.shared);
         self.place.work(self.delays.encode(), || {
             let mut sink = store.create(view.log_id(), membership)?;
-            let mut out = BufWriter::with_capacity(BUFFER_BYTES, Abortable::new(&mut sink, &shared.lifeline));
+            let mut out =
+                BufWriter::with_capacity(BUFFER_BYTES, Abortable::new(&mut sink, &shared.lifeline));
             view.encode(&mut out).map_err(Failure::Content)?;
             out.flush().map_err(|error| Failure::Content(error.into()))?;
             drop(out);

@@ -44,14 +44,22 @@ impl Waiters {
     }
 
     /// The replies that go on with these committed entries.
-    pub(crate) fn take_for(&mut self, entries: &[Entry], leader: Option<NodeId>) -> Vec<(Index, Reply)> {
+    pub(crate) fn take_for(
+        &mut self,
+        entries: &[Entry],
+        leader: Option<NodeId>,
+    ) -> Vec<(Index, Reply)> {
         let mut taken = Vec::new();
         for entry in entries {
             if self.appended.is_empty() {
                 break;
             }
             self.pass_over(entry.log_id.index - 1);
-            let Some(waiter) = self.pop_front_if(|waiter| waiter.log_id.index == entry.log_id.index) else { continue };
+            let Some(waiter) =
+                self.pop_front_if(|waiter| waiter.log_id.index == entry.log_id.index)
+            else {
+                continue;
+            };
             match waiter.log_id == entry.log_id {
                 true => taken.push((entry.log_id.index, waiter.reply)),
                 false => waiter.reply.refuse(ProposeError::NotLeader { leader }),
@@ -129,7 +137,12 @@ mod tests {
     }
 
     fn entry(term: u64, index: u64) -> Entry {
-        Entry { log_id: LogId::new(term, index), kind: EntryKind::Command, stamp_ms: 0, data: Bytes::new() }
+        Entry {
+            log_id: LogId::new(term, index),
+            kind: EntryKind::Command,
+            stamp_ms: 0,
+            data: Bytes::new(),
+        }
     }
 
     fn heard(answer: &mut Answer) -> &'static str {
@@ -147,7 +160,10 @@ mod tests {
         let (mut waiters, mut answers) = waiters(&[(1, 1), (1, 2), (3, 3)]);
         let taken = waiters.take_for(&[entry(1, 1), entry(2, 2), entry(3, 3)], Some(9));
         assert_eq!(taken.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 3]);
-        assert_eq!(answers.iter_mut().map(heard).collect::<Vec<_>>(), ["nothing", "not leader", "nothing"]);
+        assert_eq!(
+            answers.iter_mut().map(heard).collect::<Vec<_>>(),
+            ["nothing", "not leader", "nothing"]
+        );
     }
 
     #[test]

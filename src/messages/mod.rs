@@ -14,7 +14,9 @@ mod reader;
 mod reply;
 mod snapshotter;
 
-pub use apply::{ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, StateView};
+pub use apply::{
+    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, StateView,
+};
 pub(crate) use apply_queue::ApplyQueueMessage;
 pub(crate) use peer::{PeerMessage, SnapshotReply};
 pub(crate) use persister::PersisterMessage;

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::node::SnapshotError;
 use crate::raft::{
-    ChunkReadOutcome, ChunkWritten, Envelope, Index, LogId, LogReadOutcome, Micros, NodeId, RequestId, SnapshotMeta,
-    TransferKey,
+    ChunkReadOutcome, ChunkWritten, Envelope, Index, LogId, LogReadOutcome, Micros, NodeId,
+    RequestId, SnapshotMeta, TransferKey,
 };
 
 use super::{Opaque, ReadJob, Reply, StopAck};

@@ -112,7 +112,10 @@ pub struct ReadJob {
 }
 
 impl ReadJob {
-    pub(crate) fn new(read: impl FnOnce(Result<&dyn Any, ReadError>) + Send + 'static, permit: Permit) -> ReadJob {
+    pub(crate) fn new(
+        read: impl FnOnce(Result<&dyn Any, ReadError>) + Send + 'static,
+        permit: Permit,
+    ) -> ReadJob {
         ReadJob { read: Some(Box::new(read)), _permit: permit }
     }
 

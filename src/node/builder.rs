@@ -15,7 +15,9 @@ use crate::actors::reader::Reader;
 use crate::actors::shell::Slot;
 use crate::actors::snapshotter::Snapshotter;
 use crate::actors::ticker::{self, Outstanding};
-use crate::actors::{ApplyGuard, ApplySide, DecodeState, Delays, Ends, Part, Placement, Places, Receiving};
+use crate::actors::{
+    ApplyGuard, ApplySide, DecodeState, Delays, Ends, Part, Placement, Places, Receiving,
+};
 use crate::machine::{Machine, Replica, decode_replica};
 use crate::messages::{ApplyLink, Opaque, PeerMessage, SnapshotterMessage};
 use crate::raft::{NodeId, Raft};
@@ -121,7 +123,10 @@ impl<M: Machine> NodeBuilder<M> {
     /// Puts an own actor where the usual applier stands: see [`ApplyMessage`](crate::messages::ApplyMessage) for the
     /// contract. `make` gets the link to the node and returns where work is sent.
     #[must_use]
-    pub fn apply_side(mut self, make: impl FnOnce(ApplyLink) -> ApplySide + Send + 'static) -> NodeBuilder<M> {
+    pub fn apply_side(
+        mut self,
+        make: impl FnOnce(ApplyLink) -> ApplySide + Send + 'static,
+    ) -> NodeBuilder<M> {
         self.apply_side = Some(Box::new(make));
         self
     }
@@ -130,8 +135,10 @@ impl<M: Machine> NodeBuilder<M> {
     /// the `LocalSet` that is to run it.
     pub async fn start(self) -> Result<Node<M>, StartError> {
         self.config.validate()?;
-        let storage = self.storage.ok_or(StartError::Incomplete("NodeBuilder::storage is missing"))?;
-        let transport = self.transport.ok_or(StartError::Incomplete("NodeBuilder::transport is missing"))?;
+        let storage =
+            self.storage.ok_or(StartError::Incomplete("NodeBuilder::storage is missing"))?;
+        let transport =
+            self.transport.ok_or(StartError::Incomplete("NodeBuilder::transport is missing"))?;
         let (places, ends) = self.placement.open(self.node)?;
         let identity = Identity { cluster: self.cluster, node: self.node };
         let opened = match open(&places, storage, identity, self.start).await {
@@ -167,10 +174,12 @@ async fn open(
     places.of(Part::Persister).run(move || {
         Box::pin(async move {
             // Whoever started the node may have given up meanwhile.
-            let _: Result<(), Result<OpenedStorage, StorageError>> = to.send(storage.open(identity, &start));
+            let _: Result<(), Result<OpenedStorage, StorageError>> =
+                to.send(storage.open(identity, &start));
         })
     });
-    let opened = opened.await.map_err(|_| StartError::Incomplete("opening the storage panicked"))?;
+    let opened =
+        opened.await.map_err(|_| StartError::Incomplete("opening the storage panicked"))?;
     Ok(opened?)
 }
 
@@ -188,18 +197,22 @@ struct Parts<M> {
 
 impl<M: Machine> Parts<M> {
     fn assemble(self, opened: OpenedStorage, ends: Ends) -> Node<M> {
-        let Parts { identity, machine, config, clock, transport, delays, apply_side, places } = self;
+        let Parts { identity, machine, config, clock, transport, delays, apply_side, places } =
+            self;
         let Identity { cluster, node } = identity;
         let OpenedStorage { recovered, log, snapshots } = opened;
-        let membership =
-            recovered.snapshot.as_ref().map_or_else(|| recovered.base.clone(), |meta| meta.membership.clone());
+        let membership = recovered
+            .snapshot
+            .as_ref()
+            .map_or_else(|| recovered.base.clone(), |meta| meta.membership.clone());
         let current = recovered.snapshot.as_ref().map(|meta| meta.log_id);
         let incarnation = recovered.incarnation;
         let raft = Raft::new(config.raft(cluster, node), recovered, clock.now());
 
         let (lifeline, stops) = Lifeline::new();
         let lifeline = Arc::new(lifeline);
-        let shared = Arc::new(Shared::new(node, incarnation, lifeline.clone(), raft.status(), &config));
+        let shared =
+            Arc::new(Shared::new(node, incarnation, lifeline.clone(), raft.status(), &config));
         let outlet = Outlet { transport: transport.clone(), shared: shared.clone() };
 
         let peer = Slot::<Peer>::new();
@@ -224,7 +237,13 @@ impl<M: Machine> Parts<M> {
                 let place = places.of(Part::Applier).clone();
                 let (own_place, delays, shared) = (place.clone(), delays.clone(), shared.clone());
                 applier.start(&place, clock, lifeline.clone(), move || {
-                    Applier::new(Replica::new(machine, sessions, cluster), link, own_place, delays, shared)
+                    Applier::new(
+                        Replica::new(machine, sessions, cluster),
+                        link,
+                        own_place,
+                        delays,
+                        shared,
+                    )
                 });
                 let decode: DecodeState = Box::new(move |input| {
                     decode_replica::<M>(input, sessions, cluster).map(Opaque::new)
@@ -249,7 +268,10 @@ impl<M: Machine> Parts<M> {
             peer: peer.recipient(),
             apply_side: apply_side.clone(),
             shared: shared.clone(),
-            limits: Limits { command_bytes: config.command_bytes, timeout: config.proposal_timeout },
+            limits: Limits {
+                command_bytes: config.command_bytes,
+                timeout: config.proposal_timeout,
+            },
             machine: PhantomData,
         };
 
@@ -319,9 +341,9 @@ impl<M: Machine> Parts<M> {
         transport.attach(node, inbox(&handle));
         let tick = config.tick_interval;
         let ticker_lifeline = lifeline.clone();
-        places
-            .of(Part::Peer)
-            .run(move || Box::pin(ticker::tick(tick, clock, outstanding, peer_recipient, ticker_lifeline)));
+        places.of(Part::Peer).run(move || {
+            Box::pin(ticker::tick(tick, clock, outstanding, peer_recipient, ticker_lifeline))
+        });
         places.of(Part::Peer).run(move || Box::pin(director.direct(stops)));
         Node {
             handle,

@@ -169,7 +169,8 @@ impl<M: Machine> Client<M> {
         loop {
             let session = self.session(&mut attempts).await?;
             let Some(ticket) = self.enter(session).await else { continue };
-            let data = command::encode_session(session, ticket.sequence, ticket.low_water, &command);
+            let data =
+                command::encode_session(session, ticket.sequence, ticket.low_water, &command);
             let data = data.map_err(|error| ClientError::Rejected(error.to_string()))?;
             let outcome = self.0.decide(data, &mut attempts).await?;
             match decode_reply::<M>(outcome) {
@@ -183,7 +184,9 @@ impl<M: Machine> Client<M> {
                     attempts.note(&ProposeError::SessionExpired);
                 }
                 Err(ProposeError::Rejected(why)) => return Err(ClientError::Rejected(why)),
-                Err(ProposeError::ReplyUnreadable(why)) => return Err(ClientError::ReplyUnreadable(why)),
+                Err(ProposeError::ReplyUnreadable(why)) => {
+                    return Err(ClientError::ReplyUnreadable(why));
+                }
                 Err(error) => {
                     attempts.note(&error);
                     return Err(attempts.give_up());
@@ -214,7 +217,9 @@ impl<M: Machine> Client<M> {
         let outcome = self.0.decide(CommandRef::OpenSession.encode(), attempts).await?;
         attempts.in_doubt = in_doubt;
         let Outcome::SessionOpened(session) = outcome else {
-            return Err(ClientError::NotExecuted { last: format!("opening a session gave {outcome:?}") });
+            return Err(ClientError::NotExecuted {
+                last: format!("opening a session gave {outcome:?}"),
+            });
         };
         self.0.sessions.fetch_add(1, Relaxed);
         let mut state = self.0.state.lock();
@@ -294,7 +299,11 @@ impl<'a, M: Machine> Attempts<'a, M> {
 
     fn give_up(&self) -> ClientError {
         let last = self.last.clone();
-        if self.in_doubt { ClientError::Unknown { last } } else { ClientError::NotExecuted { last } }
+        if self.in_doubt {
+            ClientError::Unknown { last }
+        } else {
+            ClientError::NotExecuted { last }
+        }
     }
 
     /// Another attempt begins.
@@ -318,7 +327,11 @@ impl<'a, M: Machine> Attempts<'a, M> {
 
 impl<M: Machine> Inner<M> {
     /// Sends `data` until there is an outcome from the log, or time is up.
-    async fn decide(&self, data: Bytes, attempts: &mut Attempts<'_, M>) -> Result<Outcome, ClientError> {
+    async fn decide(
+        &self,
+        data: Bytes,
+        attempts: &mut Attempts<'_, M>,
+    ) -> Result<Outcome, ClientError> {
         attempts.made = 0;
         loop {
             let Some(node) = self.target() else {
@@ -343,7 +356,12 @@ impl<M: Machine> Inner<M> {
         }
     }
 
-    async fn attempt(&self, node: NodeId, data: Bytes, deadline: Instant) -> Result<Outcome, ProposeError> {
+    async fn attempt(
+        &self,
+        node: NodeId,
+        data: Bytes,
+        deadline: Instant,
+    ) -> Result<Outcome, ProposeError> {
         let handle = self.members.get(node).ok_or(ProposeError::Fatal)?;
         let answer = tokio::time::timeout_at(deadline, handle.propose_data(data)).await;
         answer.unwrap_or(Err(ProposeError::Unknown))
@@ -361,7 +379,11 @@ impl<M: Machine> Inner<M> {
     /// What an attempt at `node` taught about whom to ask next.
     fn learn(&self, node: NodeId, error: &ProposeError) {
         let next = match error {
-            ProposeError::NotLeader { leader: Some(leader) } if self.members.get(*leader).is_some() => Some(*leader),
+            ProposeError::NotLeader { leader: Some(leader) }
+                if self.members.get(*leader).is_some() =>
+            {
+                Some(*leader)
+            }
             ProposeError::Busy => Some(node),
             _ => self.members.after(Some(node)),
         };

@@ -68,7 +68,12 @@ impl<M: Machine> ClusterBuilder<M> {
     /// Starts all members.
     pub async fn start(self) -> Result<Cluster<M>, StartError> {
         let delays = self.members.iter().map(|&node| (node, Delays::default())).collect();
-        let cluster = Cluster { parts: self, nodes: tokio::sync::Mutex::default(), handles: Members::default(), delays };
+        let cluster = Cluster {
+            parts: self,
+            nodes: tokio::sync::Mutex::default(),
+            handles: Members::default(),
+            delays,
+        };
         for node in cluster.ids() {
             cluster.start_member(node).await?;
         }
@@ -86,8 +91,12 @@ pub struct Cluster<M: Machine> {
 
 impl<M: Machine> Cluster<M> {
     /// A cluster of `size` members with ids from 0, each beginning with what `machine` makes.
-    pub fn builder(size: u64, machine: impl Fn() -> M + Send + Sync + 'static) -> ClusterBuilder<M> {
-        let disks: BTreeMap<NodeId, MemoryStorage> = (0..size).map(|node| (node, MemoryStorage::new())).collect();
+    pub fn builder(
+        size: u64,
+        machine: impl Fn() -> M + Send + Sync + 'static,
+    ) -> ClusterBuilder<M> {
+        let disks: BTreeMap<NodeId, MemoryStorage> =
+            (0..size).map(|node| (node, MemoryStorage::new())).collect();
         ClusterBuilder {
             members: (0..size).collect(),
             machine: Arc::new(machine),

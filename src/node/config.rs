@@ -121,7 +121,10 @@ impl Config {
         let snapshot_bytes = self.snapshot_bytes.unwrap_or(usize::MAX);
         let rules = [
             (!self.tick_interval.is_zero(), "tick_interval must be longer than 0"),
-            (self.heartbeat_interval >= self.tick_interval, "heartbeat_interval must not be shorter than tick_interval"),
+            (
+                self.heartbeat_interval >= self.tick_interval,
+                "heartbeat_interval must not be shorter than tick_interval",
+            ),
             (
                 self.election_timeout_min >= 2 * self.heartbeat_interval,
                 "election_timeout_min must be at least twice heartbeat_interval",
@@ -130,9 +133,15 @@ impl Config {
                 self.election_timeout_max > self.election_timeout_min,
                 "election_timeout_max must be longer than election_timeout_min",
             ),
-            (self.request_timeout >= self.tick_interval, "request_timeout must not be shorter than tick_interval"),
+            (
+                self.request_timeout >= self.tick_interval,
+                "request_timeout must not be shorter than tick_interval",
+            ),
             (!self.proposal_timeout.is_zero(), "proposal_timeout must be longer than 0"),
-            (self.command_bytes > 0 && self.command_bytes < u32::MAX as usize / 2, "command_bytes must be 1 to 2 GiB"),
+            (
+                self.command_bytes > 0 && self.command_bytes < u32::MAX as usize / 2,
+                "command_bytes must be 1 to 2 GiB",
+            ),
             (self.proposals_in_flight > 0, "proposals_in_flight must be at least 1"),
             (self.reads_in_flight > 0, "reads_in_flight must be at least 1"),
             (self.append_entries > 0, "append_entries must be at least 1"),
@@ -140,9 +149,13 @@ impl Config {
             (self.snapshot_chunk_bytes > 0, "snapshot_chunk_bytes must be at least 1"),
             (snapshot_bytes > 0, "snapshot_bytes must be at least 1"),
             (self.snapshot_entries != Some(0), "snapshot_entries must be at least 1"),
-            (self.trailing_bytes <= snapshot_bytes / 2, "trailing_bytes must be at most half of snapshot_bytes"),
             (
-                self.snapshot_bytes.is_none() || self.pin_bytes >= self.uncommitted_bytes.saturating_add(self.append_bytes),
+                self.trailing_bytes <= snapshot_bytes / 2,
+                "trailing_bytes must be at most half of snapshot_bytes",
+            ),
+            (
+                self.snapshot_bytes.is_none()
+                    || self.pin_bytes >= self.uncommitted_bytes.saturating_add(self.append_bytes),
                 "pin_bytes must be at least uncommitted_bytes and append_bytes together",
             ),
             (self.sessions.max_sessions > 0, "sessions.max_sessions must be at least 1"),
@@ -210,7 +223,10 @@ mod tests {
             change(&mut config);
             config.validate().expect_err("a wrong configuration").to_string()
         };
-        assert!(wrong(|c| c.election_timeout_min = c.heartbeat_interval).contains("election_timeout_min"));
+        assert!(
+            wrong(|c| c.election_timeout_min = c.heartbeat_interval)
+                .contains("election_timeout_min")
+        );
         assert!(wrong(|c| c.trailing_bytes = 64 << 20).contains("trailing_bytes"));
         assert!(wrong(|c| c.pin_bytes = 1).contains("pin_bytes"));
         assert!(wrong(|c| c.snapshot_entries = Some(0)).contains("snapshot_entries"));

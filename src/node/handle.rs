@@ -89,10 +89,16 @@ impl<M: Machine> Handle<M> {
         self.send(data, None)?.await.unwrap_or(Err(ProposeError::Fatal))
     }
 
-    fn send(&self, data: Bytes, durable: Option<oneshot::Sender<LogId>>) -> Result<Answer, ProposeError> {
+    fn send(
+        &self,
+        data: Bytes,
+        durable: Option<oneshot::Sender<LogId>>,
+    ) -> Result<Answer, ProposeError> {
         if data.len() > self.limits.command_bytes {
             let (size, limit) = (data.len(), self.limits.command_bytes);
-            return Err(ProposeError::Rejected(format!("{size} bytes, Config::command_bytes is {limit}")));
+            return Err(ProposeError::Rejected(format!(
+                "{size} bytes, Config::command_bytes is {limit}"
+            )));
         }
         if !self.shared.lifeline.is_running() {
             return Err(ProposeError::Fatal);
@@ -114,7 +120,10 @@ impl<M: Machine> Handle<M> {
         }
         let permit = self.shared.reads.enter().ok_or(ReadError::Busy)?;
         let (to, answer) = oneshot::channel();
-        let job = ReadJob::new(move |state| drop(to.send(state.map(|state| read(machine_in(state))))), permit);
+        let job = ReadJob::new(
+            move |state| drop(to.send(state.map(|state| read(machine_in(state))))),
+            permit,
+        );
         match consistency {
             Consistency::Linearizable => self.peer.do_send(PeerMessage::Read(job)),
             Consistency::Local => self.apply_side.do_send(ApplyMessage::ReadAt { index: 0, job }),
@@ -175,7 +184,9 @@ pub(crate) fn decode_reply<M: Machine>(outcome: Outcome) -> Result<M::Reply, Pro
         Outcome::Reply(bytes) => {
             codec::decode(&bytes).map_err(|error| ProposeError::ReplyUnreadable(error.to_string()))
         }
-        Outcome::ReplyUnencodable => Err(ProposeError::ReplyUnreadable("it can't be encoded".into())),
+        Outcome::ReplyUnencodable => {
+            Err(ProposeError::ReplyUnreadable("it can't be encoded".into()))
+        }
         Outcome::SessionExpired => Err(ProposeError::SessionExpired),
         Outcome::SequenceTooOld | Outcome::WindowExceeded => Err(ProposeError::SequenceRefused),
         Outcome::Malformed(why) => Err(ProposeError::Rejected(why)),

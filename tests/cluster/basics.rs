@@ -33,7 +33,10 @@ fn a_member_that_fell_behind_installs_a_snapshot() {
         let behind = (leader + 1) % 3;
         cluster.network().isolate(behind);
         count(&client, "missed", 1_000).await;
-        assert!(status(&cluster, leader).raft.log_start.index > status(&cluster, behind).raft.last.index);
+        assert!(
+            status(&cluster, leader).raft.log_start.index
+                > status(&cluster, behind).raft.last.index
+        );
         cluster.network().heal();
         all_caught_up(&cluster).await;
         assert_eq!(counted(&cluster, behind, "missed").await, 1_000);

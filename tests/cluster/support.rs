@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use quorate::actors::Placement;
 use quorate::machine::{Increment, WordCount};
-use quorate::node::{Client, ClientOptions, Cluster, ClusterBuilder, Config, Consistency, NodeStatus};
+use quorate::node::{
+    Client, ClientOptions, Cluster, ClusterBuilder, Config, Consistency, NodeStatus,
+};
 use quorate::raft::{NodeId, Role};
 use quorate::transport::{InProcessNetwork, NetworkOptions};
 use tokio::task::LocalSet;
@@ -12,7 +14,11 @@ use tokio::time::{Instant, sleep};
 
 /// Runs a story in virtual time, on one thread.
 pub fn story(future: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     LocalSet::new().block_on(&runtime, future);
 }
 
@@ -72,7 +78,10 @@ pub async fn count(client: &Client<WordCount>, word: &str, times: u64) {
 pub async fn counted(cluster: &Cluster<WordCount>, node: NodeId, word: &str) -> u64 {
     let word = word.to_owned();
     let handle = cluster.handle(node).expect("a member");
-    handle.read(Consistency::Local, move |state| state.get(word.as_bytes())).await.expect("a local read")
+    handle
+        .read(Consistency::Local, move |state| state.get(word.as_bytes()))
+        .await
+        .expect("a local read")
 }
 
 /// Waits until every running member has applied what the leader has committed.
@@ -80,7 +89,11 @@ pub async fn all_caught_up(cluster: &Cluster<WordCount>) {
     until("everybody caught up", || {
         let Some(leader) = leader_now(cluster) else { return false };
         let goal = status(cluster, leader).raft.last.index;
-        cluster.ids().into_iter().map(|node| status(cluster, node)).all(|s| !s.running || s.raft.applied == goal)
+        cluster
+            .ids()
+            .into_iter()
+            .map(|node| status(cluster, node))
+            .all(|s| !s.running || s.raft.applied == goal)
     })
     .await;
 }
