@@ -53,7 +53,9 @@ impl Report {
             println!("  {:<24}{}", name.replace('_', " "), shown(value));
         }
         let verdict = match (self.is_good(), self.replicas_equal, self.safety_alarms) {
-            (true, ..) => "Every replica holds exactly the plain count: nothing lost, nothing doubled.",
+            (true, ..) => {
+                "Every replica holds exactly the plain count: nothing lost, nothing doubled."
+            }
             (_, _, alarms) if alarms > 0 => "SAFETY ALARMS were raised: see QUORATE_LOG=error.",
             (_, false, _) => "The replicas DIFFER.",
             _ => "The counts are NOT those of the text.",

@@ -36,7 +36,16 @@ impl View {
         head.set_style(style("{msg}"));
         head.set_message(format!(
             "{:<6}{:<14}{:>6}{:>10}{:>10}{:>10}{:>10}{:>12}{:>8}{:>10}  install",
-            "peer", "role", "term", "last", "commit", "applied", "snapshot", "log", "queue", "stall"
+            "peer",
+            "role",
+            "term",
+            "last",
+            "commit",
+            "applied",
+            "snapshot",
+            "log",
+            "queue",
+            "stall"
         ));
         let line = |_| {
             let bar = all.add(ProgressBar::new_spinner());
@@ -84,7 +93,9 @@ fn line(peer: &PeerView) -> String {
     };
     let install = match raft.install {
         InstallStatus::None => String::new(),
-        InstallStatus::Receiving { index, bytes } => format!("receiving {index}: {} KiB", bytes >> 10),
+        InstallStatus::Receiving { index, bytes } => {
+            format!("receiving {index}: {} KiB", bytes >> 10)
+        }
         InstallStatus::Pending { index } => format!("installing {index}"),
         InstallStatus::Refused { commit } => format!("refused at {commit}"),
     };
