@@ -3,3 +3,4 @@
 pub mod machine;
 pub mod raft;
 pub mod storage;
+pub mod transport;

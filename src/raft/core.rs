@@ -1,7 +1,7 @@
 //! One peer's protocol state, and the plumbing its rules share: inputs, terms, roles, what may leave when.
 //!
-//! The rules themselves stand beside this file, one idea each: `election.rs`, `leader.rs`, `follower.rs`,
-//! `install.rs`, `transfer.rs`, `compaction.rs`, `reads.rs`, `apply.rs`.
+//! The rules themselves stand beside this file, one idea each: `outbox.rs` (what leaves when),
+//! `election.rs`, `leader.rs`, `follower.rs`, `install.rs`, `transfer.rs`, `compaction.rs`, `reads.rs`, `apply.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,7 +13,7 @@ use super::random::Random;
 use super::ready::*;
 use super::types::*;
 use super::{Counters, RaftStatus};
-use super::{compaction::Building, install::InstallSlot, reads::PendingRead};
+use super::{compaction::Building, install::InstallSlot, outbox::PersistMark, reads::PendingRead};
 
 /// A term further ahead than this is taken for garbage, not for news (EL25).
 const TERM_LEAP_MAX: u64 = 1 << 32;
@@ -21,7 +21,7 @@ const TERM_LEAP_MAX: u64 = 1 << 32;
 /// One peer's protocol state. See the [module](super) for how it is driven.
 ///
 /// Invariants, asserted after every input:
-/// - the log's positions are in order ([`RaftLog`](super::log::RaftLog))
+/// - the log's positions are in order (`log.rs`)
 /// - the snapshot lies between the log's start and what was handed to the state machine
 /// - a leader has progress for every other member, and nobody else has any
 /// - term and vote never go back; nothing durable is ahead of them
@@ -96,17 +96,6 @@ pub struct Raft {
 pub(super) struct Recovering {
     /// The leader's commit index at first contact; the node counts again once it is there.
     pub target: Option<Index>,
-}
-
-/// A durable step under way, and what its completion means.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PersistMark {
-    seq: u64,
-    hard_state: HardState,
-    last_appended: Option<LogId>,
-    installed: Option<SnapshotMeta>,
-    taken: Option<SnapshotMeta>,
-    begun_at: Micros,
 }
 
 impl Raft {
@@ -193,9 +182,9 @@ impl Raft {
         self.advance(now);
         let mark = self.persists.pop_front();
         assert!(
-            mark.as_ref().is_some_and(|mark| mark.seq == seq),
+            mark.as_ref().is_some_and(|mark| mark.seq() == seq),
             "step {seq} reported durable, but {:?} is the oldest under way",
-            mark.map(|mark| mark.seq)
+            mark.map(|mark| mark.seq())
         );
         if let Some(mark) = mark {
             self.on_persisted(mark);
@@ -241,7 +230,7 @@ impl Raft {
             snapshot: self.snapshot_id(),
             log_start: self.log.start(),
             log_bytes: self.log.bytes(),
-            install: Some(self.install_status()),
+            install: self.install_status(),
             recovering: self.recovering.is_some(),
             membership: self.membership.clone(),
             counters: self.counters,
@@ -251,6 +240,11 @@ impl Raft {
     /// The role, term and leader without the rest.
     pub fn role(&self) -> (Role, Term, Option<NodeId>) {
         (self.role, self.hard_state.term, self.leader)
+    }
+
+    /// The leader of the current term, if known.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
     }
 
     /// What has been counted since the start.
@@ -419,158 +413,6 @@ impl Raft {
     pub(super) fn reset_election_timer(&mut self) {
         let (min, max) = (self.config.election_timeout_min, self.config.election_timeout_max);
         self.election_at = self.now + self.random.between(min, max);
-    }
-
-    // ---- what leaves ---------------------------------------------------------------------
-
-    fn envelope(&self, to: NodeId, id: RequestId, body: Body) -> Envelope {
-        Envelope {
-            cluster: self.config.cluster,
-            group: 0,
-            from: self.config.node,
-            to,
-            incarnation: self.incarnation,
-            term: self.hard_state.term,
-            id,
-            body,
-        }
-    }
-
-    /// Sends as early as the term allows: no message carries a term that is not durable.
-    fn send(&mut self, envelope: Envelope) {
-        if envelope.term > self.durable.term {
-            self.step_sends.push(envelope);
-        } else {
-            self.out.messages.push(envelope);
-        }
-    }
-
-    pub(super) fn request_id(&mut self) -> RequestId {
-        self.next_request += 1;
-        self.next_request - 1
-    }
-
-    /// Asks `to` something, as early as the term allows.
-    pub(super) fn ask(&mut self, to: NodeId, request: Request) -> RequestId {
-        let id = self.request_id();
-        let envelope = self.envelope(to, id, Body::Request(request));
-        self.send(envelope);
-        id
-    }
-
-    /// Asks `to` something once the step being made is durable.
-    pub(super) fn ask_after_persist(&mut self, to: NodeId, request: Request) {
-        let id = self.request_id();
-        let envelope = self.envelope(to, id, Body::Request(request));
-        self.step_sends.push(envelope);
-    }
-
-    /// Answers as early as the term allows.
-    pub(super) fn answer(&mut self, request: &Envelope, answer: Answer) {
-        self.answer_to(request.from, request.incarnation, request.id, answer);
-    }
-
-    /// Answers once the step being made, and all before it, are durable.
-    pub(super) fn answer_after_persist(&mut self, request: &Envelope, answer: Answer) {
-        let body = Body::Answer { asker_incarnation: request.incarnation, answer };
-        let envelope = self.envelope(request.from, request.id, body);
-        self.step_sends.push(envelope);
-    }
-
-    /// Answers a request that is no longer at hand.
-    pub(super) fn answer_to(
-        &mut self,
-        to: NodeId,
-        asker_incarnation: Incarnation,
-        id: RequestId,
-        answer: Answer,
-    ) {
-        let envelope = self.envelope(to, id, Body::Answer { asker_incarnation, answer });
-        self.send(envelope);
-    }
-
-    /// How this node stands, for its leader.
-    pub(super) fn report(&self, round: u64) -> FollowerReport {
-        FollowerReport {
-            matched: self.verified.min(self.log.persisted()),
-            install: self.install_status(),
-            recovering: self.recovering.is_some(),
-            round,
-        }
-    }
-
-    // ---- durable steps -------------------------------------------------------------------
-
-    pub(super) fn append_entry(&mut self, entry: Entry) {
-        self.log.append(entry.clone());
-        self.step_change.append.push(entry);
-        self.counters.max_log_bytes = self.counters.max_log_bytes.max(self.log.bytes());
-    }
-
-    /// Removes entries from the log, those of the step being made among them.
-    pub(super) fn truncate_from(&mut self, from: Index) {
-        self.log.truncate_from(from);
-        let change = &mut self.step_change;
-        let first_new = change.append.first().map(|entry| entry.log_id.index);
-        change.append.retain(|entry| entry.log_id.index < from);
-        if first_new.is_none_or(|first| from < first) {
-            change.truncate_from =
-                Some(change.truncate_from.map_or(from, |earlier| earlier.min(from)));
-        }
-        self.counters.truncations += 1;
-        self.out.events.push(Event::Truncated { from });
-    }
-
-    /// Hands out the step being made, if there is anything in it.
-    fn close_step(&mut self) {
-        let change = std::mem::take(&mut self.step_change);
-        let then_send = std::mem::take(&mut self.step_sends);
-        if change.is_empty() && then_send.is_empty() {
-            return;
-        }
-        let seq = self.next_persist;
-        self.next_persist += 1;
-        self.persists.push_back(PersistMark {
-            seq,
-            hard_state: self.hard_state,
-            last_appended: change.append.last().map(|entry| entry.log_id),
-            installed: change.install.as_ref().map(|install| install.meta.clone()),
-            taken: change.snapshot.clone(),
-            begun_at: self.now,
-        });
-        self.out.persist = Some(Persist { seq, change, then_send });
-    }
-
-    fn on_persisted(&mut self, mark: PersistMark) {
-        let durable_before = self.durable;
-        self.durable = mark.hard_state;
-        if let Some(meta) = mark.installed {
-            self.log.persisted_to(meta.log_id);
-            self.on_install_durable(meta);
-        }
-        if let Some(log_id) = mark.last_appended {
-            let before = self.log.persisted();
-            self.log.persisted_to(log_id);
-            if self.log.persisted() > before {
-                self.out.events.push(Event::Persisted(log_id));
-            }
-        }
-        if let Some(meta) = mark.taken {
-            self.on_snapshot_durable(meta);
-        }
-        if self.durable != durable_before {
-            self.on_vote_durable();
-        }
-        if self.role == Role::Leader {
-            self.advance_commit();
-        }
-        self.finish_recovery();
-    }
-
-    /// Whether a durable step has been under way for longer than a leader may wait (gray failure).
-    pub(super) fn disk_hangs(&self) -> bool {
-        let patience = 2 * self.config.election_timeout_max;
-        self.persists.front().is_some_and(|mark| self.now.saturating_sub(mark.begun_at) > patience)
     }
 
     // ---- oddities ------------------------------------------------------------------------

@@ -164,9 +164,10 @@ pub enum AppendOutcome {
 }
 
 /// What a follower is doing with a snapshot (DESIGN section 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum InstallStatus {
     /// Nothing.
+    #[default]
     None,
     /// Chunks of the snapshot up to this index are arriving.
     Receiving {

@@ -1,4 +1,35 @@
-//! The protocol, pure.
+//! The protocol: Raft with log compaction and conditional installs, as one pure, deterministic state machine.
+//!
+//! ```text
+//!   step(message)  tick  propose  read_index  persisted  applied  log_read  cond_install  ...
+//!        └──────────┴───────┴─────────┴───┬───────┴─────────┴────────┴──────────┘
+//!                                       Raft
+//!                                         │ ready()
+//!      messages · one durable step · reads · apply items · snapshot jobs · decisions · events
+//! ```
+//!
+//! [`Raft`] takes inputs with the time they come at and answers with what is to be done: a [`Ready`], asked for as
+//! often as one likes, best once per batch of inputs. It has no clock, no IO and no threads, and its randomness comes
+//! from a seed, so that the same inputs give the same outputs wherever and whenever they are repeated. It is `Clone`,
+//! comparable and hashable, for model checking.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `types`, `message`, `ready`, `config` | the words: positions and entries, what members say, what is wanted done, the limits |
+//! | `core`, `outbox` | the state, its inputs, terms and roles; what leaves when |
+//! | `log`, `progress`, `quorum`, `random` | the log's outline and tail; a leader's view of a member; majorities; the seed |
+//! | `election` | pre-vote, vote, becoming leader |
+//! | `leader`, `follower` | replication, both halves |
+//! | `transfer`, `install` | a snapshot on its way out, and on its way in up to CondInstallSnapshot |
+//! | `compaction` | local snapshots, purging |
+//! | `reads`, `apply` | ReadIndex; handing over what is committed |
+//!
+//! It does not own the log: it keeps the tail and the terms, and asks for older entries ([`Ready::reads`]). It does not
+//! know what a command or a snapshot contains. It does not retry towards clients, keep sessions or measure time.
+//!
+//! Its own broken invariants stop it at once, in release builds too. Anything odd from the wire is ignored, counted
+//! ([`Counters::ignored_messages`]) and logged; what a correct cluster never shows is an alarm
+//! ([`Counters::safety_alarms`]).
 
 mod apply;
 mod compaction;
@@ -10,6 +41,7 @@ mod install;
 mod leader;
 mod log;
 mod message;
+mod outbox;
 mod progress;
 mod quorum;
 mod random;
@@ -64,7 +96,7 @@ pub struct RaftStatus {
     /// Bytes in the log.
     pub log_bytes: u64,
     /// What this node is doing with a received snapshot.
-    pub install: Option<InstallStatus>,
+    pub install: InstallStatus,
     /// Set while the node catches up after damage and does not count.
     pub recovering: bool,
     /// Who takes part.

@@ -1,1 +1,360 @@
-//! Storage in memory.
+//! Storage in memory: the file storage's rules without files, for tests, simulations and throw-away clusters.
+//!
+//! A [`MemoryStorage`] is a *disk*: clones share it, a node opens one of them, and what it wrote is there at
+//! the next open, after a shutdown or a crash of the node. As with a directory, only one may have it open;
+//! [`MemoryStorage::fence`] takes it away from a node that is to look dead.
+//!
+//! What it does not do: survive the process, tear writes, or fail. `write` returns with everything kept.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::founding::{Founding, NOTHING_TO_OPEN};
+use super::log_state::{LogState, assert_fits};
+use super::snapshot_choice::{DEFAULT_RETAINED, choose, superfluous};
+use super::snapshot_format::{self, Flaw, Header, SnapshotContent, SnapshotWriter};
+use super::{
+    Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotReceiver, SnapshotSink,
+    SnapshotStore, Start, Storage, StorageError,
+};
+use crate::raft::{
+    Entry, Index, LogChange, LogId, LogOutline, Membership, Recovered, SnapshotMeta,
+};
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Default)]
+pub struct MemoryStorage {
+    disk: Arc<Mutex<Disk>>,
+}
+
+#[derive(Default)]
+struct Disk {
+    founding: Option<Founding>,
+    state: LogState,
+    entries: VecDeque<Entry>,
+    snapshots: BTreeMap<LogId, Bytes>,
+    /// Number of the last opening; handles of an earlier one are cut off.
+    opening: u64,
+    in_use: bool,
+}
+
+impl MemoryStorage {
+    /// An empty disk.
+    pub fn new() -> MemoryStorage {
+        MemoryStorage::default()
+    }
+
+    /// Cuts off whoever has the disk open, as if its process had died: every further call of it fails, and
+    /// the disk can be opened again with what had been written.
+    pub fn fence(&self) {
+        let mut disk = self.disk.lock();
+        disk.opening += 1;
+        disk.in_use = false;
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn open(
+        self: Box<Self>,
+        identity: Identity,
+        start: &Start,
+    ) -> Result<OpenedStorage, StorageError> {
+        let mut disk = self.disk.lock();
+        if disk.in_use {
+            return Err(refused("is in use: a node that is still running has it open"));
+        }
+        let base = disk.found(identity, start).map_err(refused)?;
+        let snapshot = disk.current_snapshot().map_err(damaged)?;
+        let incarnation = disk.state.incarnation + 1;
+        disk.state.set_incarnation(incarnation).map_err(damaged)?;
+        disk.opening += 1;
+        disk.in_use = true;
+        let recovered = Recovered {
+            incarnation,
+            hard_state: disk.state.hard_state,
+            base,
+            snapshot,
+            log: disk.outline(),
+            damaged: None,
+        };
+        let link = Link { disk: self.disk.clone(), opening: disk.opening };
+        drop(disk);
+        let opened = Arc::new(Opened { link, cluster: identity.cluster });
+        Ok(OpenedStorage {
+            recovered,
+            log: Box::new(MemoryLog { opened: opened.clone() }),
+            snapshots: Box::new(MemorySnapshots { opened }),
+        })
+    }
+}
+
+impl Disk {
+    fn found(&mut self, identity: Identity, start: &Start) -> Result<Membership, String> {
+        match (&self.founding, start) {
+            (Some(founding), _) => founding.check(identity, start)?,
+            (None, Start::Bootstrap(base)) => {
+                self.founding = Some(Founding { identity, base: base.clone() });
+            }
+            (None, Start::Open) => return Err(NOTHING_TO_OPEN.into()),
+        }
+        Ok(self.founding.as_ref().map(|founding| founding.base.clone()).unwrap_or_default())
+    }
+
+    fn current_snapshot(&mut self) -> Result<Option<SnapshotMeta>, String> {
+        let stored: Vec<LogId> = self.snapshots.keys().copied().collect();
+        let Disk { state, snapshots, .. } = self;
+        choose(state, &stored, |id| {
+            let bytes = snapshots.get(&id).ok_or("is missing")?;
+            let content = SnapshotContent::open(&bytes[..]).and_then(SnapshotContent::verify_rest);
+            content.map_err(|error| error.to_string())
+        })?;
+        match &self.state.snapshot {
+            Some(meta) => {
+                let current = meta.log_id;
+                self.retain(current, None);
+            }
+            None => self.snapshots.clear(),
+        }
+        Ok(self.state.snapshot.clone())
+    }
+
+    fn outline(&self) -> LogOutline {
+        LogOutline {
+            start: self.state.start,
+            runs: self.state.runs.clone(),
+            sizes_bytes: self.entries.iter().map(|entry| entry.size_bytes() as u32).collect(),
+        }
+    }
+
+    fn change(&mut self, change: &LogChange) {
+        assert_fits(self.state.apply(change), change);
+        if change.install.as_ref().is_some_and(|install| !install.keep_suffix) {
+            self.entries.clear();
+        }
+        if let Some(from) = change.truncate_from {
+            while self.entries.back().is_some_and(|entry| entry.log_id.index >= from) {
+                self.entries.pop_back();
+            }
+        }
+        self.entries.extend(change.append.iter().cloned());
+        while self.entries.front().is_some_and(|entry| entry.log_id.index <= self.state.start.index)
+        {
+            self.entries.pop_front();
+        }
+        let stored = self.state.last - self.state.start.index;
+        assert_eq!(self.entries.len() as u64, stored, "entries stored, log {:?}", self.state);
+    }
+
+    fn read(&self, first: Index, last: Index, max_bytes: usize) -> Option<Vec<Entry>> {
+        let skipped = first.checked_sub(self.state.start.index + 1)?;
+        let mut size_bytes = 0;
+        let wanted = self.entries.iter().skip(skipped as usize).take_while(|entry| {
+            let begins = size_bytes == 0;
+            size_bytes += entry.size_bytes();
+            entry.log_id.index <= last && (begins || size_bytes <= max_bytes)
+        });
+        Some(wanted.cloned().collect())
+    }
+
+    fn retain(&mut self, current: LogId, keep: Option<LogId>) {
+        let stored: Vec<LogId> = self.snapshots.keys().copied().collect();
+        for id in superfluous(&stored, current, keep, DEFAULT_RETAINED) {
+            self.snapshots.remove(&id);
+        }
+    }
+}
+
+/// A way to the disk that ends with the opening it was made for.
+#[derive(Clone)]
+struct Link {
+    disk: Arc<Mutex<Disk>>,
+    opening: u64,
+}
+
+impl Link {
+    fn with<T>(&self, work: impl FnOnce(&mut Disk) -> T) -> Result<T, StorageError> {
+        let mut disk = self.disk.lock();
+        if disk.opening != self.opening {
+            return Err(refused(
+                "was fenced off from this node: nothing can be read or written any more",
+            ));
+        }
+        Ok(work(&mut disk))
+    }
+}
+
+/// One opening of the disk; it ends when the log, the snapshots and what they are writing are gone.
+struct Opened {
+    link: Link,
+    cluster: u64,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // A fenced opening has nothing left to give back.
+        let _ = self.link.with(|disk| disk.in_use = false);
+    }
+}
+
+struct MemoryLog {
+    opened: Arc<Opened>,
+}
+
+impl LogStore for MemoryLog {
+    fn write(&mut self, changes: &[LogChange]) -> Result<(), StorageError> {
+        self.opened.link.with(|disk| changes.iter().for_each(|change| disk.change(change)))
+    }
+
+    fn reader(&self) -> Box<dyn LogReader> {
+        Box::new(self.opened.link.clone())
+    }
+
+    fn seal(&mut self) -> Result<(), StorageError> {
+        self.opened.link.with(|_| ())
+    }
+}
+
+impl LogReader for Link {
+    fn read(
+        &mut self,
+        first: Index,
+        last: Index,
+        max_bytes: usize,
+    ) -> Result<Option<Vec<Entry>>, StorageError> {
+        self.with(|disk| disk.read(first, last, max_bytes))
+    }
+}
+
+struct MemorySnapshots {
+    opened: Arc<Opened>,
+}
+
+impl SnapshotStore for MemorySnapshots {
+    fn create(
+        &mut self,
+        log_id: LogId,
+        membership: &Membership,
+    ) -> Result<Box<dyn SnapshotSink>, StorageError> {
+        let header =
+            Header { cluster: self.opened.cluster, log_id, membership: membership.clone() };
+        let writer = SnapshotWriter::new(Vec::new(), &header).map_err(damaged)?;
+        let meta = SnapshotMeta { log_id, membership: membership.clone(), size_bytes: 0 };
+        Ok(Box::new(MemorySink { opened: self.opened.clone(), meta, writer }))
+    }
+
+    fn receive(&mut self, meta: &SnapshotMeta) -> Result<Box<dyn SnapshotReceiver>, StorageError> {
+        let opened = self.opened.clone();
+        Ok(Box::new(MemoryReceiver {
+            opened,
+            meta: meta.clone(),
+            received: Vec::new(),
+            excess_bytes: 0,
+        }))
+    }
+
+    fn open(&mut self, log_id: LogId) -> Result<Box<dyn Read + Send>, StorageError> {
+        let stored = self.opened.link.with(|disk| disk.snapshots.get(&log_id).cloned())?;
+        let bytes = stored.ok_or_else(|| damaged(format!("snapshot {log_id} is missing")))?;
+        let content = SnapshotContent::open(io::Cursor::new(bytes));
+        Ok(Box::new(content.map_err(|error| damaged(format!("snapshot {log_id} {error}")))?))
+    }
+
+    fn reader(&self) -> Box<dyn SnapshotReader> {
+        Box::new(self.opened.link.clone())
+    }
+
+    fn remove(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        self.opened.link.with(|disk| drop(disk.snapshots.remove(&log_id)))
+    }
+
+    fn retain(&mut self, current: LogId, keep: Option<LogId>) -> Result<(), StorageError> {
+        self.opened.link.with(|disk| disk.retain(current, keep))
+    }
+}
+
+impl SnapshotReader for Link {
+    fn read_at(
+        &mut self,
+        log_id: LogId,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<Option<Bytes>, StorageError> {
+        let stored = self.with(|disk| disk.snapshots.get(&log_id).cloned())?;
+        Ok(stored.map(|whole| snapshot_format::piece(&whole, offset, max_bytes)))
+    }
+}
+
+struct MemorySink {
+    opened: Arc<Opened>,
+    meta: SnapshotMeta,
+    writer: SnapshotWriter<Vec<u8>>,
+}
+
+impl Write for MemorySink {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        self.writer.write(content)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl SnapshotSink for MemorySink {
+    fn publish(self: Box<Self>) -> Result<SnapshotMeta, StorageError> {
+        let MemorySink { opened, mut meta, writer } = *self;
+        let (bytes, _) = writer.finish().map_err(damaged)?;
+        let stored = opened
+            .link
+            .with(|disk| disk.snapshots.entry(meta.log_id).or_insert(bytes.into()).len())?;
+        meta.size_bytes = stored as u64;
+        Ok(meta)
+    }
+}
+
+struct MemoryReceiver {
+    opened: Arc<Opened>,
+    meta: SnapshotMeta,
+    received: Vec<u8>,
+    /// Bytes beyond the announced length: counted, not kept.
+    excess_bytes: u64,
+}
+
+impl SnapshotReceiver for MemoryReceiver {
+    fn append(&mut self, data: &Bytes) -> Result<(), StorageError> {
+        let room = self.meta.size_bytes - self.received.len() as u64;
+        let kept = data.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        self.received.extend_from_slice(&data[..kept]);
+        self.excess_bytes += (data.len() - kept) as u64;
+        self.opened.link.with(|_| ())
+    }
+
+    fn received_bytes(&self) -> u64 {
+        self.received.len() as u64 + self.excess_bytes
+    }
+
+    fn publish(self: Box<Self>) -> Result<bool, StorageError> {
+        let verified =
+            snapshot_format::verify_received(&self.received[..], self.opened.cluster, &self.meta);
+        if let Err(error) = verified {
+            debug_assert!(Flaw::of(&error).is_some(), "reading memory failed: {error}");
+            tracing::warn!(snapshot = %self.meta.log_id, %error, "a received snapshot does not verify");
+            return Ok(false);
+        }
+        let MemoryReceiver { opened, meta, received, .. } = *self;
+        opened.link.with(|disk| disk.snapshots.insert(meta.log_id, received.into()))?;
+        Ok(true)
+    }
+}
+
+fn refused(what: impl Into<String>) -> StorageError {
+    StorageError::Refused { path: "memory".into(), what: what.into() }
+}
+
+fn damaged(what: impl ToString) -> StorageError {
+    StorageError::Damaged { path: "memory".into(), offset: 0, what: what.to_string() }
+}

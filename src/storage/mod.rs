@@ -16,8 +16,15 @@ use bytes::Bytes;
 
 use crate::raft::{Entry, Index, LogChange, LogId, Membership, NodeId, Recovered, SnapshotMeta};
 
+mod binary;
 pub mod file;
+mod founding;
+mod log_state;
 pub mod memory;
+mod snapshot_choice;
+mod snapshot_format;
+#[cfg(test)]
+mod tests;
 
 /// Why a store cannot go on. Whatever it is, the node stops: nothing is retried over a failed fsync.
 #[derive(Debug, thiserror::Error)]
@@ -70,8 +77,8 @@ pub trait LogStore: Send + 'static {
 /// Reads old entries of a log that somebody else writes.
 pub trait LogReader: Send + 'static {
     /// Entries from `first` to `last`, fewer if their sizes would exceed `max_bytes` (one always comes).
-    /// `Ok(None)`: `first` has been purged. An entry that should be there and is not readable is an error,
-    /// never the end of the log (PS24).
+    /// `Ok(None)`: `first` has been purged. An empty list: the log ends before `first`, it was truncated
+    /// meanwhile. An entry that should be there and is not readable is an error, never the end of the log (PS24).
     fn read(
         &mut self,
         first: Index,

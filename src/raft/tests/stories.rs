@@ -81,7 +81,7 @@ fn offer_is_refused_after_a_successor_appended_past_it() {
     world.heal();
     world.faults.decode_max = 60_000 * MILLISECOND;
     let offered = world.run_until(5_000 * MILLISECOND, |world| {
-        matches!(world.status(2).install, Some(InstallStatus::Pending { .. }))
+        matches!(world.status(2).install, InstallStatus::Pending { .. })
     });
     assert!(offered, "{:#?}", world.positions());
     world.isolate(0);

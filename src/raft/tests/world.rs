@@ -682,7 +682,7 @@ impl World {
                 node.disk.files.remove(&log_id);
             }
             SnapshotJob::Current(log_id) => {
-                let receiving = node.raft.as_ref().and_then(|raft| raft.status().install);
+                let receiving = node.raft.as_ref().map(|raft| raft.status().install);
                 let pending = match receiving {
                     Some(InstallStatus::Pending { index }) => Some(index),
                     _ => None,

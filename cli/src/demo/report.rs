@@ -1,0 +1,73 @@
+//! What the demo reports: everything from the library's public metrics, and two comparisons.
+
+use serde::Serialize;
+
+/// The report, as printed with `--json`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Commands acknowledged once each, in this run.
+    pub commands: u64,
+    pub replies_ok: u64,
+    pub retries: u64,
+    pub duplicates_suppressed: u64,
+    pub elections: u64,
+    pub crashes: u64,
+    pub restarts: u64,
+    pub partitions: u64,
+    pub snapshots_taken: u64,
+    pub snapshots_sent: u64,
+    pub installs_offered: u64,
+    pub installs_granted: u64,
+    pub installs_refused: u64,
+    pub fast_forwards: u64,
+    pub entries_compacted: u64,
+    pub max_log_bytes: u64,
+    /// Trigger, trailing entries and pin together: what `max_log_bytes` stays under.
+    pub log_bytes_limit: u64,
+    pub max_loop_stall_ms: f64,
+    pub max_install_ms: f64,
+    pub safety_alarms: u64,
+    pub seconds: f64,
+    pub commands_per_second: u64,
+    pub replicas_equal: bool,
+    pub matches_plain_count: bool,
+    /// What the schedule of faults wanted and could not bring about.
+    pub skipped: Vec<String>,
+}
+
+impl Report {
+    /// Whether the run shows what it should.
+    pub fn is_good(&self) -> bool {
+        self.replicas_equal && self.matches_plain_count && self.safety_alarms == 0
+    }
+
+    /// Prints the report, as one line of JSON or as a table.
+    pub fn print(&self, json: bool) {
+        let value = serde_json::to_value(self).unwrap_or_default();
+        if json {
+            println!("{value}");
+            return;
+        }
+        let empty = serde_json::Map::new();
+        for (name, value) in value.as_object().unwrap_or(&empty) {
+            println!("  {:<24}{}", name.replace('_', " "), shown(value));
+        }
+        let verdict = match (self.is_good(), self.replicas_equal, self.safety_alarms) {
+            (true, ..) => "Every replica holds exactly the plain count: nothing lost, nothing doubled.",
+            (_, _, alarms) if alarms > 0 => "SAFETY ALARMS were raised: see QUORATE_LOG=error.",
+            (_, false, _) => "The replicas DIFFER.",
+            _ => "The counts are NOT those of the text.",
+        };
+        println!("\n{verdict}");
+    }
+}
+
+fn shown(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Array(items) if items.is_empty() => "none".into(),
+        serde_json::Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join("; "),
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Bool(yes) => if *yes { "yes" } else { "NO" }.into(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,181 @@
+//! What leaves, and when: messages at once or behind a durable step, and the steps themselves.
+//!
+//! All changes of durable state between two calls of `ready` make one step. A message that may leave only after its
+//! fsync is put *into* the step; nobody can send it early (DESIGN section 4). Steps complete in the order in which they
+//! were handed out, and a completion counts only for what the log still holds (LR25).
+
+use super::core::Raft;
+use super::message::{Answer, Body, Envelope, FollowerReport, Request, RequestId};
+use super::ready::{Event, Persist, Role};
+use super::types::{Entry, HardState, Incarnation, Index, LogId, Micros, NodeId, SnapshotMeta};
+
+/// A durable step under way, and what its completion means.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PersistMark {
+    seq: u64,
+    hard_state: HardState,
+    last_appended: Option<LogId>,
+    installed: Option<SnapshotMeta>,
+    taken: Option<SnapshotMeta>,
+    begun_at: Micros,
+}
+
+impl PersistMark {
+    pub(super) fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+impl Raft {
+    // ---- what leaves ---------------------------------------------------------------------
+
+    fn envelope(&self, to: NodeId, id: RequestId, body: Body) -> Envelope {
+        Envelope {
+            cluster: self.config.cluster,
+            group: 0,
+            from: self.config.node,
+            to,
+            incarnation: self.incarnation,
+            term: self.hard_state.term,
+            id,
+            body,
+        }
+    }
+
+    /// Sends as early as the term allows: no message carries a term that is not durable.
+    fn send(&mut self, envelope: Envelope) {
+        if envelope.term > self.durable.term {
+            self.step_sends.push(envelope);
+        } else {
+            self.out.messages.push(envelope);
+        }
+    }
+
+    pub(super) fn request_id(&mut self) -> RequestId {
+        self.next_request += 1;
+        self.next_request - 1
+    }
+
+    /// Asks `to` something, as early as the term allows.
+    pub(super) fn ask(&mut self, to: NodeId, request: Request) -> RequestId {
+        let id = self.request_id();
+        let envelope = self.envelope(to, id, Body::Request(request));
+        self.send(envelope);
+        id
+    }
+
+    /// Asks `to` something once the step being made is durable.
+    pub(super) fn ask_after_persist(&mut self, to: NodeId, request: Request) {
+        let id = self.request_id();
+        let envelope = self.envelope(to, id, Body::Request(request));
+        self.step_sends.push(envelope);
+    }
+
+    /// Answers as early as the term allows.
+    pub(super) fn answer(&mut self, request: &Envelope, answer: Answer) {
+        self.answer_to(request.from, request.incarnation, request.id, answer);
+    }
+
+    /// Answers once the step being made, and all before it, are durable.
+    pub(super) fn answer_after_persist(&mut self, request: &Envelope, answer: Answer) {
+        let body = Body::Answer { asker_incarnation: request.incarnation, answer };
+        let envelope = self.envelope(request.from, request.id, body);
+        self.step_sends.push(envelope);
+    }
+
+    /// Answers a request that is no longer at hand.
+    pub(super) fn answer_to(
+        &mut self,
+        to: NodeId,
+        asker_incarnation: Incarnation,
+        id: RequestId,
+        answer: Answer,
+    ) {
+        let envelope = self.envelope(to, id, Body::Answer { asker_incarnation, answer });
+        self.send(envelope);
+    }
+
+    /// How this node stands, for its leader.
+    pub(super) fn report(&self, round: u64) -> FollowerReport {
+        FollowerReport {
+            matched: self.verified.min(self.log.persisted()),
+            install: self.install_status(),
+            recovering: self.recovering.is_some(),
+            round,
+        }
+    }
+
+    // ---- durable steps -------------------------------------------------------------------
+
+    pub(super) fn append_entry(&mut self, entry: Entry) {
+        self.log.append(entry.clone());
+        self.step_change.append.push(entry);
+        self.counters.max_log_bytes = self.counters.max_log_bytes.max(self.log.bytes());
+    }
+
+    /// Removes entries from the log, those of the step being made among them.
+    pub(super) fn truncate_from(&mut self, from: Index) {
+        self.log.truncate_from(from);
+        let change = &mut self.step_change;
+        let first_new = change.append.first().map(|entry| entry.log_id.index);
+        change.append.retain(|entry| entry.log_id.index < from);
+        if first_new.is_none_or(|first| from < first) {
+            change.truncate_from =
+                Some(change.truncate_from.map_or(from, |earlier| earlier.min(from)));
+        }
+        self.counters.truncations += 1;
+        self.out.events.push(Event::Truncated { from });
+    }
+
+    /// Hands out the step being made, if there is anything in it.
+    pub(super) fn close_step(&mut self) {
+        let change = std::mem::take(&mut self.step_change);
+        let then_send = std::mem::take(&mut self.step_sends);
+        if change.is_empty() && then_send.is_empty() {
+            return;
+        }
+        let seq = self.next_persist;
+        self.next_persist += 1;
+        self.persists.push_back(PersistMark {
+            seq,
+            hard_state: self.hard_state,
+            last_appended: change.append.last().map(|entry| entry.log_id),
+            installed: change.install.as_ref().map(|install| install.meta.clone()),
+            taken: change.snapshot.clone(),
+            begun_at: self.now,
+        });
+        self.out.persist = Some(Persist { seq, change, then_send });
+    }
+
+    pub(super) fn on_persisted(&mut self, mark: PersistMark) {
+        let durable_before = self.durable;
+        self.durable = mark.hard_state;
+        if let Some(meta) = mark.installed {
+            self.log.persisted_to(meta.log_id);
+            self.on_install_durable(meta);
+        }
+        if let Some(log_id) = mark.last_appended {
+            let before = self.log.persisted();
+            self.log.persisted_to(log_id);
+            if self.log.persisted() > before {
+                self.out.events.push(Event::Persisted(log_id));
+            }
+        }
+        if let Some(meta) = mark.taken {
+            self.on_snapshot_durable(meta);
+        }
+        if self.durable != durable_before {
+            self.on_vote_durable();
+        }
+        if self.role == Role::Leader {
+            self.advance_commit();
+        }
+        self.finish_recovery();
+    }
+
+    /// Whether a durable step has been under way for longer than a leader may wait (gray failure).
+    pub(super) fn disk_hangs(&self) -> bool {
+        let patience = 2 * self.config.election_timeout_max;
+        self.persists.front().is_some_and(|mark| self.now.saturating_sub(mark.begun_at) > patience)
+    }
+}

@@ -1,0 +1,285 @@
+//! Every file call the storage makes, and none beside it.
+//!
+//! The calls are few and plain so that a test can count them, fail any of them, and crash after any of them
+//! with un-synced data lost, kept or torn. [`Files`] adds the path and the call's name to an error.
+//!
+//! Not here: retries. A failed call is reported; who called it stops (PS04).
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::StorageError;
+
+/// Holds a directory's lock until it is dropped.
+pub(crate) type Guard = Box<dyn Send + Sync>;
+
+/// How a file is opened for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WriteMode {
+    /// It must not be there yet.
+    New,
+    /// It must be there; its content stays.
+    Existing,
+    /// It is made, or emptied.
+    Fresh,
+}
+
+/// The file system, as far as the storage needs one.
+pub(crate) trait Env: Send + Sync + 'static {
+    /// Makes a directory and those above it; one that is there is fine.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Names in a directory, in any order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Takes the lock that the file at `path` stands for; `None`: somebody holds it.
+    fn lock(&self, path: &Path) -> io::Result<Option<Guard>>;
+    /// Opens a file for reading.
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn ReadFile>>;
+    /// Opens a file for writing.
+    fn open_write(&self, path: &Path, mode: WriteMode) -> io::Result<Box<dyn WriteFile>>;
+    /// Gives a file another name, replacing what had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// A file being read.
+pub(crate) trait ReadFile: Send {
+    /// Its length now.
+    fn len(&mut self) -> io::Result<u64>;
+    /// Bytes from `offset`; 0 exactly at the end.
+    fn read_at(&mut self, out: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+/// A file being written.
+pub(crate) trait WriteFile: Send {
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts it, or grows it with zeros.
+    fn set_len(&mut self, length: u64) -> io::Result<()>;
+    /// Makes the content durable, and the length as far as reading the content needs it.
+    fn sync_data(&mut self) -> io::Result<()>;
+    /// Makes content and length durable.
+    fn sync_all(&mut self) -> io::Result<()>;
+}
+
+/// The system's file system.
+pub(crate) struct RealEnv;
+
+impl Env for RealEnv {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        fs::read_dir(dir)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Guard>> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn open_write(&self, path: &Path, mode: WriteMode) -> io::Result<Box<dyn WriteFile>> {
+        let mut options = OpenOptions::new();
+        options.write(true);
+        match mode {
+            WriteMode::New => options.create_new(true),
+            WriteMode::Existing => &mut options,
+            WriteMode::Fresh => options.create(true).truncate(true),
+        };
+        Ok(Box::new(options.open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    /// Elsewhere than on Unix a directory can't be opened, and names are durable with the file.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+    }
+}
+
+impl ReadFile for File {
+    fn len(&mut self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&mut self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.seek(SeekFrom::Start(offset))?;
+        self.read(out)
+    }
+}
+
+impl WriteFile for File {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.seek(SeekFrom::Start(offset))?;
+        self.write_all(bytes)
+    }
+
+    fn set_len(&mut self, length: u64) -> io::Result<()> {
+        File::set_len(self, length)
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+
+    fn sync_all(&mut self) -> io::Result<()> {
+        File::sync_all(self)
+    }
+}
+
+/// An error with the call and the path it happened at.
+pub(crate) fn failed(
+    operation: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> StorageError {
+    move |source| StorageError::Io { operation, path: path.display().to_string(), source }
+}
+
+/// The file system with errors that say where.
+#[derive(Clone)]
+pub(crate) struct Files {
+    env: Arc<dyn Env>,
+}
+
+impl Files {
+    pub(crate) fn new(env: Arc<dyn Env>) -> Files {
+        Files { env }
+    }
+
+    pub(crate) fn create_dir(&self, dir: &Path) -> Result<(), StorageError> {
+        self.env.create_dir(dir).map_err(failed("create directory", dir))
+    }
+
+    /// Names in a directory, in order; none if it is not there.
+    pub(crate) fn list(&self, dir: &Path) -> Result<Vec<String>, StorageError> {
+        let mut names = match self.env.list(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => listed.map_err(failed("list", dir))?,
+        };
+        names.sort();
+        Ok(names)
+    }
+
+    pub(crate) fn lock(&self, path: &Path) -> Result<Option<Guard>, StorageError> {
+        self.env.lock(path).map_err(failed("lock", path))
+    }
+
+    pub(crate) fn open_read(&self, path: &Path) -> Result<InFile, StorageError> {
+        let file = self.env.open_read(path).map_err(failed("open", path))?;
+        Ok(InFile { path: path.to_owned(), file, position: 0 })
+    }
+
+    /// `None`: there is no such file.
+    pub(crate) fn open_read_if_there(&self, path: &Path) -> Result<Option<InFile>, StorageError> {
+        match self.open_read(path) {
+            Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            opened => opened.map(Some),
+        }
+    }
+
+    pub(crate) fn open_write(&self, path: &Path, mode: WriteMode) -> Result<OutFile, StorageError> {
+        let file = self.env.open_write(path, mode).map_err(failed("create", path))?;
+        Ok(OutFile { path: path.to_owned(), file })
+    }
+
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
+        self.env.rename(from, to).map_err(failed("rename", from))
+    }
+
+    pub(crate) fn remove(&self, path: &Path) -> Result<(), StorageError> {
+        self.env.remove(path).map_err(failed("remove", path))
+    }
+
+    pub(crate) fn remove_if_there(&self, path: &Path) -> Result<(), StorageError> {
+        match self.env.remove(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(failed("remove", path)),
+        }
+    }
+
+    pub(crate) fn sync_dir(&self, dir: &Path) -> Result<(), StorageError> {
+        self.env.sync_dir(dir).map_err(failed("fsync directory", dir))
+    }
+}
+
+/// A file being read, at any place or from the front on.
+pub(crate) struct InFile {
+    pub path: PathBuf,
+    file: Box<dyn ReadFile>,
+    position: u64,
+}
+
+impl InFile {
+    pub(crate) fn len(&mut self) -> Result<u64, StorageError> {
+        self.file.len().map_err(failed("stat", &self.path))
+    }
+
+    /// Fills `out` from `offset` as far as the file goes; how much that was.
+    pub(crate) fn read_at(&mut self, out: &mut [u8], offset: u64) -> Result<usize, StorageError> {
+        let mut filled = 0;
+        while filled < out.len() {
+            match self.file.read_at(&mut out[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed("read", &self.path)(error)),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl Read for InFile {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(out, self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+/// A file being written.
+pub(crate) struct OutFile {
+    pub path: PathBuf,
+    file: Box<dyn WriteFile>,
+}
+
+impl OutFile {
+    pub(crate) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), StorageError> {
+        self.file.write_at(bytes, offset).map_err(failed("write", &self.path))
+    }
+
+    pub(crate) fn set_len(&mut self, length: u64) -> Result<(), StorageError> {
+        self.file.set_len(length).map_err(failed("truncate", &self.path))
+    }
+
+    pub(crate) fn sync_data(&mut self) -> Result<(), StorageError> {
+        self.file.sync_data().map_err(failed("fdatasync", &self.path))
+    }
+
+    pub(crate) fn sync_all(&mut self) -> Result<(), StorageError> {
+        self.file.sync_all().map_err(failed("fsync", &self.path))
+    }
+}

@@ -1,0 +1,336 @@
+//! Snapshots as files: written under a number, published by a rename, found by their log id.
+//!
+//! ```text
+//! <number>.tmp ─▶ fsync ─▶ (received: verified) ─▶ rename to <index>-<term>.snap ─▶ fsync of the directory
+//! ```
+//! Only then is it said to be there (SN17). A number is never used twice in one opening, so an abandoned writer
+//! and its successor can't touch each other's file. What an earlier opening left is swept at start.
+//!
+//! Not here: which snapshot is current. The log's record says so (B10).
+
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::log_state::LogState;
+use super::super::snapshot_choice::{choose, superfluous};
+use super::super::snapshot_format::{
+    Flaw, Header, SnapshotContent, SnapshotWriter, verify_received,
+};
+use super::super::{SnapshotReader, SnapshotReceiver, SnapshotSink, SnapshotStore, StorageError};
+use super::Opened;
+use super::directory::Layout;
+use super::env::{Files, InFile, OutFile, WriteMode};
+use crate::raft::{LogId, Membership, SnapshotMeta};
+
+/// The snapshots of an opened directory.
+pub(crate) struct FileSnapshots {
+    opened: Arc<Opened>,
+    retained: usize,
+    next_tmp: u64,
+}
+
+impl FileSnapshots {
+    pub(crate) fn new(opened: Arc<Opened>, retained: usize) -> FileSnapshots {
+        FileSnapshots { opened, retained, next_tmp: 1 }
+    }
+
+    fn begin_file(&mut self) -> Result<TmpFile, StorageError> {
+        let path = self.opened.layout.snapshot_tmp(self.next_tmp);
+        self.next_tmp += 1;
+        let file = self.opened.files.open_write(&path, WriteMode::Fresh)?;
+        Ok(TmpFile { opened: self.opened.clone(), file, written_bytes: 0, is_published: false })
+    }
+}
+
+/// Finds the snapshot to start from and makes it the state's; changes no file. Whether an older one stands in.
+pub(crate) fn choose_current(
+    files: &Files,
+    layout: &Layout,
+    cluster: u64,
+    state: &mut LogState,
+) -> Result<bool, StorageError> {
+    let named = state.snapshot.as_ref().map(|meta| meta.log_id);
+    choose(state, &stored(files, layout)?, |id| {
+        let content =
+            open_content(files, &layout.snapshot(id)).map_err(|error| error.to_string())?;
+        match content {
+            None => Err("is missing".into()),
+            Some(content) if content.header().cluster != cluster => {
+                Err("belongs to another cluster".into())
+            }
+            Some(content) => content.verify_rest().map_err(|error| error.to_string()),
+        }
+    })
+    .map_err(|what| StorageError::Damaged {
+        path: layout.snapshots().display().to_string(),
+        offset: 0,
+        what,
+    })?;
+    Ok(state.snapshot.as_ref().map(|meta| meta.log_id) != named)
+}
+
+/// Removes what an earlier opening left: unfinished files, and snapshots that no record names or needs.
+pub(crate) fn sweep(
+    files: &Files,
+    layout: &Layout,
+    current: Option<LogId>,
+    retained: usize,
+) -> Result<(), StorageError> {
+    for name in files.list(&layout.snapshots())?.iter().filter(|name| Layout::is_snapshot_tmp(name))
+    {
+        files.remove(&layout.snapshots().join(name))?;
+    }
+    let stored = stored(files, layout)?;
+    let needless =
+        current.map_or(stored.clone(), |current| superfluous(&stored, current, None, retained));
+    needless.into_iter().try_for_each(|id| files.remove(&layout.snapshot(id)))
+}
+
+fn stored(files: &Files, layout: &Layout) -> Result<Vec<LogId>, StorageError> {
+    Ok(files
+        .list(&layout.snapshots())?
+        .iter()
+        .filter_map(|name| Layout::snapshot_id(name))
+        .collect())
+}
+
+type Content = SnapshotContent<BufReader<InFile>>;
+
+/// `None`: no such file.
+fn open_content(files: &Files, path: &Path) -> Result<Option<Content>, StorageError> {
+    let Some(file) = files.open_read_if_there(path)? else { return Ok(None) };
+    SnapshotContent::open(BufReader::new(file)).map(Some).map_err(|error| unreadable(path, error))
+}
+
+/// A flaw of the bytes, or a failed read.
+fn unreadable(path: &Path, error: io::Error) -> StorageError {
+    let path = path.display().to_string();
+    match Flaw::of(&error) {
+        Some(Flaw { offset, what }) => {
+            StorageError::Damaged { path, offset, what: format!("the snapshot {what}") }
+        }
+        None => StorageError::Io { operation: "read", path, source: error },
+    }
+}
+
+impl SnapshotStore for FileSnapshots {
+    fn create(
+        &mut self,
+        log_id: LogId,
+        membership: &Membership,
+    ) -> Result<Box<dyn SnapshotSink>, StorageError> {
+        let opened = self.opened.clone();
+        opened.latched(|| {
+            let header =
+                Header { cluster: opened.identity.cluster, log_id, membership: membership.clone() };
+            let file = self.begin_file()?;
+            let path = file.path();
+            let writer = SnapshotWriter::new(file, &header).map_err(write_failed(path))?;
+            Ok(Box::new(FileSink { log_id, membership: membership.clone(), writer })
+                as Box<dyn SnapshotSink>)
+        })
+    }
+
+    fn receive(&mut self, meta: &SnapshotMeta) -> Result<Box<dyn SnapshotReceiver>, StorageError> {
+        let opened = self.opened.clone();
+        opened.latched(|| {
+            let file = self.begin_file()?;
+            Ok(Box::new(FileReceiver { meta: meta.clone(), file, excess_bytes: 0 })
+                as Box<dyn SnapshotReceiver>)
+        })
+    }
+
+    fn open(&mut self, log_id: LogId) -> Result<Box<dyn Read + Send>, StorageError> {
+        let path = self.opened.layout.snapshot(log_id);
+        match open_content(&self.opened.files, &path)? {
+            Some(content) if content.header().log_id == log_id => Ok(Box::new(content)),
+            Some(_) => Err(unreadable(&path, Flaw::error(0, "has another one's name"))),
+            None => Err(unreadable(&path, io::ErrorKind::NotFound.into())),
+        }
+    }
+
+    fn reader(&self) -> Box<dyn SnapshotReader> {
+        let (files, layout) = (self.opened.files.clone(), self.opened.layout.clone());
+        Box::new(FileSnapshotReader { files, layout, open: None })
+    }
+
+    fn remove(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        let opened = self.opened.clone();
+        opened.latched(|| opened.files.remove_if_there(&opened.layout.snapshot(log_id)))
+    }
+
+    fn retain(&mut self, current: LogId, keep: Option<LogId>) -> Result<(), StorageError> {
+        let opened = self.opened.clone();
+        opened.latched(|| {
+            let stored = stored(&opened.files, &opened.layout)?;
+            let needless = superfluous(&stored, current, keep, self.retained);
+            needless.into_iter().try_for_each(|id| opened.files.remove(&opened.layout.snapshot(id)))
+        })
+    }
+}
+
+/// A file that is gone unless it gets published.
+struct TmpFile {
+    opened: Arc<Opened>,
+    file: OutFile,
+    written_bytes: u64,
+    is_published: bool,
+}
+
+impl TmpFile {
+    fn path(&self) -> PathBuf {
+        self.file.path.clone()
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        let opened = self.opened.clone();
+        opened.latched(|| self.file.write_at(bytes, self.written_bytes))?;
+        self.written_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        self.file.sync_all()
+    }
+
+    /// The file is durable already; its name becomes so.
+    fn publish(mut self, id: LogId) -> Result<(), StorageError> {
+        let Opened { files, layout, .. } = &*self.opened;
+        files.rename(&self.file.path, &layout.snapshot(id))?;
+        self.is_published = true;
+        files.sync_dir(&layout.snapshots())
+    }
+}
+
+impl Write for TmpFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for TmpFile {
+    fn drop(&mut self) {
+        if !self.is_published {
+            // What can't be removed now is swept at the next start.
+            let _ = self.opened.files.remove(&self.file.path);
+        }
+    }
+}
+
+/// The storage error that travelled through `Write`, or what else went wrong there.
+fn write_failed(path: PathBuf) -> impl FnOnce(io::Error) -> StorageError {
+    move |error| match error.downcast::<StorageError>() {
+        Ok(failed) => failed,
+        Err(source) => {
+            StorageError::Io { operation: "write", path: path.display().to_string(), source }
+        }
+    }
+}
+
+struct FileSink {
+    log_id: LogId,
+    membership: Membership,
+    writer: SnapshotWriter<TmpFile>,
+}
+
+impl Write for FileSink {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        self.writer.write(content)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl SnapshotSink for FileSink {
+    fn publish(self: Box<Self>) -> Result<SnapshotMeta, StorageError> {
+        let FileSink { log_id, membership, writer } = *self;
+        let (mut file, size_bytes) = writer.finish().map_err(write_failed(PathBuf::new()))?;
+        let opened = file.opened.clone();
+        opened.latched(|| {
+            let path = opened.layout.snapshot(log_id);
+            // A snapshot of the same entry holds the same state. One that is being sent must not change under way.
+            if let Ok(Some(stored)) = open_content(&opened.files, &path)
+                && let Ok(meta) = stored.verify_rest()
+            {
+                return Ok(meta);
+            }
+            file.sync()?;
+            file.publish(log_id)?;
+            Ok(SnapshotMeta { log_id, membership, size_bytes })
+        })
+    }
+}
+
+struct FileReceiver {
+    meta: SnapshotMeta,
+    file: TmpFile,
+    /// Bytes beyond the announced length: counted, not stored.
+    excess_bytes: u64,
+}
+
+impl SnapshotReceiver for FileReceiver {
+    fn append(&mut self, data: &Bytes) -> Result<(), StorageError> {
+        let room = self.meta.size_bytes - self.file.written_bytes;
+        let kept = data.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        self.excess_bytes += (data.len() - kept) as u64;
+        self.file.append(&data[..kept])
+    }
+
+    fn received_bytes(&self) -> u64 {
+        self.file.written_bytes + self.excess_bytes
+    }
+
+    fn publish(self: Box<Self>) -> Result<bool, StorageError> {
+        let FileReceiver { meta, mut file, .. } = *self;
+        let opened = file.opened.clone();
+        opened.latched(|| {
+            file.sync()?;
+            let stored = BufReader::new(opened.files.open_read(&file.path())?);
+            match verify_received(stored, opened.identity.cluster, &meta) {
+                Ok(()) => file.publish(meta.log_id).map(|()| true),
+                Err(error) if Flaw::of(&error).is_some() => {
+                    tracing::warn!(snapshot = %meta.log_id, %error, "a received snapshot does not verify");
+                    Ok(false)
+                }
+                Err(error) => Err(unreadable(&file.path(), error)),
+            }
+        })
+    }
+}
+
+struct FileSnapshotReader {
+    files: Files,
+    layout: Layout,
+    /// The snapshot read last stays open: a transfer sees one file from its first byte to its last.
+    open: Option<(LogId, InFile)>,
+}
+
+impl SnapshotReader for FileSnapshotReader {
+    fn read_at(
+        &mut self,
+        log_id: LogId,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<Option<Bytes>, StorageError> {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != log_id) {
+            let file = self.files.open_read_if_there(&self.layout.snapshot(log_id))?;
+            self.open = file.map(|file| (log_id, file));
+        }
+        let Some((_, file)) = &mut self.open else { return Ok(None) };
+        let available = usize::try_from(file.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut piece = vec![0; available.min(max_bytes)];
+        let read = file.read_at(&mut piece, offset)?;
+        piece.truncate(read);
+        Ok(Some(piece.into()))
+    }
+}

@@ -1,0 +1,110 @@
+//! Which stored snapshots stay, and which one a node starts from.
+//!
+//! The log's record decides (A72). Only if the snapshot it names is missing or does not verify, an older one
+//! may stand in, and only where the log still holds every entry behind it (A76); never a newer one, which
+//! would be an orphan that no durable step ever accepted (B10).
+
+use super::log_state::LogState;
+use crate::raft::{LogId, SnapshotMeta};
+
+/// How many snapshots are kept unless configured: the current one and one to fall back to.
+pub(crate) const DEFAULT_RETAINED: usize = 2;
+
+/// Finds the snapshot to start from and makes it the state's. `stored` are the ids of all published ones,
+/// `verify` reads one through. `Err`: there is none; says why and what to do.
+pub(crate) fn choose(
+    state: &mut LogState,
+    stored: &[LogId],
+    mut verify: impl FnMut(LogId) -> Result<SnapshotMeta, String>,
+) -> Result<(), String> {
+    let Some(named) = state.snapshot.clone() else { return Ok(()) };
+    let flaw = match verify(named.log_id) {
+        Ok(meta) if meta.log_id == named.log_id && meta.membership == named.membership => {
+            state.snapshot = Some(meta);
+            return Ok(());
+        }
+        Ok(meta) => format!("is of {} with {:?}", meta.log_id, meta.membership),
+        Err(flaw) => flaw,
+    };
+    let mut older: Vec<_> =
+        stored.iter().filter(|id| id.index < named.log_id.index && state.holds(**id)).collect();
+    older.sort_by_key(|id| std::cmp::Reverse(id.index));
+    let substitute =
+        older.into_iter().find_map(|&id| verify(id).ok().filter(|meta| meta.log_id == id));
+    let substitute_id = substitute.as_ref().map_or(LogId::BASE, |meta| meta.log_id);
+    if !state.holds(substitute_id) {
+        return Err(format!(
+            "the current snapshot {} {flaw}, and the log starts after {}: restore the file, or replace this node",
+            named.log_id, state.start
+        ));
+    }
+    tracing::warn!(current = %named.log_id, flaw, older = %substitute_id, "a snapshot is unusable, an older one stands in");
+    state.fall_back(substitute.as_ref())
+}
+
+/// The stored snapshots that are not needed once `current` is named by the log's record.
+pub(crate) fn superfluous(
+    stored: &[LogId],
+    current: LogId,
+    keep: Option<LogId>,
+    retained: usize,
+) -> Vec<LogId> {
+    let mut older: Vec<LogId> =
+        stored.iter().copied().filter(|id| id.index < current.index).collect();
+    older.sort_by_key(|id| std::cmp::Reverse(id.index));
+    older.truncate(retained.saturating_sub(1));
+    let stays = |id: &LogId| *id == current || Some(*id) == keep || older.contains(id);
+    stored.iter().copied().filter(|id| !stays(id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::Membership;
+
+    fn id(index: u64) -> LogId {
+        LogId::new(1, index)
+    }
+
+    fn meta(index: u64) -> SnapshotMeta {
+        SnapshotMeta { log_id: id(index), membership: Membership::of_voters([1]), size_bytes: 5 }
+    }
+
+    /// A log of ten entries with a snapshot at 8, purged through `purged`.
+    fn log(purged: u64) -> LogState {
+        let mut state = LogState::default();
+        (1..=10).for_each(|index| state.append(id(index)).unwrap());
+        state.record_snapshot(&meta(8)).unwrap();
+        state.purge(id(purged)).unwrap();
+        state
+    }
+
+    fn chosen(purged: u64, stored: &[u64], good: &[u64]) -> Result<Option<u64>, String> {
+        let mut state = log(purged);
+        let stored: Vec<_> = stored.iter().map(|&index| id(index)).collect();
+        choose(&mut state, &stored, |id| {
+            if good.contains(&id.index) { Ok(meta(id.index)) } else { Err("is damaged".into()) }
+        })?;
+        Ok(state.snapshot.map(|meta| meta.log_id.index))
+    }
+
+    #[test]
+    fn a72_the_record_decides_never_a_newer_orphan() {
+        assert_eq!(chosen(4, &[4, 8, 9], &[4, 8, 9]), Ok(Some(8)));
+        assert_eq!(chosen(4, &[4, 8, 9], &[4, 9]), Ok(Some(4)));
+    }
+
+    #[test]
+    fn a76_an_older_one_stands_in_only_where_the_log_reaches_it() {
+        assert_eq!(chosen(4, &[2, 4, 6, 8], &[2, 4]), Ok(Some(4)));
+        assert!(chosen(5, &[4, 8], &[4]).unwrap_err().contains("starts after 5@1"));
+        assert_eq!(chosen(0, &[], &[]), Ok(None), "the log reaches back to the base");
+    }
+
+    #[test]
+    fn sn10_retention_spares_the_one_being_installed() {
+        let stored: Vec<_> = [2, 4, 6, 8, 9, 11].into_iter().map(id).collect();
+        assert_eq!(superfluous(&stored, id(8), Some(id(11)), 2), [id(2), id(4), id(9)]);
+        assert_eq!(superfluous(&stored, id(8), None, 1), [id(2), id(4), id(6), id(9), id(11)]);
+    }
+}

@@ -1,0 +1,231 @@
+//! Bit rot, missing files, newer formats: noticed, named, and nothing touched.
+
+use std::path::{Path, PathBuf};
+
+use super::model::*;
+use super::sim_disk::SimDisk;
+use super::workload::storage;
+use crate::raft::LogId;
+use crate::storage::file::{FileOptions, FileStorage};
+use crate::storage::{Start, Storage, StorageError};
+
+/// A sealed log of one segment.
+fn sealed() -> SimDisk {
+    let disk = SimDisk::default();
+    let options = FileOptions::default();
+    let mut opened = open(FileStorage::on(disk.clone(), "node", options)).unwrap();
+    opened.log.write(&[vote(2, Some(1)), append(2, 1..=4)]).unwrap();
+    opened.log.write(&[append(2, 5..=6), truncate(6)]).unwrap();
+    opened.log.seal().unwrap();
+    disk
+}
+
+/// A log of several segments with a snapshot.
+fn rolled() -> SimDisk {
+    let disk = SimDisk::default();
+    let mut opened = open(storage(&disk)).unwrap();
+    (1..=30).for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
+    let meta = publish(&mut *opened.snapshots, LogId::new(1, 25)).unwrap();
+    opened.log.write(&[record(&meta), purge(1, 20)]).unwrap();
+    opened.log.seal().unwrap();
+    disk
+}
+
+fn copy(disk: &SimDisk) -> SimDisk {
+    disk.reboot(super::sim_disk::Unsynced::Kept)
+}
+
+fn segments(disk: &SimDisk) -> Vec<PathBuf> {
+    disk.files()
+        .into_keys()
+        .filter(|path| path.extension().is_some_and(|end| end == "wal"))
+        .collect()
+}
+
+fn flipped(disk: &SimDisk, path: &Path, at: usize) -> SimDisk {
+    let disk = copy(disk);
+    let mut bytes = disk.files()[path].clone();
+    bytes[at] ^= 1 << (at % 8);
+    disk.put(path, bytes);
+    disk
+}
+
+/// Opening must say where the damage is, and leave every file as it is.
+fn assert_refused_untouched(disk: &SimDisk, file: &Path) {
+    let before = disk.files();
+    match open(storage(disk)) {
+        Err(error) => assert!(error.to_string().contains(&*file.to_string_lossy()), "{error}"),
+        Ok(opened) => panic!("opened with {:?}", opened.recovered),
+    }
+    assert_eq!(disk.files(), before);
+}
+
+#[test]
+fn ps06_no_flipped_bit_before_the_seal_is_taken_for_the_end_of_the_log() {
+    let disk = sealed();
+    let expected = held(&open(storage(&copy(&disk))).unwrap());
+    let segment = &segments(&disk)[0];
+    let length = disk.files()[segment].len();
+    let seal_at = length - 48;
+    for at in 0..seal_at {
+        assert_refused_untouched(&flipped(&disk, segment, at), segment);
+    }
+    for at in seal_at..length {
+        let opened = open(storage(&flipped(&disk, segment, at))).unwrap();
+        assert_eq!(held(&opened), expected, "only the seal itself can be lost");
+    }
+}
+
+#[test]
+fn ps06_an_earlier_segment_is_whole_or_damaged() {
+    let disk = rolled();
+    let segments = segments(&disk);
+    assert!(segments.len() > 2, "{segments:?}");
+    let earlier = &segments[segments.len() - 2];
+    let length = disk.files()[earlier].len();
+    for cut in 0..length {
+        let disk = copy(&disk);
+        let bytes = disk.files()[earlier][..cut].to_vec();
+        disk.put(earlier, bytes);
+        assert!(matches!(open(storage(&disk)), Err(StorageError::Damaged { .. })), "cut to {cut}");
+    }
+    for at in (0..length).step_by(7) {
+        assert_refused_untouched(&flipped(&disk, earlier, at), earlier);
+    }
+}
+
+#[test]
+fn a_missing_segment_is_damage_unless_it_was_purged() {
+    let disk = rolled();
+    let all = segments(&disk);
+    for missing in &all[..all.len() - 1] {
+        let disk = copy(&disk);
+        disk.take(missing);
+        let error = open(storage(&disk)).err().unwrap().to_string();
+        assert!(error.contains("are missing"), "{missing:?}: {error}");
+    }
+    let none = copy(&disk);
+    all.iter().for_each(|path| none.take(path));
+    assert!(matches!(open(storage(&none)), Err(StorageError::Damaged { .. })));
+}
+
+#[test]
+fn a_segment_left_over_from_an_interrupted_purge_is_removed() {
+    let disk = rolled();
+    let expected = held(&open(storage(&copy(&disk))).unwrap());
+    let before = segments(&disk);
+    let left_over = Path::new("node/log/00000000000000000001.wal");
+    assert!(!before.contains(&left_over.to_owned()), "purged");
+    disk.put(left_over, disk.files()[&before[0]].clone());
+    let opened = open(storage(&disk)).unwrap();
+    assert_eq!(held(&opened), expected);
+    assert!(!segments(&disk).contains(&left_over.to_owned()));
+}
+
+#[test]
+fn another_nodes_segment_is_refused() {
+    let disk = sealed();
+    let other = SimDisk::default();
+    let identity = crate::storage::Identity { node: 2, ..IDENTITY };
+    drop(Box::new(storage(&other)).open(identity, &bootstrap()).unwrap());
+    let segment = &segments(&disk)[0];
+    disk.put(segment, other.files()[segment].clone());
+    assert_refused_untouched(&disk, segment);
+}
+
+#[test]
+fn a_damaged_identity_stops_the_start() {
+    let disk = sealed();
+    let identity = Path::new("node/identity");
+    for at in 0..disk.files()[identity].len() {
+        assert_refused_untouched(&flipped(&disk, identity, at), identity);
+    }
+    // Without it the log is nobody's: neither opened nor founded over.
+    disk.take(identity);
+    let before = disk.files();
+    for start in [bootstrap(), Start::Open] {
+        let error = Box::new(storage(&disk)).open(IDENTITY, &start).err().unwrap();
+        assert!(matches!(error, StorageError::Refused { .. }), "{error}");
+    }
+    assert_eq!(disk.files(), before);
+}
+
+#[test]
+fn a_newer_format_is_refused_as_such() {
+    let disk = sealed();
+    for (path, crc_at) in [("node/identity", None), ("node/log/00000000000000000001.wal", Some(52))]
+    {
+        let disk = copy(&disk);
+        let mut bytes = disk.files()[Path::new(path)].clone();
+        bytes[8] = 2;
+        let crc_at = crc_at.unwrap_or(bytes.len() - 4);
+        let crc = crc32c::crc32c(&bytes[..crc_at]);
+        bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+        disk.put(Path::new(path), bytes);
+        let error = open(storage(&disk)).err().unwrap();
+        assert!(matches!(error, StorageError::Refused { .. }), "{error}");
+        assert!(error.to_string().contains("newer format"), "{error}");
+    }
+}
+
+#[test]
+fn a_damaged_current_snapshot_without_another_stops_the_start() {
+    let disk = rolled();
+    let snapshot = disk
+        .files()
+        .into_keys()
+        .find(|path| path.extension().is_some_and(|end| end == "snap"))
+        .unwrap();
+    for at in (0..disk.files()[&snapshot].len()).step_by(5) {
+        let disk = flipped(&disk, &snapshot, at);
+        let before = disk.files();
+        let error = open(storage(&disk)).err().unwrap().to_string();
+        assert!(error.contains("25@1") && error.contains("starts after 20@1"), "{error}");
+        assert_eq!(disk.files(), before);
+    }
+}
+
+#[test]
+fn a_snapshot_damaged_while_the_node_runs_is_an_error_to_whoever_decodes_it() {
+    let disk = rolled();
+    let mut opened = open(storage(&disk)).unwrap();
+    let snapshot = disk
+        .files()
+        .into_keys()
+        .find(|path| path.extension().is_some_and(|end| end == "snap"))
+        .unwrap();
+    let mut bytes = disk.files()[&snapshot].clone();
+    let at = bytes.len() - 60;
+    bytes[at] ^= 4;
+    disk.put(&snapshot, bytes);
+    let error =
+        opened.snapshots.open(LogId::new(1, 25)).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+}
+
+#[test]
+fn ps24_an_unreadable_entry_is_an_error_not_the_end() {
+    let disk = SimDisk::default();
+    let mut opened = open(storage(&disk)).unwrap();
+    opened.log.write(&[append(1, 1..=9)]).unwrap();
+    let mut reader = opened.log.reader();
+    let segment = &segments(&disk)[0];
+    let mut bytes = disk.files()[segment].clone();
+    let length = bytes.len();
+    bytes[length - 1] ^= 1;
+    disk.put(segment, bytes);
+    let error = reader.read(9, 9, 1).unwrap_err();
+    assert!(matches!(error, StorageError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn unfinished_snapshot_files_are_swept() {
+    let disk = sealed();
+    let tmp = Path::new("node/snapshots/00000000000000000007.tmp");
+    let foreign = Path::new("node/snapshots/README");
+    disk.put(tmp, b"half".to_vec());
+    disk.put(foreign, b"mine".to_vec());
+    drop(open(storage(&disk)).unwrap());
+    assert!(!disk.files().contains_key(tmp));
+    assert!(disk.files().contains_key(foreign), "what is not ours stays");
+}

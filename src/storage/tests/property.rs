@@ -1,0 +1,184 @@
+//! Random lives of a log against plain lists, and a reader beside a writer.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use proptest::prelude::*;
+
+use super::model::*;
+use super::sim_disk::SimDisk;
+use super::workload::storage;
+use crate::raft::{LogChange, LogId};
+use crate::storage::file::{FileOptions, FileStorage};
+use crate::storage::memory::MemoryStorage;
+use crate::storage::{LogReader, OpenedStorage, Storage};
+
+/// What happens next; numbers pick a place within what is possible.
+#[derive(Clone, Debug)]
+enum Action {
+    Append { count: u64, higher_term: bool },
+    Conflict { back: u64, count: u64 },
+    Truncate { back: u64 },
+    Snapshot { back: u64, purge_back: u64 },
+    Install { ahead: u64 },
+    InstallInside { back: u64 },
+    Vote,
+    Reopen,
+    Seal,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        6 => (1..12u64, any::<bool>()).prop_map(|(count, higher_term)| Action::Append { count, higher_term }),
+        2 => (1..9u64, 1..5u64).prop_map(|(back, count)| Action::Conflict { back, count }),
+        1 => (1..9u64).prop_map(|back| Action::Truncate { back }),
+        2 => (0..9u64, 0..5u64).prop_map(|(back, purge_back)| Action::Snapshot { back, purge_back }),
+        1 => (1..50u64).prop_map(|ahead| Action::Install { ahead }),
+        1 => (0..9u64).prop_map(|back| Action::InstallInside { back }),
+        1 => Just(Action::Vote),
+        1 => Just(Action::Reopen),
+        1 => Just(Action::Seal),
+    ]
+}
+
+/// The change that the action amounts to in this state, if it is possible at all.
+fn change(model: &Model, action: &Action) -> Option<LogChange> {
+    let covered = model.snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
+    let (last, term) = (model.last(), model.last_term().max(1));
+    let cut = |back: u64| {
+        last.checked_sub(back - 1).filter(|from| *from > covered.max(model.start.index))
+    };
+    let inside = |back: u64| last.checked_sub(back).filter(|index| *index > covered);
+    Some(match *action {
+        Action::Append { count, higher_term } => {
+            append(term + u64::from(higher_term), last + 1..=last + count)
+        }
+        Action::Conflict { back, count } => {
+            let from = cut(back)?;
+            LogChange { truncate_from: Some(from), ..append(term + 1, from..=from + count - 1) }
+        }
+        Action::Truncate { back } => truncate(cut(back)?),
+        Action::Snapshot { back, purge_back } => {
+            let id = model.id_at(inside(back)?);
+            let purged = id.index.saturating_sub(purge_back).max(model.start.index);
+            LogChange { purge_through: Some(model.id_at(purged)), ..record(&meta_of(id)) }
+        }
+        Action::Install { ahead } => install(&meta_of(LogId::new(term + 1, last + ahead)), false),
+        Action::InstallInside { back } => install(&meta_of(model.id_at(inside(back)?)), true),
+        Action::Vote => vote(model.hard_state.term + 1, Some(last % 3 + 1)),
+        Action::Reopen | Action::Seal => return None,
+    })
+}
+
+/// Runs the actions; several changes go into each call, as the group commit does.
+fn live(new_storage: &dyn Fn() -> Box<dyn Storage>, actions: &[Action]) {
+    let start = || new_storage().open(IDENTITY, &bootstrap()).unwrap();
+    let mut opened = start();
+    let (mut durable, mut model) = (Model::default(), Model::default());
+    let mut group = Vec::new();
+    let mut reader = opened.log.reader();
+    for (turn, action) in actions.iter().enumerate() {
+        if let Some(change) = change(&model, action) {
+            if let Some(meta) = named_snapshot(&change) {
+                publish(&mut *opened.snapshots, meta.log_id).unwrap();
+            }
+            model.apply(&change);
+            group.push(change);
+        }
+        if turn % 3 == 0 || matches!(action, Action::Reopen | Action::Seal) {
+            opened.log.write(&group).unwrap();
+            group.clear();
+            durable = model.clone();
+        }
+        check_reads(&mut *reader, &durable, turn as u64);
+        match action {
+            Action::Seal => opened.log.seal().unwrap(),
+            Action::Reopen => {
+                drop(opened);
+                opened = start();
+                reader = opened.log.reader();
+                assert_eq!(held(&opened), durable);
+            }
+            _ => {}
+        }
+    }
+    drop(opened);
+    assert_eq!(held(&start()), durable);
+}
+
+fn check_reads(reader: &mut dyn LogReader, model: &Model, turn: u64) {
+    let (start, last) = (model.start.index, model.last());
+    assert_eq!(reader.read(start, last + 1, usize::MAX).unwrap(), None, "purged");
+    for first in [start + 1, start + 1 + turn % (last - start + 1), last] {
+        if first > start && first <= last {
+            let through = (first + turn % 5).min(last);
+            let (from, to) = ((first - start - 1) as usize, (through - start) as usize);
+            assert_eq!(
+                reader.read(first, through, usize::MAX).unwrap().unwrap(),
+                model.entries[from..to]
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// PS07, PS08, PS11, PS12.
+    #[test]
+    fn ps12_a_log_is_what_a_list_would_be(actions in prop::collection::vec(action(), 1..60)) {
+        let disk = SimDisk::default();
+        live(&|| Box::new(storage(&disk)), &actions);
+        let memory = MemoryStorage::new();
+        live(&|| Box::new(memory.clone()), &actions);
+    }
+}
+
+/// The term of an index in this test only grows with every truncation, so that old and new can be told apart.
+#[test]
+fn a_reader_beside_the_writer_sees_whole_entries_of_the_log_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = FileOptions { segment_bytes: 4000, ..FileOptions::default() };
+    let OpenedStorage { mut log, mut snapshots, .. } =
+        open(FileStorage::with_options(dir.path(), options)).unwrap();
+    let done = AtomicBool::new(false);
+    let (start, last) = (AtomicU64::new(0), AtomicU64::new(0));
+    let mut reader = log.reader();
+    std::thread::scope(|scope| {
+        let reads = scope.spawn(|| {
+            let mut reads = 0u64;
+            while !done.load(Ordering::SeqCst) || reads < 500 {
+                let end = last.load(Ordering::SeqCst);
+                let begin = start.load(Ordering::SeqCst);
+                let first = begin + 1 + reads * 7 % end.saturating_sub(begin).max(1);
+                check_read(&mut *reader, first, first + 20);
+                reads += 1;
+            }
+        });
+        for turn in 1..=300u64 {
+            let begin = last.load(Ordering::SeqCst) + 1;
+            let (term, end) = (turn, begin + 9);
+            let from = if turn % 5 == 0 { begin - 3 } else { begin };
+            let truncate_from = (turn % 5 == 0).then_some(from);
+            log.write(&[LogChange { truncate_from, ..append(term, from..=end) }]).unwrap();
+            last.store(end, Ordering::SeqCst);
+            if turn % 20 == 0 {
+                let meta = publish(&mut *snapshots, LogId::new(term, end - 5)).unwrap();
+                log.write(&[LogChange { purge_through: Some(meta.log_id), ..record(&meta) }])
+                    .unwrap();
+                start.store(end - 5, Ordering::SeqCst);
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+        reads.join().unwrap();
+    });
+}
+
+fn check_read(reader: &mut dyn LogReader, first: u64, last: u64) {
+    let Some(entries) = reader.read(first, last, 2000).unwrap() else { return };
+    let mut term = 0;
+    for (index, read) in (first..).zip(&entries) {
+        assert_eq!(*read, entry(read.log_id.term, index));
+        assert!(read.log_id.term >= term, "terms fall: {entries:?}");
+        term = read.log_id.term;
+    }
+}

@@ -1,0 +1,110 @@
+//! What can happen to one envelope on one link, and where the chance for it comes from.
+//!
+//! Each envelope draws the same number of values whatever the faults are: a test that only raises the loss keeps the
+//! delays of what is not lost.
+
+use std::time::Duration;
+
+use crate::raft::NodeId;
+
+/// One direction between two members: from, to.
+pub(super) type Link = (NodeId, NodeId);
+
+/// What goes wrong by chance on one link.
+///
+/// Probabilities of 0 or less (and NaN) mean never, of 1 or more always.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LinkFaults {
+    /// How probable it is that an envelope is lost.
+    pub drop_probability: f64,
+    /// How probable it is that an envelope that is not lost comes twice.
+    pub duplicate_probability: f64,
+    /// The shortest delay of each copy.
+    pub min_delay: Duration,
+    /// The longest delay of each copy; below `min_delay` it counts as `min_delay`. A span between the two reorders.
+    pub max_delay: Duration,
+}
+
+impl LinkFaults {
+    /// No faults: everything arrives at once, once, in order.
+    pub const NONE: LinkFaults = LinkFaults {
+        drop_probability: 0.0,
+        duplicate_probability: 0.0,
+        min_delay: Duration::ZERO,
+        max_delay: Duration::ZERO,
+    };
+
+    /// Delays between `min` and `max`, evenly spread, and nothing else.
+    pub const fn delay(min: Duration, max: Duration) -> LinkFaults {
+        LinkFaults { min_delay: min, max_delay: max, ..LinkFaults::NONE }
+    }
+
+    /// Losses, and nothing else.
+    pub const fn loss(drop_probability: f64) -> LinkFaults {
+        LinkFaults { drop_probability, ..LinkFaults::NONE }
+    }
+
+    /// Whether this is [`LinkFaults::NONE`] in effect.
+    pub(super) fn is_none(&self) -> bool {
+        *self == LinkFaults::NONE
+    }
+
+    /// What happens to the next envelope.
+    pub(super) fn draw(&self, generator: &mut Generator) -> Fate {
+        let lost = generator.chance(self.drop_probability);
+        let twice = generator.chance(self.duplicate_probability);
+        let first = generator.delay(self.min_delay, self.max_delay);
+        let second = generator.delay(self.min_delay, self.max_delay);
+        match (lost, twice) {
+            (true, _) => Fate::Lost,
+            (false, false) => Fate::Once(first),
+            (false, true) => Fate::Twice(first, second),
+        }
+    }
+}
+
+/// What becomes of one envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Lost,
+    /// Arrives after this.
+    Once(Duration),
+    /// Two copies arrive, each after its own delay.
+    Twice(Duration, Duration),
+}
+
+/// A small seeded generator (SplitMix64): a counter whose values are scrambled.
+#[derive(Clone, Debug)]
+pub(super) struct Generator {
+    state: u64,
+}
+
+impl Generator {
+    /// The stream of one link: the two directions and all pairs differ.
+    pub(super) fn of_link(seed: u64, (from, to): Link) -> Generator {
+        let mut generator = Generator { state: seed };
+        for id in [from, to] {
+            generator.state = generator.next() ^ id;
+        }
+        generator
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn chance(&mut self, probability: f64) -> bool {
+        // The upper 53 bits are as many as an f64 holds exactly: a value from 0 up to, not including, 1.
+        let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
+        unit < probability
+    }
+
+    fn delay(&mut self, min: Duration, max: Duration) -> Duration {
+        let span_us = u64::try_from(max.saturating_sub(min).as_micros()).unwrap_or(u64::MAX - 1);
+        min + Duration::from_micros(self.next() % span_us.saturating_add(1))
+    }
+}

@@ -1,0 +1,97 @@
+//! How members reach each other: the contract, the in-process network, the bytes on a wire.
+//!
+//! ```text
+//!  peer ──────┐                                            ┌──▶ peer's mailbox
+//!             ├─▶ Transport::send ─▶ (lost, late, twice) ─▶ Inbox::deliver
+//!  persister ─┘                                            
+//!                      └─ certainly not arriving ─▶ sender's Inbox::undelivered
+//! ```
+//!
+//! Everything members say is an [`Envelope`]: a request with an id, or the answer that carries the same id. A
+//! transport moves envelopes and understands nothing else of them. It may lose one, deliver it late, out of order or
+//! twice: the protocol is built for that. It must not alter one, and must not hand an envelope to a member other than
+//! [`Envelope::to`].
+//!
+//! # Request and answer
+//! There is no call that returns the answer. An answer is an envelope of its own and comes to the asker through the
+//! asker's [`Inbox`], whichever way it travelled. A transport over a request/answer wire (an HTTP body, say) pairs the
+//! two like this:
+//!
+//! 1. the asker's side sends the request's bytes and lets the exchange stand open, without waiting anywhere;
+//! 2. the answerer's side delivers the request to the local inbox and remembers the open exchange under
+//!    (`from`, `incarnation`, `id`) of the request;
+//! 3. a local `send` of an answer whose (`to`, `asker_incarnation`, `id`) is remembered goes out as that exchange's
+//!    response; any other envelope begins an exchange of its own;
+//! 4. an exchange nobody answered in time ends without a body. Seconds are normal: an answer waits for a disk.
+//!
+//! # Lanes
+//! A wire should give [`Request::Snapshot`](crate::raft::Request::Snapshot) a connection of its own: chunks are large,
+//! and a heartbeat that queues behind them looks like a dead leader (AC10).
+//!
+//! # What it does not do
+//! No retries (the protocol repeats what it needs), no membership (members know ids, a transport knows what address an id
+//! has), no judgement of cluster, group, term or incarnation: the receiving peer refuses what is not for it (LR26, EL25).
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::raft::{Envelope, NodeId, RequestId};
+
+pub mod in_process;
+pub mod wire;
+
+pub use in_process::{Endpoint, InProcessNetwork, LinkFaults, NetworkCounters, NetworkOptions};
+
+/// Moves envelopes between members: at most once as far as it can, unordered, perhaps late, perhaps never.
+///
+/// Both the peer and the persister send, from different threads.
+pub trait Transport: Send + Sync + 'static {
+    /// Sends one envelope and returns at once, whatever the network does. May drop it; if it *knows* that a request
+    /// will not arrive, it tells the sender's [`Inbox::undelivered`].
+    fn send(&self, envelope: Envelope);
+
+    /// Starts delivery to the local member `node`. What was attached for it before gets nothing any more.
+    fn attach(&self, node: NodeId, inbox: Inbox);
+
+    /// Ends the local member's part: nothing is delivered to it and nothing it sends leaves any more. A call for a member
+    /// that is not attached here, or no more, changes nothing.
+    fn detach(&self, node: NodeId);
+}
+
+/// Where a transport puts what it has for the local member.
+///
+/// Both functions are called from any thread and from inside [`Transport::send`], so they only enqueue
+/// (`Addr::do_send`): they neither wait nor handle the message there. A member that is gone drops what it gets.
+#[derive(Clone)]
+pub struct Inbox {
+    deliver: Arc<dyn Fn(Envelope) + Send + Sync>,
+    undelivered: Arc<dyn Fn(NodeId, RequestId) + Send + Sync>,
+}
+
+impl Inbox {
+    /// An inbox of the two functions: `deliver` takes envelopes to the member, `undelivered` the ids of the member's own
+    /// requests that will not arrive, with whom they were for.
+    pub fn new(
+        deliver: impl Fn(Envelope) + Send + Sync + 'static,
+        undelivered: impl Fn(NodeId, RequestId) + Send + Sync + 'static,
+    ) -> Inbox {
+        Inbox { deliver: Arc::new(deliver), undelivered: Arc::new(undelivered) }
+    }
+
+    /// Puts an envelope into the member's mailbox.
+    pub fn deliver(&self, envelope: Envelope) {
+        (self.deliver)(envelope);
+    }
+
+    /// Tells the member that its request `id` to `to` will not arrive. Only a hint, and never certain to come: the member
+    /// may pause towards `to`, and must not answer it by sending the same again at once.
+    pub fn undelivered(&self, to: NodeId, id: RequestId) {
+        (self.undelivered)(to, id);
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inbox")
+    }
+}
