@@ -55,7 +55,8 @@ fn disturb(world: &mut World, size: u64) {
 
 /// The seeds of a batch; `QUORATE_SEEDS=N` makes it N seeds instead, `QUORATE_SEED=N` that one.
 fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|value: String| value.parse::<u64>().ok());
+    let number =
+        |name| std::env::var(name).ok().and_then(|value: String| value.parse::<u64>().ok());
     match (number("QUORATE_SEED"), number("QUORATE_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(count)) => usual.start..usual.start + count,
