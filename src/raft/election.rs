@@ -23,7 +23,9 @@ impl Raft {
     pub(super) fn election_timeout(&mut self) {
         self.reset_election_timer();
         if self.may_campaign() {
-            self.pre_campaign();
+            if !self.awaits_own_vote() {
+                self.pre_campaign();
+            }
         } else if self.role != Role::Follower || self.leader.is_some() {
             self.become_follower(None);
         }
@@ -36,6 +38,12 @@ impl Raft {
             && self.recovering.is_none()
             && !self.disk_hangs()
             && self.install.pending_index().is_none_or(|index| index <= self.log.last_index())
+    }
+
+    /// Whether this is a candidate whose vote for itself is still on its way to the disk: nobody has been asked yet. A
+    /// higher term would wait for the same disk, and with a disk slower than the timeout for ever (EL23).
+    fn awaits_own_vote(&self) -> bool {
+        self.role == Role::Candidate && self.durable != self.hard_state
     }
 
     fn pre_campaign(&mut self) {
