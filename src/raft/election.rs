@@ -196,9 +196,11 @@ impl Raft {
         }
     }
 
-    /// A damaged node counts again once its log has reached the commit index it was told at first contact (PS20).
+    /// A damaged node counts again once it holds, durably, all that its leader held at first contact (PS20): whatever it
+    /// acknowledged to earlier leaders and is committed is part of that. Not the commit index is the measure: a new
+    /// leader's may lag behind, and may wait for this very node.
     pub(super) fn finish_recovery(&mut self) {
-        let caught_up = |target| self.log.commit().min(self.log.persisted()) >= target;
+        let caught_up = |target| self.verified.min(self.log.persisted()) >= target;
         if let Some(Recovering { target: Some(target) }) = self.recovering
             && caught_up(target)
         {
