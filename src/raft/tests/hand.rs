@@ -349,8 +349,8 @@ impl Hand {
 
     /// A campaign through the pre-vote, up to the step that makes the own vote durable.
     pub(super) fn campaign_for_votes(&mut self) {
-        self.campaign();
         let campaign_term = self.term() + 1;
+        self.campaign();
         for request in std::mem::take(&mut self.sent) {
             if self.role() == Role::PreCandidate {
                 self.reply(&request, Answer::PreVote { campaign_term, granted: true });
