@@ -6,8 +6,8 @@
 //! - `stories.rs`: scripted runs whose course is checked in, in `stories/`.
 //! - `hand.rs`: one peer in the hand of a test.
 //! - `paper.rs`: one test a rule of the Raft paper's figures 2 and 13.
-//! - `elections.rs`, `replication.rs`, `leaders.rs`, `snapshots.rs`, `sending.rs`, `compacting.rs`, `durability.rs`,
-//!   `reads.rs`: rules and published bugs, one test each, by the ids of the catalogue.
+//! - `elections.rs`, `replication.rs`, `leaders.rs`, `sending.rs`, `snapshots.rs`, `interleavings.rs`, `compacting.rs`,
+//!   `durability.rs`, `reads.rs`: rules and published bugs, one test each, by the ids of the catalogue.
 //! - `single.rs`: clusters of one, two and four.
 //! - `log.rs`: the log against a plain model.
 
@@ -15,6 +15,7 @@ mod compacting;
 mod durability;
 mod elections;
 mod hand;
+mod interleavings;
 mod leaders;
 mod log;
 mod paper;
