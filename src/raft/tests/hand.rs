@@ -382,11 +382,13 @@ impl Hand {
         handed
     }
 
-    /// The state machine has applied all it was handed.
+    /// The state machine has applied all there is to apply.
     pub(super) fn apply(&mut self) {
-        let handed = self.status().handed;
-        self.out.apply.clear();
-        self.does(|raft, now| raft.applied(now, handed));
+        while self.status().handed > self.status().applied {
+            let handed = self.status().handed;
+            self.does(|raft, now| raft.applied(now, handed));
+        }
+        self.out.apply.retain(|item| !matches!(item, ApplyItem::Entries(_)));
     }
 
     /// A snapshot of what is applied is made here and becomes durable.
