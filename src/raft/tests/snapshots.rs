@@ -59,7 +59,8 @@ fn sn09_a_piece_repeated_while_it_is_stored_is_stored_once() {
 /// Pieces that no leader can have sent are ignored; so is one of another snapshot under the same transfer.
 #[test]
 fn sn09_malformed_pieces_are_ignored() {
-    let malformed: [(&str, fn(&mut SnapshotChunk)); 6] = [
+    type Change = fn(&mut SnapshotChunk);
+    let malformed: [(&str, Change); 6] = [
         ("index 0", |c| c.meta.log_id.index = 0),
         ("term 0", |c| c.meta.log_id.term = 0),
         ("of a later term", |c| c.meta.log_id.term = 2),
