@@ -64,7 +64,7 @@ impl Default for SessionConfig {
 }
 
 /// What happened to sessions on this replica since it started. Not replicated, not in snapshots.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct SessionCounters {
     /// Commands that were not executed because they had been: answered from the cache, or below the mark.
     pub duplicates_suppressed: u64,

@@ -69,7 +69,7 @@ pub enum Refusal {
 }
 
 /// A peer's protocol state as others may see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RaftStatus {
     /// The role.
     pub role: Role,

@@ -90,7 +90,8 @@ pub trait LogReader: Send + 'static {
 /// Where snapshots are kept, by log id. Names are made here, never taken from elsewhere.
 pub trait SnapshotStore: Send + 'static {
     /// Begins writing a snapshot. Nothing is visible until [`SnapshotSink::publish`].
-    /// `log_id` and `membership` go into the header. One of a kind at a time: an unfinished one is dropped.
+    /// `log_id` and `membership` go into the header. Whoever begins anew drops the unfinished sink; the two never
+    /// touch each other's bytes.
     fn create(
         &mut self,
         log_id: LogId,
@@ -117,6 +118,7 @@ pub trait SnapshotStore: Send + 'static {
 /// A snapshot being written from a view. `Write` takes the content; the format around it is the store's.
 pub trait SnapshotSink: Write + Send {
     /// Ends the snapshot, makes it durable and visible: tmp, write, fsync, rename, fsync of the directory.
+    /// Where an intact snapshot of the same entry is there already, that one stays and its meta is returned.
     /// Dropping the sink instead leaves nothing.
     fn publish(self: Box<Self>) -> Result<SnapshotMeta, StorageError>;
 }
@@ -126,7 +128,7 @@ pub trait SnapshotReceiver: Send {
     /// Stores bytes behind those received so far.
     fn append(&mut self, data: &Bytes) -> Result<(), StorageError>;
 
-    /// Bytes received so far.
+    /// Bytes received so far, those beyond the announced length included (they are not kept).
     fn received_bytes(&self) -> u64;
 
     /// Verifies the whole against its meta and own checksums and publishes it durably. `Ok(false)`: it does not

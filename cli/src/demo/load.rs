@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use quorate::machine::word_count::{Increment, WordCount};
+use quorate::machine::{Increment, WordCount};
 use quorate::node::Client;
 use tokio::sync::Semaphore;
 

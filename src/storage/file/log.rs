@@ -21,6 +21,7 @@ use super::directory::refused;
 use super::env::{OutFile, WriteMode};
 use super::index::{LogIndex, Stage};
 use super::reader::FileLogReader;
+use super::record;
 use super::recovery::Replayed;
 use super::segment::{self, FrameStart, Position};
 use crate::raft::LogChange;
@@ -89,9 +90,9 @@ impl FileLog {
         assert!(outcome.is_ok(), "{outcome:?}");
         let frame = FrameStart::begin(&mut self.buffer, self.end);
         if fell_back {
-            segment::put_fall_back(&mut self.buffer, self.state.snapshot.as_ref());
+            record::put_fall_back(&mut self.buffer, self.state.snapshot.as_ref());
         }
-        segment::put_incarnation(&mut self.buffer, incarnation);
+        record::put_incarnation(&mut self.buffer, incarnation);
         let synced = Position { segment: self.end.segment, offset: tail_at };
         self.end_frame(frame, synced);
         self.file.write_at(&self.buffer, tail_at)?;
@@ -132,7 +133,7 @@ impl FileLog {
         segment::encode_header(&mut self.buffer, self.opened.identity, number);
         self.end = Position { segment: number, offset: self.buffer.len() as u64 };
         let frame = FrameStart::begin(&mut self.buffer, self.end);
-        segment::put_checkpoint(&mut self.buffer, &self.state);
+        record::put_checkpoint(&mut self.buffer, &self.state);
         self.end_frame(frame, synced);
         number
     }
@@ -152,7 +153,7 @@ impl FileLog {
     }
 
     fn encode_change(&mut self, change: &LogChange, frame: &FrameStart) {
-        segment::put_before_entries(&mut self.buffer, change);
+        record::put_before_entries(&mut self.buffer, change);
         if change.install.as_ref().is_some_and(|install| !install.keep_suffix) {
             self.stage.cut(0);
         }
@@ -161,9 +162,9 @@ impl FileLog {
         }
         for entry in &change.append {
             self.stage.entry(entry.log_id.index, frame.at, frame.payload_bytes(&self.buffer));
-            segment::put_entry(&mut self.buffer, entry);
+            record::put_entry(&mut self.buffer, entry);
         }
-        segment::put_behind_entries(&mut self.buffer, change);
+        record::put_behind_entries(&mut self.buffer, change);
     }
 
     /// What was encoded is durable: readers may see it.

@@ -3,7 +3,7 @@
 //! | part | idea |
 //! |---|---|
 //! | `directory` | what is where, whose it is, how it begins |
-//! | `segment` | the log's bytes |
+//! | `segment`, `record` | the log's bytes |
 //! | `scanner`, `recovery` | reading them back, and what damage means |
 //! | `log`, `index`, `reader` | one writer, readers beside it |
 //! | `snapshots` | snapshots, published by a rename |
@@ -19,6 +19,7 @@ pub(crate) mod env;
 mod index;
 mod log;
 mod reader;
+mod record;
 mod recovery;
 mod scanner;
 mod segment;

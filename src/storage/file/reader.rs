@@ -15,8 +15,8 @@ use super::super::{LogReader, StorageError};
 use super::directory::Layout;
 use super::env::Files;
 use super::index::{Block, LogIndex, Lookup};
+use super::record::{EntryView, Record, Records};
 use super::scanner::Scanner;
-use super::segment::{EntryView, Record, Records};
 use crate::raft::{Entry, Index};
 
 /// Reads the log of an opened directory.
@@ -102,7 +102,7 @@ impl FileLogReader {
         let mut record_at = block.record as usize;
         let mut index = block.first;
         while collected.wants_more() && index <= through {
-            let walked = match scanner.frame(offset)? {
+            let walked = match scanner.frame_now(offset)? {
                 Ok((head, payload)) => {
                     take_entries(payload, record_at, &mut index, through, collected).map(|()| head)
                 }
@@ -155,9 +155,7 @@ fn open_segment<'a>(
         Some(open) if open.segment() == segment => open,
         _ => Scanner::new(files.open_read(&layout.segment(segment))?, segment),
     };
-    let scanner = slot.insert(scanner);
-    scanner.refresh()?;
-    Ok(scanner)
+    Ok(slot.insert(scanner))
 }
 
 impl LogReader for FileLogReader {

@@ -26,8 +26,9 @@ use super::super::{Identity, StorageError};
 use super::directory::{Layout, refused};
 use super::env::Files;
 use super::index::Stage;
+use super::record::{Record, Records};
 use super::scanner::Scanner;
-use super::segment::{self, FrameHead, HEADER_BYTES, HeaderFlaw, Position, Record, Records};
+use super::segment::{self, FrameHead, HEADER_BYTES, HeaderFlaw, Position};
 use crate::raft::{Index, LogOutline};
 
 /// What the log holds, and what is to be repaired before it can go on.

@@ -72,6 +72,24 @@ impl Scanner {
         &mut self,
         offset: u64,
     ) -> Result<Result<(FrameHead, &[u8]), &'static str>, StorageError> {
+        let verified = self.verify(offset)?;
+        Ok(verified.map(|head| (head, self.payload(&head))))
+    }
+
+    /// The same for a file that grows: what was read ahead earlier counts if it verifies, else it is read again.
+    pub(crate) fn frame_now(
+        &mut self,
+        offset: u64,
+    ) -> Result<Result<(FrameHead, &[u8]), &'static str>, StorageError> {
+        let mut verified = self.verify(offset)?;
+        if verified.is_err() {
+            self.refresh()?;
+            verified = self.verify(offset)?;
+        }
+        Ok(verified.map(|head| (head, self.payload(&head))))
+    }
+
+    fn verify(&mut self, offset: u64) -> Result<Result<FrameHead, &'static str>, StorageError> {
         let Some(head) = self.bytes(offset, FRAME_HEAD_BYTES)?.first_chunk::<FRAME_HEAD_BYTES>()
         else {
             return Ok(Err("ends too early"));
@@ -81,7 +99,14 @@ impl Scanner {
             Err(flaw) => return Ok(Err(flaw)),
         };
         let at = Position { segment: self.segment, offset };
-        Ok(segment::decode_frame(self.bytes(offset, FRAME_HEAD_BYTES + payload)?, at))
+        let frame = segment::decode_frame(self.bytes(offset, FRAME_HEAD_BYTES + payload)?, at);
+        Ok(frame.map(|(head, _)| head))
+    }
+
+    /// Of the frame that was just verified, so that it is in the buffer.
+    fn payload(&self, head: &FrameHead) -> &[u8] {
+        let from = (head.at.offset - self.buffer_at) as usize + FRAME_HEAD_BYTES;
+        &self.buffer[from..from + head.payload_bytes]
     }
 
     /// The highest `synced through` of any frame that verifies at or behind `from`, wherever it begins.

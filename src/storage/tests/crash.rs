@@ -5,6 +5,8 @@ use super::sim_disk::{SimDisk, Unsynced};
 use super::workload::{self, Run, check_recovery, models, run, storage};
 use crate::storage::Storage;
 
+/// How often a start after a crash is interrupted at the same call.
+const SEEDS: u64 = 12;
 /// How often the same crash is torn, each time otherwise.
 const TORN: u64 = 20;
 
@@ -60,16 +62,20 @@ fn a_crash_during_the_recovery_from_a_crash_changes_nothing() {
         let models = models(&steps);
         let whole = SimDisk::default();
         drop(run(&whole, &steps));
-        for point in (whole.changes() / 3..whole.changes()).step_by(2) {
+        for point in whole.changes() / 4..whole.changes() {
             let disk = SimDisk::default();
             disk.crash_after(point);
             let run = run(&disk, &steps);
-            for during in 0..12 {
-                let rebooted = disk.reboot(Unsynced::Torn(point));
-                rebooted.crash_after(during);
-                drop(open(storage(&rebooted)));
-                let again = rebooted.reboot(Unsynced::Torn(during));
-                in_context(name, point, during, || check_recovery(&again, &run, &models));
+            for during in 4..10 {
+                for seed in 0..SEEDS {
+                    let rebooted = disk.reboot(Unsynced::Torn(seed));
+                    rebooted.crash_after(during);
+                    drop(open(storage(&rebooted)));
+                    let again = rebooted.reboot(Unsynced::Torn(seed + 99));
+                    in_context(name, point, (during, seed), || {
+                        check_recovery(&again, &run, &models)
+                    });
+                }
             }
         }
     }

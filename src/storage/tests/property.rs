@@ -133,52 +133,117 @@ proptest! {
     }
 }
 
-/// The term of an index in this test only grows with every truncation, so that old and new can be told apart.
+/// A log whose writer acts in the middle of a read: 1 to 20 of term 1, over several segments.
+fn interrupted(
+    change: impl Fn(&mut OpenedStorage) + Send + 'static,
+) -> Option<Vec<crate::raft::Entry>> {
+    let disk = SimDisk::default();
+    let mut opened = open(storage(&disk)).unwrap();
+    (1..=20).for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
+    let mut reader = opened.log.reader();
+    disk.before_read(move || change(&mut opened));
+    reader.read(8, 20, usize::MAX).unwrap()
+}
+
 #[test]
-fn a_reader_beside_the_writer_sees_whole_entries_of_the_log_as_it_was() {
+fn a_truncation_during_a_read_is_seen_whole_or_not_at_all() {
+    for from in 9..=20 {
+        let read = interrupted(move |opened| {
+            let conflict = LogChange { truncate_from: Some(from), ..append(2, from..=25) };
+            opened.log.write(&[conflict]).unwrap();
+        });
+        assert_eq!(
+            read,
+            Some([entries(1, 8..=from - 1), entries(2, from..=20)].concat()),
+            "from {from}"
+        );
+    }
+}
+
+#[test]
+fn a_purge_during_a_read_is_no_error() {
+    let purge_through = |index| {
+        move |opened: &mut OpenedStorage| {
+            let meta = publish(&mut *opened.snapshots, LogId::new(1, index)).unwrap();
+            opened
+                .log
+                .write(&[LogChange { purge_through: Some(meta.log_id), ..record(&meta) }])
+                .unwrap();
+        }
+    };
+    let before = interrupted(purge_through(7)).unwrap();
+    assert_eq!(before, entries(1, 8..=20), "what is still there comes whole");
+    let within = interrupted(purge_through(19)).unwrap();
+    assert_eq!(
+        within,
+        entries(1, 8..=within[within.len() - 1].log_id.index),
+        "what was read already may come"
+    );
+}
+
+#[test]
+fn a_purge_that_took_the_file_away_is_no_error() {
+    let disk = SimDisk::default();
+    let mut opened = open(storage(&disk)).unwrap();
+    (1..=20).for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
+    let mut reader = opened.log.reader();
+    disk.before_open(move || {
+        let meta = publish(&mut *opened.snapshots, LogId::new(1, 19)).unwrap();
+        opened
+            .log
+            .write(&[LogChange { purge_through: Some(meta.log_id), ..record(&meta) }])
+            .unwrap();
+    });
+    assert_eq!(reader.read(2, 20, usize::MAX).unwrap(), None);
+}
+
+/// Turn t appends ten entries of term t; every fifth one replaces the three before them.
+fn first_of(turn: u64) -> u64 {
+    10 * (turn - 1) + 1 - if turn.is_multiple_of(5) { 3 } else { 0 }
+}
+
+#[test]
+fn a_reader_beside_the_writer_sees_the_log_as_it_was_at_some_moment() {
     let dir = tempfile::tempdir().unwrap();
     let options = FileOptions { segment_bytes: 4000, ..FileOptions::default() };
     let OpenedStorage { mut log, mut snapshots, .. } =
         open(FileStorage::with_options(dir.path(), options)).unwrap();
-    let done = AtomicBool::new(false);
-    let (start, last) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (done, turns) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut reader = log.reader();
     std::thread::scope(|scope| {
-        let reads = scope.spawn(|| {
-            let mut reads = 0u64;
+        scope.spawn(|| {
+            let mut reads = 0;
             while !done.load(Ordering::SeqCst) || reads < 500 {
-                let end = last.load(Ordering::SeqCst);
-                let begin = start.load(Ordering::SeqCst);
-                let first = begin + 1 + reads * 7 % end.saturating_sub(begin).max(1);
-                check_read(&mut *reader, first, first + 20);
+                let last = 10 * turns.load(Ordering::SeqCst);
+                check_read(&mut *reader, last.saturating_sub(reads * 7 % 40).max(1));
                 reads += 1;
             }
         });
-        for turn in 1..=300u64 {
-            let begin = last.load(Ordering::SeqCst) + 1;
-            let (term, end) = (turn, begin + 9);
-            let from = if turn % 5 == 0 { begin - 3 } else { begin };
-            let truncate_from = (turn % 5 == 0).then_some(from);
-            log.write(&[LogChange { truncate_from, ..append(term, from..=end) }]).unwrap();
-            last.store(end, Ordering::SeqCst);
+        for turn in 1..=200u64 {
+            let truncate_from = turn.is_multiple_of(5).then(|| first_of(turn));
+            log.write(&[LogChange { truncate_from, ..append(turn, first_of(turn)..=10 * turn) }])
+                .unwrap();
+            turns.store(turn, Ordering::SeqCst);
             if turn % 20 == 0 {
-                let meta = publish(&mut *snapshots, LogId::new(term, end - 5)).unwrap();
+                let meta = publish(&mut *snapshots, LogId::new(turn, 10 * turn - 5)).unwrap();
                 log.write(&[LogChange { purge_through: Some(meta.log_id), ..record(&meta) }])
                     .unwrap();
-                start.store(end - 5, Ordering::SeqCst);
             }
         }
         done.store(true, Ordering::SeqCst);
-        reads.join().unwrap();
     });
 }
 
-fn check_read(reader: &mut dyn LogReader, first: u64, last: u64) {
-    let Some(entries) = reader.read(first, last, 2000).unwrap() else { return };
-    let mut term = 0;
+fn check_read(reader: &mut dyn LogReader, first: u64) {
+    let Some(entries) = reader.read(first, first + 30, 2000).unwrap() else { return };
     for (index, read) in (first..).zip(&entries) {
         assert_eq!(*read, entry(read.log_id.term, index));
-        assert!(read.log_id.term >= term, "terms fall: {entries:?}");
-        term = read.log_id.term;
+    }
+    for two in entries.windows(2) {
+        let (term, next) = (two[0].log_id.term, two[1].log_id);
+        assert!(
+            next.term == term || first_of(next.term) == next.index,
+            "two logs in one answer: {entries:?}"
+        );
     }
 }

@@ -52,10 +52,14 @@ struct Inner {
     crash_after: Option<u64>,
 }
 
+type Hook = Box<dyn FnOnce() + Send>;
+
 /// The disk; clones are the same one.
 #[derive(Clone, Default)]
 pub(crate) struct SimDisk {
     inner: Arc<Mutex<Inner>>,
+    before_read: Arc<Mutex<Option<Hook>>>,
+    before_open: Arc<Mutex<Option<Hook>>>,
 }
 
 impl SimDisk {
@@ -84,6 +88,16 @@ impl SimDisk {
         self.inner.lock().crash_after = Some(changes);
     }
 
+    /// Runs `hook` when a file's bytes are read the next time, before they are.
+    pub(crate) fn before_read(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.before_read.lock() = Some(Box::new(hook));
+    }
+
+    /// Runs `hook` when a file is opened for reading the next time, before it is.
+    pub(crate) fn before_open(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.before_open.lock() = Some(Box::new(hook));
+    }
+
     /// The disk after the power came back.
     pub(crate) fn reboot(&self, unsynced: Unsynced) -> SimDisk {
         let inner = self.inner.lock();
@@ -105,7 +119,7 @@ impl SimDisk {
         next.durable = next.live.clone();
         next.inodes =
             inner.inodes.iter().map(|inode| after_crash(inode, unsynced, &mut random)).collect();
-        SimDisk { inner: Arc::new(Mutex::new(next)) }
+        SimDisk { inner: Arc::new(Mutex::new(next)), ..SimDisk::default() }
     }
 
     /// All files with their bytes.
@@ -186,6 +200,13 @@ impl Random {
     }
 }
 
+fn run(hook: &Mutex<Option<Hook>>) {
+    let hook = hook.lock().take();
+    if let Some(hook) = hook {
+        hook();
+    }
+}
+
 fn not_found() -> io::Error {
     io::ErrorKind::NotFound.into()
 }
@@ -225,6 +246,7 @@ impl Env for SimDisk {
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
+        run(&self.before_open);
         self.call(false, |inner, _| match inner.live.get(path) {
             Some(Node::File(number)) => {
                 Ok(Box::new(SimFile { disk: self.clone(), number: *number }) as _)
@@ -316,6 +338,7 @@ impl ReadFile for SimFile {
     }
 
     fn read_at(&mut self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        run(&self.disk.before_read);
         self.disk.call(false, |inner, _| {
             let live = &inner.inodes[self.number].live;
             let rest = live.get(offset as usize..).unwrap_or(&[]);

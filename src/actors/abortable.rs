@@ -1,0 +1,42 @@
+//! Long reads and writes that end when the node stops.
+
+use std::io::{self, Read, Write};
+
+use super::lifeline::Lifeline;
+
+/// Passes everything on until the node stops, then fails.
+pub(crate) struct Abortable<'a, T> {
+    inner: T,
+    lifeline: &'a Lifeline,
+}
+
+impl<'a, T> Abortable<'a, T> {
+    pub(crate) fn new(inner: T, lifeline: &'a Lifeline) -> Abortable<'a, T> {
+        Abortable { inner, lifeline }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match self.lifeline.is_running() {
+            true => Ok(()),
+            false => Err(io::Error::other("the node stops")),
+        }
+    }
+}
+
+impl<T: Read> Read for Abortable<'_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.check()?;
+        self.inner.read(buffer)
+    }
+}
+
+impl<T: Write> Write for Abortable<'_, T> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        self.inner.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

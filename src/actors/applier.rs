@@ -1,0 +1,255 @@
+//! The applier: the usual apply side, around one [`Replica`].
+//!
+//! ```text
+//!             ┌────────── Restored (only if the node starts from a snapshot)
+//!             ▼
+//!   pull ─▶ Work: entries ──▶ apply, answer, report ──▶ pull
+//!                 take    ──▶ hand out a view       ──▶ pull
+//!                 offer   ──▶ CondInstall? ─ granted ─▶ swap, report ──▶ pull
+//!                                          └ refused ─▶ drop shadow  ──▶ pull
+//! ```
+//! It works in batches: replies, report and the next pull leave once per batch. Reads run between batches, at once if
+//! their index is applied, else when it is. While an offer is undecided nothing is pulled, and reads go on.
+//!
+//! *What it does not do:* it never blocks on an answer, and frees no large state itself.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::machine::{Machine, Outcome, Replica, encode_replica};
+use crate::messages::{
+    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, ReadJob, Reply,
+    StateView,
+};
+use crate::node::Shared;
+use crate::raft::{Entry, Index, InstallDecision, LogId, Micros};
+
+use super::delays::Delays;
+use super::placement::Place;
+use super::shell::{Flow, Role};
+
+pub(crate) struct Applier<M: Machine> {
+    /// `None` until the snapshot that the node starts from is decoded.
+    /// Boxed: it is exchanged as a whole, and actors have to be `Unpin` whatever the machine is.
+    replica: Option<Box<Replica<M>>>,
+    /// Items not begun: at most one, unless the node stops.
+    backlog: VecDeque<ApplyWork>,
+    /// The offer that the peer decides on.
+    offered: Option<OfferedSnapshot>,
+    /// Reads by the index they wait for.
+    parked: BTreeMap<Index, Vec<ReadJob>>,
+    link: ApplyLink,
+    place: Place,
+    delays: Delays,
+    shared: Arc<Shared>,
+}
+
+impl<M: Machine> Role for Applier<M> {
+    type Message = ApplyMessage;
+    const NAME: &'static str = "applier";
+
+    fn on(&mut self, message: ApplyMessage, _now: Micros) -> Flow {
+        match message {
+            ApplyMessage::Work(work) => {
+                self.backlog.push_back(work);
+                self.advance();
+            }
+            ApplyMessage::ReadAt { index, job } => self.read(index, job),
+            ApplyMessage::Decision(decision) => self.decide(decision),
+            ApplyMessage::Restored { log_id, state } => self.restored(log_id, state),
+            ApplyMessage::Stop(ack) => {
+                self.finish();
+                return Flow::Stop(ack);
+            }
+        }
+        Flow::Go
+    }
+}
+
+impl<M: Machine> Applier<M> {
+    /// `replica` is the state to begin with, unless the link says that one is restored.
+    pub(crate) fn new(
+        replica: Replica<M>,
+        link: ApplyLink,
+        place: Place,
+        delays: Delays,
+        shared: Arc<Shared>,
+    ) -> Applier<M> {
+        let replica = (!link.restores()).then(|| Box::new(replica));
+        if replica.is_some() {
+            link.pull();
+        }
+        Applier {
+            replica,
+            backlog: VecDeque::new(),
+            offered: None,
+            parked: BTreeMap::new(),
+            link,
+            place,
+            delays,
+            shared,
+        }
+    }
+
+    fn advance(&mut self) {
+        while self.offered.is_none() && self.replica.is_some() {
+            let Some(work) = self.backlog.pop_front() else { return };
+            match work {
+                ApplyWork::Entries(batch) => self.apply(batch),
+                ApplyWork::Offer(offer) => self.ask(offer),
+                ApplyWork::TakeSnapshot => self.hand_out_view(),
+            }
+        }
+    }
+
+    fn apply(&mut self, batch: CommittedBatch) {
+        let Some(replica) = &mut self.replica else { return };
+        let answers = self.place.work(self.delays.apply(), || apply_batch(replica, batch));
+        let (applied, counters) = (replica.applied().index, replica.counters());
+        *self.shared.sessions.lock() = counters;
+        self.place.emit(&self.link, move |link| {
+            answers.into_iter().for_each(|(reply, outcome)| reply.answer(outcome));
+            link.applied(applied);
+            link.pull();
+        });
+        self.run_parked();
+    }
+
+    fn ask(&mut self, offer: OfferedSnapshot) {
+        let log_id = offer.meta.log_id;
+        self.offered = Some(offer);
+        self.place.emit(&self.link, move |link| link.cond_install(log_id));
+    }
+
+    fn decide(&mut self, decision: InstallDecision) {
+        let Some(offer) = self.offered.take_if(|offer| offer.meta.log_id == decision.log_id) else {
+            return;
+        };
+        if decision.granted {
+            self.switch_to(offer);
+        } else {
+            self.link.retire(offer.shadow);
+        }
+        self.place.emit(&self.link, ApplyLink::pull);
+        self.advance();
+    }
+
+    /// The old state is dropped elsewhere: freeing a large one takes seconds.
+    fn switch_to(&mut self, offer: OfferedSnapshot) {
+        let OfferedSnapshot { meta, shadow } = offer;
+        let mut new = unwrap_replica::<M>(shadow, meta.log_id);
+        if let Some(old) = &self.replica {
+            new.continue_counters(old.counters());
+        }
+        if let Some(old) = self.replica.replace(new) {
+            let before = old.applied();
+            assert!(
+                meta.log_id.index > before.index,
+                "snapshot {} granted at {before}",
+                meta.log_id
+            );
+            self.link.retire(Opaque::new(old));
+        }
+        self.place.emit(&self.link, move |link| link.applied(meta.log_id.index));
+        self.run_parked();
+    }
+
+    fn restored(&mut self, log_id: LogId, state: Opaque) {
+        assert!(self.replica.is_none(), "restored to {log_id} a second time");
+        self.replica = Some(unwrap_replica::<M>(state, log_id));
+        self.place.emit(&self.link, ApplyLink::pull);
+        self.run_parked();
+        self.advance();
+    }
+
+    fn hand_out_view(&mut self) {
+        let Some(replica) = &self.replica else { return };
+        let log_id = replica.applied();
+        let view = (log_id.index > 0).then(|| replica.view());
+        self.place.emit(&self.link, move |link| {
+            match view {
+                Some(view) => link
+                    .snapshot(StateView::new(log_id, move |out| encode_replica::<M>(&view, out))),
+                None => link.decline_snapshot(),
+            }
+            link.pull();
+        });
+    }
+
+    fn read(&mut self, index: Index, job: ReadJob) {
+        match &self.replica {
+            Some(replica) if replica.applied().index >= index => job.run(replica.machine()),
+            _ => self.parked.entry(index).or_default().push(job),
+        }
+    }
+
+    fn run_parked(&mut self) {
+        let Some(replica) = &self.replica else { return };
+        while let Some(first) = self.parked.first_entry() {
+            if *first.key() > replica.applied().index {
+                return;
+            }
+            first.remove().into_iter().for_each(|job| job.run(replica.machine()));
+        }
+    }
+
+    /// The peer and the queue have ended: an undecided offer is void, what is left applies if it follows on.
+    fn finish(&mut self) {
+        if let Some(offer) = self.offered.take() {
+            self.link.retire(offer.shadow);
+        }
+        while let (Some(replica), Some(work)) = (&mut self.replica, self.backlog.pop_front()) {
+            let ApplyWork::Entries(batch) = work else { continue };
+            let next = replica.applied().index + 1;
+            if batch.entries.first().is_none_or(|first| first.log_id.index > next) {
+                break;
+            }
+            self.apply(batch);
+        }
+        self.backlog.clear();
+        self.parked.clear();
+        if let Some(old) = self.replica.take() {
+            self.link.retire(Opaque::new(old));
+        }
+    }
+}
+
+fn unwrap_replica<M: Machine>(state: Opaque, log_id: LogId) -> Box<Replica<M>> {
+    let Some(replica) = state.downcast::<Replica<M>>() else {
+        panic!("the state of snapshot {log_id} is not a replica of this machine");
+    };
+    assert!(
+        replica.applied() == log_id,
+        "snapshot {log_id} holds the state at {}",
+        replica.applied()
+    );
+    replica
+}
+
+type Answers = Vec<(Reply, Outcome)>;
+
+/// Applies what is not covered yet; returns what to answer to whom.
+fn apply_batch<M: Machine>(replica: &mut Replica<M>, batch: CommittedBatch) -> Answers {
+    let mut answers = Answers::with_capacity(batch.replies.len());
+    let mut replies = batch.replies.into_iter().peekable();
+    for entry in &batch.entries {
+        let outcome = apply_entry(replica, entry);
+        if let Some((_, reply)) = replies.next_if(|(index, _)| *index == entry.log_id.index) {
+            answers.push((reply, outcome));
+        }
+    }
+    assert!(
+        replies.next().is_none(),
+        "a reply without its entry in a batch of {}",
+        batch.entries.len()
+    );
+    answers
+}
+
+fn apply_entry<M: Machine>(replica: &mut Replica<M>, entry: &Entry) -> Outcome {
+    // Queued before an install that covers it (B5): its effect is in the state already.
+    match entry.log_id.index <= replica.applied().index {
+        true => replica.covered_reply(&entry.data),
+        false => replica.apply(entry),
+    }
+}

@@ -1,0 +1,138 @@
+//! The apply queue: the one line in which everything stands that changes the state machine.
+//!
+//! ```text
+//! peer ──Push──▶ [entries+replies][offer+shadow][take snapshot][entries ..] ──Work──▶ apply side
+//!      ─Withdraw─▶                                                        ◀─Pull──
+//! ```
+//! Entries, offered snapshots and requests for a snapshot keep their order (A68, B12, SN01). The apply side pulls one item
+//! at a time, so a slow one delays nobody but those who wait for it (B2). Neighbouring small batches become one.
+//!
+//! *What it does not do:* it has no bound of its own; the protocol hands out at most
+//! [`Config::apply_queue_bytes`](crate::node::Config) not yet applied.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use actix::Recipient;
+
+use crate::messages::{
+    ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, SnapshotterMessage,
+};
+use crate::node::Shared;
+use crate::raft::{LogId, Micros};
+
+use super::shell::{Flow, Role, Turn};
+
+/// Batches are joined up to this size: enough to spare messages, little enough to answer clients in between.
+const JOINED_BYTES: usize = 256 << 10;
+
+pub(crate) struct ApplyQueue {
+    items: VecDeque<ApplyWork>,
+    /// The apply side has asked for an item and not got one.
+    pulled: bool,
+    /// Bytes in the last item, if it is a batch of entries.
+    tail_bytes: usize,
+    apply_side: Recipient<ApplyMessage>,
+    snapshotter: Recipient<SnapshotterMessage>,
+    shared: Arc<Shared>,
+}
+
+impl Role for ApplyQueue {
+    type Message = ApplyQueueMessage;
+    const NAME: &'static str = "apply queue";
+
+    fn on(&mut self, message: ApplyQueueMessage, _now: Micros) -> Flow {
+        match message {
+            ApplyQueueMessage::Push(work) => self.push(work),
+            ApplyQueueMessage::Withdraw(log_id) => self.withdraw(log_id),
+            ApplyQueueMessage::Pull => self.pulled = true,
+            ApplyQueueMessage::Stop(ack) => {
+                self.hand_over_the_rest();
+                return Flow::Stop(ack);
+            }
+        }
+        self.serve();
+        Flow::Go
+    }
+
+    fn flush(&mut self, _turn: Turn) {
+        self.shared.metrics.apply_queue_items.store(self.items.len() as u64, Relaxed);
+    }
+}
+
+impl ApplyQueue {
+    pub(crate) fn new(
+        apply_side: Recipient<ApplyMessage>,
+        snapshotter: Recipient<SnapshotterMessage>,
+        shared: Arc<Shared>,
+    ) -> ApplyQueue {
+        ApplyQueue {
+            items: VecDeque::new(),
+            pulled: false,
+            tail_bytes: 0,
+            apply_side,
+            snapshotter,
+            shared,
+        }
+    }
+
+    fn push(&mut self, work: ApplyWork) {
+        let work = match (work, self.items.back_mut()) {
+            (ApplyWork::Entries(batch), Some(ApplyWork::Entries(tail)))
+                if self.tail_bytes < JOINED_BYTES =>
+            {
+                self.tail_bytes += batch.size_bytes();
+                return join(tail, batch);
+            }
+            (work, _) => work,
+        };
+        self.tail_bytes = match &work {
+            ApplyWork::Entries(batch) => batch.size_bytes(),
+            _ => 0,
+        };
+        self.items.push_back(work);
+    }
+
+    fn serve(&mut self) {
+        if !self.pulled {
+            return;
+        }
+        if let Some(work) = self.items.pop_front() {
+            self.pulled = false;
+            self.apply_side.do_send(ApplyMessage::Work(work));
+        }
+    }
+
+    fn withdraw(&mut self, log_id: LogId) {
+        self.drop_offers(|offer| offer.meta.log_id == log_id);
+    }
+
+    fn drop_offers(&mut self, unwanted: impl Fn(&OfferedSnapshot) -> bool) {
+        for item in std::mem::take(&mut self.items) {
+            match item {
+                ApplyWork::Offer(offer) if unwanted(&offer) => {
+                    self.snapshotter.do_send(SnapshotterMessage::Retire(offer.shadow));
+                }
+                item => self.items.push_back(item),
+            }
+        }
+    }
+
+    /// The peer has ended: no offer can be decided, no snapshot made current any more. What is committed is still
+    /// applied and answered; after a failure nothing is.
+    fn hand_over_the_rest(&mut self) {
+        self.drop_offers(|_| true);
+        if self.shared.lifeline.fatal().is_some() {
+            return self.items.clear();
+        }
+        for work in self.items.drain(..).filter(|work| matches!(work, ApplyWork::Entries(_))) {
+            self.apply_side.do_send(ApplyMessage::Work(work));
+        }
+    }
+}
+
+fn join(tail: &mut CommittedBatch, mut batch: CommittedBatch) {
+    tail.entries.append(&mut batch.entries);
+    tail.replies.append(&mut batch.replies);
+}

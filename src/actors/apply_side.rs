@@ -1,0 +1,31 @@
+//! Who holds the state machine, as the rest of the node sees it.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use actix::Recipient;
+
+use crate::machine::CodecError;
+use crate::messages::{ApplyMessage, Opaque};
+
+use super::lifeline::Lifeline;
+
+/// Decodes a snapshot's content into a state, on the snapshotter's thread.
+pub type DecodeState = Box<dyn FnMut(&mut dyn Read) -> Result<Opaque, CodecError> + Send>;
+
+/// An apply side: where its messages go, and how its states are decoded.
+pub struct ApplySide {
+    /// Gets [`ApplyMessage`]s.
+    pub recipient: Recipient<ApplyMessage>,
+    /// Makes the states of [`ApplyMessage::Restored`] and of offers.
+    pub decode: DecodeState,
+}
+
+/// Notices the end of an apply side: held by every clone of its link.
+pub struct ApplyGuard(pub(crate) Arc<Lifeline>);
+
+impl Drop for ApplyGuard {
+    fn drop(&mut self) {
+        self.0.actor_ended("apply side");
+    }
+}

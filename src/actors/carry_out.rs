@@ -1,0 +1,132 @@
+//! Carrying out a `Ready`: each of its lists goes to the one actor that it is for.
+//!
+//! | list | goes to |
+//! |---|---|
+//! | `messages` | transport, at once |
+//! | `persist` | persister, with everything that has to wait for it inside |
+//! | `reads`, `chunk_reads` | reader |
+//! | `apply` | apply queue; replies travel with their entries, a shadow with its offer |
+//! | `snapshots` | snapshotter |
+//! | `decisions`, `reads_confirmed` | apply side |
+//! | `events` | whoever waits here |
+
+use crate::messages::{
+    ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, PersisterMessage,
+    ReaderMessage, SnapshotterMessage,
+};
+use crate::raft::{ApplyItem, Event, InstallDecision, LogId, Micros, Persist, Ready, SnapshotJob};
+
+use super::peer::Peer;
+
+impl Peer {
+    pub(super) fn carry_out(&mut self, now: Micros) {
+        let Ready {
+            messages,
+            persist,
+            reads,
+            apply,
+            snapshots,
+            chunk_reads,
+            decisions,
+            reads_confirmed,
+            reads_failed,
+            events,
+        } = self.raft.ready();
+        messages.into_iter().for_each(|envelope| self.links.outlet.send(envelope));
+        if let Some(step) = persist {
+            self.persist(step, now);
+        }
+        reads.into_iter().for_each(|read| self.links.reader.do_send(ReaderMessage::Log(read)));
+        chunk_reads
+            .into_iter()
+            .for_each(|read| self.links.reader.do_send(ReaderMessage::Chunk(read)));
+        // Before the events: a waiter whose entry is committed gets its reply even if the leader is deposed now.
+        apply.into_iter().for_each(|item| self.queue(item));
+        snapshots.into_iter().for_each(|job| self.snapshot_job(job, now));
+        decisions.into_iter().for_each(|decision| self.decided(decision, now));
+        for confirmed in reads_confirmed {
+            let apply_side = &self.links.apply_side;
+            self.reads.take(confirmed.ticket, |job| {
+                apply_side.do_send(ApplyMessage::ReadAt { index: confirmed.index, job });
+            });
+        }
+        if !reads_failed.is_empty() {
+            let leader = self.raft.leader();
+            reads_failed.into_iter().for_each(|ticket| self.reads.fail(ticket, leader));
+        }
+        events.into_iter().for_each(|event| self.on_event(event, now));
+    }
+
+    fn persist(&mut self, step: Persist, now: Micros) {
+        self.asked = (step.seq, now);
+        self.links.persister.do_send(PersisterMessage::Step { step, asked: now });
+    }
+
+    fn queue(&mut self, item: ApplyItem) {
+        let work = match item {
+            ApplyItem::Entries(entries) => {
+                let replies = self.waiters.take_for(&entries, self.raft.leader());
+                ApplyWork::Entries(CommittedBatch { entries, replies })
+            }
+            ApplyItem::Offer(meta) => match self.shadow.take() {
+                Some((log_id, shadow)) if log_id == meta.log_id => {
+                    ApplyWork::Offer(OfferedSnapshot { meta, shadow })
+                }
+                other => panic!(
+                    "{} offered, but decoded is {:?}",
+                    meta.log_id,
+                    other.map(|(log_id, _)| log_id)
+                ),
+            },
+            ApplyItem::TakeSnapshot => ApplyWork::TakeSnapshot,
+            ApplyItem::Withdraw(log_id) => {
+                return self.links.queue.do_send(ApplyQueueMessage::Withdraw(log_id));
+            }
+        };
+        self.links.queue.do_send(ApplyQueueMessage::Push(work));
+    }
+
+    fn snapshot_job(&mut self, job: SnapshotJob, now: Micros) {
+        match &job {
+            SnapshotJob::Decode(meta) => self.install_began = Some((meta.log_id, now)),
+            SnapshotJob::Discard(log_id) => self.retire_shadow(*log_id),
+            _ => {}
+        }
+        self.links.snapshotter.do_send(SnapshotterMessage::Job(job));
+    }
+
+    fn retire_shadow(&mut self, log_id: LogId) {
+        if let Some((_, shadow)) = self.shadow.take_if(|(decoded, _)| *decoded == log_id) {
+            self.links.snapshotter.do_send(SnapshotterMessage::Retire(shadow));
+        }
+    }
+
+    fn decided(&mut self, decision: InstallDecision, now: Micros) {
+        if let Some((_, began)) =
+            self.install_began.take_if(|(log_id, _)| *log_id == decision.log_id)
+        {
+            self.shared.metrics.install_took(now.saturating_sub(began));
+        }
+        self.links.apply_side.do_send(ApplyMessage::Decision(decision));
+    }
+
+    fn on_event(&mut self, event: Event, now: Micros) {
+        match event {
+            Event::RoleChanged { role, term, leader } => {
+                tracing::info!(?role, term, leader, "role")
+            }
+            Event::Deposed => self.waiters.forget_all(),
+            Event::Truncated { from } => self.waiters.truncated(from),
+            Event::Covered { through } => self.waiters.pass_over(through),
+            Event::Persisted(log_id) => self.waiters.persisted(log_id),
+            Event::SnapshotCurrent(log_id) => {
+                self.snapshot_requests.current(&mut self.raft, now, log_id)
+            }
+            Event::SnapshotRefused(log_id) => {
+                self.links.snapshotter.do_send(SnapshotterMessage::Remove(log_id));
+                self.snapshot_requests.refused(&mut self.raft, now);
+            }
+            Event::Alarm(what) => tracing::error!(what, "a correct cluster never shows this"),
+        }
+    }
+}

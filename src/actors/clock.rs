@@ -1,0 +1,162 @@
+//! Time as one node sees it, and how long a place is busy.
+//!
+//! The protocol gets microseconds since the node started. Under tokio's paused clock a synchronous decode
+//! or fsync takes no time at all, so a blocked loop would stay invisible: [`BusyClock`] says until when a
+//! place is busy. Work charges it, messages to the place's actors wait for it, and what the work sends
+//! leaves at its end.
+//!
+//! ```text
+//!            work(60 s)                 busy until
+//! place  ────┤■■■■■■■■■■■■■■■■■■■■■■■■■■├──────────▶ time
+//!              ▲ messages wait in stash  ▲ effects leave, then the stash is handled
+//! ```
+//!
+//! *What it does not do:* on a real place there is no busy clock; there the work itself takes the time.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::raft::Micros;
+
+/// Where virtual wall time begins: some moment in 2023, the same in every run.
+const VIRTUAL_EPOCH_MS: u64 = 1_700_000_000_000;
+
+/// A node's clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: Instant,
+    /// `Some`: wall time is virtual too and counts from there.
+    virtual_origin: Option<Instant>,
+}
+
+impl Clock {
+    pub(crate) fn new(virtual_origin: Option<Instant>) -> Clock {
+        Clock { origin: Instant::now(), virtual_origin }
+    }
+
+    /// Microseconds since this node started.
+    pub(crate) fn now(&self) -> Micros {
+        self.at(Instant::now())
+    }
+
+    pub(crate) fn at(&self, instant: Instant) -> Micros {
+        instant.saturating_duration_since(self.origin).as_micros() as Micros
+    }
+
+    /// Milliseconds since 1970, for the stamps of entries.
+    #[expect(clippy::disallowed_methods, reason = "the one place that knows the wall clock")]
+    pub(crate) fn wall_ms(&self) -> u64 {
+        match self.virtual_origin {
+            Some(origin) => VIRTUAL_EPOCH_MS + origin.elapsed().as_millis() as u64,
+            None => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_millis() as u64),
+        }
+    }
+}
+
+type Effect = Box<dyn FnOnce() + Send>;
+
+/// Until when a virtual place is busy, and what leaves it then.
+#[derive(Default)]
+pub(crate) struct BusyClock {
+    state: Mutex<BusyState>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct BusyState {
+    until: Option<Instant>,
+    /// What is sent at the end of the work that sends it, with that time: ascending, first in first out.
+    effects: VecDeque<(Instant, Effect)>,
+}
+
+impl BusyClock {
+    /// The time at which the place is free again, if it is not free now.
+    pub(crate) fn busy_until(&self) -> Option<Instant> {
+        self.state.lock().until.filter(|until| *until > Instant::now())
+    }
+
+    /// The place works for `cost`, after what it already does.
+    pub(crate) fn charge(&self, cost: Duration) {
+        let mut state = self.state.lock();
+        let begin = state.until.map_or_else(Instant::now, |until| until.max(Instant::now()));
+        state.until = Some(begin + cost);
+    }
+
+    /// Runs `effect` when the place is free: at once if it is and nothing waits before it.
+    pub(crate) fn emit(&self, effect: impl FnOnce() + Send + 'static) {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        let due = state.until.map_or(now, |until| until.max(now));
+        if due == now && state.effects.is_empty() {
+            drop(state);
+            return effect();
+        }
+        state.effects.push_back((due, Box::new(effect)));
+        self.changed.notify_one();
+    }
+
+    /// Waits until nothing is left to leave.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let last = self.state.lock().effects.back().map(|(due, _)| *due);
+            let Some(due) = last else { return };
+            tokio::time::sleep_until(due).await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Lets the effects go when they are due. Runs as long as the place.
+    pub(crate) async fn drive(&self) {
+        loop {
+            let next = self.state.lock().effects.front().map(|(due, _)| *due);
+            match next {
+                None => self.changed.notified().await,
+                Some(due) => {
+                    tokio::time::sleep_until(due).await;
+                    // The guard is gone before the effect runs: an effect may emit again.
+                    let effect = self.state.lock().effects.pop_front();
+                    if let Some((_, effect)) = effect {
+                        effect();
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn effects_leave_at_the_end_of_their_work_and_in_order() {
+        let (clock, seen) = (Arc::new(BusyClock::default()), Arc::new(Mutex::new(Vec::new())));
+        let start = Instant::now();
+        let note = |what: u32| {
+            let seen = seen.clone();
+            move || seen.lock().push((what, start.elapsed().as_millis()))
+        };
+        clock.emit(note(0));
+        clock.charge(Duration::from_millis(20));
+        clock.emit(note(1));
+        clock.charge(Duration::from_millis(10));
+        clock.emit(note(2));
+        assert_eq!(clock.busy_until(), Some(start + Duration::from_millis(30)));
+        let driver = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.drive().await }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        driver.abort();
+        assert_eq!(*seen.lock(), vec![(0, 0), (1, 20), (2, 30)]);
+        assert_eq!(clock.busy_until(), None);
+    }
+}

@@ -1,0 +1,237 @@
+//! The peer: one member's protocol, and everybody who waits for it.
+//!
+//! A handler hands one message to [`Raft`]; when the mailbox is drained (or the turn is cut) one `Ready` is carried out for
+//! all of them. Carrying out means sending messages on; nothing here waits, blocks or decides.
+//!
+//! Time: ticks come as messages, but behind a flood they would come late. So a turn that is cut looks at the
+//! clock itself and ticks if a tick is due.
+//!
+//! *What it does not do:* it does not keep the log, know a command's type, or touch a file.
+
+use std::sync::Arc;
+
+use actix::Recipient;
+use bytes::Bytes;
+
+use crate::messages::{
+    ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage, ReaderMessage, Reply,
+    SnapshotterMessage,
+};
+use crate::node::{ProposeError, Shared};
+use crate::raft::{Envelope, LogId, Micros, NodeId, Raft, Refusal, RequestId};
+
+use super::clock::Clock;
+use super::outlet::Outlet;
+use super::pending_reads::PendingReads;
+use super::shell::{Flow, Role, Turn};
+use super::snapshot_requests::SnapshotRequests;
+use super::ticker::Outstanding;
+use super::waiters::Waiters;
+
+pub(crate) struct Peer {
+    pub(super) raft: Raft,
+    pub(super) links: PeerLinks,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Clock,
+    times: Times,
+    pub(super) waiters: Waiters,
+    pub(super) reads: PendingReads,
+    pub(super) snapshot_requests: SnapshotRequests,
+    /// A decoded snapshot on its way into the apply queue.
+    pub(super) shadow: Option<(LogId, Opaque)>,
+    /// When the install under way began to be decoded.
+    pub(super) install_began: Option<(LogId, Micros)>,
+    /// The last durable step asked for and when; and the last complete one.
+    pub(super) asked: (u64, Micros),
+    persisted: u64,
+    sealed: u64,
+    outstanding: Outstanding,
+    next_tick: Micros,
+}
+
+/// Where the peer sends to.
+pub(crate) struct PeerLinks {
+    pub(crate) persister: Recipient<PersisterMessage>,
+    pub(crate) reader: Recipient<ReaderMessage>,
+    pub(crate) queue: Recipient<ApplyQueueMessage>,
+    pub(crate) apply_side: Recipient<ApplyMessage>,
+    pub(crate) snapshotter: Recipient<SnapshotterMessage>,
+    pub(crate) outlet: Outlet,
+}
+
+/// The peer's own times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) tick: Micros,
+    pub(crate) proposal_timeout: Micros,
+    /// The log is sealed when nothing was asked of it for so long.
+    pub(crate) idle: Micros,
+}
+
+impl Role for Peer {
+    type Message = PeerMessage;
+    const NAME: &'static str = "peer";
+
+    fn on(&mut self, message: PeerMessage, now: Micros) -> Flow {
+        let raft = &mut self.raft;
+        match message {
+            PeerMessage::Propose { data, reply } => self.propose(now, data, reply),
+            PeerMessage::Read(job) => self.reads.add(job),
+            PeerMessage::Snapshot(reply) => self.snapshot_requests.add(raft, now, reply),
+            PeerMessage::Envelope(envelope) => self.step(now, envelope),
+            PeerMessage::Undelivered { to, id } => self.undelivered(now, to, id),
+            PeerMessage::Tick { due } => self.on_tick(now, due),
+            PeerMessage::Persisted { seq } => self.on_persisted(now, seq),
+            PeerMessage::LogRead { id, outcome } => raft.log_read(now, id, outcome),
+            PeerMessage::ChunkRead { to, transfer, offset, outcome } => {
+                raft.chunk_read(now, to, transfer, offset, outcome);
+            }
+            PeerMessage::ChunkWritten { transfer, outcome } => {
+                raft.chunk_written(now, transfer, outcome)
+            }
+            PeerMessage::DecodeBegun(log_id) => raft.decode_begun(now, log_id),
+            PeerMessage::Decoded { log_id, shadow } => self.on_decoded(now, log_id, shadow),
+            PeerMessage::SnapshotTaken(meta) => raft.snapshot_taken(now, meta),
+            PeerMessage::SnapshotDeclined => {
+                raft.snapshot_declined(now);
+                self.snapshot_requests.declined();
+            }
+            PeerMessage::Applied(index) => raft.applied(now, index),
+            PeerMessage::CondInstall(log_id) => raft.cond_install(now, log_id),
+            PeerMessage::Stop(ack) => {
+                self.finish(now);
+                return Flow::Stop(ack);
+            }
+        }
+        Flow::Go
+    }
+
+    fn flush(&mut self, turn: Turn) {
+        if turn.now >= self.next_tick {
+            self.tick(turn.now);
+        }
+        self.reads.begin(&mut self.raft, turn.now);
+        self.carry_out(turn.now);
+        if turn.drained {
+            self.publish();
+        }
+        let ended = self.clock.now();
+        self.shared.metrics.loop_took(ended.saturating_sub(turn.began));
+    }
+}
+
+impl Peer {
+    pub(crate) fn new(
+        raft: Raft,
+        links: PeerLinks,
+        shared: Arc<Shared>,
+        clock: Clock,
+        times: Times,
+        outstanding: Outstanding,
+    ) -> Peer {
+        let mut peer = Peer {
+            raft,
+            links,
+            shared,
+            clock,
+            times,
+            waiters: Waiters::default(),
+            reads: PendingReads::default(),
+            snapshot_requests: SnapshotRequests::default(),
+            shadow: None,
+            install_began: None,
+            asked: (0, 0),
+            persisted: 0,
+            sealed: 0,
+            outstanding,
+            next_tick: 0,
+        };
+        let now = peer.clock.now();
+        peer.carry_out(now);
+        peer.publish();
+        peer
+    }
+
+    fn propose(&mut self, now: Micros, data: Bytes, mut reply: Reply) {
+        match self.raft.propose(now, self.clock.wall_ms(), data) {
+            Ok(log_id) => {
+                reply.mark_appended();
+                self.waiters.add(log_id, now + self.times.proposal_timeout, reply);
+            }
+            Err(Refusal::NotLeader(leader)) => reply.refuse(ProposeError::NotLeader { leader }),
+            Err(Refusal::Busy) => reply.refuse(ProposeError::Busy),
+        }
+    }
+
+    fn step(&mut self, now: Micros, envelope: Envelope) {
+        if !self.shared.lifeline.fenced() {
+            self.raft.step(now, envelope);
+        }
+    }
+
+    fn undelivered(&mut self, now: Micros, to: NodeId, id: RequestId) {
+        self.raft.undelivered(now, to, id);
+    }
+
+    fn on_tick(&mut self, now: Micros, due: Micros) {
+        self.outstanding.arrived();
+        self.shared.metrics.loop_took(now.saturating_sub(due));
+        self.tick(now);
+        self.seal_if_idle(now);
+    }
+
+    fn tick(&mut self, now: Micros) {
+        self.next_tick = now + self.times.tick;
+        self.raft.tick(now);
+        self.waiters.expire(now);
+    }
+
+    fn on_persisted(&mut self, now: Micros, seq: u64) {
+        assert!(
+            seq > self.persisted && seq <= self.asked.0,
+            "step {seq} complete, of {:?}",
+            self.asked
+        );
+        // Steps complete in order, and the protocol hears of each.
+        for seq in self.persisted + 1..=seq {
+            self.raft.persisted(now, seq);
+        }
+        self.persisted = seq;
+    }
+
+    fn on_decoded(&mut self, now: Micros, log_id: LogId, shadow: Option<Opaque>) {
+        let decoded = shadow.is_some();
+        if let Some((_, unused)) =
+            std::mem::replace(&mut self.shadow, shadow.map(|shadow| (log_id, shadow)))
+        {
+            self.links.snapshotter.do_send(SnapshotterMessage::Retire(unused));
+        }
+        self.raft.snapshot_decoded(now, log_id, decoded);
+    }
+
+    /// A quiet log is marked as cleanly ended, so that a later crash is not taken for damage (DESIGN section 8).
+    fn seal_if_idle(&mut self, now: Micros) {
+        let (last, at) = self.asked;
+        if self.sealed < last && self.persisted == last && now.saturating_sub(at) >= self.times.idle
+        {
+            self.sealed = last;
+            self.links.persister.do_send(PersisterMessage::Seal);
+        }
+    }
+
+    pub(super) fn publish(&self) {
+        *self.shared.raft.lock() = self.raft.status();
+    }
+
+    /// Nothing is decided after this. What was asked of the disk still gets there; what waits hears the truth.
+    fn finish(&mut self, now: Micros) {
+        self.carry_out(now);
+        self.publish();
+        self.waiters.forget_all();
+        self.reads.fail_all();
+        self.snapshot_requests.fail_all();
+        if let Some((_, unused)) = self.shadow.take() {
+            self.links.snapshotter.do_send(SnapshotterMessage::Retire(unused));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Linearizable reads on their way to being confirmed.
+//!
+//! All reads that came in one turn share one ticket: one round of the cluster confirms them together.
+
+use std::collections::BTreeMap;
+
+use crate::messages::ReadJob;
+use crate::node::ReadError;
+use crate::raft::{Micros, NodeId, Raft, ReadTicket, Refusal};
+
+#[derive(Default)]
+pub(crate) struct PendingReads {
+    /// Came in this turn.
+    fresh: Vec<ReadJob>,
+    asked: BTreeMap<ReadTicket, Vec<ReadJob>>,
+}
+
+impl PendingReads {
+    pub(crate) fn add(&mut self, job: ReadJob) {
+        self.fresh.push(job);
+    }
+
+    /// Asks the cluster to confirm what came in this turn.
+    pub(crate) fn begin(&mut self, raft: &mut Raft, now: Micros) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let jobs = std::mem::take(&mut self.fresh);
+        match raft.read_index(now) {
+            Ok(ticket) => drop(self.asked.insert(ticket, jobs)),
+            Err(Refusal::NotLeader(leader)) => fail(jobs, ReadError::NotLeader { leader }),
+            Err(Refusal::Busy) => fail(jobs, ReadError::Busy),
+        }
+    }
+
+    /// The reads of a confirmed ticket.
+    pub(crate) fn take(&mut self, ticket: ReadTicket, run: impl FnMut(ReadJob)) {
+        self.asked.remove(&ticket).into_iter().flatten().for_each(run);
+    }
+
+    /// A ticket can't be confirmed any more.
+    pub(crate) fn fail(&mut self, ticket: ReadTicket, leader: Option<NodeId>) {
+        fail(self.asked.remove(&ticket).unwrap_or_default(), ReadError::NotLeader { leader });
+    }
+
+    /// The node stops: dropped reads say so themselves.
+    pub(crate) fn fail_all(&mut self) {
+        self.fresh.clear();
+        self.asked.clear();
+    }
+}
+
+fn fail(jobs: Vec<ReadJob>, error: ReadError) {
+    jobs.into_iter().for_each(|job| job.fail(error.clone()));
+}

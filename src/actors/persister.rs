@@ -1,0 +1,132 @@
+//! The persister: the log's only writer.
+//!
+//! Steps are collected while the mailbox has any and written as one: one fsync for all that came during the last
+//! one (group commit). What a step lets go leaves right after it, from here: an acknowledgement never waits for
+//! the peer's loop, and never leaves before its fsync (PS02).
+//!
+//! *What it does not do:* it never decides, reorders or retries; a failed write stops the node (PS04).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use actix::Recipient;
+
+use crate::messages::{PeerMessage, PersisterMessage, StopAck};
+use crate::node::Shared;
+use crate::raft::{Envelope, LogChange, Micros, Persist};
+use crate::storage::LogStore;
+
+use super::clock::Clock;
+use super::delays::Delays;
+use super::outlet::Outlet;
+use super::placement::Place;
+use super::shell::{Flow, Role, Turn};
+
+/// Collected steps are written once so many bytes are together, however many more wait.
+const GROUP_BYTES: usize = 8 << 20;
+
+pub(crate) struct Persister {
+    pub(crate) log: Box<dyn LogStore>,
+    pub(crate) peer: Recipient<PeerMessage>,
+    pub(crate) outlet: Outlet,
+    pub(crate) place: Place,
+    pub(crate) clock: Clock,
+    pub(crate) delays: Delays,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) group: Group,
+}
+
+/// Steps collected for one write.
+#[derive(Default)]
+pub(crate) struct Group {
+    changes: Vec<LogChange>,
+    then_send: Vec<Envelope>,
+    bytes: usize,
+    last_seq: u64,
+    first_asked: Option<Micros>,
+}
+
+impl Group {
+    fn add(&mut self, step: Persist, asked: Micros) {
+        assert!(step.seq > self.last_seq, "step {} after step {}", step.seq, self.last_seq);
+        self.last_seq = step.seq;
+        self.first_asked.get_or_insert(asked);
+        self.bytes += step.change.append.iter().map(|entry| entry.size_bytes()).sum::<usize>();
+        if !step.change.is_empty() {
+            self.changes.push(step.change);
+        }
+        self.then_send.extend(step.then_send);
+    }
+}
+
+impl Role for Persister {
+    type Message = PersisterMessage;
+    const NAME: &'static str = "persister";
+
+    fn on(&mut self, message: PersisterMessage, _now: Micros) -> Flow {
+        match message {
+            PersisterMessage::Step { step, asked } => {
+                self.group.add(step, asked);
+                if self.group.bytes >= GROUP_BYTES {
+                    self.write();
+                }
+            }
+            PersisterMessage::Seal => {
+                self.write();
+                self.seal();
+            }
+            PersisterMessage::Stop(ack) => return self.stop(ack),
+        }
+        Flow::Go
+    }
+
+    fn flush(&mut self, _turn: Turn) {
+        self.write();
+    }
+}
+
+impl Persister {
+    fn write(&mut self) {
+        let last_seq = self.group.last_seq;
+        let group = std::mem::replace(&mut self.group, Group { last_seq, ..Group::default() });
+        let Some(asked) = group.first_asked else { return };
+        if self.shared.lifeline.fenced() {
+            return;
+        }
+        if !group.changes.is_empty() {
+            let cost = self.delays.fsync();
+            if let Err(error) = self.place.work(cost, || self.log.write(&group.changes)) {
+                return self.shared.lifeline.fail(format!("the log can't be written: {error}"));
+            }
+            self.measure(&group);
+        }
+        let done = (self.outlet.clone(), self.peer.clone(), self.shared.clone(), self.clock);
+        self.place.emit(&done, move |(outlet, peer, shared, clock)| {
+            shared.metrics.persist_took(clock.now().saturating_sub(asked));
+            group.then_send.into_iter().for_each(|envelope| outlet.send(envelope));
+            peer.do_send(PeerMessage::Persisted { seq: group.last_seq });
+        });
+    }
+
+    fn measure(&self, group: &Group) {
+        let metrics = &self.shared.metrics;
+        metrics.log_writes.fetch_add(1, Relaxed);
+        metrics.log_steps.fetch_add(group.changes.len() as u64, Relaxed);
+    }
+
+    fn seal(&mut self) {
+        if self.shared.lifeline.fenced() {
+            return;
+        }
+        if let Err(error) = self.log.seal() {
+            self.shared.lifeline.fail(format!("the log can't be sealed: {error}"));
+        }
+    }
+
+    /// The peer has ended before: what it asked for last is here.
+    fn stop(&mut self, ack: StopAck) -> Flow {
+        self.write();
+        self.seal();
+        Flow::Stop(ack)
+    }
+}

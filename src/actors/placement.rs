@@ -1,0 +1,286 @@
+//! Where a node's actors run.
+//!
+//! ```text
+//! part         default place (own thread)   who stands there
+//! Peer         peer                         peer, apply queue, ticker, director
+//! Persister    persister                    persister: the log's fsync
+//! Reader       reader                       reader: old log entries, snapshot pieces
+//! Applier      applier                      applier: the state machine
+//! Snapshotter  snapshotter                  snapshotter: encode, decode, freeing old states
+//! ```
+//!
+//! A [`Placement`] is handed to the node. Actors never ask where they are: what takes long goes through
+//! [`Place::work`], what follows from it through [`Place::emit`]. On a thread `work` takes the time it takes, on a
+//! virtual place it charges a [`BusyClock`]. So the same actors show under a paused clock what they block.
+//!
+//! *What it does not do:* it moves nothing while a node runs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
+
+use super::clock::{BusyClock, Clock};
+use super::thread::{self, LocalFuture, ThreadEnd, ThreadHandle};
+
+/// What has a place of its own by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Part {
+    /// The protocol's loop, with the apply queue and the ticker.
+    Peer,
+    /// The log's writer.
+    Persister,
+    /// The reader of old entries and stored snapshots.
+    Reader,
+    /// The state machine.
+    Applier,
+    /// Encoding, decoding and storing snapshots.
+    Snapshotter,
+}
+
+impl Part {
+    const ALL: [Part; 5] =
+        [Part::Peer, Part::Persister, Part::Reader, Part::Applier, Part::Snapshotter];
+
+    fn name(self) -> &'static str {
+        match self {
+            Part::Peer => "peer",
+            Part::Persister => "persister",
+            Part::Reader => "reader",
+            Part::Applier => "applier",
+            Part::Snapshotter => "snapshotter",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Mode {
+    Threads,
+    Local,
+    /// With the moment at which virtual wall time begins.
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(dead_code, reason = "only tests stand outside of real time")
+    )]
+    Virtual(Instant),
+}
+
+/// Which part of a node runs where.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    mode: Mode,
+    /// The part on whose place a part runs.
+    beside: BTreeMap<Part, Part>,
+}
+
+impl Default for Placement {
+    fn default() -> Placement {
+        Placement::threads()
+    }
+}
+
+impl Placement {
+    /// Every part on a thread of its own: slow disks, slow state machines and large snapshots delay nobody else.
+    pub fn threads() -> Placement {
+        Placement::of(Mode::Threads, |part| part)
+    }
+
+    /// Everything on the `LocalSet` of whoever starts the node, in real time. For tests, and for services that
+    /// would rather save threads than hide slow work.
+    pub fn shared() -> Placement {
+        Placement::of(Mode::Local, |_| Part::Peer)
+    }
+
+    /// Everything on the `LocalSet` of whoever starts the node, under tokio's paused clock, each part with a
+    /// busy clock of its own. Keep and clone it for all nodes of a cluster: it holds the origin of wall time.
+    #[cfg(feature = "testing")]
+    pub fn virtual_time() -> Placement {
+        Placement::of(Mode::Virtual(Instant::now()), |part| part)
+    }
+
+    fn of(mode: Mode, place: impl Fn(Part) -> Part) -> Placement {
+        Placement { mode, beside: Part::ALL.map(|part| (part, place(part))).into() }
+    }
+
+    /// Runs `part` on the place of `beside`.
+    #[must_use]
+    pub fn with(mut self, part: Part, beside: Part) -> Placement {
+        let place = self.beside[&beside];
+        self.beside.insert(part, place);
+        self
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        match self.mode {
+            Mode::Virtual(origin) => Clock::new(Some(origin)),
+            Mode::Threads | Mode::Local => Clock::new(None),
+        }
+    }
+
+    /// Makes the places. Threads are named after `node` and the place.
+    pub(crate) fn open(&self, node: u64) -> io::Result<(Places, Ends)> {
+        let (mut made, mut threads) = (BTreeMap::new(), Vec::new());
+        let local = LocalTasks::default();
+        for place in self.beside.values() {
+            if made.contains_key(place) {
+                continue;
+            }
+            let place_made = match self.mode {
+                Mode::Threads => {
+                    let (handle, end) = thread::spawn(format!("quorate-{node}-{}", place.name()))?;
+                    threads.push(end);
+                    Place { runner: Runner::Thread(handle), busy: None }
+                }
+                Mode::Local => Place { runner: Runner::Local(local.clone()), busy: None },
+                Mode::Virtual(_) => virtual_place(&local),
+            };
+            made.insert(*place, place_made);
+        }
+        let places = self.beside.iter().map(|(part, place)| (*part, made[place].clone())).collect();
+        Ok((Places(places), Ends { threads, local }))
+    }
+}
+
+fn virtual_place(local: &LocalTasks) -> Place {
+    let busy = Arc::new(BusyClock::default());
+    let driver = busy.clone();
+    local.run(Box::pin(async move { driver.drive().await }));
+    Place { runner: Runner::Local(local.clone()), busy: Some(busy) }
+}
+
+/// A node's places.
+#[derive(Clone)]
+pub(crate) struct Places(BTreeMap<Part, Place>);
+
+impl Places {
+    pub(crate) fn of(&self, part: Part) -> &Place {
+        &self.0[&part]
+    }
+
+    /// Waits until all work's effects have left.
+    pub(crate) async fn idle(&self) {
+        for busy in self.0.values().filter_map(|place| place.busy.as_ref()) {
+            busy.idle().await;
+        }
+    }
+
+    /// Ends all of them: what still runs there is dropped.
+    pub(crate) fn exit(&self) {
+        for place in self.0.values() {
+            match &place.runner {
+                Runner::Thread(thread) => thread.exit(),
+                Runner::Local(tasks) => tasks.abort(),
+            }
+        }
+    }
+}
+
+/// Waits for the end of a node's places.
+pub(crate) struct Ends {
+    threads: Vec<ThreadEnd>,
+    local: LocalTasks,
+}
+
+impl Ends {
+    /// Returns when nothing of the node is left on any place.
+    pub(crate) async fn join(self) {
+        for thread in self.threads {
+            thread.join().await;
+        }
+        self.local.join().await;
+    }
+}
+
+#[derive(Clone)]
+enum Runner {
+    Thread(ThreadHandle),
+    Local(LocalTasks),
+}
+
+/// What a node has started on the caller's `LocalSet`, so that it can be ended and waited for, in whichever order.
+#[derive(Clone, Default)]
+struct LocalTasks(Arc<Mutex<Tasks>>);
+
+#[derive(Default)]
+struct Tasks {
+    running: Vec<JoinHandle<()>>,
+    aborts: Vec<AbortHandle>,
+}
+
+impl LocalTasks {
+    fn run(&self, future: LocalFuture) {
+        let task = tokio::task::spawn_local(future);
+        let mut tasks = self.0.lock();
+        tasks.aborts.push(task.abort_handle());
+        tasks.running.push(task);
+    }
+
+    fn abort(&self) {
+        self.0.lock().aborts.iter().for_each(AbortHandle::abort);
+    }
+
+    async fn join(&self) {
+        let tasks = std::mem::take(&mut self.0.lock().running);
+        for task in tasks {
+            // Ended, aborted or panicked: gone in each case.
+            let _ = task.await;
+        }
+    }
+}
+
+/// Where an actor runs.
+#[derive(Clone)]
+pub(crate) struct Place {
+    runner: Runner,
+    /// `Some` on a virtual place.
+    busy: Option<Arc<BusyClock>>,
+}
+
+impl Place {
+    /// Runs the future that `make` makes here.
+    pub(crate) fn run(&self, make: impl FnOnce() -> LocalFuture + Send + 'static) {
+        match &self.runner {
+            Runner::Thread(thread) => thread.run(make),
+            Runner::Local(tasks) => tasks.run(make()),
+        }
+    }
+
+    /// Does `f`, which takes as long as it takes and `cost` on top of it.
+    pub(crate) fn work<T>(&self, cost: Duration, f: impl FnOnce() -> T) -> T {
+        match &self.busy {
+            Some(busy) => busy.charge(cost),
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a real place is delayed by blocking its thread"
+            )]
+            None if !cost.is_zero() => std::thread::sleep(cost),
+            None => {}
+        }
+        f()
+    }
+
+    /// Does `effect` with `with` when the work done here so far is over: on a real place that is now.
+    pub(crate) fn emit<T: Clone + Send + 'static>(
+        &self,
+        with: &T,
+        effect: impl FnOnce(&T) + Send + 'static,
+    ) {
+        match &self.busy {
+            None => effect(with),
+            Some(busy) => {
+                let with = with.clone();
+                busy.emit(move || effect(&with));
+            }
+        }
+    }
+
+    /// When the place is free again, if it is busy.
+    pub(crate) fn busy_until(&self) -> Option<Instant> {
+        self.busy.as_ref()?.busy_until()
+    }
+}

@@ -1,0 +1,68 @@
+//! The reader: old entries and pieces of stored snapshots, beside the writers.
+//!
+//! A read never queues behind an fsync, and a slow read delays only who asked for it. What should be there and can't be
+//! read stops the node: it is never taken for the end of the log (PS24).
+
+use std::sync::Arc;
+
+use actix::Recipient;
+
+use crate::messages::{PeerMessage, ReaderMessage};
+use crate::node::Shared;
+use crate::raft::{ChunkRead, ChunkReadOutcome, LogRead, LogReadOutcome, Micros};
+use crate::storage::{LogReader, SnapshotReader, StorageError};
+
+use super::delays::Delays;
+use super::placement::Place;
+use super::shell::{Flow, Role};
+
+pub(crate) struct Reader {
+    pub(crate) log: Box<dyn LogReader>,
+    pub(crate) snapshots: Box<dyn SnapshotReader>,
+    pub(crate) peer: Recipient<PeerMessage>,
+    pub(crate) place: Place,
+    pub(crate) delays: Delays,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Role for Reader {
+    type Message = ReaderMessage;
+    const NAME: &'static str = "reader";
+
+    fn on(&mut self, message: ReaderMessage, _now: Micros) -> Flow {
+        let answer = match message {
+            ReaderMessage::Stop(ack) => return Flow::Stop(ack),
+            // Nobody waits for a read any more, and a closing store may refuse it.
+            _ if !self.shared.lifeline.is_running() => return Flow::Go,
+            ReaderMessage::Log(read) => self.read_log(read),
+            ReaderMessage::Chunk(read) => self.read_chunk(read),
+        };
+        match answer {
+            Ok(answer) => self.place.emit(&self.peer, |peer| peer.do_send(answer)),
+            Err(error) => self.shared.lifeline.fail(format!("storage can't be read: {error}")),
+        }
+        Flow::Go
+    }
+}
+
+impl Reader {
+    fn read_log(&mut self, read: LogRead) -> Result<PeerMessage, StorageError> {
+        let LogRead { id, first, last, max_bytes, .. } = read;
+        let found =
+            self.place.work(self.delays.read(), || self.log.read(first, last, max_bytes))?;
+        let outcome = found.map_or(LogReadOutcome::Compacted, LogReadOutcome::Entries);
+        Ok(PeerMessage::LogRead { id, outcome })
+    }
+
+    fn read_chunk(&mut self, read: ChunkRead) -> Result<PeerMessage, StorageError> {
+        let ChunkRead { to, transfer, snapshot, offset, max_bytes } = read;
+        let found = self
+            .place
+            .work(self.delays.read(), || self.snapshots.read_at(snapshot, offset, max_bytes))?;
+        let outcome = match found {
+            Some(data) => ChunkReadOutcome::Data { crc: crc32c::crc32c(&data), data },
+            None => ChunkReadOutcome::Gone,
+        };
+        Ok(PeerMessage::ChunkRead { to, transfer, offset, outcome })
+    }
+}

@@ -1,0 +1,75 @@
+//! A snapshot that arrives piece by piece.
+//!
+//! Pieces come repeated, late and out of order (A46, SN09). What fits behind the received bytes is stored; to anything
+//! else the answer is the offset to go on at, so a repeated last piece neither restarts nor empties anything.
+
+use bytes::Bytes;
+
+use crate::raft::{ChunkWritten, SnapshotMeta, TransferKey};
+use crate::storage::{SnapshotReceiver, SnapshotStore, StorageError};
+
+/// The one transfer that is received, or was received last.
+#[derive(Default)]
+pub(crate) struct Receiving(Option<Transfer>);
+
+struct Transfer {
+    key: TransferKey,
+    stage: Stage,
+}
+
+enum Stage {
+    Open(Box<dyn SnapshotReceiver>),
+    Complete,
+}
+
+impl Receiving {
+    /// Stores one piece.
+    pub(crate) fn write(
+        &mut self,
+        store: &mut dyn SnapshotStore,
+        key: TransferKey,
+        meta: &SnapshotMeta,
+        offset: u64,
+        data: &Bytes,
+        crc: u32,
+    ) -> Result<ChunkWritten, StorageError> {
+        if self.0.as_ref().is_none_or(|transfer| transfer.key != key) {
+            if offset != 0 {
+                return Ok(ChunkWritten::Partial(0));
+            }
+            self.0 = Some(Transfer { key, stage: Stage::Open(store.receive(meta)?) });
+        }
+        let Some(Transfer { stage: Stage::Open(receiver), .. }) = &mut self.0 else {
+            return Ok(ChunkWritten::Complete);
+        };
+        if offset == receiver.received_bytes() {
+            let fits =
+                offset.checked_add(data.len() as u64).is_some_and(|end| end <= meta.size_bytes);
+            if !fits || crc32c::crc32c(data) != crc {
+                self.0 = None;
+                return Ok(ChunkWritten::Corrupt);
+            }
+            receiver.append(data)?;
+        }
+        match receiver.received_bytes() {
+            received if received < meta.size_bytes => Ok(ChunkWritten::Partial(received)),
+            _ => self.complete(key),
+        }
+    }
+
+    fn complete(&mut self, key: TransferKey) -> Result<ChunkWritten, StorageError> {
+        let Some(Transfer { stage: Stage::Open(receiver), .. }) = self.0.take() else {
+            return Ok(ChunkWritten::Corrupt);
+        };
+        if !receiver.publish()? {
+            return Ok(ChunkWritten::Corrupt);
+        }
+        self.0 = Some(Transfer { key, stage: Stage::Complete });
+        Ok(ChunkWritten::Complete)
+    }
+
+    /// Drops what an unfinished transfer has stored.
+    pub(crate) fn abort(&mut self, key: TransferKey) {
+        self.0.take_if(|transfer| transfer.key == key);
+    }
+}

@@ -1,0 +1,238 @@
+//! The one actix actor there is: a shell around plain code.
+//!
+//! What an actor does is a [`Role`]: `on` handles one message, `flush` carries out what a turn has collected.
+//! The shell adds what actix needs, the same for all:
+//!
+//! - **A turn** is what is handled between two flushes. actix drains a mailbox before it polls an actor's futures, so
+//!   one permanent future ([`TurnEnd`]) sees the drained mailbox and flushes once for all of it: the peer's `Ready`,
+//!   the persister's group commit. Under a flood the turn is cut after [`TURN_MESSAGES`] messages or [`TURN_MICROS`].
+//! - **A gate**: on a busy virtual place messages wait in a stash, first in first out, until the place is free.
+//! - **A watch**: an actor that panics, or ends unasked, stops its node (AC03).
+//!
+//! *What it does not do:* no `ctx.wait`, no supervisor, no IO in `stopped`: dropping a live context runs
+//! `stopped` (AC09), and so it does nothing.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use actix::dev::channel::{AddressReceiver, channel};
+use actix::{
+    Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message, Recipient,
+};
+use tokio::time::Sleep;
+
+use crate::messages::StopAck;
+use crate::raft::Micros;
+
+use super::clock::Clock;
+use super::lifeline::Lifeline;
+use super::placement::Place;
+
+/// A turn is cut after so many messages ..
+const TURN_MESSAGES: u32 = 256;
+/// .. or so many microseconds.
+const TURN_MICROS: Micros = 1000;
+
+/// What an actor does, apart from being one.
+pub(crate) trait Role: Unpin + 'static {
+    /// What it is told.
+    type Message: Message<Result = ()> + Send + Unpin + 'static;
+    /// What it is called where its end is reported.
+    const NAME: &'static str;
+
+    /// Handles one message.
+    fn on(&mut self, message: Self::Message, now: Micros) -> Flow;
+
+    /// Carries out what the turn has collected.
+    fn flush(&mut self, _turn: Turn) {}
+}
+
+/// Whether an actor goes on.
+pub(crate) enum Flow {
+    Go,
+    /// It ends after this message; the acknowledgement goes out when it is gone.
+    Stop(StopAck),
+}
+
+/// A turn that ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    /// When its first message was handled.
+    pub(crate) began: Micros,
+    /// Now.
+    pub(crate) now: Micros,
+    /// `true`: the mailbox is empty. `false`: the turn was cut.
+    pub(crate) drained: bool,
+}
+
+/// An actor's address before the actor exists.
+pub(crate) struct Slot<R: Role> {
+    address: Addr<Shell<R>>,
+    mailbox: AddressReceiver<Shell<R>>,
+}
+
+impl<R: Role> Slot<R> {
+    pub(crate) fn new() -> Slot<R> {
+        // The capacity stops nobody who uses `do_send`: bounds are ours (DESIGN section 6).
+        let (sender, mailbox) = channel(16);
+        Slot { address: Addr::new(sender), mailbox }
+    }
+
+    pub(crate) fn recipient(&self) -> Recipient<R::Message> {
+        self.address.clone().recipient()
+    }
+
+    /// Starts the actor on `place` with the role that `make` makes there.
+    pub(crate) fn start(
+        self,
+        place: &Place,
+        clock: Clock,
+        lifeline: Arc<Lifeline>,
+        make: impl FnOnce() -> R + Send + 'static,
+    ) {
+        let (mailbox, own_place) = (self.mailbox, place.clone());
+        place.run(move || {
+            let shell = Shell {
+                role: make(),
+                place: own_place,
+                clock,
+                stash: VecDeque::new(),
+                turn: None,
+                end: None,
+            };
+            let context = Context::with_receiver(mailbox).into_future(shell);
+            Box::pin(watch(R::NAME, context, lifeline))
+        });
+    }
+}
+
+/// Runs an actor to its end and reports an end that nobody asked for.
+async fn watch<F: Future<Output = ()> + Unpin>(
+    name: &'static str,
+    mut actor: F,
+    lifeline: Arc<Lifeline>,
+) {
+    let outcome = poll_fn(|cx| {
+        // The actor is not used again after a panic, so no broken state of it is seen.
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut actor).poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await;
+    match outcome {
+        Ok(()) => lifeline.actor_ended(name),
+        Err(panic) => lifeline.fail(format!("the {name} panicked: {}", panic_text(panic.as_ref()))),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}
+
+pub(crate) struct Shell<R: Role> {
+    role: R,
+    place: Place,
+    clock: Clock,
+    /// What came while the place was busy.
+    stash: VecDeque<R::Message>,
+    turn: Option<OpenTurn>,
+    /// Set once the actor is to end. Dropped with the shell, and only then.
+    end: Option<StopAck>,
+}
+
+struct OpenTurn {
+    began: Micros,
+    messages: u32,
+}
+
+impl<R: Role> Shell<R> {
+    fn receive(&mut self, message: R::Message) {
+        let now = self.clock.now();
+        let turn = self.turn.get_or_insert(OpenTurn { began: now, messages: 0 });
+        turn.messages += 1;
+        let cut = turn.messages >= TURN_MESSAGES || now.saturating_sub(turn.began) >= TURN_MICROS;
+        if let Flow::Stop(ack) = self.role.on(message, now) {
+            self.end = Some(ack);
+        } else if cut {
+            self.flush(false);
+        }
+    }
+
+    fn flush(&mut self, drained: bool) {
+        if let Some(turn) = self.turn.take() {
+            self.role.flush(Turn { began: turn.began, now: self.clock.now(), drained });
+        }
+    }
+
+    /// Whether anything waits for the place to be free: messages, a flush, or the end.
+    fn has_more(&self) -> bool {
+        self.turn.is_some() || !self.stash.is_empty() || self.end.is_some()
+    }
+}
+
+impl<R: Role> Actor for Shell<R> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(TurnEnd { wake: None });
+    }
+}
+
+impl<R: Role> Handler<R::Message> for Shell<R> {
+    type Result = ();
+
+    fn handle(&mut self, message: R::Message, _ctx: &mut Self::Context) {
+        if self.end.is_some() {
+            // Dropping it answers whoever waits for it.
+        } else if !self.stash.is_empty() || self.place.busy_until().is_some() {
+            self.stash.push_back(message);
+        } else {
+            self.receive(message);
+        }
+    }
+}
+
+/// The permanent future of every actor: polled whenever the mailbox has been drained.
+struct TurnEnd {
+    /// Wakes the actor when its busy place is free.
+    wake: Option<Pin<Box<Sleep>>>,
+}
+
+impl<R: Role> ActorFuture<Shell<R>> for TurnEnd {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        shell: &mut Shell<R>,
+        ctx: &mut Context<Shell<R>>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        while shell.has_more() {
+            if let Some(until) = shell.place.busy_until() {
+                let mut wake = Box::pin(tokio::time::sleep_until(until));
+                if wake.as_mut().poll(task).is_pending() {
+                    self.wake = Some(wake);
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            if shell.end.is_some() {
+                ctx.stop();
+                break;
+            }
+            match shell.stash.pop_front() {
+                Some(message) => shell.receive(message),
+                None => shell.flush(true),
+            }
+        }
+        self.wake = None;
+        Poll::Pending
+    }
+}

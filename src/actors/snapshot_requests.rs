@@ -1,0 +1,63 @@
+//! Who waits for a snapshot.
+//!
+//! A request is met by the first snapshot that covers what was applied when it came; a build that had begun before
+//! does not count, and the snapshot is asked for again when it is done.
+
+use crate::messages::SnapshotReply;
+use crate::node::SnapshotError;
+use crate::raft::{Index, LogId, Micros, Raft};
+
+#[derive(Default)]
+pub(crate) struct SnapshotRequests {
+    /// With the index that has to be covered.
+    waiting: Vec<(Index, SnapshotReply)>,
+}
+
+impl SnapshotRequests {
+    pub(crate) fn add(&mut self, raft: &mut Raft, now: Micros, reply: SnapshotReply) {
+        let status = raft.status();
+        if status.applied == 0 {
+            return answer(reply, Err(SnapshotError::NothingApplied));
+        }
+        if status.snapshot.index >= status.applied {
+            return answer(reply, Ok(status.snapshot));
+        }
+        self.waiting.push((status.applied, reply));
+        raft.request_snapshot(now);
+    }
+
+    /// The snapshot of `log_id` is current.
+    pub(crate) fn current(&mut self, raft: &mut Raft, now: Micros, log_id: LogId) {
+        let (met, unmet) = self.waiting.drain(..).partition(|(index, _)| *index <= log_id.index);
+        self.waiting = unmet;
+        let met: Vec<(Index, SnapshotReply)> = met;
+        met.into_iter().for_each(|(_, reply)| answer(reply, Ok(log_id)));
+        if !self.waiting.is_empty() {
+            raft.request_snapshot(now);
+        }
+    }
+
+    /// A build was out of date when it was done: a newer snapshot is there.
+    pub(crate) fn refused(&mut self, raft: &mut Raft, now: Micros) {
+        let current = raft.status().snapshot;
+        self.current(raft, now, current);
+    }
+
+    /// The apply side has no snapshot to make.
+    pub(crate) fn declined(&mut self) {
+        for (_, reply) in self.waiting.drain(..) {
+            answer(reply, Err(SnapshotError::Declined));
+        }
+    }
+
+    pub(crate) fn fail_all(&mut self) {
+        for (_, reply) in self.waiting.drain(..) {
+            answer(reply, Err(SnapshotError::Fatal));
+        }
+    }
+}
+
+fn answer(reply: SnapshotReply, outcome: Result<LogId, SnapshotError>) {
+    // A closed receiver is a caller that does not wait any more.
+    let _ = reply.send(outcome);
+}

@@ -1,0 +1,207 @@
+//! The snapshotter: everything about snapshots that takes long.
+//!
+//! It stores received pieces, decodes a complete snapshot into a *shadow* state that nobody sees yet, encodes views,
+//! publishes files and drops large old states. All of it off both loops: while it decodes for a minute, the peer
+//! answers heartbeats and the old state serves reads (SN28).
+//!
+//! *What it does not do:* it does not decide. Which snapshot is wanted, offered, granted or current the protocol says.
+
+use std::io::{BufReader, BufWriter, Write};
+use std::sync::Arc;
+
+use actix::Recipient;
+
+use crate::machine::CodecError;
+use crate::messages::{ApplyMessage, Opaque, PeerMessage, SnapshotterMessage, StateView};
+use crate::node::Shared;
+use crate::raft::{LogId, Membership, Micros, SnapshotJob, SnapshotMeta};
+use crate::storage::{SnapshotStore, StorageError};
+
+use super::abortable::Abortable;
+use super::apply_side::DecodeState;
+use super::delays::Delays;
+use super::placement::Place;
+use super::receiving::Receiving;
+use super::shell::{Flow, Role};
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+pub(crate) struct Snapshotter {
+    pub(crate) store: Box<dyn SnapshotStore>,
+    pub(crate) decode: DecodeState,
+    /// The members, as every snapshot made here names them.
+    pub(crate) membership: Membership,
+    pub(crate) receiving: Receiving,
+    /// Named by the log's record.
+    pub(crate) current: Option<LogId>,
+    /// Received whole and not yet current or discarded.
+    pub(crate) received: Option<LogId>,
+    pub(crate) peer: Recipient<PeerMessage>,
+    pub(crate) apply_side: Recipient<ApplyMessage>,
+    pub(crate) place: Place,
+    pub(crate) delays: Delays,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Why a snapshot could not be read or written: the store's fault, or what stands in it.
+enum Failure {
+    Storage(StorageError),
+    Content(CodecError),
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Failure {
+        match error {
+            StorageError::Damaged { .. } => {
+                Failure::Content(CodecError::invalid("a snapshot", error.to_string()))
+            }
+            error => Failure::Storage(error),
+        }
+    }
+}
+
+impl Role for Snapshotter {
+    type Message = SnapshotterMessage;
+    const NAME: &'static str = "snapshotter";
+
+    fn on(&mut self, message: SnapshotterMessage, _now: Micros) -> Flow {
+        let outcome = match message {
+            SnapshotterMessage::Stop(ack) => return Flow::Stop(ack),
+            SnapshotterMessage::Retire(old) => {
+                drop(old);
+                Ok(())
+            }
+            // A stopping node starts no long work, and a fenced one touches no file.
+            _ if !self.shared.lifeline.is_running() => Ok(()),
+            SnapshotterMessage::Job(job) => self.job(job),
+            SnapshotterMessage::Restore(log_id) => self.restore(log_id),
+            SnapshotterMessage::Take(view) => self.take(view),
+            SnapshotterMessage::Remove(log_id) => self.remove(log_id),
+        };
+        if let Err(error) = outcome {
+            self.shared.lifeline.fail(format!("snapshots can't be stored: {error}"));
+        }
+        Flow::Go
+    }
+}
+
+impl Snapshotter {
+    fn job(&mut self, job: SnapshotJob) -> Result<(), StorageError> {
+        match job {
+            SnapshotJob::WriteChunk { transfer, meta, offset, data, crc } => {
+                let written = self.receiving.write(
+                    self.store.as_mut(),
+                    transfer,
+                    &meta,
+                    offset,
+                    &data,
+                    crc,
+                )?;
+                if written == crate::raft::ChunkWritten::Complete {
+                    self.received = Some(meta.log_id);
+                }
+                self.tell(PeerMessage::ChunkWritten { transfer, outcome: written });
+                Ok(())
+            }
+            SnapshotJob::AbortTransfer(transfer) => {
+                self.receiving.abort(transfer);
+                Ok(())
+            }
+            SnapshotJob::Decode(meta) => self.decode_received(&meta),
+            SnapshotJob::Discard(log_id) => {
+                self.received = self.received.filter(|received| *received != log_id);
+                self.remove(log_id)
+            }
+            SnapshotJob::Current(log_id) => {
+                self.current = Some(log_id);
+                self.received = self.received.filter(|received| *received != log_id);
+                self.store.retain(log_id, self.received)
+            }
+        }
+    }
+
+    fn decode_received(&mut self, meta: &SnapshotMeta) -> Result<(), StorageError> {
+        let log_id = meta.log_id;
+        self.tell(PeerMessage::DecodeBegun(log_id));
+        let shadow = match self.decode(log_id) {
+            Ok(state) => Some(state),
+            Err(Failure::Content(error)) => {
+                tracing::warn!(%log_id, %error, "a received snapshot does not decode");
+                None
+            }
+            Err(Failure::Storage(error)) => return Err(error),
+        };
+        self.tell(PeerMessage::Decoded { log_id, shadow });
+        Ok(())
+    }
+
+    /// The own current snapshot has to decode: going on without it would forget what was acknowledged (B7, B17).
+    fn restore(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        self.current = Some(log_id);
+        match self.decode(log_id) {
+            Ok(state) => {
+                let restored = ApplyMessage::Restored { log_id, state };
+                self.place.emit(&self.apply_side, |apply_side| apply_side.do_send(restored));
+            }
+            Err(Failure::Content(_)) if !self.shared.lifeline.is_running() => {}
+            Err(Failure::Content(error)) => {
+                self.shared
+                    .lifeline
+                    .fail(format!("the current snapshot {log_id} does not decode: {error}"));
+            }
+            Err(Failure::Storage(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, log_id: LogId) -> Result<Opaque, Failure> {
+        let (store, decode, shared) = (&mut self.store, &mut self.decode, &self.shared);
+        self.place.work(self.delays.decode(), || {
+            let content = BufReader::with_capacity(BUFFER_BYTES, store.open(log_id)?);
+            let mut content = Abortable::new(content, &shared.lifeline);
+            decode(&mut content).map_err(Failure::Content)
+        })
+    }
+
+    fn take(&mut self, view: StateView) -> Result<(), StorageError> {
+        let log_id = view.log_id();
+        // The same file name would be written twice; the one that is there says the same.
+        if self.current == Some(log_id) || self.received == Some(log_id) {
+            self.tell(PeerMessage::SnapshotDeclined);
+            return Ok(());
+        }
+        match self.encode(view) {
+            Ok(meta) => self.tell(PeerMessage::SnapshotTaken(meta)),
+            Err(Failure::Content(_)) if !self.shared.lifeline.is_running() => {}
+            Err(Failure::Content(error)) => {
+                self.shared
+                    .lifeline
+                    .fail(format!("the state at {log_id} can't be encoded: {error}"));
+            }
+            Err(Failure::Storage(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, view: StateView) -> Result<SnapshotMeta, Failure> {
+        let (store, membership, shared) = (&mut self.store, &self.membership, &self.shared);
+        self.place.work(self.delays.encode(), || {
+            let mut sink = store.create(view.log_id(), membership)?;
+            let mut out =
+                BufWriter::with_capacity(BUFFER_BYTES, Abortable::new(&mut sink, &shared.lifeline));
+            view.encode(&mut out).map_err(Failure::Content)?;
+            out.flush().map_err(|error| Failure::Content(error.into()))?;
+            drop(out);
+            Ok(sink.publish()?)
+        })
+    }
+
+    fn remove(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        let needed = self.current == Some(log_id) || self.received == Some(log_id);
+        if needed { Ok(()) } else { self.store.remove(log_id) }
+    }
+
+    fn tell(&self, message: PeerMessage) {
+        self.place.emit(&self.peer, |peer| peer.do_send(message));
+    }
+}

@@ -1,0 +1,201 @@
+//! The contract of the apply side: what it is told, and what it says.
+//!
+//! The apply side is whoever holds the state machine. The usual one is the node's own applier; a service may put an actor
+//! of its own there ([`NodeBuilder::apply_side`](crate::node::NodeBuilder::apply_side)). Everything crosses as messages:
+//!
+//! ```text
+//!   apply side                            node
+//!     │ ── ApplyLink::pull ────────────────▶ │  room for one item
+//!     │ ◀─────────────── ApplyMessage::Work  │  entries | an offered snapshot | "take a snapshot"
+//!     │ ── ApplyLink::applied(index) ──────▶ │  after entries
+//!     │ ── ApplyLink::cond_install(id) ────▶ │  when an offer is reached: may I switch?
+//!     │ ◀─────────── ApplyMessage::Decision  │  granted: switch, report applied. refused: drop it, go on
+//!     │ ── ApplyLink::snapshot(view) ──────▶ │  when asked to, or unasked
+//! ```
+//!
+//! The rules for the apply side:
+//! 1. It pulls once at the start (after [`ApplyMessage::Restored`], if the node says that it restores) and again after each item
+//!    it is done with. Between an offer and its decision it pulls nothing.
+//! 2. Entries at or below the applied index are skipped (they came before an install that covers them); their
+//!    replies are answered from the session table or dropped (B5).
+//! 3. Until an offer is granted the old state stays as it is; a refused offer changes nothing (A57).
+//! 4. Old states and refused shadows are given to [`ApplyLink::retire`]: freeing a large one takes seconds.
+//! 5. After [`ApplyMessage::Stop`] it answers or drops what it holds and ends. Work that comes while a decision is
+//!    outstanding means that none will come: the offer is void.
+
+use std::any::Any;
+use std::io::Write;
+use std::sync::Arc;
+
+use actix::{Message, Recipient};
+
+use crate::actors::ApplyGuard;
+use crate::machine::CodecError;
+use crate::raft::{Entry, Index, InstallDecision, LogId, SnapshotMeta};
+
+use super::{ApplyQueueMessage, PeerMessage, ReadJob, Reply, SnapshotterMessage, StopAck};
+
+/// A value whose type only the apply side knows: a decoded state, mostly.
+pub struct Opaque(Box<dyn Any + Send>);
+
+impl Opaque {
+    /// Wraps a value.
+    pub fn new<T: Send + 'static>(value: T) -> Opaque {
+        Opaque(Box::new(value))
+    }
+
+    /// The value, if it is a `T`.
+    pub fn downcast<T: 'static>(self) -> Option<Box<T>> {
+        self.0.downcast().ok()
+    }
+}
+
+impl std::fmt::Debug for Opaque {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opaque")
+    }
+}
+
+/// What the apply side is told.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub enum ApplyMessage {
+    /// The state to begin with, from the node's current snapshot. Comes before any work.
+    Restored {
+        /// The last entry in it.
+        log_id: LogId,
+        /// The state.
+        state: Opaque,
+    },
+    /// The next item.
+    Work(ApplyWork),
+    /// The answer to [`ApplyLink::cond_install`].
+    Decision(InstallDecision),
+    /// Run the read once everything through the index is applied.
+    ReadAt {
+        /// The index; 0 for a read of whatever is there.
+        index: Index,
+        /// The read.
+        job: ReadJob,
+    },
+    /// End.
+    Stop(StopAck),
+}
+
+/// One item of the apply queue.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ApplyWork {
+    /// Apply these.
+    Entries(CommittedBatch),
+    /// Ask whether to switch to this.
+    Offer(OfferedSnapshot),
+    /// Hand out a view of the state as it is now (B12).
+    TakeSnapshot,
+}
+
+/// Committed entries with those who wait for them.
+#[derive(Debug, Default)]
+pub struct CommittedBatch {
+    /// Contiguous entries.
+    pub entries: Vec<Entry>,
+    /// Replies for some of them, by index, ascending.
+    pub replies: Vec<(Index, Reply)>,
+}
+
+impl CommittedBatch {
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.entries.iter().map(Entry::size_bytes).sum()
+    }
+}
+
+/// A received snapshot, decoded.
+#[derive(Debug)]
+pub struct OfferedSnapshot {
+    /// What it covers.
+    pub meta: SnapshotMeta,
+    /// The state.
+    pub shadow: Opaque,
+}
+
+/// A view of the state after one entry, to be encoded elsewhere.
+pub struct StateView {
+    log_id: LogId,
+    encode: Encode,
+}
+
+type Encode = Box<dyn FnOnce(&mut dyn Write) -> Result<(), CodecError> + Send>;
+
+impl StateView {
+    /// The state after the entry `log_id`; `encode` writes it out, on the snapshotter's thread.
+    pub fn new(
+        log_id: LogId,
+        encode: impl FnOnce(&mut dyn Write) -> Result<(), CodecError> + Send + 'static,
+    ) -> StateView {
+        StateView { log_id, encode: Box::new(encode) }
+    }
+
+    pub(crate) fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
+    pub(crate) fn encode(self, out: &mut dyn Write) -> Result<(), CodecError> {
+        (self.encode)(out)
+    }
+}
+
+impl std::fmt::Debug for StateView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StateView({})", self.log_id)
+    }
+}
+
+/// How the apply side speaks to its node. While the node runs, the end of the last clone is the end of the apply side:
+/// the node stops.
+#[derive(Clone)]
+pub struct ApplyLink {
+    pub(crate) peer: Recipient<PeerMessage>,
+    pub(crate) queue: Recipient<ApplyQueueMessage>,
+    pub(crate) snapshotter: Recipient<SnapshotterMessage>,
+    pub(crate) restores: bool,
+    pub(crate) _guard: Arc<ApplyGuard>,
+}
+
+impl ApplyLink {
+    /// Whether the node starts from a snapshot: then [`ApplyMessage::Restored`] comes, and before it nothing is pulled.
+    pub fn restores(&self) -> bool {
+        self.restores
+    }
+
+    /// There is room for one item.
+    pub fn pull(&self) {
+        self.queue.do_send(ApplyQueueMessage::Pull);
+    }
+
+    /// Everything through `index` is applied.
+    pub fn applied(&self, index: Index) {
+        self.peer.do_send(PeerMessage::Applied(index));
+    }
+
+    /// CondInstallSnapshot: an offer is reached. Answered by [`ApplyMessage::Decision`], once.
+    pub fn cond_install(&self, log_id: LogId) {
+        self.peer.do_send(PeerMessage::CondInstall(log_id));
+    }
+
+    /// Encodes and publishes a snapshot. It becomes current unless it covers more than was reported applied, or no
+    /// more than the current one.
+    pub fn snapshot(&self, view: StateView) {
+        self.snapshotter.do_send(SnapshotterMessage::Take(view));
+    }
+
+    /// There is nothing to take a snapshot of.
+    pub fn decline_snapshot(&self) {
+        self.peer.do_send(PeerMessage::SnapshotDeclined);
+    }
+
+    /// Drops `value` where that delays nobody.
+    pub fn retire(&self, value: Opaque) {
+        self.snapshotter.do_send(SnapshotterMessage::Retire(value));
+    }
+}

@@ -1,0 +1,26 @@
+//! What the actors of one node say to each other: one file per receiver.
+//!
+//! All messages are owned values sent with `do_send`, first in first out between two actors. Whoever waits for an
+//! answer sends a [`Reply`], a [`ReadJob`] or another value that answers by itself when dropped, so
+//! that no path leaves anybody waiting (CL04, AC15).
+//!
+//! What *members* say to each other is not here but in [`crate::raft`].
+
+mod apply;
+mod apply_queue;
+mod peer;
+mod persister;
+mod reader;
+mod reply;
+mod snapshotter;
+
+pub use apply::{
+    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, StateView,
+};
+pub(crate) use apply_queue::ApplyQueueMessage;
+pub(crate) use peer::{PeerMessage, SnapshotReply};
+pub(crate) use persister::PersisterMessage;
+pub(crate) use reader::ReaderMessage;
+pub(crate) use reply::Admission;
+pub use reply::{ReadJob, Reply, StopAck};
+pub(crate) use snapshotter::SnapshotterMessage;

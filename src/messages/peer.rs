@@ -1,0 +1,55 @@
+//! What the peer is told: the protocol's inputs, and who waits for what.
+
+use actix::Message;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::node::SnapshotError;
+use crate::raft::{
+    ChunkReadOutcome, ChunkWritten, Envelope, Index, LogId, LogReadOutcome, Micros, NodeId,
+    RequestId, SnapshotMeta, TransferKey,
+};
+
+use super::{Opaque, ReadJob, Reply, StopAck};
+
+/// Answers a request for a snapshot.
+pub(crate) type SnapshotReply = oneshot::Sender<Result<LogId, SnapshotError>>;
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum PeerMessage {
+    /// Append this, if you lead.
+    Propose { data: Bytes, reply: Reply },
+    /// Run this read once it is linearizable.
+    Read(ReadJob),
+    /// Take a snapshot.
+    Snapshot(SnapshotReply),
+    /// Another member speaks.
+    Envelope(Envelope),
+    /// A request did not reach its member, as far as the transport knows.
+    Undelivered { to: NodeId, id: RequestId },
+    /// Time has passed; this tick was due then.
+    Tick { due: Micros },
+    /// All durable steps up to this one are complete.
+    Persisted { seq: u64 },
+    /// What a log read found.
+    LogRead { id: u64, outcome: LogReadOutcome },
+    /// What reading a piece of a snapshot found.
+    ChunkRead { to: NodeId, transfer: u64, offset: u64, outcome: ChunkReadOutcome },
+    /// How storing a received piece ended.
+    ChunkWritten { transfer: TransferKey, outcome: ChunkWritten },
+    /// A received snapshot is being decoded now.
+    DecodeBegun(LogId),
+    /// A received snapshot is decoded, or does not decode.
+    Decoded { log_id: LogId, shadow: Option<Opaque> },
+    /// A snapshot made here is published.
+    SnapshotTaken(SnapshotMeta),
+    /// The apply side has nothing to make a snapshot of.
+    SnapshotDeclined,
+    /// The state machine has applied everything through this index.
+    Applied(Index),
+    /// The apply side has reached an offered snapshot: may it switch?
+    CondInstall(LogId),
+    /// End.
+    Stop(StopAck),
+}

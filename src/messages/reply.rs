@@ -1,0 +1,197 @@
+//! Values that carry an answer back to whoever waits for it, and answer by themselves when dropped.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::oneshot;
+
+use crate::machine::Outcome;
+use crate::node::{ProposeError, ReadError};
+use crate::raft::LogId;
+
+/// How many requests of one kind are under way, counted where they enter: a flood is refused there and never
+/// reaches a mailbox.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    under_way: AtomicUsize,
+    max: usize,
+}
+
+impl Admission {
+    pub(crate) fn new(max: usize) -> Arc<Admission> {
+        Arc::new(Admission { under_way: AtomicUsize::new(0), max })
+    }
+
+    /// Takes one of the places, if one is free.
+    pub(crate) fn enter(self: &Arc<Admission>) -> Option<Permit> {
+        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit(self.clone());
+        // Dropping the permit gives the place back.
+        (before < self.max).then_some(permit)
+    }
+
+    pub(crate) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+}
+
+/// One place in an [`Admission`], given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit(Arc<Admission>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(crate) type ProposeOutcome = Result<Outcome, ProposeError>;
+
+/// The answer to one proposal, on its way through the node together with the proposal's entry.
+///
+/// Dropped unanswered it says `Fatal` (never appended) before [`Reply::mark_appended`], `Unknown` after.
+#[derive(Debug)]
+pub struct Reply {
+    to: Option<oneshot::Sender<ProposeOutcome>>,
+    durable: Option<oneshot::Sender<LogId>>,
+    appended: bool,
+    _permit: Permit,
+}
+
+impl Reply {
+    pub(crate) fn new(
+        to: oneshot::Sender<ProposeOutcome>,
+        durable: Option<oneshot::Sender<LogId>>,
+        permit: Permit,
+    ) -> Reply {
+        Reply { to: Some(to), durable, appended: false, _permit: permit }
+    }
+
+    /// The proposal is in a log, or may be: its outcome is unknown until it is known.
+    pub(crate) fn mark_appended(&mut self) {
+        self.appended = true;
+    }
+
+    /// Where to say that the entry is durable in the own log, if anybody asked.
+    pub(crate) fn take_durable(&mut self) -> Option<oneshot::Sender<LogId>> {
+        self.durable.take()
+    }
+
+    /// The entry was applied: this is what came of it.
+    pub fn answer(mut self, outcome: Outcome) {
+        self.send(Ok(outcome));
+    }
+
+    /// The proposal failed.
+    pub(crate) fn refuse(mut self, error: ProposeError) {
+        self.send(Err(error));
+    }
+
+    fn send(&mut self, outcome: ProposeOutcome) {
+        if let Some(to) = self.to.take() {
+            // A closed receiver is a client that does not wait any more.
+            let _ = to.send(outcome);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        let error = if self.appended { ProposeError::Unknown } else { ProposeError::Fatal };
+        self.send(Err(error));
+    }
+}
+
+type Read = Box<dyn FnOnce(Result<&dyn Any, ReadError>) + Send>;
+
+/// A read of the state machine, to be run where the state machine is. Dropped unrun it answers `Fatal`.
+pub struct ReadJob {
+    read: Option<Read>,
+    _permit: Permit,
+}
+
+impl ReadJob {
+    pub(crate) fn new(
+        read: impl FnOnce(Result<&dyn Any, ReadError>) + Send + 'static,
+        permit: Permit,
+    ) -> ReadJob {
+        ReadJob { read: Some(Box::new(read)), _permit: permit }
+    }
+
+    /// Reads `state`, which must be of the type the reader expects: the node's state machine.
+    pub fn run(mut self, state: &dyn Any) {
+        if let Some(read) = self.read.take() {
+            read(Ok(state));
+        }
+    }
+
+    pub(crate) fn fail(mut self, error: ReadError) {
+        if let Some(read) = self.read.take() {
+            read(Err(error));
+        }
+    }
+}
+
+impl Drop for ReadJob {
+    fn drop(&mut self) {
+        if let Some(read) = self.read.take() {
+            read(Err(ReadError::Fatal));
+        }
+    }
+}
+
+impl std::fmt::Debug for ReadJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReadJob")
+    }
+}
+
+/// Acknowledges a stop by being dropped: hold it for as long as anything of the stopped actor is left.
+#[derive(Debug)]
+pub struct StopAck(#[allow(dead_code, reason = "dropping it is its use")] oneshot::Sender<()>);
+
+impl StopAck {
+    /// An acknowledgement, and what ends when it is given.
+    pub(crate) fn new() -> (StopAck, oneshot::Receiver<()>) {
+        let (ack, acked) = oneshot::channel();
+        (StopAck(ack), acked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply() -> (Reply, oneshot::Receiver<ProposeOutcome>, Arc<Admission>) {
+        let (to, answer) = oneshot::channel();
+        let admission = Admission::new(1);
+        let permit = admission.enter().expect("one place is free");
+        assert!(admission.enter().is_none(), "a second place in an admission of one");
+        (Reply::new(to, None, permit), answer, admission)
+    }
+
+    #[test]
+    fn a_dropped_reply_is_definite_only_before_the_append() {
+        // CL02, AC15
+        let (dropped, mut answer, admission) = reply();
+        drop(dropped);
+        assert!(matches!(answer.try_recv(), Ok(Err(ProposeError::Fatal))));
+        assert_eq!(admission.under_way(), 0);
+
+        let (mut dropped, mut answer, _) = reply();
+        dropped.mark_appended();
+        drop(dropped);
+        assert!(matches!(answer.try_recv(), Ok(Err(ProposeError::Unknown))));
+    }
+
+    #[test]
+    fn a_dropped_read_is_answered() {
+        let admission = Admission::new(1);
+        let (to, mut answer) = oneshot::channel();
+        let permit = admission.enter().expect("one place is free");
+        drop(ReadJob::new(move |state| drop(to.send(state.map(|_| ()))), permit));
+        assert!(matches!(answer.try_recv(), Ok(Err(ReadError::Fatal))));
+        assert_eq!(admission.under_way(), 0);
+    }
+}

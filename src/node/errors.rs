@@ -1,0 +1,137 @@
+//! Every way in which asking can fail, and what may have happened nevertheless.
+
+use crate::machine::CodecError;
+use crate::raft::NodeId;
+use crate::storage::StorageError;
+
+use super::config::ConfigError;
+
+/// Why a proposal got no reply.
+///
+/// The question that matters is whether it may have been executed: see [`ProposeError::may_have_applied`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// This member does not lead; the command was not and will not be executed by this attempt.
+    #[error("this member does not lead{}", hint(.leader))]
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<NodeId>,
+    },
+    /// A limit is reached; not executed. Try again a little later.
+    #[error("a limit is reached, or the leader is not ready yet: try again a little later")]
+    Busy,
+    /// The node stops or has stopped; not executed.
+    #[error("the node has stopped: see its status for the reason")]
+    Fatal,
+    /// It may have been executed, may be later, or never.
+    #[error("the outcome is unknown: the command may have been applied")]
+    Unknown,
+    /// The session is unknown or has expired: not executed by this attempt.
+    #[error("the session has expired")]
+    SessionExpired,
+    /// The sequence is outside of the session's window: not executed by this attempt.
+    #[error("the sequence is outside of the session's window")]
+    SequenceRefused,
+    /// The command can't be encoded, is too large, or is not one of this machine: not executed.
+    #[error("the command was refused: {0}")]
+    Rejected(String),
+    /// It was executed, but its reply can't be encoded or decoded.
+    #[error("the command was applied, but its reply is not readable: {0}")]
+    ReplyUnreadable(String),
+}
+
+impl ProposeError {
+    /// Whether the command may have been executed, or may be yet.
+    pub fn may_have_applied(&self) -> bool {
+        matches!(self, ProposeError::Unknown | ProposeError::ReplyUnreadable(_))
+    }
+}
+
+fn hint(leader: &Option<NodeId>) -> String {
+    leader.map(|leader| format!("; node {leader} does")).unwrap_or_default()
+}
+
+/// Why a read did not run. Reads change nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// This member does not lead, or leads no more.
+    #[error("this member does not lead{}", hint(.leader))]
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<NodeId>,
+    },
+    /// The leader has not committed in its term yet, or there are too many reads.
+    #[error("a limit is reached, or the leader is not ready yet: try again a little later")]
+    Busy,
+    /// The node stops or has stopped.
+    #[error("the node has stopped: see its status for the reason")]
+    Fatal,
+    /// Not confirmed and applied in time.
+    #[error("the read was not confirmed and applied in time")]
+    TimedOut,
+}
+
+/// Why there is no snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// Nothing has been applied yet.
+    #[error("nothing has been applied yet: there is nothing to take a snapshot of")]
+    NothingApplied,
+    /// The apply side did not make one.
+    #[error("the apply side did not make a snapshot")]
+    Declined,
+    /// The node stops or has stopped.
+    #[error("the node has stopped: see its status for the reason")]
+    Fatal,
+}
+
+/// Why a node did not start. Nothing was changed that a later start would miss.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A limit does not fit the others.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Storage could not be opened.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The system gave no thread.
+    #[error("can't start the node's threads: {0}")]
+    Threads(#[from] std::io::Error),
+    /// The builder lacks something.
+    #[error("the node is not complete: {0}")]
+    Incomplete(&'static str),
+}
+
+/// Why a client gave up on a command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// No attempt succeeded in time, and none can have been executed.
+    #[error("not executed: no member took the command in time (last answer: {last})")]
+    NotExecuted {
+        /// What the last attempt said.
+        last: String,
+    },
+    /// No attempt succeeded in time, or the session ended, and an attempt may have been executed.
+    #[error("the outcome is unknown: an attempt may have been applied (last answer: {last})")]
+    Unknown {
+        /// What the last attempt said.
+        last: String,
+    },
+    /// The command itself was refused, by whichever member: not executed.
+    #[error("the command was refused: {0}")]
+    Rejected(String),
+    /// The command was executed, but its reply is not readable.
+    #[error("the command was applied, but its reply is not readable: {0}")]
+    ReplyUnreadable(String),
+}
+
+impl From<CodecError> for ProposeError {
+    fn from(error: CodecError) -> ProposeError {
+        ProposeError::Rejected(error.to_string())
+    }
+}

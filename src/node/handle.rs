@@ -1,0 +1,196 @@
+//! A handle: how a service talks to one member.
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Recipient;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::machine::{Machine, Outcome, codec, command};
+use crate::messages::{ApplyMessage, PeerMessage, ReadJob, Reply};
+use crate::raft::{LogId, NodeId};
+
+use super::errors::{ProposeError, ReadError, SnapshotError};
+use super::shared::Shared;
+use super::status::NodeStatus;
+
+/// What a read may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Consistency {
+    /// Everything that was acknowledged anywhere before the read began. Only the leader can say; costs one round of
+    /// messages, shared by all reads of that moment (Raft dissertation §6.4).
+    Linearizable,
+    /// Whatever this member has applied. Never goes back on one member; may be old.
+    Local,
+}
+
+/// Talks to one member. Cheap to clone, usable from any thread and any runtime: it goes into `web::Data`.
+pub struct Handle<M> {
+    pub(crate) peer: Recipient<PeerMessage>,
+    pub(crate) apply_side: Recipient<ApplyMessage>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) limits: Limits,
+    pub(crate) machine: PhantomData<fn() -> M>,
+}
+
+/// What a handle checks before anything is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) command_bytes: usize,
+    pub(crate) timeout: Duration,
+}
+
+impl<M> Clone for Handle<M> {
+    fn clone(&self) -> Handle<M> {
+        Handle {
+            peer: self.peer.clone(),
+            apply_side: self.apply_side.clone(),
+            shared: self.shared.clone(),
+            limits: self.limits,
+            machine: PhantomData,
+        }
+    }
+}
+
+impl<M> std::fmt::Debug for Handle<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Handle(node {})", self.shared.node)
+    }
+}
+
+impl<M: Machine> Handle<M> {
+    /// The member this handle talks to.
+    pub fn node(&self) -> NodeId {
+        self.shared.node
+    }
+
+    /// Executes a command through the log and returns its reply.
+    ///
+    /// There is no session: after [`ProposeError::Unknown`] it is not safe to send the command again. Use
+    /// [`Client`](super::Client) for that.
+    pub async fn propose(&self, command: M::Command) -> Result<M::Reply, ProposeError> {
+        self.submit(command)?.reply().await
+    }
+
+    /// Begins to execute a command: [`Proposal::appended`] tells when it is durable here, [`Proposal::reply`] what came of it.
+    pub fn submit(&self, command: M::Command) -> Result<Proposal<M>, ProposeError> {
+        let (durable, appended) = oneshot::channel();
+        let outcome = self.send(command::encode_raw(&command)?, Some(durable))?;
+        Ok(Proposal { appended: Some(appended), outcome, machine: PhantomData })
+    }
+
+    /// Executes what `data` says, as a [`CommandRef`](crate::machine::CommandRef) encodes it or as an own apply side understands it.
+    pub async fn propose_data(&self, data: Bytes) -> Result<Outcome, ProposeError> {
+        // Dropped without an answer the peer's mailbox is gone: never appended.
+        self.send(data, None)?.await.unwrap_or(Err(ProposeError::Fatal))
+    }
+
+    fn send(
+        &self,
+        data: Bytes,
+        durable: Option<oneshot::Sender<LogId>>,
+    ) -> Result<Answer, ProposeError> {
+        if data.len() > self.limits.command_bytes {
+            let (size, limit) = (data.len(), self.limits.command_bytes);
+            return Err(ProposeError::Rejected(format!(
+                "{size} bytes, Config::command_bytes is {limit}"
+            )));
+        }
+        if !self.shared.lifeline.is_running() {
+            return Err(ProposeError::Fatal);
+        }
+        let permit = self.shared.proposals.enter().ok_or(ProposeError::Busy)?;
+        let (to, answer) = oneshot::channel();
+        self.peer.do_send(PeerMessage::Propose { data, reply: Reply::new(to, durable, permit) });
+        Ok(answer)
+    }
+
+    /// Runs `read` on the member's state machine, on the state machine's own thread: keep it short.
+    pub async fn read<R: Send + 'static>(
+        &self,
+        consistency: Consistency,
+        read: impl FnOnce(&M) -> R + Send + 'static,
+    ) -> Result<R, ReadError> {
+        if !self.shared.lifeline.is_running() {
+            return Err(ReadError::Fatal);
+        }
+        let permit = self.shared.reads.enter().ok_or(ReadError::Busy)?;
+        let (to, answer) = oneshot::channel();
+        let job = ReadJob::new(
+            move |state| drop(to.send(state.map(|state| read(machine_in(state))))),
+            permit,
+        );
+        match consistency {
+            Consistency::Linearizable => self.peer.do_send(PeerMessage::Read(job)),
+            Consistency::Local => self.apply_side.do_send(ApplyMessage::ReadAt { index: 0, job }),
+        }
+        match tokio::time::timeout(self.limits.timeout, answer).await {
+            Ok(answer) => answer.unwrap_or(Err(ReadError::Fatal)),
+            Err(_) => Err(ReadError::TimedOut),
+        }
+    }
+
+    /// Takes a snapshot of what is applied now, and waits until it is durable; returns its last entry.
+    pub async fn snapshot(&self) -> Result<LogId, SnapshotError> {
+        let (to, answer) = oneshot::channel();
+        self.peer.do_send(PeerMessage::Snapshot(to));
+        answer.await.unwrap_or(Err(SnapshotError::Fatal))
+    }
+
+    /// How the member stands. Never waits; tells the last state after the member's end.
+    pub fn status(&self) -> NodeStatus {
+        self.shared.status()
+    }
+}
+
+/// The node was built with this machine, so its state is one.
+fn machine_in<M: 'static>(state: &dyn Any) -> &M {
+    match state.downcast_ref() {
+        Some(machine) => machine,
+        None => panic!("the apply side holds another state than {}", std::any::type_name::<M>()),
+    }
+}
+
+type Answer = oneshot::Receiver<Result<Outcome, ProposeError>>;
+
+/// A command under way.
+pub struct Proposal<M: Machine> {
+    appended: Option<oneshot::Receiver<LogId>>,
+    outcome: Answer,
+    machine: PhantomData<fn() -> M>,
+}
+
+impl<M: Machine> Proposal<M> {
+    /// Waits until the command's entry is durable in the leader's own log, and tells which it is. `None`: that will not be
+    /// known any more; [`Proposal::reply`] says why.
+    pub async fn appended(&mut self) -> Option<LogId> {
+        self.appended.take()?.await.ok()
+    }
+
+    /// Waits for the reply.
+    pub async fn reply(self) -> Result<M::Reply, ProposeError> {
+        let outcome = self.outcome.await.unwrap_or(Err(ProposeError::Fatal))?;
+        decode_reply::<M>(outcome)
+    }
+}
+
+/// What an outcome means to whoever proposed a command of `M`.
+pub(crate) fn decode_reply<M: Machine>(outcome: Outcome) -> Result<M::Reply, ProposeError> {
+    match outcome {
+        Outcome::Reply(bytes) => {
+            codec::decode(&bytes).map_err(|error| ProposeError::ReplyUnreadable(error.to_string()))
+        }
+        Outcome::ReplyUnencodable => {
+            Err(ProposeError::ReplyUnreadable("it can't be encoded".into()))
+        }
+        Outcome::SessionExpired => Err(ProposeError::SessionExpired),
+        Outcome::SequenceTooOld | Outcome::WindowExceeded => Err(ProposeError::SequenceRefused),
+        Outcome::Malformed(why) => Err(ProposeError::Rejected(why)),
+        Outcome::Unknown => Err(ProposeError::Unknown),
+        other => Err(ProposeError::ReplyUnreadable(format!("{other:?} is no reply to a command"))),
+    }
+}

@@ -1,0 +1,98 @@
+//! What all parts of one node share: how it stands, what is counted, how much is under way.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use parking_lot::Mutex;
+
+use crate::actors::lifeline::Lifeline;
+use crate::machine::SessionCounters;
+use crate::messages::Admission;
+use crate::raft::{Incarnation, Micros, NodeId, RaftStatus};
+
+use super::config::Config;
+use super::status::NodeStatus;
+
+/// Shared by a node's actors and its handles, and readable after its end.
+pub(crate) struct Shared {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) lifeline: Arc<Lifeline>,
+    /// The protocol's state as of its last turn.
+    pub(crate) raft: Mutex<RaftStatus>,
+    /// The session table's counts as of the last batch applied.
+    pub(crate) sessions: Mutex<SessionCounters>,
+    pub(crate) metrics: Metrics,
+    pub(crate) proposals: Arc<Admission>,
+    pub(crate) reads: Arc<Admission>,
+}
+
+/// What is counted and measured while a node runs.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    loop_stall_max: AtomicU64,
+    install_max: AtomicU64,
+    persist_max: AtomicU64,
+    pub(crate) log_writes: AtomicU64,
+    pub(crate) log_steps: AtomicU64,
+    pub(crate) apply_queue_items: AtomicU64,
+}
+
+impl Metrics {
+    /// The peer's loop had work and did not get to it for so long, or was busy with one turn for so long.
+    pub(crate) fn loop_took(&self, time: Micros) {
+        self.loop_stall_max.fetch_max(time, Relaxed);
+    }
+
+    /// A received snapshot was decided on so long after its decoding was asked for.
+    pub(crate) fn install_took(&self, time: Micros) {
+        self.install_max.fetch_max(time, Relaxed);
+    }
+
+    /// A durable step was complete so long after it was asked for.
+    pub(crate) fn persist_took(&self, time: Micros) {
+        self.persist_max.fetch_max(time, Relaxed);
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        node: NodeId,
+        incarnation: Incarnation,
+        lifeline: Arc<Lifeline>,
+        raft: RaftStatus,
+        config: &Config,
+    ) -> Shared {
+        Shared {
+            node,
+            incarnation,
+            lifeline,
+            raft: Mutex::new(raft),
+            sessions: Mutex::new(SessionCounters::default()),
+            metrics: Metrics::default(),
+            proposals: Admission::new(config.proposals_in_flight),
+            reads: Admission::new(config.reads_in_flight),
+        }
+    }
+
+    pub(crate) fn status(&self) -> NodeStatus {
+        let millis = |cell: &AtomicU64| cell.load(Relaxed) as f64 / 1000.0;
+        NodeStatus {
+            node: self.node,
+            incarnation: self.incarnation,
+            running: self.lifeline.is_running(),
+            fatal: self.lifeline.fatal(),
+            raft: self.raft.lock().clone(),
+            sessions: *self.sessions.lock(),
+            proposals_in_flight: self.proposals.under_way(),
+            reads_in_flight: self.reads.under_way(),
+            apply_queue_items: self.metrics.apply_queue_items.load(Relaxed),
+            log_writes: self.metrics.log_writes.load(Relaxed),
+            log_steps: self.metrics.log_steps.load(Relaxed),
+            max_loop_stall_ms: millis(&self.metrics.loop_stall_max),
+            max_install_ms: millis(&self.metrics.install_max),
+            max_persist_ms: millis(&self.metrics.persist_max),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Everything that can be seen of a node from outside.
+
+use serde::Serialize;
+
+use crate::machine::SessionCounters;
+use crate::raft::{Incarnation, NodeId, RaftStatus};
+
+/// A node's state and counts at some recent moment. Readable for as long as anybody holds a handle, after the node's
+/// end too.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeStatus {
+    /// The node.
+    pub node: NodeId,
+    /// How many times it has been started on its storage.
+    pub incarnation: Incarnation,
+    /// Whether it runs. A node that does not run takes nothing.
+    pub running: bool,
+    /// Why it stopped by itself, if it did.
+    pub fatal: Option<String>,
+    /// The protocol: role, term, positions, counts.
+    pub raft: RaftStatus,
+    /// Sessions.
+    pub sessions: SessionCounters,
+    /// Proposals that wait for their reply.
+    pub proposals_in_flight: usize,
+    /// Reads under way.
+    pub reads_in_flight: usize,
+    /// Items in the apply queue.
+    pub apply_queue_items: u64,
+    /// Writes of the log: one fsync each.
+    pub log_writes: u64,
+    /// Durable steps in those writes; more than writes where several went into one.
+    pub log_steps: u64,
+    /// The longest time the consensus loop had work and did not get to it, or was busy with one turn, in milliseconds.
+    pub max_loop_stall_ms: f64,
+    /// The longest time from the order to decode a received snapshot to the decision on it, in milliseconds.
+    pub max_install_ms: f64,
+    /// The longest time from asking for a durable step to its completion, in milliseconds.
+    pub max_persist_ms: f64,
+}
