@@ -94,7 +94,7 @@ pub struct Raft {
 /// A node that is catching up on what it lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Recovering {
-    /// The leader's commit index at first contact; the node counts again once it is there.
+    /// How far the term's leader was at first contact; the node counts again once it holds all that.
     pub target: Option<Index>,
 }
 
@@ -359,6 +359,9 @@ impl Raft {
         self.leader_heard_at = None;
         self.refused_at_commit = None;
         self.verified = self.log.commit();
+        if let Some(recovering) = &mut self.recovering {
+            recovering.target = None;
+        }
         self.out.events.push(Event::Deposed);
         self.become_follower(None);
     }

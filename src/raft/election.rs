@@ -23,7 +23,9 @@ impl Raft {
     pub(super) fn election_timeout(&mut self) {
         self.reset_election_timer();
         if self.may_campaign() {
-            self.pre_campaign();
+            if !self.awaits_own_vote() {
+                self.pre_campaign();
+            }
         } else if self.role != Role::Follower || self.leader.is_some() {
             self.become_follower(None);
         }
@@ -36,6 +38,12 @@ impl Raft {
             && self.recovering.is_none()
             && !self.disk_hangs()
             && self.install.pending_index().is_none_or(|index| index <= self.log.last_index())
+    }
+
+    /// Whether this is a candidate whose vote for itself is still on its way to the disk: nobody has been asked yet. A
+    /// higher term would wait for the same disk, and with a disk slower than the timeout for ever (EL23).
+    fn awaits_own_vote(&self) -> bool {
+        self.role == Role::Candidate && self.durable != self.hard_state
     }
 
     fn pre_campaign(&mut self) {
@@ -188,9 +196,11 @@ impl Raft {
         }
     }
 
-    /// A damaged node counts again once its log has reached the commit index it was told at first contact (PS20).
+    /// A damaged node counts again once it holds, durably, all that its leader held at first contact (PS20): whatever it
+    /// acknowledged to earlier leaders and is committed is part of that. Not the commit index is the measure: a new
+    /// leader's may lag behind, and may wait for this very node.
     pub(super) fn finish_recovery(&mut self) {
-        let caught_up = |target| self.log.commit().min(self.log.persisted()) >= target;
+        let caught_up = |target| self.verified.min(self.log.persisted()) >= target;
         if let Some(Recovering { target: Some(target) }) = self.recovering
             && caught_up(target)
         {

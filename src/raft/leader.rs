@@ -158,7 +158,7 @@ impl Raft {
             prev,
             entries,
             commit: vouched,
-            leader_commit: commit,
+            leader_commit: self.log.last_index(),
             round: self.round,
         })
     }
@@ -267,7 +267,10 @@ impl Raft {
         }
         progress.has_answered = true;
         progress.answered_at = self.now;
-        progress.round = progress.round.max(report.round);
+        // One that lost something may have forgotten its vote for a newer leader: its word confirms no read (PS20).
+        if !report.recovering && progress.distrusted_until.is_none() {
+            progress.round = progress.round.max(report.round);
+        }
         progress.install = report.install;
         progress.recovering = report.recovering;
         if report.matched > progress.matched {

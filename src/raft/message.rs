@@ -79,7 +79,8 @@ pub struct Append {
     pub entries: Arc<[Entry]>,
     /// Commit index as far as this message vouches for it: at most `prev.index + entries.len()`.
     pub commit: Index,
-    /// The leader's whole commit index: how far there is to go, never how far to commit.
+    /// How far the cluster may have committed, for all the leader knows: its last entry, for a new leader's commit index
+    /// lags behind what earlier ones have committed. How far a member that lost something has to go, never how far to commit.
     pub leader_commit: Index,
     /// The leader's round; an answer echoes it. Confirms reads and the leader's quorum.
     pub round: u64,

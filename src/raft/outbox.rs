@@ -123,6 +123,13 @@ impl Raft {
             change.truncate_from =
                 Some(change.truncate_from.map_or(from, |earlier| earlier.min(from)));
         }
+        // A write under way says no more of what it brought and this removes, even if the same entries come again: behind
+        // it on the way to the disk is what removes them (LR25).
+        let kept = self.log.id_at(from - 1);
+        for mark in &mut self.persists {
+            let lowered = |last: LogId| if last.index < from { last } else { kept };
+            mark.last_appended = mark.last_appended.map(lowered);
+        }
         self.counters.truncations += 1;
         self.out.events.push(Event::Truncated { from });
     }

@@ -166,7 +166,10 @@ impl Raft {
             progress.failed_transfers = 0;
             progress.become_probe();
         } else if refused {
+            // What it has committed may not be durable there yet: the same snapshot would be refused again and again, as
+            // fast as the network carries it.
             progress.become_probe();
+            progress.retry_at = now + self.config.heartbeat_interval;
         } else if matches!(
             progress.install,
             InstallStatus::Receiving { .. } | InstallStatus::Pending { .. }

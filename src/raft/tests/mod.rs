@@ -1,12 +1,29 @@
-//! Tests of the protocol alone: a world of peers in virtual time, and what is told about them.
+//! Tests of the protocol alone: a world of peers in virtual time, and what is told about them; and single peers that
+//! are told everything.
 //!
 //! - `world.rs`: peers, disks, a network and state machines, event by event from one seed; checks after every event.
 //! - `random.rs`: many seeds with every fault the world knows.
-//! - `paper.rs`: one test a rule of the Raft paper's figures 2 and 13.
 //! - `stories.rs`: scripted runs whose course is checked in, in `stories/`.
+//! - `hand.rs`: one peer in the hand of a test.
+//! - `paper.rs`: one test a rule of the Raft paper's figures 2 and 13.
+//! - `elections.rs`, `replication.rs`, `leaders.rs`, `sending.rs`, `snapshots.rs`, `interleavings.rs`, `compacting.rs`,
+//!   `durability.rs`, `reads.rs`: rules and published bugs, one test each, by the ids of the catalogue.
+//! - `single.rs`: clusters of one, two and four.
+//! - `log.rs`: the log against a plain model.
 
+mod compacting;
+mod durability;
+mod elections;
+mod hand;
+mod interleavings;
+mod leaders;
+mod log;
 mod paper;
 mod random;
+mod reads;
+mod replication;
+mod sending;
 mod single;
+mod snapshots;
 mod stories;
 mod world;

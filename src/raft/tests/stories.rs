@@ -1,4 +1,6 @@
-//! Scripted runs.
+//! Scripted runs that are told in words and compared with the texts in `stories/`. Heartbeats are left out.
+//!
+//! `UPDATE_STORIES=1 cargo test stories` writes the texts anew; the difference is then to be read like code.
 
 use super::world::{MILLISECOND, World, config};
 use crate::raft::*;
@@ -69,6 +71,90 @@ fn tell_report(report: &FollowerReport) -> String {
     format!("matched {}{install}", report.matched)
 }
 
+/// Compares what was told with the text of this name, which opens with the rule it shows.
+fn assert_story(name: &str, rule: &str, world: &World) {
+    let mut told = format!("{rule}\n\n");
+    let mut before = "";
+    for line in world.log.iter().filter(|line| !line.contains(": heartbeat")) {
+        // Answers to heartbeats say the same again and again.
+        if line != before {
+            told.push_str(line);
+            told.push('\n');
+        }
+        before = line;
+    }
+    let path = format!("{}/src/raft/tests/stories/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_STORIES").is_some() {
+        std::fs::write(&path, &told).unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    assert_eq!(told, expected, "{path} tells another story; UPDATE_STORIES=1 writes it anew");
+}
+
+/// The first thing a cluster does: a pre-vote, a vote, a blank entry on everybody.
+#[test]
+fn first_election() {
+    let mut world = World::new(3, 1, config());
+    world.tracing = true;
+    let settled = world
+        .run_until(3_000 * MILLISECOND, |world| (0..3).all(|id| world.status(id).applied == 1));
+    assert!(settled, "{:#?}", world.positions());
+    assert_story(
+        "first_election",
+        "A campaign asks first whether it can be won, then raises the term; a leader begins with a blank entry (Raft 5.2, LR17).",
+        &world,
+    );
+}
+
+/// A leader that was cut off has entries that nobody else has; the next leader's replace them.
+#[test]
+fn conflicting_tail_is_replaced() {
+    let mut world = World::new(3, 2, config());
+    world.elect_node(0);
+    world.load(0, 2);
+    world.isolate(0);
+    for _ in 0..3 {
+        world.propose(0, b"lost").expect("it still leads");
+    }
+    let followed =
+        world.run_until(5_000 * MILLISECOND, |world| world.leader().is_some_and(|id| id != 0));
+    assert!(followed, "{:#?}", world.positions());
+    let leader = world.elect();
+    world.load(leader, 2);
+    world.tracing = true;
+    world.heal();
+    let replaced = world.run_until(2_000 * MILLISECOND, |world| {
+        world.status(0).applied == world.status(leader).applied
+    });
+    assert!(replaced, "{:#?}", world.positions());
+    assert_eq!(world.status(0).counters.truncations, 1);
+    assert_story(
+        "conflicting_tail",
+        "A follower's entries that the leader does not have are removed; what is committed stays (Raft 5.3, A79, B21).",
+        &world,
+    );
+}
+
+/// A member that was away comes back when the log does not reach it any more.
+#[test]
+fn snapshot_goes_by_pieces_and_is_installed() {
+    let mut world = World::new(3, 3, config());
+    world.elect_node(0);
+    world.isolate(2);
+    world.load(0, 200);
+    world.tracing = true;
+    world.heal();
+    let installed = world
+        .run_until(3_000 * MILLISECOND, |world| world.status(2).applied == world.status(0).commit);
+    assert!(installed, "{:#?}", world.positions());
+    assert_eq!(world.status(2).counters.installs_granted, 1);
+    assert_story(
+        "snapshot_by_pieces",
+        "What the log does not reach goes as a snapshot, piece by piece; the state machine asks, the peer decides, then entries follow (A34, A55-A57).",
+        &world,
+    );
+}
+
 /// A leader cut off while a member decodes its snapshot, and a successor whose log reaches back: what it appends makes
 /// the snapshot superfluous, and the offer ends in a refusal (A55, interleavings (a), (h)).
 #[test]
@@ -78,6 +164,7 @@ fn offer_is_refused_after_a_successor_appended_past_it() {
     world.load(0, 10);
     world.isolate(2);
     world.load(0, 120);
+    world.tracing = true;
     world.heal();
     world.faults.decode_max = 60_000 * MILLISECOND;
     let offered = world.run_until(5_000 * MILLISECOND, |world| {
@@ -85,7 +172,38 @@ fn offer_is_refused_after_a_successor_appended_past_it() {
     });
     assert!(offered, "{:#?}", world.positions());
     world.isolate(0);
-    world.run_for(3_000 * MILLISECOND);
-    println!("{:#?}", world.positions());
-    assert_eq!(world.status(2).counters.installs_refused, 1);
+    let refused = world.run_until(3_000 * MILLISECOND, |world| {
+        world.status(2).counters.installs_refused == 1
+            && world.status(2).commit == world.status(1).commit
+    });
+    assert!(refused, "{:#?}", world.positions());
+    assert_story(
+        "offer_refused",
+        "A pending snapshot is withdrawn when the log of another leader reaches past it; no state machine goes back (A55, A57).",
+        &world,
+    );
+}
+
+/// A leader that hears no quorum gives up by itself, and comes back as a follower without disturbing anybody.
+#[test]
+fn leader_cut_off_steps_down_and_rejoins() {
+    let mut world = World::new(3, 4, config());
+    world.elect_node(0);
+    world.tracing = true;
+    world.isolate(0);
+    let replaced = world.run_until(3_000 * MILLISECOND, |world| {
+        world.status(0).role != Role::Leader && world.leader().is_some()
+    });
+    assert!(replaced, "{:#?}", world.positions());
+    world.heal();
+    let rejoined = world.run_until(3_000 * MILLISECOND, |world| {
+        let leader = world.leader();
+        (0..3).all(|id| world.status(id).leader == leader && world.status(id).applied == 2)
+    });
+    assert!(rejoined, "{:#?}", world.positions());
+    assert_story(
+        "leader_cut_off",
+        "A leader that hears no quorum steps down; its campaigns in vain raise no term, and it rejoins in its successor's (EL18).",
+        &world,
+    );
 }

@@ -485,10 +485,32 @@ impl World {
             self.plan(id, delay, Happening::ChunkRead(read));
         }
         for event in &ready.events {
-            if let Event::RoleChanged { role, term, .. } = event {
-                self.note(format!("n{id} is {role:?} in term {term}"));
+            match event {
+                Event::RoleChanged { term, leader: Some(leader), .. } if *leader != id => {
+                    self.note(format!("n{id} follows n{leader} in term {term}"));
+                }
+                Event::RoleChanged { role, term, .. } => {
+                    self.note(format!("n{id} is {role:?} in term {term}"));
+                }
+                Event::Truncated { from } => {
+                    self.note(format!("n{id} removes its entries from {from} on"))
+                }
+                Event::SnapshotCurrent(log_id) => {
+                    self.note(format!("n{id} has made snapshot {log_id}"))
+                }
+                Event::Covered { through } => {
+                    self.note(format!("n{id}'s log begins behind {through} now"))
+                }
+                _ => {}
             }
             assert!(!matches!(event, Event::Alarm(_)), "n{id}: {event:?}");
+        }
+        for job in &ready.snapshots {
+            match job {
+                SnapshotJob::Decode(meta) => self.note(format!("n{id} decodes {}", meta.log_id)),
+                SnapshotJob::Discard(log_id) => self.note(format!("n{id} drops {log_id} again")),
+                _ => {}
+            }
         }
         let node = self.node(id);
         node.events.extend(ready.events);
@@ -575,6 +597,7 @@ impl World {
             }
             ApplyItem::Offer(meta) => {
                 node.asking = Some(meta.log_id);
+                self.note(format!("n{id}'s state machine asks for {}", meta.log_id));
                 self.raft(id).cond_install(now, meta.log_id);
             }
             ApplyItem::Withdraw(_) => unreachable!("never queued"),
@@ -582,7 +605,11 @@ impl World {
     }
 
     fn decide(&mut self, id: NodeId, decision: InstallDecision) {
-        let now = self.now;
+        let (now, InstallDecision { log_id, granted }) = (self.now, decision);
+        self.note(format!(
+            "n{id}'s state machine may {}switch to {log_id}",
+            if granted { "" } else { "not " }
+        ));
         let node = self.node(id);
         assert_eq!(node.asking.take(), Some(decision.log_id), "an answer nobody waits for");
         if decision.granted {

@@ -1,0 +1,340 @@
+//! What may leave, count or be handed on only once it is durable: PS01–PS03, PS20, LR06, LR25, gray failures.
+
+use super::hand::*;
+use super::world::MILLISECOND;
+use crate::raft::*;
+
+#[test]
+fn ps01_a_vote_leaves_after_it_is_durable() {
+    let mut hand = Setup::of(3).start();
+    hand.hear(1, 1, Request::Vote { last: LogId::BASE });
+    assert!(hand.sent.is_empty());
+    assert_eq!(hand.steps[0].change.hard_state, Some(HardState { term: 1, vote: Some(1) }));
+    hand.disk();
+    assert_eq!(hand.answer(), Answer::Vote { granted: true });
+}
+
+/// In a term that is durable already, the vote still waits for its own step; and a repeated one does not overtake it.
+#[test]
+fn ps01_a_vote_in_a_known_term_waits_for_its_step() {
+    let mut hand = Setup::of(3).term(1, None).start();
+    for _ in 0..2 {
+        hand.hear(1, 1, Request::Vote { last: LogId::BASE });
+        assert!(hand.sent.is_empty(), "{:?}", hand.sent);
+    }
+    hand.disk();
+    assert_eq!(hand.sent.len(), 2);
+}
+
+/// The own vote counts when it is durable, and the requests for others' leave then.
+#[test]
+fn ps01_the_own_vote_counts_when_durable() {
+    let mut hand = Setup::of(3).start();
+    hand.campaign_for_votes();
+    assert!(hand.sent.iter().all(|e| !matches!(e.body, Body::Request(Request::Vote { .. }))));
+    let mut single = Setup::of(1).start();
+    single.campaign();
+    assert_eq!(single.role(), Role::Candidate);
+    single.disk_one();
+    assert_eq!(single.role(), Role::Leader);
+}
+
+/// No message carries a term that is not durable: a refusal that teaches waits for the term's step.
+#[test]
+fn ps01_no_message_carries_a_term_that_is_not_durable() {
+    let mut hand = Setup::of(3).log(&[1]).start();
+    hand.hear(1, 5, Request::Vote { last: LogId::BASE });
+    hand.hear(1, 5, append(id(7, 5), &[5], 0));
+    hand.hear(2, 1, pre_vote(9));
+    assert!(hand.sent.is_empty(), "{:?}", hand.sent);
+    hand.disk();
+    assert_eq!(hand.sent.iter().map(|e| e.term).collect::<Vec<_>>(), [5, 5, 5]);
+}
+
+fn pre_vote(campaign_term: Term) -> Request {
+    Request::PreVote { campaign_term, last: id(1, 1) }
+}
+
+#[test]
+fn ps02_entries_are_acknowledged_when_durable() {
+    let mut hand = Setup::of(3).term(1, None).start();
+    hand.hear(1, 1, append(LogId::BASE, &[1, 1], 0));
+    assert!(hand.sent.is_empty());
+    // A heartbeat is answered at once, with what is durable.
+    hand.hear(1, 1, heartbeat(LogId::BASE, 0));
+    assert_eq!(hand.append_answer().report.matched, 0);
+    // Nor does the same request once more find a quicker way.
+    hand.hear(1, 1, append(LogId::BASE, &[1, 1], 0));
+    assert!(hand.sent.is_empty());
+    hand.disk_one();
+    assert_eq!(hand.append_answer().report.matched, 2);
+    hand.disk();
+    assert_eq!(hand.append_answer().report.matched, 2);
+}
+
+#[test]
+fn ps03_a_leader_counts_its_own_entries_when_durable() {
+    let mut hand = Setup::of(3).lead();
+    hand.propose(b"x").expect("room");
+    hand.accept_all(1);
+    assert_eq!(hand.status().commit, 1, "entry 2 is durable at member 1 alone");
+    hand.disk();
+    assert_eq!(hand.status().commit, 2);
+}
+
+/// What is handed to the state machine is durable here too, though others have committed it.
+#[test]
+fn ps03_entries_are_applied_when_durable_here() {
+    let mut hand = Setup::of(3).term(1, None).start();
+    hand.hear(1, 1, append(LogId::BASE, &[1, 1], 2));
+    assert_eq!((hand.status().commit, hand.handed()), (2, vec![]));
+    hand.disk();
+    assert_eq!(hand.handed(), [id(1, 1), id(2, 1)]);
+}
+
+/// A node told twice of one thing would promise twice: steps complete in their order.
+#[test]
+#[should_panic(expected = "reported durable")]
+fn ps17_steps_complete_in_order() {
+    let mut hand = Setup::of(3).start();
+    hand.hear(1, 1, append(LogId::BASE, &[1], 0));
+    hand.hear(1, 1, append(id(1, 1), &[1], 0));
+    let second = hand.steps[1].seq;
+    hand.raft.persisted(hand.now, second);
+}
+
+/// A truncation lowers what is durable: what replaces the removed entries counts when it is durable itself.
+#[test]
+fn lr06_truncation_lowers_what_is_durable() {
+    let mut hand = Setup::of(3).log(&[1, 1, 1]).start();
+    hand.hear(1, 2, append(id(1, 1), &[2, 2], 0));
+    assert_eq!(hand.status().persisted, 1);
+    hand.hear(1, 2, heartbeat(id(3, 2), 3));
+    assert_eq!((hand.status().commit, hand.handed()), (3, vec![id(1, 1)]));
+    hand.disk();
+    assert_eq!((hand.status().persisted, hand.handed().len()), (3, 2));
+}
+
+/// The completion of a write says nothing of other entries at the same positions.
+#[test]
+fn lr25_a_completion_names_entries_not_positions() {
+    let mut hand = Setup::of(3).start();
+    hand.hear(1, 1, append(LogId::BASE, &[1, 1], 0));
+    hand.hear(2, 2, append(LogId::BASE, &[2, 2], 0));
+    hand.disk_one();
+    assert_eq!(hand.status().persisted, 0, "entries of term 1 are durable, and gone");
+    hand.disk_one();
+    assert_eq!(hand.status().persisted, 2);
+}
+
+/// The same entries, removed and brought again while the disk is slow: the first write's completion is not the last's.
+#[test]
+fn lr25_entries_that_came_back_are_durable_by_their_last_write() {
+    let mut hand = Setup::of(3).start();
+    hand.hear(1, 1, append(LogId::BASE, &[1, 1], 0));
+    hand.hear(2, 2, append(LogId::BASE, &[2], 0));
+    hand.hear(1, 3, append(LogId::BASE, &[1, 1], 0));
+    hand.disk_one();
+    hand.disk_one();
+    assert_eq!(hand.status().persisted, 0, "the disk holds an entry of term 2");
+    hand.hear(1, 3, heartbeat(id(2, 1), 0));
+    hand.disk_one();
+    assert_eq!(hand.status().persisted, 2);
+}
+
+/// A step that removes entries of its own and adds others tells the disk neither too much nor too little.
+#[test]
+fn lr06_changes_of_one_step_add_up() {
+    let mut hand = Setup::of(3).log(&[1, 1]).start();
+    let requests = [
+        (1, 2, append(id(2, 1), &[2, 2], 0)),
+        (2, 3, append(id(3, 2), &[3], 0)),
+        (1, 4, append(id(1, 1), &[4], 0)),
+    ];
+    for (from, term, request) in requests {
+        let envelope = hand.request(from, term, request);
+        hand.raft.step(hand.now, envelope);
+    }
+    hand.collect();
+    let change = &hand.steps[0].change;
+    assert_eq!((change.truncate_from, &change.append[..]), (Some(2), &entries(2, &[4])[..]));
+    assert_eq!(change.hard_state, Some(HardState { term: 4, vote: None }));
+}
+
+/// Entries taken and removed within one step never reach the disk, and nothing is removed there.
+#[test]
+fn lr06_entries_that_never_left_need_no_removal() {
+    let mut hand = Setup::of(3).log(&[1, 1]).start();
+    for (from, term, request) in
+        [(1, 2, append(id(2, 1), &[2, 2], 0)), (2, 3, append(id(3, 2), &[3], 0))]
+    {
+        let envelope = hand.request(from, term, request);
+        hand.raft.step(hand.now, envelope);
+    }
+    hand.collect();
+    let change = &hand.steps[0].change;
+    assert_eq!((change.truncate_from, change.append.len()), (None, 2));
+}
+
+// ---- PS20: a node that lost something ----------------------------------------------------------
+
+#[test]
+fn ps20_a_damaged_node_neither_votes_nor_campaigns() {
+    let mut hand = Setup::of(3).damaged().start();
+    assert!(hand.status().recovering);
+    hand.hear(1, 1, pre_vote(2));
+    hand.disk();
+    assert_eq!(hand.answer(), Answer::PreVote { campaign_term: 2, granted: false });
+    hand.hear(1, 1, Request::Vote { last: id(9, 1) });
+    hand.disk();
+    assert_eq!((hand.answer(), hand.status().vote), (Answer::Vote { granted: false }, None));
+    hand.after(5_000);
+    hand.campaign();
+    assert_eq!((hand.role(), hand.status().counters.campaigns), (Role::Follower, 0));
+}
+
+/// It counts again when it holds, durably, all that it was told of at first contact; until then it says so.
+#[test]
+fn ps20_a_damaged_node_counts_again_when_caught_up() {
+    let mut hand = Setup::of(3).damaged().start();
+    let first = Append {
+        prev: LogId::BASE,
+        entries: entries(1, &[1, 1]),
+        commit: 2,
+        leader_commit: 4,
+        round: 0,
+    };
+    hand.hear(1, 1, Request::Append(first));
+    hand.disk();
+    assert!(hand.append_answer().report.recovering);
+    hand.hear(1, 1, append(id(2, 1), &[1, 1, 1], 5));
+    assert!(hand.status().recovering, "not durable yet");
+    hand.disk();
+    assert!(!hand.status().recovering);
+    hand.now += 400 * MILLISECOND;
+    hand.sent.clear();
+    hand.hear(2, 2, Request::Vote { last: id(5, 1) });
+    hand.disk();
+    assert_eq!(hand.answer(), Answer::Vote { granted: true });
+}
+
+/// A leader that has just been elected knows of no commit index yet; what it has in its log from before is what a
+/// damaged member may have acknowledged.
+#[test]
+fn ps20_a_new_leader_asks_for_its_whole_log() {
+    let mut leader = Setup::of(3).log(&[1, 1, 1]).lead();
+    assert_eq!(leader.status().commit, 0);
+    let mut damaged = Setup::of(3).damaged().start();
+    leader.after(100);
+    for request in leader.appends(1) {
+        let Body::Request(body) = request.body else { unreachable!() };
+        damaged.hear(1, 2, body);
+        damaged.disk();
+        assert!(damaged.status().recovering, "{:?} is held", damaged.terms());
+    }
+}
+
+/// A member's word that it is recovering takes it out of every quorum: of commits, and of the rounds that confirm reads.
+#[test]
+fn ps20_a_recovering_member_does_not_count() {
+    let mut hand = Setup::of(3).lead();
+    let recovering = |request: &Envelope| {
+        let report = FollowerReport {
+            recovering: true,
+            ..report(last_of(request), append_of(request).round)
+        };
+        Answer::Append(AppendAnswer { report, outcome: AppendOutcome::Accepted })
+    };
+    for request in hand.appends(1) {
+        hand.reply(&request, recovering(&request));
+    }
+    assert_eq!(hand.status().commit, 0);
+    hand.accept_all(2);
+    assert_eq!(hand.status().commit, 1);
+    hand.does(|raft, now| raft.read_index(now)).expect("the leader has committed");
+    for request in hand.appends(1) {
+        hand.reply(&request, recovering(&request));
+    }
+    assert!(
+        hand.out.reads_confirmed.is_empty(),
+        "it may have voted for a newer leader and forgotten"
+    );
+    hand.accept_all(2);
+    assert_eq!(hand.out.reads_confirmed.len(), 1);
+}
+
+/// A member that rejects, in a new life, what it had acknowledged in an earlier one has lost it: an alarm, and it does
+/// not count until it has caught up with all that it may have promised.
+#[test]
+fn ps20_a_member_that_lost_what_it_acknowledged_is_distrusted() {
+    let mut hand = Setup::of(3).lead();
+    hand.accept_all(1);
+    hand.propose_many(2);
+    hand.accept_all(1);
+    assert_eq!(hand.status().commit, 3);
+    hand.propose_many(1);
+    let request = hand.append(1);
+    let answer = hand.answer_of(&request, 1, rejected(0, 3, LogId::BASE));
+    hand.step(answer.clone());
+    assert_eq!(hand.status().counters.safety_alarms, 0, "late, from the life that acknowledged");
+    hand.step(Envelope { incarnation: 2, ..answer });
+    assert_eq!(hand.status().counters.safety_alarms, 1);
+    let counted = hand.raft.progress[&1].counted();
+    assert_eq!((counted, hand.raft.progress[&1].distrusted_until), (0, Some(3)));
+}
+
+// ---- gray failures -----------------------------------------------------------------------------
+
+/// A leader whose disk hangs for two election timeouts leaves the work to others, and does not campaign either.
+#[test]
+fn a_leader_whose_disk_hangs_steps_down() {
+    let mut hand = Setup::of(3).lead();
+    hand.accept_all(1);
+    hand.propose(b"x").expect("room");
+    for _ in 0..12 {
+        hand.after(100);
+        hand.accept_all(1);
+        assert_eq!(hand.role(), Role::Leader);
+    }
+    hand.after(1);
+    assert_eq!(hand.role(), Role::Follower);
+    let campaigns = hand.status().counters.campaigns;
+    hand.after(5_000);
+    assert_eq!(hand.status().counters.campaigns, campaigns);
+    hand.disk();
+    hand.after(601);
+    assert_eq!(hand.status().counters.campaigns, campaigns + 1);
+}
+
+/// A follower with a slow disk takes no more than its limit, and says so; one entry always goes.
+#[test]
+fn a_follower_takes_no_more_than_its_disk_can_hold() {
+    let setup = Setup::of(3).term(1, None).with(|config| config.unpersisted_bytes = 90);
+    let mut hand = setup.start();
+    hand.hear(1, 1, append(LogId::BASE, &[1, 1, 1], 0));
+    assert_eq!(hand.terms().len(), 3, "nothing was under way");
+    hand.hear(1, 1, append(id(3, 1), &[1], 0));
+    assert_eq!((hand.append_answer().outcome, hand.terms().len()), (AppendOutcome::Busy, 3));
+    // What is known of the request counts all the same.
+    hand.hear(1, 1, append(id(1, 1), &[1, 1, 1], 2));
+    assert_eq!((hand.append_answer().outcome, hand.status().commit), (AppendOutcome::Busy, 2));
+    hand.disk();
+    hand.sent.clear();
+    hand.hear(1, 1, append(id(3, 1), &[1], 0));
+    hand.disk();
+    assert_eq!(hand.append_answer().outcome, AppendOutcome::Accepted);
+}
+
+/// A hard disk that is slow, not hung: a candidate waits for its own vote instead of beginning anew (EL23).
+#[test]
+fn el23_a_candidate_waits_for_its_own_vote() {
+    let mut hand = Setup::of(3).start();
+    hand.campaign_for_votes();
+    hand.after(601);
+    assert_eq!((hand.role(), hand.term(), hand.steps.len()), (Role::Candidate, 1, 1));
+    hand.disk();
+    hand.sent.retain(|e| matches!(e.body, Body::Request(Request::Vote { .. })));
+    let request = hand.sent.remove(0);
+    hand.reply(&request, Answer::Vote { granted: true });
+    assert_eq!(hand.role(), Role::Leader);
+}

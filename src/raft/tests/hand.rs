@@ -1,0 +1,554 @@
+//! One peer in the hand of a test: what it hears is said word by word, its disk works when told, and all it wants done
+//! is there to be looked at.
+//!
+//! The peer is node 0 (EL26). Its stored entries are kept, and reads of them answered at once; nothing else happens by
+//! itself. Random courses are in `world.rs`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::world::{self, MILLISECOND};
+use crate::raft::*;
+
+/// How a peer starts.
+#[derive(Clone)]
+pub(super) struct Setup {
+    pub config: RaftConfig,
+    pub recovered: Recovered,
+}
+
+impl Setup {
+    /// Node 0 of `size` voters, with nothing stored.
+    pub(super) fn of(size: u64) -> Setup {
+        let config =
+            RaftConfig { snapshot_bytes: None, uncommitted_bytes: 100_000, ..world::config() };
+        let recovered = Recovered {
+            incarnation: 1,
+            hard_state: HardState::default(),
+            base: Membership::of_voters(0..size),
+            snapshot: None,
+            log: LogOutline::default(),
+            damaged: None,
+        };
+        Setup { config, recovered }
+    }
+
+    pub(super) fn with(mut self, change: impl FnOnce(&mut RaftConfig)) -> Setup {
+        change(&mut self.config);
+        self
+    }
+
+    pub(super) fn members(mut self, members: Membership) -> Setup {
+        self.recovered.base = members;
+        self
+    }
+
+    pub(super) fn term(mut self, term: Term, vote: Option<NodeId>) -> Setup {
+        self.recovered.hard_state = HardState { term, vote };
+        self
+    }
+
+    pub(super) fn incarnation(mut self, incarnation: Incarnation) -> Setup {
+        self.recovered.incarnation = incarnation;
+        self
+    }
+
+    pub(super) fn damaged(mut self) -> Setup {
+        self.recovered.damaged = Some("a segment is missing".into());
+        self
+    }
+
+    /// The current snapshot ends here, and so does what is purged.
+    pub(super) fn snapshot(mut self, log_id: LogId) -> Setup {
+        self.recovered.snapshot = Some(meta(log_id, &self.recovered.base));
+        self.recovered.log.start = log_id;
+        self
+    }
+
+    /// Entries of these terms are stored, behind what is purged; the peer is in the last one's term at least.
+    pub(super) fn log(mut self, terms: &[Term]) -> Setup {
+        let first = self.recovered.log.start.index + 1;
+        for (entry, term) in entries(first, terms).iter().zip(terms) {
+            let log = &mut self.recovered.log;
+            if log.runs.last().is_none_or(|run| run.term != *term) {
+                log.runs.push(TermRun { first: entry.log_id.index, term: *term });
+            }
+            log.sizes_bytes.push(entry.size_bytes() as u32);
+            let hard_state = &mut self.recovered.hard_state;
+            hard_state.term = hard_state.term.max(*term);
+        }
+        self
+    }
+
+    pub(super) fn start(self) -> Hand {
+        let log = &self.recovered.log;
+        let mut stored = BTreeMap::new();
+        for (position, run) in log.runs.iter().enumerate() {
+            let end = log.runs.get(position + 1).map_or(log.last_index(), |next| next.first - 1);
+            stored.extend((run.first..=end).map(|index| (index, entry(id(index, run.term)))));
+        }
+        let mut hand = Hand {
+            raft: Raft::new(self.config.clone(), self.recovered, 0),
+            config: self.config,
+            now: 0,
+            sent: Vec::new(),
+            steps: VecDeque::new(),
+            out: Ready::default(),
+            stored,
+            asked: 100,
+        };
+        hand.collect();
+        hand
+    }
+
+    /// Starts and wins the election of the next term; what was sent so far is forgotten, the blank entry durable.
+    pub(super) fn lead(self) -> Hand {
+        let mut hand = self.start();
+        hand.win();
+        hand
+    }
+}
+
+pub(super) struct Hand {
+    pub raft: Raft,
+    pub config: RaftConfig,
+    pub now: Micros,
+    /// What has left, oldest first, until a test takes it.
+    pub sent: Vec<Envelope>,
+    /// Durable steps under way.
+    pub steps: VecDeque<Persist>,
+    /// Everything else that was wanted, until a test takes it.
+    pub out: Ready,
+    stored: BTreeMap<Index, Entry>,
+    asked: RequestId,
+}
+
+impl Hand {
+    // ---- what the peer wants -------------------------------------------------------------
+
+    /// Takes over what the peer wants done now.
+    pub(super) fn collect(&mut self) {
+        loop {
+            let ready = self.raft.ready();
+            self.sent.extend(ready.messages);
+            self.steps.extend(ready.persist);
+            self.out.apply.extend(ready.apply);
+            self.out.snapshots.extend(ready.snapshots);
+            self.out.chunk_reads.extend(ready.chunk_reads);
+            self.out.decisions.extend(ready.decisions);
+            self.out.reads_confirmed.extend(ready.reads_confirmed);
+            self.out.reads_failed.extend(ready.reads_failed);
+            self.out.events.extend(ready.events);
+            if ready.reads.is_empty() {
+                return;
+            }
+            ready.reads.into_iter().for_each(|read| self.answer_read(read));
+        }
+    }
+
+    fn answer_read(&mut self, read: LogRead) {
+        let mut bytes = 0;
+        let entries: Vec<Entry> = (read.first..=read.last)
+            .map_while(|index| self.stored.get(&index).cloned())
+            .take_while(|entry| {
+                bytes += entry.size_bytes();
+                bytes <= read.max_bytes || bytes == entry.size_bytes()
+            })
+            .collect();
+        assert!(!entries.is_empty(), "read of {read:?}, which is not stored");
+        self.raft.log_read(self.now, read.id, LogReadOutcome::Entries(entries));
+    }
+
+    /// The oldest durable step is done.
+    pub(super) fn disk_one(&mut self) -> LogChange {
+        let step = self.steps.pop_front().expect("a step under way");
+        if let Some(from) = step.change.truncate_from {
+            self.stored.retain(|&index, _| index < from);
+        }
+        self.stored.extend(step.change.append.iter().map(|e| (e.log_id.index, e.clone())));
+        self.raft.persisted(self.now, step.seq);
+        self.sent.extend(step.then_send);
+        self.collect();
+        step.change
+    }
+
+    /// All durable steps are done, and those that follow from them.
+    pub(super) fn disk(&mut self) {
+        while !self.steps.is_empty() {
+            self.disk_one();
+        }
+    }
+
+    /// Runs an input and collects what comes of it.
+    pub(super) fn does<R>(&mut self, input: impl FnOnce(&mut Raft, Micros) -> R) -> R {
+        let result = input(&mut self.raft, self.now);
+        self.collect();
+        result
+    }
+
+    // ---- time ----------------------------------------------------------------------------
+
+    /// Time passes, and then a tick comes.
+    pub(super) fn after(&mut self, milliseconds: u64) {
+        self.now += milliseconds * MILLISECOND;
+        self.does(|raft, now| raft.tick(now));
+    }
+
+    pub(super) fn campaign(&mut self) {
+        self.does(|raft, now| raft.expire_election(now));
+    }
+
+    // ---- messages in ---------------------------------------------------------------------
+
+    fn envelope(&mut self, from: NodeId, term: Term, id: RequestId, body: Body) -> Envelope {
+        Envelope {
+            cluster: self.config.cluster,
+            group: 0,
+            from,
+            to: 0,
+            incarnation: 1,
+            term,
+            id,
+            body,
+        }
+    }
+
+    /// A request of `from` in `term`, as it would come from the network.
+    pub(super) fn request(&mut self, from: NodeId, term: Term, request: Request) -> Envelope {
+        self.asked += 1;
+        let id = self.asked;
+        self.envelope(from, term, id, Body::Request(request))
+    }
+
+    pub(super) fn step(&mut self, envelope: Envelope) {
+        self.does(|raft, now| raft.step(now, envelope));
+    }
+
+    pub(super) fn hear(&mut self, from: NodeId, term: Term, request: Request) {
+        let envelope = self.request(from, term, request);
+        self.step(envelope);
+    }
+
+    /// The answer to `request`, given by its receiver in `term`.
+    pub(super) fn answer_of(&mut self, request: &Envelope, term: Term, answer: Answer) -> Envelope {
+        let body = Body::Answer { asker_incarnation: request.incarnation, answer };
+        self.envelope(request.to, term, request.id, body)
+    }
+
+    pub(super) fn reply(&mut self, request: &Envelope, answer: Answer) {
+        let envelope = self.answer_of(request, request.term, answer);
+        self.step(envelope);
+    }
+
+    /// The receiver of an AppendEntries took it and holds it durably.
+    pub(super) fn accept(&mut self, request: &Envelope) {
+        let matched = last_of(request);
+        let round = append_of(request).round;
+        self.reply(request, accepted(matched, round));
+    }
+
+    /// Member `node` answers every AppendEntries that has been sent to it, until it has all there is.
+    pub(super) fn accept_all(&mut self, node: NodeId) {
+        loop {
+            let appends = self.appends(node);
+            if appends.is_empty() {
+                return;
+            }
+            appends.iter().for_each(|request| self.accept(request));
+        }
+    }
+
+    // ---- messages out --------------------------------------------------------------------
+
+    /// Takes what was sent to `node`.
+    pub(super) fn sent_to(&mut self, node: NodeId) -> Vec<Envelope> {
+        let (taken, kept) = self.sent.drain(..).partition(|envelope| envelope.to == node);
+        self.sent = kept;
+        taken
+    }
+
+    /// Takes the AppendEntries sent to `node`.
+    pub(super) fn appends(&mut self, node: NodeId) -> Vec<Envelope> {
+        let is_append = |e: &Envelope| matches!(e.body, Body::Request(Request::Append(_)));
+        self.sent_to(node).into_iter().filter(is_append).collect()
+    }
+
+    /// Takes the one AppendEntries sent to `node`.
+    pub(super) fn append(&mut self, node: NodeId) -> Envelope {
+        let mut appends = self.appends(node);
+        assert_eq!(appends.len(), 1, "{appends:?}");
+        appends.remove(0)
+    }
+
+    /// Takes all that was sent, of which there must be one answer.
+    pub(super) fn answer(&mut self) -> Answer {
+        let sent = std::mem::take(&mut self.sent);
+        let mut answers = sent.into_iter().filter_map(|envelope| match envelope.body {
+            Body::Answer { answer, .. } => Some(answer),
+            Body::Request(_) => None,
+        });
+        let answer = answers.next().expect("an answer");
+        assert_eq!(answers.next(), None, "a second answer beside {answer:?}");
+        answer
+    }
+
+    pub(super) fn append_answer(&mut self) -> AppendAnswer {
+        match self.answer() {
+            Answer::Append(answer) => answer,
+            other => panic!("{other:?} answers an AppendEntries"),
+        }
+    }
+
+    pub(super) fn chunk_answer(&mut self) -> SnapshotAnswer {
+        match self.answer() {
+            Answer::Snapshot(answer) => answer,
+            other => panic!("{other:?} answers a piece of a snapshot"),
+        }
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.sent.is_empty() && self.steps.is_empty()
+    }
+
+    // ---- state ---------------------------------------------------------------------------
+
+    pub(super) fn status(&self) -> RaftStatus {
+        self.raft.status()
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.raft.role().0
+    }
+
+    pub(super) fn term(&self) -> Term {
+        self.raft.role().1
+    }
+
+    /// The terms of the log's entries, oldest first.
+    pub(super) fn terms(&self) -> Vec<Term> {
+        let log = &self.raft.log;
+        (log.start().index + 1..=log.last_index()).map(|index| log.id_at(index).term).collect()
+    }
+
+    // ---- courses that many tests need ----------------------------------------------------
+
+    /// The election of the next term, with every vote; what was sent in it is forgotten, the blank entry durable.
+    pub(super) fn win(&mut self) {
+        self.campaign_for_votes();
+        self.disk();
+        for request in std::mem::take(&mut self.sent) {
+            if self.role() == Role::Candidate {
+                self.reply(&request, Answer::Vote { granted: true });
+            }
+        }
+        assert_eq!(self.role(), Role::Leader);
+        self.disk();
+    }
+
+    /// A campaign through the pre-vote, up to the step that makes the own vote durable.
+    pub(super) fn campaign_for_votes(&mut self) {
+        let campaign_term = self.term() + 1;
+        self.campaign();
+        for request in std::mem::take(&mut self.sent) {
+            if self.role() == Role::PreCandidate {
+                self.reply(&request, Answer::PreVote { campaign_term, granted: true });
+            }
+        }
+        assert_eq!(self.term(), campaign_term);
+    }
+
+    pub(super) fn propose(&mut self, data: &'static [u8]) -> Result<LogId, Refusal> {
+        self.does(|raft, now| raft.propose(now, 0, Bytes::from_static(data)))
+    }
+
+    /// Proposes so many commands, which become durable here.
+    pub(super) fn propose_many(&mut self, count: u64) {
+        for _ in 0..count {
+            self.propose(b"x").expect("room for a proposal");
+        }
+        self.disk();
+    }
+
+    /// Takes the ids of the entries that were handed to the apply queue, in order.
+    pub(super) fn handed(&mut self) -> Vec<LogId> {
+        let mut handed = Vec::new();
+        for item in std::mem::take(&mut self.out.apply) {
+            if let ApplyItem::Entries(entries) = item {
+                handed.extend(entries.iter().map(|entry| entry.log_id));
+            }
+        }
+        handed
+    }
+
+    /// The state machine has applied all there is to apply.
+    pub(super) fn apply(&mut self) {
+        while self.status().handed > self.status().applied {
+            let handed = self.status().handed;
+            self.does(|raft, now| raft.applied(now, handed));
+        }
+        self.out.apply.retain(|item| !matches!(item, ApplyItem::Entries(_)));
+    }
+
+    /// A snapshot of what is applied is made here and becomes durable.
+    pub(super) fn take_snapshot(&mut self) -> LogId {
+        let log_id = self.raft.log.id_at(self.status().applied);
+        let meta = meta(log_id, &self.status().membership);
+        self.does(|raft, now| raft.snapshot_taken(now, meta));
+        self.disk();
+        log_id
+    }
+
+    /// A whole snapshot comes from `from` in one piece and is stored: it waits to be decoded.
+    pub(super) fn receive(&mut self, from: NodeId, term: Term, log_id: LogId) {
+        let chunk = self.chunk(log_id, 1, 0, 100);
+        self.hear(from, term, chunk);
+        self.store(ChunkWritten::Complete);
+    }
+
+    /// The piece that was handed out to be stored is stored.
+    pub(super) fn store(&mut self, outcome: ChunkWritten) {
+        let position =
+            self.out.snapshots.iter().position(|job| matches!(job, SnapshotJob::WriteChunk { .. }));
+        let job = self.out.snapshots.remove(position.expect("a piece to be stored"));
+        let SnapshotJob::WriteChunk { transfer, .. } = job else { unreachable!() };
+        self.does(|raft, now| raft.chunk_written(now, transfer, outcome));
+    }
+
+    /// The received snapshot is decoded and offered to the state machine.
+    pub(super) fn decode(&mut self, log_id: LogId) {
+        self.does(|raft, now| raft.decode_begun(now, log_id));
+        self.does(|raft, now| raft.snapshot_decoded(now, log_id, true));
+    }
+
+    /// Receives, decodes and offers.
+    pub(super) fn offer(&mut self, from: NodeId, term: Term, log_id: LogId) {
+        self.receive(from, term, log_id);
+        self.decode(log_id);
+        let offered = self
+            .out
+            .apply
+            .iter()
+            .any(|item| matches!(item, ApplyItem::Offer(meta) if meta.log_id == log_id));
+        assert!(offered, "{:?}", self.out.apply);
+        self.sent.clear();
+    }
+
+    /// The state machine asks CondInstallSnapshot; the decision, if it has fallen.
+    pub(super) fn cond_install(&mut self, log_id: LogId) -> Option<bool> {
+        self.does(|raft, now| raft.cond_install(now, log_id));
+        self.decision(log_id)
+    }
+
+    /// Takes the one decision that has fallen since.
+    pub(super) fn decision(&mut self, log_id: LogId) -> Option<bool> {
+        let decisions = std::mem::take(&mut self.out.decisions);
+        assert!(decisions.len() <= 1, "{decisions:?}");
+        decisions.first().map(|decision| {
+            assert_eq!(decision.log_id, log_id);
+            decision.granted
+        })
+    }
+
+    /// A piece of a snapshot of 100 bytes.
+    pub(super) fn chunk(
+        &self,
+        log_id: LogId,
+        transfer: u64,
+        offset: u64,
+        length: usize,
+    ) -> Request {
+        Request::Snapshot(SnapshotChunk {
+            meta: meta(log_id, &self.status().membership),
+            transfer,
+            offset,
+            data: vec![7; length].into(),
+            crc: 0,
+            round: 0,
+        })
+    }
+
+    /// Answers the read of a snapshot's piece that is wanted, and takes what is then sent.
+    pub(super) fn send_piece(&mut self, length: usize) -> Envelope {
+        assert_eq!(self.out.chunk_reads.len(), 1, "{:?}", self.out.chunk_reads);
+        let read = self.out.chunk_reads.remove(0);
+        let outcome = ChunkReadOutcome::Data { data: vec![7; length].into(), crc: 0 };
+        self.does(|raft, now| raft.chunk_read(now, read.to, read.transfer, read.offset, outcome));
+        let is_piece = |e: &Envelope| matches!(e.body, Body::Request(Request::Snapshot(_)));
+        self.sent_to(read.to).into_iter().find(is_piece).expect("a piece of the snapshot")
+    }
+
+    /// The receiver of a piece of a snapshot answers.
+    pub(super) fn reply_piece(
+        &mut self,
+        piece: &Envelope,
+        install: InstallStatus,
+        outcome: ChunkOutcome,
+    ) {
+        let Body::Request(Request::Snapshot(chunk)) = &piece.body else { panic!("{piece:?}") };
+        let report = FollowerReport { install, ..report(0, chunk.round) };
+        let transfer = chunk.transfer;
+        self.reply(piece, Answer::Snapshot(SnapshotAnswer { report, transfer, outcome }));
+    }
+}
+
+// ---- words -------------------------------------------------------------------------------
+
+/// `index@term`.
+pub(super) fn id(index: Index, term: Term) -> LogId {
+    LogId::new(term, index)
+}
+
+pub(super) fn entry(log_id: LogId) -> Entry {
+    let data = Bytes::copy_from_slice(&log_id.index.to_be_bytes());
+    Entry { log_id, kind: EntryKind::Command, stamp_ms: 0, data }
+}
+
+/// Entries of these terms from `first` on.
+pub(super) fn entries(first: Index, terms: &[Term]) -> Arc<[Entry]> {
+    terms.iter().zip(first..).map(|(&term, index)| entry(id(index, term))).collect()
+}
+
+pub(super) fn meta(log_id: LogId, members: &Membership) -> SnapshotMeta {
+    SnapshotMeta { log_id, membership: members.clone(), size_bytes: 100 }
+}
+
+/// AppendEntries: entries of these terms behind `prev`.
+pub(super) fn append(prev: LogId, terms: &[Term], commit: Index) -> Request {
+    let entries = entries(prev.index + 1, terms);
+    Request::Append(Append { prev, entries, commit, leader_commit: commit, round: 0 })
+}
+
+pub(super) fn heartbeat(prev: LogId, commit: Index) -> Request {
+    append(prev, &[], commit)
+}
+
+pub(super) fn report(matched: Index, round: u64) -> FollowerReport {
+    FollowerReport { matched, install: InstallStatus::None, recovering: false, round }
+}
+
+pub(super) fn accepted(matched: Index, round: u64) -> Answer {
+    Answer::Append(AppendAnswer {
+        report: report(matched, round),
+        outcome: AppendOutcome::Accepted,
+    })
+}
+
+pub(super) fn rejected(matched: Index, refused: Index, hint: LogId) -> Answer {
+    let outcome = AppendOutcome::Rejected { refused, hint };
+    Answer::Append(AppendAnswer { report: report(matched, 0), outcome })
+}
+
+pub(super) fn append_of(envelope: &Envelope) -> &Append {
+    match &envelope.body {
+        Body::Request(Request::Append(append)) => append,
+        other => panic!("{other:?} is no AppendEntries"),
+    }
+}
+
+/// The last index that an AppendEntries speaks of.
+pub(super) fn last_of(envelope: &Envelope) -> Index {
+    let append = append_of(envelope);
+    append.prev.index + append.entries.len() as u64
+}

@@ -1,0 +1,372 @@
+//! A snapshot on its way out, by the ids A33–A45, B1, B15, B16, SN09–SN21: when it begins, how it goes on, how it ends.
+
+use super::hand::*;
+use crate::raft::progress::{ProgressState, TransferStep};
+use crate::raft::*;
+
+const PENDING: InstallStatus = InstallStatus::Pending { index: 3 };
+
+/// A leader of term 2 whose log begins behind a snapshot of 3@1, and member 1 has been found to need it.
+fn sending() -> Hand {
+    sending_with(|_| {})
+}
+
+fn sending_with(change: impl FnOnce(&mut RaftConfig)) -> Hand {
+    let mut hand = Setup::of(3).snapshot(id(3, 1)).log(&[1]).with(change).lead();
+    let probe = hand.append(1);
+    hand.reply(&probe, rejected(0, 4, LogId::BASE));
+    hand.sent.clear();
+    hand
+}
+
+fn is_sending(hand: &Hand) -> bool {
+    matches!(hand.raft.progress[&1].state, ProgressState::Snapshot(_))
+}
+
+/// All of the snapshot is at member 1.
+fn sent() -> Hand {
+    let mut hand = sending();
+    let piece = hand.send_piece(100);
+    hand.reply_piece(&piece, PENDING, ChunkOutcome::Continue { offset: 100 });
+    hand
+}
+
+/// A heartbeat to member 1 is answered with this match and status.
+fn reports(hand: &mut Hand, matched: Index, install: InstallStatus) {
+    hand.after(100);
+    let beat = hand.appends(1).pop().expect("a heartbeat");
+    let report = FollowerReport { install, ..report(matched, append_of(&beat).round) };
+    let outcome = AppendOutcome::Accepted;
+    hand.reply(&beat, Answer::Append(AppendAnswer { report, outcome }));
+}
+
+/// A member that needs what is purged gets the snapshot, piece after piece, and then entries at once (A34, A37, A42).
+#[test]
+fn a34_a42_snapshot_and_then_entries() {
+    let mut hand = sending_with(|config| config.snapshot_chunk_bytes = 60);
+    assert!(is_sending(&hand));
+    for (offset, length) in [(0, 60), (60, 40)] {
+        let read = hand.out.chunk_reads[0];
+        assert_eq!(
+            (read.to, read.snapshot, read.offset, read.max_bytes),
+            (1, id(3, 1), offset, 60)
+        );
+        let piece = hand.send_piece(length);
+        let end = offset + length as u64;
+        let status = InstallStatus::Receiving { index: 3, bytes: end };
+        hand.reply_piece(&piece, status, ChunkOutcome::Continue { offset: end });
+    }
+    assert!(hand.out.chunk_reads.is_empty());
+    assert_eq!(hand.status().counters.snapshots_sent, 1);
+    reports(&mut hand, 3, InstallStatus::None);
+    let entries = hand.append(1);
+    assert_eq!((append_of(&entries).prev, last_of(&entries)), (id(3, 1), 5));
+    hand.accept(&entries);
+    assert_eq!(hand.status().commit, 5);
+}
+
+/// The boundary is the log's start: what follows it directly goes as entries (A35, B22), what is it needs the snapshot.
+#[test]
+fn a35_b22_the_entry_behind_the_logs_start_goes_without_a_snapshot() {
+    let cases = [(id(3, 1), false), (id(2, 1), true), (LogId::BASE, true)];
+    for (hint, snapshot) in cases {
+        let mut hand = Setup::of(3).snapshot(id(3, 1)).log(&[1]).lead();
+        let probe = hand.append(1);
+        hand.reply(&probe, rejected(0, 4, hint));
+        assert_eq!(is_sending(&hand), snapshot, "hint {hint}");
+        if !snapshot {
+            assert_eq!(append_of(&hand.append(1)).prev, id(3, 1));
+        }
+    }
+}
+
+/// A member whose entry at the log's start is of another term is found out by one more request.
+#[test]
+fn b4_another_term_at_the_logs_start_needs_the_snapshot() {
+    let mut hand = Setup::of(3).snapshot(id(3, 2)).log(&[2]).lead();
+    let probe = hand.append(1);
+    hand.reply(&probe, rejected(0, 4, id(3, 1)));
+    let again = hand.append(1);
+    assert_eq!(append_of(&again).prev, id(3, 2));
+    hand.reply(&again, rejected(0, 3, id(3, 1)));
+    assert!(is_sending(&hand));
+}
+
+/// The snapshot is an option only for members that have answered, and lately (A38).
+#[test]
+fn a38_a_silent_member_gets_no_snapshot() {
+    let mut hand = Setup::of(3).snapshot(id(3, 1)).log(&[1]).lead();
+    hand.raft.progress.get_mut(&1).expect("a member").become_probe_at(1);
+    hand.sent.clear();
+    hand.after(150);
+    assert!(!is_sending(&hand) && hand.out.chunk_reads.is_empty(), "it has never answered");
+    let beat = hand.appends(1).remove(0);
+    hand.accept_all(2);
+    hand.reply(&beat, accepted(0, 0));
+    assert!(is_sending(&hand));
+    let mut hand = sending();
+    let ChunkRead { to, transfer, offset, .. } = hand.out.chunk_reads.remove(0);
+    for _ in 0..7 {
+        hand.after(100);
+        hand.accept_all(2);
+        hand.sent.clear();
+    }
+    hand.does(|raft, now| raft.chunk_read(now, to, transfer, offset, ChunkReadOutcome::Gone));
+    for _ in 0..3 {
+        hand.after(100);
+        hand.accept_all(2);
+    }
+    assert!(!is_sending(&hand), "it has not answered for an election timeout");
+}
+
+/// A snapshot whose record is not durable yet can't be sent, nor can one that the log has gone beyond; it is tried again
+/// (A39).
+#[test]
+fn a39_no_snapshot_before_it_is_durable() {
+    let mut hand = Setup::of(3).with(|config| config.trailing_entries = 0).log(&[1, 1]).lead();
+    hand.accept_all(2);
+    hand.apply();
+    let meta = meta(id(3, 2), &hand.status().membership);
+    hand.does(|raft, now| raft.snapshot_taken(now, meta));
+    assert_eq!(hand.status().log_start, id(3, 2));
+    let probe = hand.append(1);
+    hand.reply(&probe, rejected(0, 2, LogId::BASE));
+    assert!(!is_sending(&hand));
+    hand.disk();
+    assert!(is_sending(&hand));
+}
+
+/// While the snapshot is under way the member gets heartbeats and nothing else (A40).
+#[test]
+fn a40_replication_pauses_while_a_snapshot_is_sent() {
+    let mut hand = sending();
+    hand.propose_many(2);
+    assert!(hand.appends(1).is_empty());
+    hand.after(100);
+    let beat = hand.append(1);
+    assert_eq!((append_of(&beat).prev, append_of(&beat).entries.len()), (LogId::BASE, 0));
+    hand.accept(&beat);
+    assert!(is_sending(&hand), "that it answers is no reason to stop");
+}
+
+/// One piece at a time; the answer to it, and no other, asks for the next (SN09).
+#[test]
+fn sn09_only_the_answer_to_the_piece_under_way_moves_on() {
+    let mut hand = sending_with(|config| config.snapshot_chunk_bytes = 60);
+    let piece = hand.send_piece(60);
+    let status = InstallStatus::Receiving { index: 3, bytes: 60 };
+    let go_on = ChunkOutcome::Continue { offset: 60 };
+    let other = Envelope { id: piece.id - 1, ..piece.clone() };
+    hand.reply_piece(&other, status, go_on);
+    assert!(hand.out.chunk_reads.is_empty());
+    hand.reply_piece(&piece, status, go_on);
+    hand.reply_piece(&piece, status, go_on);
+    assert_eq!(hand.out.chunk_reads.len(), 1);
+    let second = hand.send_piece(40);
+    hand.reply_piece(&second, status, ChunkOutcome::Continue { offset: 101 });
+    assert_eq!(hand.status().counters.ignored_messages, 1, "beyond the snapshot's end");
+    hand.reply_piece(&second, status, ChunkOutcome::Continue { offset: 0 });
+    assert_eq!(hand.out.chunk_reads[0].offset, 0, "the member starts over");
+}
+
+/// A read that comes back for a piece no longer wanted is dropped (A41).
+#[test]
+fn a41_a_late_read_of_a_piece_is_dropped() {
+    let mut hand = sending();
+    let read = hand.out.chunk_reads.remove(0);
+    let data = || ChunkReadOutcome::Data { data: vec![7; 100].into(), crc: 0 };
+    let mut wrong = [(2, read.transfer, 0), (1, read.transfer + 1, 0), (1, read.transfer, 5)];
+    for (to, transfer, offset) in wrong.iter_mut() {
+        hand.does(|raft, now| raft.chunk_read(now, *to, *transfer, *offset, data()));
+        assert!(hand.sent.is_empty());
+    }
+    hand.does(|raft, now| raft.chunk_read(now, 1, read.transfer, 0, data()));
+    hand.does(|raft, now| raft.chunk_read(now, 1, read.transfer, 0, data()));
+    assert_eq!(hand.sent.len(), 1);
+}
+
+/// A lost piece is read and sent again, after the request's timeout or when the transport knows.
+#[test]
+fn a46_a_lost_piece_is_sent_again() {
+    let mut hand = sending();
+    let piece = hand.send_piece(100);
+    hand.after(149);
+    assert!(hand.out.chunk_reads.is_empty());
+    hand.after(1);
+    assert_eq!(hand.out.chunk_reads.len(), 1);
+    let again = hand.send_piece(100);
+    hand.does(|raft, now| raft.undelivered(now, 1, piece.id));
+    assert!(hand.out.chunk_reads.is_empty(), "not the one under way");
+    hand.does(|raft, now| raft.undelivered(now, 1, again.id));
+    assert!(hand.out.chunk_reads.is_empty(), "not before an interval has passed");
+    hand.after(100);
+    assert_eq!(hand.out.chunk_reads.len(), 1);
+}
+
+/// The match of a member moves by its own word alone: that all pieces are there says nothing of the install (B1).
+#[test]
+fn b1_a_complete_transfer_is_not_an_install() {
+    let mut hand = sent();
+    assert_eq!(hand.raft.progress[&1].matched, 0);
+    hand.propose_many(1);
+    assert!(hand.appends(1).is_empty() && is_sending(&hand));
+}
+
+/// However long the install takes, a member that says Pending is waited for, and sent no second one (B15, SN11, SN28).
+#[test]
+fn b15_a_pending_member_is_waited_for() {
+    let mut hand = sent();
+    for _ in 0..50 {
+        reports(&mut hand, 0, PENDING);
+        hand.accept_all(2);
+        assert!(is_sending(&hand) && hand.out.chunk_reads.is_empty());
+    }
+    assert_eq!(hand.raft.progress[&1].failed_transfers, 0);
+}
+
+/// A member that has everything and for an election timeout says nothing of it has lost it: begin again (B15).
+#[test]
+fn b15_a_member_that_forgot_the_snapshot_gets_it_again() {
+    let mut hand = sent();
+    for _ in 0..6 {
+        reports(&mut hand, 0, InstallStatus::None);
+        hand.accept_all(2);
+        assert!(hand.out.chunk_reads.is_empty());
+    }
+    reports(&mut hand, 0, InstallStatus::None);
+    assert_eq!(hand.raft.progress[&1].failed_transfers, 1);
+    hand.accept_all(2);
+    reports(&mut hand, 0, InstallStatus::None);
+    assert_eq!(hand.out.chunk_reads.len(), 1);
+}
+
+/// A new leader sends nothing to a member that another leader's snapshot occupies (B3, SN14, SN20).
+#[test]
+fn b3_a_member_with_a_snapshot_under_way_gets_no_other() {
+    let occupied = [PENDING, InstallStatus::Receiving { index: 3, bytes: 9 }];
+    for install in occupied {
+        let mut hand = Setup::of(3).snapshot(id(3, 1)).log(&[1]).lead();
+        let probe = hand.append(1);
+        let report = FollowerReport { install, ..report(0, 0) };
+        let outcome = AppendOutcome::Rejected { refused: 4, hint: LogId::BASE };
+        hand.reply(&probe, Answer::Append(AppendAnswer { report, outcome }));
+        reports(&mut hand, 0, install);
+        assert!(!is_sending(&hand), "{install:?}");
+        hand.accept_all(2);
+        reports(&mut hand, 0, InstallStatus::None);
+        assert!(is_sending(&hand), "free again");
+    }
+}
+
+/// A refusal after all pieces were there ends the transfer, an older one does not (B1).
+#[test]
+fn b1_a_refusal_ends_the_transfer() {
+    let refused = InstallStatus::Refused { commit: 4 };
+    let mut hand = sending();
+    reports(&mut hand, 0, refused);
+    assert!(is_sending(&hand), "said of an offer before this one");
+    let mut hand = sent();
+    reports(&mut hand, 4, refused);
+    assert!(!is_sending(&hand));
+    assert_eq!(append_of(&hand.append(1)).prev, id(4, 1));
+}
+
+/// A refusal by a member whose log is not durable up to the log's start yet does not begin another transfer at once:
+/// that would be refused as well, as fast as the network can carry it (SN11, LR27).
+#[test]
+fn sn11_a_refusal_does_not_begin_the_next_transfer_at_once() {
+    let refused = InstallStatus::Refused { commit: 4 };
+    let mut hand = sent();
+    reports(&mut hand, 0, refused);
+    let mut pieces = 0;
+    for _ in 0..100 {
+        if hand.out.chunk_reads.is_empty() {
+            break;
+        }
+        let piece = hand.send_piece(100);
+        hand.reply_piece(&piece, refused, ChunkOutcome::Unwanted);
+        pieces += 1;
+    }
+    assert!(pieces <= 1, "{pieces} snapshots in no time");
+    reports(&mut hand, 4, refused);
+    assert!(!is_sending(&hand));
+}
+
+/// What does not verify at the member, or has gone at the leader, is begun anew after an interval, with the current
+/// snapshot.
+#[test]
+fn a_failed_transfer_begins_anew_after_an_interval() {
+    let mut corrupt = sending();
+    let piece = corrupt.send_piece(100);
+    corrupt.reply_piece(&piece, InstallStatus::None, ChunkOutcome::Corrupt);
+    let mut gone = sending();
+    let ChunkRead { to, transfer, offset, .. } = gone.out.chunk_reads.remove(0);
+    gone.does(|raft, now| raft.chunk_read(now, to, transfer, offset, ChunkReadOutcome::Gone));
+    for mut hand in [corrupt, gone] {
+        assert!(!is_sending(&hand) && hand.out.chunk_reads.is_empty());
+        assert_eq!(hand.raft.progress[&1].failed_transfers, 1);
+        hand.after(100);
+        let read = hand.out.chunk_reads[0];
+        assert!(is_sending(&hand) && read.transfer > transfer && read.offset == 0);
+    }
+}
+
+/// A member that catches up by other means ends the transfer under way (SN12, SN20).
+#[test]
+fn a_member_that_catches_up_ends_its_transfer() {
+    let mut hand = sending();
+    let piece = hand.send_piece(60);
+    reports(&mut hand, 3, InstallStatus::None);
+    assert!(!is_sending(&hand));
+    hand.reply_piece(&piece, InstallStatus::None, ChunkOutcome::Continue { offset: 60 });
+    assert!(hand.out.chunk_reads.is_empty(), "a late answer revives nothing");
+}
+
+/// A restarted member, and a leader that is deposed, end transfers (SN12).
+#[test]
+fn sn12_restart_and_deposition_end_transfers() {
+    let mut hand = sending();
+    let piece = hand.send_piece(100);
+    let Body::Request(Request::Snapshot(chunk)) = &piece.body else { unreachable!() };
+    let answer = SnapshotAnswer {
+        report: report(0, 0),
+        transfer: chunk.transfer,
+        outcome: ChunkOutcome::Continue { offset: 60 },
+    };
+    let answer = hand.answer_of(&piece, 2, Answer::Snapshot(answer));
+    hand.step(Envelope { incarnation: 2, ..answer });
+    assert!(hand.out.chunk_reads.iter().all(|read| read.offset == 0), "its part is gone");
+    let mut hand = sending();
+    let ChunkRead { to, transfer, offset, .. } = hand.out.chunk_reads[0];
+    hand.hear(2, 3, heartbeat(LogId::BASE, 0));
+    let data = ChunkReadOutcome::Data { data: vec![7; 100].into(), crc: 0 };
+    hand.disk();
+    hand.sent.clear();
+    hand.does(|raft, now| raft.chunk_read(now, to, transfer, offset, data));
+    assert!(hand.sent.is_empty());
+}
+
+/// Members beside the slow one are served as ever, and the leader sends no snapshot to itself (SN21, SN13).
+#[test]
+fn sn21_the_leader_has_no_progress_of_its_own() {
+    let mut hand = sending();
+    assert_eq!(hand.raft.progress.keys().copied().collect::<Vec<_>>(), [1, 2]);
+    hand.propose_many(1);
+    hand.after(150);
+    assert!(!hand.appends(2).is_empty());
+}
+
+/// The state of a transfer in the leader's books, from reading to installing.
+#[test]
+fn a_transfer_goes_from_reading_to_installing() {
+    let mut hand = sending();
+    let step = |hand: &Hand| match &hand.raft.progress[&1].state {
+        ProgressState::Snapshot(transfer) => transfer.step.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(step(&hand), TransferStep::Reading);
+    let piece = hand.send_piece(100);
+    assert_eq!(step(&hand), TransferStep::Sent { id: piece.id, at: hand.now });
+    hand.reply_piece(&piece, PENDING, ChunkOutcome::Continue { offset: 100 });
+    assert_eq!(step(&hand), TransferStep::Installing);
+}

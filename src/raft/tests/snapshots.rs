@@ -1,0 +1,438 @@
+//! A snapshot on its way in, up to the agreement of state machine and peer: A46–A60, B1–B9, SN01–SN28 as far as the
+//! receiver can tell. What each interleaving of CondInstallSnapshot leads to is in `interleavings.rs`.
+
+use super::hand::*;
+use super::world::MILLISECOND;
+use crate::raft::*;
+
+const S: LogId = LogId::new(1, 10);
+
+fn outcome(hand: &mut Hand) -> ChunkOutcome {
+    hand.disk();
+    hand.chunk_answer().outcome
+}
+
+/// A follower that has received all of S.
+fn received() -> Hand {
+    let mut hand = Setup::of(3).term(1, None).log(&[1]).start();
+    hand.receive(1, 1, S);
+    hand.sent.clear();
+    hand
+}
+
+// ---- pieces ----------------------------------------------------------------------------------
+
+/// A piece that is not the next one is answered with the offset to go on at, and not stored (SN09).
+#[test]
+fn sn09_a_piece_out_of_place_is_not_stored() {
+    let mut hand = Setup::of(3).start();
+    let late = hand.chunk(S, 1, 40, 20);
+    hand.hear(1, 1, late.clone());
+    assert_eq!(outcome(&mut hand), ChunkOutcome::Continue { offset: 0 });
+    assert_eq!(hand.status().install, InstallStatus::None, "a transfer begins at 0");
+    let first = hand.chunk(S, 1, 0, 60);
+    hand.hear(1, 1, first.clone());
+    hand.store(ChunkWritten::Partial(60));
+    hand.sent.clear();
+    for piece in [late, first] {
+        hand.hear(1, 1, piece);
+        assert_eq!(outcome(&mut hand), ChunkOutcome::Continue { offset: 60 });
+    }
+    assert!(hand.out.snapshots.is_empty());
+}
+
+/// A piece that comes twice while it is being stored is stored once; each request gets its answer (SN09).
+#[test]
+fn sn09_a_piece_repeated_while_it_is_stored_is_stored_once() {
+    let mut hand = Setup::of(3).term(1, None).start();
+    let piece = hand.chunk(S, 1, 0, 60);
+    hand.hear(1, 1, piece.clone());
+    hand.hear(1, 1, piece);
+    assert_eq!(
+        (hand.out.snapshots.len(), outcome(&mut hand)),
+        (1, ChunkOutcome::Continue { offset: 0 })
+    );
+    hand.store(ChunkWritten::Partial(60));
+    assert_eq!(outcome(&mut hand), ChunkOutcome::Continue { offset: 60 });
+}
+
+/// Pieces that no leader can have sent are ignored; so is one of another snapshot under the same transfer.
+#[test]
+fn sn09_malformed_pieces_are_ignored() {
+    type Change = fn(&mut SnapshotChunk);
+    let malformed: [(&str, Change); 6] = [
+        ("index 0", |c| c.meta.log_id.index = 0),
+        ("term 0", |c| c.meta.log_id.term = 0),
+        ("of a later term", |c| c.meta.log_id.term = 2),
+        ("empty", |c| c.data = Default::default()),
+        ("beyond the end", |c| c.offset = 41),
+        ("overflowing", |c| c.offset = u64::MAX),
+    ];
+    for (why, change) in malformed {
+        let mut hand = Setup::of(3).term(1, None).start();
+        let Request::Snapshot(mut chunk) = hand.chunk(S, 1, 0, 60) else { unreachable!() };
+        change(&mut chunk);
+        hand.hear(1, 1, Request::Snapshot(chunk));
+        assert_eq!(hand.status().counters.ignored_messages, 1, "{why}");
+        assert!(hand.is_silent() && hand.out.snapshots.is_empty(), "{why}");
+    }
+    let mut hand = Setup::of(3).start();
+    for log_id in [S, id(12, 1)] {
+        let piece = hand.chunk(log_id, 1, 0, 60);
+        hand.hear(1, 1, piece);
+    }
+    assert_eq!((hand.status().counters.ignored_messages, hand.out.snapshots.len()), (1, 1));
+}
+
+/// What does not verify is dropped, and begun anew (SN26).
+#[test]
+fn sn26_a_corrupt_transfer_begins_anew() {
+    let mut hand = Setup::of(3).term(1, None).start();
+    let piece = hand.chunk(S, 1, 0, 100);
+    hand.hear(1, 1, piece);
+    hand.store(ChunkWritten::Corrupt);
+    assert_eq!(outcome(&mut hand), ChunkOutcome::Corrupt);
+    assert_eq!(hand.status().install, InstallStatus::None);
+    hand.receive(1, 1, S);
+    assert_eq!(hand.status().install, InstallStatus::Pending { index: 10 });
+}
+
+/// The sender's number tells a new transfer from a late piece of the one before.
+#[test]
+fn a46_a_late_piece_of_an_earlier_transfer_is_unwanted() {
+    let mut hand = Setup::of(3).term(1, None).start();
+    let piece = |hand: &Hand, transfer| hand.chunk(S, transfer, 0, 60);
+    let second = piece(&hand, 2);
+    hand.hear(1, 1, second);
+    hand.store(ChunkWritten::Partial(60));
+    hand.sent.clear();
+    let first = piece(&hand, 1);
+    hand.hear(1, 1, first);
+    assert_eq!(outcome(&mut hand), ChunkOutcome::Unwanted);
+    assert_eq!(hand.status().install, InstallStatus::Receiving { index: 10, bytes: 60 });
+    let third = piece(&hand, 3);
+    hand.hear(1, 1, third);
+    assert!(matches!(hand.out.snapshots[0], SnapshotJob::AbortTransfer(key) if key.transfer == 2));
+}
+
+/// A sender that falls silent keeps the place for one election timeout (SN14); what is being stored keeps it longer.
+#[test]
+fn sn14_a_silent_sender_loses_the_place() {
+    let mut hand = Setup::of(3).term(1, None).start();
+    let first = hand.chunk(S, 1, 0, 60);
+    hand.hear(1, 1, first);
+    hand.after(700);
+    assert_eq!(hand.status().install, InstallStatus::Receiving { index: 10, bytes: 0 });
+    hand.store(ChunkWritten::Partial(60));
+    hand.after(600);
+    assert_eq!(hand.status().install, InstallStatus::Receiving { index: 10, bytes: 60 });
+    hand.after(1);
+    assert_eq!(hand.status().install, InstallStatus::None);
+    assert!(matches!(hand.out.snapshots[..], [SnapshotJob::AbortTransfer(_)]));
+}
+
+/// Another leader's transfer takes the place of one that is not complete; a piece still being stored is answered
+/// (SN14, SN10).
+#[test]
+fn sn14_a_new_leaders_transfer_takes_over() {
+    let mut hand = Setup::of(3).term(1, None).start();
+    let first = hand.chunk(S, 1, 0, 60);
+    hand.hear(1, 1, first);
+    let TransferKey { from, .. } = match &hand.out.snapshots[0] {
+        SnapshotJob::WriteChunk { transfer, .. } => *transfer,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(from, 1);
+    let abandoned = match hand.out.snapshots.remove(0) {
+        SnapshotJob::WriteChunk { transfer, .. } => transfer,
+        other => panic!("{other:?}"),
+    };
+    let other = hand.chunk(S, 1, 0, 100);
+    hand.hear(2, 2, other);
+    hand.disk();
+    let answers: Vec<_> = hand.sent.drain(..).map(|e| e.to).collect();
+    assert_eq!(answers, [1], "the first one's piece will not be stored");
+    assert!(
+        matches!(hand.out.snapshots[..], [SnapshotJob::AbortTransfer(key), SnapshotJob::WriteChunk { .. }] if key == abandoned)
+    );
+    // The abandoned piece was stored after all.
+    hand.does(|raft, now| raft.chunk_written(now, abandoned, ChunkWritten::Complete));
+    assert_eq!(hand.status().install, InstallStatus::Receiving { index: 10, bytes: 0 });
+    assert!(
+        matches!(hand.out.snapshots.pop(), Some(SnapshotJob::AbortTransfer(key)) if key == abandoned)
+    );
+    hand.store(ChunkWritten::Complete);
+    assert_eq!(hand.status().install, InstallStatus::Pending { index: 10 });
+}
+
+/// A candidate that hears a leader's piece follows it (SN14); the timer begins anew with each piece (B9).
+#[test]
+fn sn14_b9_a_piece_is_heard_as_the_leaders_word() {
+    let mut hand = Setup::of(3).start();
+    hand.campaign_for_votes();
+    hand.disk();
+    let piece = hand.chunk(S, 1, 0, 10);
+    hand.hear(1, 1, piece);
+    assert_eq!(hand.raft.role(), (Role::Follower, 1, Some(1)));
+    for offset in 1..8 {
+        hand.after(290);
+        assert_eq!(hand.role(), Role::Follower);
+        let piece = hand.chunk(S, 1, 99 - offset, 1);
+        hand.hear(1, 1, piece);
+    }
+}
+
+/// Neither the term nor the role comes from the snapshot: a snapshot of an old term in a later leader's (SN05, SN25).
+#[test]
+fn sn05_sn25_the_term_is_the_leaders() {
+    let mut hand = Setup::of(3).term(6, Some(2)).start();
+    let piece = hand.chunk(id(10, 3), 1, 0, 100);
+    hand.hear(1, 6, piece);
+    hand.store(ChunkWritten::Complete);
+    assert_eq!((hand.sent[0].term, hand.term(), hand.status().vote), (6, 6, Some(2)));
+    hand.decode(id(10, 3));
+    hand.cond_install(id(10, 3));
+    hand.disk();
+    assert_eq!((hand.term(), hand.status().vote), (6, Some(2)));
+    assert_eq!(hand.status().last, id(10, 3));
+}
+
+/// A snapshot with other members than the own, where members do not change, is refused before it is offered (SN07).
+#[test]
+fn sn07_a_snapshot_of_other_members_is_refused() {
+    let mut hand = Setup::of(3).start();
+    let Request::Snapshot(mut chunk) = hand.chunk(S, 1, 0, 100) else { unreachable!() };
+    chunk.meta.membership = Membership::of_voters(0..5);
+    hand.hear(1, 1, Request::Snapshot(chunk));
+    assert_eq!(outcome(&mut hand), ChunkOutcome::Unwanted);
+    assert_eq!(hand.status().counters.safety_alarms, 1);
+    assert!(hand.out.snapshots.is_empty());
+}
+
+// ---- stale, or in the log already ------------------------------------------------------------
+
+/// A snapshot that ends at or before the commit index is answered with how far this node is (A48, A50): what is durable.
+#[test]
+fn a48_a50_a_stale_snapshot_teaches_the_leader_the_commit_index() {
+    let mut hand = Setup::of(3).term(1, None).start();
+    hand.hear(1, 1, append(LogId::BASE, &[1; 12], 12));
+    for (log_id, matched) in [(S, 0), (id(12, 1), 0)] {
+        let piece = hand.chunk(log_id, 1, 0, 100);
+        hand.hear(1, 1, piece);
+        let answer = hand.chunk_answer();
+        assert_eq!((answer.outcome, answer.report.matched), (ChunkOutcome::Unwanted, matched));
+    }
+    hand.disk();
+    hand.sent.clear();
+    let piece = hand.chunk(S, 1, 0, 100);
+    hand.hear(1, 1, piece);
+    assert_eq!(hand.chunk_answer().report.matched, 12);
+    assert_eq!(
+        (hand.status().counters.fast_forwards, hand.status().install),
+        (0, InstallStatus::None)
+    );
+}
+
+/// A snapshot whose last entry the log holds moves the commit index, whatever had been committed (A51).
+#[test]
+fn a51_a_snapshot_of_what_is_in_the_log_is_not_fetched() {
+    let mut hand = Setup::of(3).log(&[1; 12]).start();
+    let piece = hand.chunk(S, 1, 0, 100);
+    hand.hear(1, 2, piece);
+    hand.disk();
+    let answer = hand.chunk_answer();
+    assert_eq!((answer.outcome, answer.report.matched), (ChunkOutcome::Unwanted, 10));
+    assert_eq!((hand.status().commit, hand.terms().len()), (10, 12));
+    assert_eq!(hand.handed().len(), 10);
+}
+
+/// One whose last entry has another term in the log is needed (B4, SN03), and one beyond the log's end.
+#[test]
+fn sn03_b4_the_term_counts_with_the_index() {
+    let mut hand = Setup::of(3).log(&[1; 12]).start();
+    let piece = hand.chunk(id(10, 2), 1, 0, 100);
+    hand.hear(1, 2, piece);
+    assert_eq!(hand.status().install, InstallStatus::Receiving { index: 10, bytes: 0 });
+    assert_eq!(hand.status().commit, 0);
+}
+
+/// A transfer under way is given up when the commit index reaches it.
+#[test]
+fn a48_a_transfer_is_given_up_when_it_is_overtaken() {
+    let mut hand = Setup::of(3).term(1, None).start();
+    let piece = hand.chunk(S, 1, 0, 60);
+    hand.hear(1, 1, piece);
+    hand.hear(1, 1, append(LogId::BASE, &[1; 9], 9));
+    assert_eq!(hand.status().install, InstallStatus::Receiving { index: 10, bytes: 0 });
+    hand.sent.clear();
+    hand.hear(1, 1, append(id(9, 1), &[1], 10));
+    assert_eq!(hand.status().install, InstallStatus::None);
+    assert_eq!(hand.chunk_answer().outcome, ChunkOutcome::Unwanted);
+    assert!(matches!(hand.out.snapshots.last(), Some(SnapshotJob::AbortTransfer(_))));
+}
+
+/// It may be complete only after the log has come to hold its last entry: then it is dropped, not offered.
+#[test]
+fn a51_a_complete_snapshot_is_judged_again() {
+    let mut hand = Setup::of(3).term(1, None).start();
+    let piece = hand.chunk(S, 1, 0, 100);
+    hand.hear(1, 1, piece);
+    hand.hear(1, 1, append(LogId::BASE, &[1; 10], 3));
+    hand.store(ChunkWritten::Complete);
+    assert_eq!((hand.status().install, hand.status().commit), (InstallStatus::None, 10));
+    assert_eq!(hand.out.snapshots, [SnapshotJob::Discard(S)]);
+    assert_eq!(hand.status().counters.installs_offered, 0);
+}
+
+// ---- decoding and offering -------------------------------------------------------------------
+
+/// Received, decoded, offered: nothing of this changes the log, the commit index or the state machine (A53, SN06).
+#[test]
+fn a53_until_the_state_machine_asks_nothing_changes() {
+    let mut hand = Setup::of(3).log(&[1, 1]).start();
+    hand.hear(1, 1, heartbeat(id(2, 1), 2));
+    hand.disk();
+    hand.apply();
+    let before = (hand.status().commit, hand.status().log_start, hand.terms());
+    hand.offer(1, 1, S);
+    assert_eq!((hand.status().commit, hand.status().log_start, hand.terms()), before);
+    assert!(hand.steps.is_empty());
+    assert_eq!(hand.status().counters.installs_offered, 1);
+}
+
+/// A snapshot that does not decode is dropped, loudly; the next one finds the place free (B7, SN16).
+#[test]
+fn b7_sn16_what_does_not_decode_is_dropped() {
+    let mut hand = received();
+    hand.does(|raft, now| raft.decode_begun(now, S));
+    hand.does(|raft, now| raft.snapshot_decoded(now, S, false));
+    assert_eq!(
+        (hand.status().install, hand.status().counters.safety_alarms),
+        (InstallStatus::None, 1)
+    );
+    assert!(hand.out.apply.is_empty());
+    assert!(hand.out.snapshots.contains(&SnapshotJob::Discard(S)));
+    hand.receive(1, 1, id(11, 1));
+    assert_eq!(hand.status().install, InstallStatus::Pending { index: 11 });
+}
+
+/// Words about another snapshot than the one that waits mean nothing.
+#[test]
+fn sn02_words_about_another_snapshot_mean_nothing() {
+    let mut hand = received();
+    for other in [id(9, 1), id(10, 2)] {
+        hand.does(|raft, now| raft.decode_begun(now, other));
+        hand.does(|raft, now| raft.snapshot_decoded(now, other, true));
+        assert!(hand.out.apply.is_empty());
+        assert_eq!(hand.cond_install(other), Some(false));
+    }
+    assert_eq!(hand.cond_install(S), Some(false), "not offered yet");
+    assert_eq!(hand.status().install, InstallStatus::Pending { index: 10 });
+}
+
+/// Heartbeats, votes and entries go on while a snapshot is decoded and while the state machine is slow (A67, SN28).
+#[test]
+fn sn28_a_pending_install_delays_nothing() {
+    let mut hand = received();
+    hand.does(|raft, now| raft.decode_begun(now, S));
+    for _ in 0..20 {
+        hand.now += 200 * MILLISECOND;
+        hand.hear(1, 1, append(id(1, 1), &[1], 1));
+        hand.disk();
+        let answer = hand.append_answer();
+        assert_eq!(answer.outcome, AppendOutcome::Accepted);
+        assert_eq!(answer.report.install, InstallStatus::Pending { index: 10 });
+        hand.hear(1, 1, append(id(12, 1), &[1], 12));
+        assert!(matches!(hand.append_answer().outcome, AppendOutcome::Rejected { .. }));
+    }
+    assert_eq!((hand.status().commit, hand.status().applied), (1, 0));
+}
+
+// ---- installed -------------------------------------------------------------------------------
+
+/// What the state machine hears is durable: record and log in one step, and only then the answer (A56, B6, SN17).
+#[test]
+fn a56_b6_the_answer_follows_the_durable_step() {
+    let mut hand = received();
+    hand.decode(S);
+    hand.propose(b"x").expect_err("a follower");
+    assert_eq!(hand.cond_install(S), None);
+    assert_eq!(hand.status().install, InstallStatus::Pending { index: 10 });
+    assert_eq!((hand.status().persisted, hand.status().counters.installs_granted), (0, 0));
+    hand.sent.clear();
+    hand.hear(1, 1, heartbeat(S, 10));
+    assert_eq!(hand.append_answer().report.matched, 0, "match = i is a promise");
+    hand.disk();
+    assert_eq!(hand.decision(S), Some(true));
+    hand.hear(1, 1, heartbeat(S, 10));
+    assert_eq!(hand.append_answer().report.matched, 10);
+    assert_eq!(hand.status().install, InstallStatus::None);
+    assert_eq!(hand.status().counters.installs_granted, 1);
+}
+
+/// Behind an install the log goes on at its index and term, without a gap (SN27, A66).
+#[test]
+fn sn27_a66_entries_go_on_behind_the_snapshot() {
+    let mut hand = received();
+    hand.decode(S);
+    hand.cond_install(S);
+    hand.sent.clear();
+    for (prev, accepted) in [(id(11, 1), false), (id(10, 2), false), (S, true)] {
+        hand.hear(1, 2, append(prev, &[2], prev.index));
+        hand.disk();
+        let outcome = hand.append_answer().outcome;
+        assert_eq!(outcome == AppendOutcome::Accepted, accepted, "after {prev}: {outcome:?}");
+    }
+    assert_eq!(hand.terms(), [2]);
+}
+
+/// Entries behind the snapshot reach the state machine after its switch, not before and not twice (SN01, SN23).
+#[test]
+fn sn01_sn23_entries_behind_the_snapshot_follow_the_switch() {
+    let mut hand = received();
+    hand.decode(S);
+    hand.cond_install(S);
+    hand.out.apply.clear();
+    hand.hear(1, 1, append(S, &[1, 1], 12));
+    assert_eq!(hand.handed(), []);
+    hand.disk();
+    assert_eq!(hand.decision(S), Some(true));
+    assert_eq!(hand.handed(), [id(11, 1), id(12, 1)]);
+    hand.does(|raft, now| raft.applied(now, 10));
+    hand.does(|raft, now| raft.applied(now, 12));
+    assert_eq!(hand.status().applied, 12);
+}
+
+/// The step that installs carries what belongs to the same turn: a term, never entries of the dropped log (SN16, B11).
+#[test]
+fn sn16_the_installing_step_carries_the_term_and_no_entries_of_the_dropped_log() {
+    let mut hand = received();
+    hand.decode(S);
+    let envelope = hand.request(1, 4, append(id(1, 1), &[3, 3], 0));
+    hand.raft.step(hand.now, envelope);
+    hand.raft.cond_install(hand.now, S);
+    hand.collect();
+    let change = &hand.steps[0].change;
+    assert_eq!(change.hard_state.map(|hard_state| hard_state.term), Some(4));
+    assert_eq!((change.append.len(), change.truncate_from, change.purge_through), (0, None, None));
+    assert!(change.install.is_some());
+    hand.disk();
+    assert_eq!((hand.status().last, hand.decision(S)), (S, Some(true)));
+}
+
+/// An older snapshot than the installed one, made here or sent, changes nothing (A10, A49, SN02).
+#[test]
+fn a49_an_older_snapshot_after_the_install_changes_nothing() {
+    let mut hand = received();
+    hand.decode(S);
+    hand.cond_install(S);
+    hand.disk();
+    hand.out.decisions.clear();
+    hand.sent.clear();
+    let piece = hand.chunk(id(8, 1), 2, 0, 100);
+    hand.hear(1, 1, piece);
+    let answer = hand.chunk_answer();
+    assert_eq!((answer.outcome, answer.report.matched), (ChunkOutcome::Unwanted, 10));
+    assert_eq!(hand.cond_install(S), Some(false), "asked once more");
+    assert_eq!(hand.status().snapshot, S);
+}
