@@ -1,5 +1,7 @@
 //! The program as its user runs it: real threads, real files, real kills.
 
+#![expect(clippy::disallowed_methods, reason = "a real program runs in real time")]
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -31,6 +31,21 @@ enum Step {
     RefusedInstall,
 }
 
+impl Step {
+    fn told(self) -> &'static str {
+        match self {
+            Step::Crash => "a follower crashes and comes back",
+            Step::LeaderCrash => "the leader crashes and comes back",
+            Step::Partition => "the leader is cut off, twice",
+            Step::SlowApply => "one state machine is slow",
+            Step::SlowInstall => "a member that fell behind installs a snapshot slowly",
+            Step::RefusedInstall => {
+                "a snapshot is offered, overtaken by another leader's entries, and refused"
+            }
+        }
+    }
+}
+
 /// Directs the faults of one run.
 pub struct Director {
     members: Arc<Members>,
@@ -58,13 +73,13 @@ impl Director {
         }
         let portion = self.load.text().len() / (steps.len() + 1);
         for step in steps {
-            self.members.note(format!("{step:?}"));
+            self.members.note(step.told().into());
             if let Err(why) = self.carry_out(step, portion).await {
-                self.skipped.push(format!("{step:?}: {why}"));
+                self.skipped.push(format!("{}: {why}", step.told()));
             }
             self.put_back().await;
         }
-        self.members.note(String::new());
+        self.members.note("the rest of the text".into());
         self.load.release(usize::MAX);
         self.load.end();
         self.skipped

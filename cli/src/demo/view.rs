@@ -17,6 +17,7 @@ const REDRAW: Duration = Duration::from_millis(100);
 pub struct View {
     words: ProgressBar,
     step: ProgressBar,
+    head: ProgressBar,
     peers: Vec<ProgressBar>,
     all: MultiProgress,
 }
@@ -53,7 +54,7 @@ impl View {
             bar
         };
         let peers = (0..peers).map(line).collect();
-        Some(View { words, step, peers, all })
+        Some(View { words, step, head, peers, all })
     }
 
     /// Draws until it is dropped.
@@ -68,6 +69,7 @@ impl View {
         self.words.set_position(load.acknowledged());
         self.step.set_message(members.noted());
         self.step.tick();
+        self.head.tick();
         for (bar, peer) in self.peers.iter().zip(members.views()) {
             bar.set_message(line(&peer));
         }
