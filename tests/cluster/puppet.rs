@@ -20,13 +20,14 @@ use quorate::actors::{ApplySide, Delays, Placement};
 use quorate::machine::{
     Increment, Replica, SessionConfig, WordCount, command, decode_replica, encode_replica,
 };
-use quorate::messages::{ApplyLink, ApplyMessage, ApplyWork, OfferedSnapshot, Opaque};
+use quorate::messages::{ApplyLink, ApplyMessage, ApplyWork, OfferedSnapshot, Opaque, StateView};
 use quorate::node::{Config, Consistency, Handle, Node, NodeBuilder, NodeStatus};
 use quorate::raft::*;
 use quorate::storage::memory::MemoryStorage;
 use quorate::storage::{Identity, Start, Storage};
 use quorate::transport::{Inbox, Transport};
 
+use crate::faulty::{FaultyStorage, Traps};
 use crate::support::until;
 
 /// The node itself.
@@ -68,6 +69,13 @@ impl History {
         self.0.push(Entry { log_id, kind: EntryKind::Command, stamp_ms: 1_000, data });
     }
 
+    /// Appends an entry as a new leader of `term` makes it.
+    pub fn push_blank(&mut self, term: Term) {
+        self.push(term, Bytes::new());
+        let blank = self.0.last_mut().expect("just pushed");
+        (blank.kind, blank.stamp_ms) = (EntryKind::Blank, 0);
+    }
+
     /// The id of the entry at `index`.
     pub fn id(&self, index: Index) -> LogId {
         if index == 0 { LogId::BASE } else { self.0[index as usize - 1].log_id }
@@ -82,11 +90,21 @@ impl History {
         self.0[prev as usize..last as usize].into()
     }
 
-    /// The snapshot of the state after the entry at `index`, as a member would send it.
-    pub fn snapshot(&self, index: Index) -> Snapshot {
+    fn state(&self, index: Index) -> Replica<WordCount> {
         let mut replica = Replica::new(WordCount::default(), SessionConfig::default(), 0);
         self.0[..index as usize].iter().for_each(|entry| drop(replica.apply(entry)));
-        Snapshot::of(&replica)
+        replica
+    }
+
+    /// The snapshot of the state after the entry at `index`, as a member would send it.
+    pub fn snapshot(&self, index: Index) -> Snapshot {
+        Snapshot::of(&self.state(index))
+    }
+
+    /// A view of the state after the entry at `index`, as an apply side hands it out.
+    pub fn view(&self, index: Index) -> StateView {
+        let view = self.state(index).view();
+        StateView::new(self.id(index), move |out| encode_replica::<WordCount>(&view, out))
     }
 }
 
@@ -193,6 +211,7 @@ pub struct Puppet {
     pub strings: Strings,
     pub delays: Delays,
     pub disk: MemoryStorage,
+    pub traps: Traps,
     config: Config,
     placement: Placement,
     node: Mutex<Option<Node<WordCount>>>,
@@ -219,6 +238,7 @@ impl Puppet {
             strings: Strings::default(),
             delays: Delays::default(),
             disk: MemoryStorage::new(),
+            traps: Traps::default(),
             config,
             placement: Placement::virtual_time(),
             node: Mutex::new(None),
@@ -229,7 +249,7 @@ impl Puppet {
     fn builder(&self) -> NodeBuilder<WordCount> {
         NodeBuilder::new(NODE, WordCount::default())
             .config(self.config.clone())
-            .storage(self.disk.clone())
+            .storage(FaultyStorage { disk: self.disk.clone(), traps: self.traps.clone() })
             .transport(self.strings.clone())
             .start_mode(Start::Bootstrap(members()))
             .placement(self.placement.clone())
@@ -265,11 +285,6 @@ impl Puppet {
     pub async fn shutdown(&self) {
         let node = self.node.lock().take().expect("a running node");
         node.shutdown().await;
-    }
-
-    /// Drops the node without stopping it.
-    pub fn drop_node(&self) {
-        drop(self.node.lock().take());
     }
 
     /// The node's handle.
@@ -382,23 +397,31 @@ impl Puppet {
         .await;
     }
 
-    /// Acknowledges, as `from`, everything the node has sent it so far with entries up to `through` in it.
-    pub fn acknowledge(&self, from: NodeId, through: Index) {
-        for request in self.strings.sent().iter().filter(|request| request.to == from) {
-            if let Body::Request(Request::Append(append)) = &request.body
-                && append.prev.index + append.entries.len() as u64 <= through
-            {
-                let matched = append.prev.index + append.entries.len() as u64;
-                let report = FollowerReport {
-                    matched,
-                    install: InstallStatus::None,
-                    recovering: false,
-                    round: append.round,
-                };
-                let outcome = AppendOutcome::Accepted;
-                self.reply_to(request, from, Answer::Append(AppendAnswer { report, outcome }));
+    /// Acknowledges, as `from`, entries up to `through`, heartbeats too, until the node has committed so far.
+    pub async fn acknowledge(&self, from: NodeId, through: Index) {
+        let mut answered = 0;
+        until("the node commits", || {
+            let sent = self.strings.sent();
+            for request in sent[answered..].iter().filter(|request| request.to == from) {
+                if let Body::Request(Request::Append(append)) = &request.body {
+                    self.acknowledge_one(request, append, through);
+                }
             }
+            answered = sent.len();
+            self.status().raft.commit >= through
+        })
+        .await;
+    }
+
+    fn acknowledge_one(&self, request: &Envelope, append: &Append, through: Index) {
+        let matched = append.prev.index + append.entries.len() as u64;
+        if matched > through {
+            return;
         }
+        let (install, recovering, round) = (InstallStatus::None, false, append.round);
+        let report = FollowerReport { matched, install, recovering, round };
+        let answer = AppendAnswer { report, outcome: AppendOutcome::Accepted };
+        self.reply_to(request, request.to, Answer::Append(answer));
     }
 }
 
