@@ -167,6 +167,22 @@ fn el13_answers_to_an_earlier_pre_vote_start_nothing() {
     assert_eq!((leader.role(), leader.term()), (Role::Leader, 1));
 }
 
+/// Refusals that come after the leader was heard again do not unseat it.
+#[test]
+fn el13_late_refusals_do_not_unseat_the_leader() {
+    let mut hand = Setup::of(3).start();
+    hand.hear(1, 1, heartbeat(LogId::BASE, 0));
+    hand.disk();
+    hand.sent.clear();
+    hand.campaign();
+    let requests = std::mem::take(&mut hand.sent);
+    hand.hear(1, 1, heartbeat(LogId::BASE, 0));
+    for request in &requests {
+        hand.reply(request, Answer::PreVote { campaign_term: 2, granted: false });
+    }
+    assert_eq!(hand.raft.role(), (Role::Follower, 1, Some(1)));
+}
+
 #[test]
 fn pre_vote_changes_nothing_el14() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
