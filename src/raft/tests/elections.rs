@@ -359,6 +359,18 @@ fn el25_a_term_that_leaps_is_ignored() {
     assert_eq!(hand.term(), 3 + (1 << 32));
 }
 
+/// The timeout of a candidate begins when it asks for votes, however long the pre-vote took (EL07).
+#[test]
+fn el07_a_candidate_has_a_whole_timeout() {
+    let mut hand = Setup::of(3).start();
+    hand.campaign();
+    let request = hand.sent.remove(0);
+    hand.now += 290 * MILLISECOND;
+    hand.reply(&request, Answer::PreVote { campaign_term: 1, granted: true });
+    assert_eq!(hand.role(), Role::Candidate);
+    assert!(hand.raft.election_at >= hand.now + hand.config.election_timeout_min);
+}
+
 /// Node 0 is a member as any other: it votes, is voted for, leads.
 #[test]
 fn el26_node_0_is_a_candidate_like_any_other() {
