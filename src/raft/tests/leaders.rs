@@ -351,6 +351,12 @@ fn a_busy_member_is_asked_again_later() {
 fn what_the_transport_lost_is_sent_again() {
     let mut hand = Setup::of(3).lead();
     let probe = hand.append(1);
+    hand.does(|raft, now| raft.undelivered(now, 1, 77));
+    hand.after(100);
+    assert!(
+        hand.appends(1).iter().all(|e| append_of(e).entries.is_empty()),
+        "not a request of its"
+    );
     hand.does(|raft, now| raft.undelivered(now, 1, probe.id));
     hand.after(100);
     let again = hand.appends(1);

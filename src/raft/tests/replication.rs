@@ -290,6 +290,31 @@ fn lr20_a_read_of_entries_since_replaced_is_dropped() {
     assert_eq!(ready.reads.len(), 1, "it is read again");
 }
 
+/// A read that comes back after the member acknowledged more is not sent: it would not follow what is sent next (LR20).
+#[test]
+fn lr20_a_read_of_entries_since_acknowledged_is_dropped() {
+    let small = |config: &mut RaftConfig| (config.log_cache_bytes, config.append_entries) = (0, 1);
+    let mut hand = Setup::of(3).with(small).log(&[1, 1, 1]).lead();
+    let probe = hand.append(1);
+    hand.reply(&probe, rejected(0, 3, LogId::BASE));
+    let first = hand.append(1);
+    hand.accept(&first);
+    let window = hand.appends(1);
+    assert_eq!(window.iter().map(last_of).collect::<Vec<_>>(), [2, 3, 4]);
+    hand.after(150);
+    let again = hand.appends(1).into_iter().find(|e| last_of(e) == 2).expect("sent again");
+    let answer = hand.answer_of(&again, 2, accepted(2, 0));
+    hand.raft.step(hand.now, answer);
+    let read = hand.raft.ready().reads[0];
+    assert_eq!(read.first, 3);
+    let late = hand.answer_of(&window[2], 2, accepted(4, 0));
+    hand.raft.step(hand.now, late);
+    let entries = entries(3, &[1]).to_vec();
+    hand.raft.log_read(hand.now, read.id, LogReadOutcome::Entries(entries));
+    hand.collect();
+    assert!(hand.appends(1).is_empty());
+}
+
 /// Messages that are not of this cluster, for this member, from another member or of the sender's present life.
 #[test]
 fn lr21_lr26_ac16_strangers_are_ignored() {
