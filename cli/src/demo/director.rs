@@ -128,7 +128,8 @@ impl Director {
         let members = self.members.clone();
         let caught_up = self.until(PATIENCE, || members.caught_up(1_000)).await;
         if !caught_up {
-            self.skipped.push("a member did not catch up in time".into());
+            let late = self.members.behind(1_000);
+            self.skipped.push(format!("not caught up within {} s: {late:?}", PATIENCE.as_secs()));
         }
     }
 
