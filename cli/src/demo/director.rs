@@ -94,7 +94,7 @@ impl Director {
             (Step::LeaderCrash, faults.leader_crash),
             (Step::Partition, faults.partition && quorum),
             (Step::SlowApply, faults.slow_apply),
-            (Step::SlowInstall, faults.slow_install && several),
+            (Step::SlowInstall, faults.slow_install && quorum),
             (Step::RefusedInstall, faults.slow_install && quorum),
         ];
         let mut steps: Vec<Step> =
