@@ -41,6 +41,18 @@ fn lr04_an_answer_acknowledges_what_was_verified() {
     assert_eq!(hand.append_answer().report.matched, 4);
 }
 
+/// Nor is the log's end acknowledged when what the request showed is there and not durable yet.
+#[test]
+fn lr04_a_late_acknowledgement_covers_what_was_verified() {
+    let mut hand = Setup::of(3).start();
+    hand.hear(1, 1, append(LogId::BASE, &[1, 1, 1], 0));
+    hand.hear(2, 2, append(LogId::BASE, &[1], 0));
+    hand.disk_one();
+    hand.sent.clear();
+    hand.disk();
+    assert_eq!(hand.append_answer().report.matched, 1);
+}
+
 /// What was verified against one leader says nothing of the next (LR05).
 #[test]
 fn lr05_a_new_term_verifies_anew() {
@@ -249,6 +261,18 @@ fn lr20_without_a_cache_everything_is_read_back() {
     leader.reply(&request, rejected(0, 3, LogId::BASE));
     let again = leader.append(1);
     assert_eq!(append_of(&again).entries[..3], entries(1, &[1, 1, 1])[..]);
+}
+
+/// Only what is durable is asked back: the rest is in memory, and the disk does not have it yet (LR20).
+#[test]
+fn lr20_only_durable_entries_are_read_back() {
+    let mut hand = Setup::of(3).with(|config| config.log_cache_bytes = 0).log(&[1, 1, 1]).lead();
+    hand.propose(b"not durable").expect("room");
+    let request = hand.append(1);
+    let answer = hand.answer_of(&request, 2, rejected(0, 3, LogId::BASE));
+    hand.raft.step(hand.now, answer);
+    let read = hand.raft.ready().reads[0];
+    assert_eq!((read.first, read.last), (1, 4));
 }
 
 /// A read that comes back late, for a log that has changed since, is not sent (LR20).
