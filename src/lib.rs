@@ -3,6 +3,32 @@
 //! Write a state machine, get a replicated one: elections, a durable log, snapshots, exactly-once commands,
 //! linearizable reads.
 //!
+//! ```no_run
+//! use quorate::machine::{ApplyContext, Replicated};
+//! use quorate::node::{ClientOptions, Cluster};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Clone, Default, Serialize, Deserialize)]
+//! struct Counter(u64);
+//!
+//! impl Replicated for Counter {
+//!     type Command = u64;
+//!     type Reply = u64;
+//!     fn apply(&mut self, add: u64, _: &ApplyContext) -> u64 {
+//!         self.0 += add;
+//!         self.0
+//!     }
+//! }
+//!
+//! #[actix_rt::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let cluster = Cluster::builder(3, Counter::default).start().await?;
+//!     println!("{}", cluster.client(ClientOptions::default()).execute(7).await?);
+//!     cluster.shutdown().await;
+//!     Ok(())
+//! }
+//! ```
+//!
 //! - [`machine`]: what you write, and what comes ready made
 //! - [`node`]: what you run: [`Cluster`](node::Cluster) in one process, [`NodeBuilder`](node::NodeBuilder) for one member,
 //!   [`Handle`](node::Handle) and [`Client`](node::Client) to talk to them
@@ -17,3 +43,8 @@ pub mod node;
 pub mod raft;
 pub mod storage;
 pub mod transport;
+
+/// The README's program is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

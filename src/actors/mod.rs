@@ -55,6 +55,6 @@ mod waiters;
 pub(crate) use apply_side::ApplyGuard;
 pub use apply_side::{ApplySide, DecodeState};
 pub use delays::Delays;
-pub(crate) use placement::{Ends, Places};
+pub(crate) use placement::{Ends, Place, Places};
 pub use placement::{Part, Placement};
 pub(crate) use receiving::Receiving;

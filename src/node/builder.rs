@@ -1,35 +1,20 @@
 //! From a machine, a storage and a transport to a running node.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::actors::applier::Applier;
-use crate::actors::apply_queue::ApplyQueue;
-use crate::actors::clock::Clock;
-use crate::actors::director::Director;
-use crate::actors::lifeline::Lifeline;
-use crate::actors::outlet::Outlet;
-use crate::actors::peer::{Peer, PeerLinks, Times};
-use crate::actors::persister::{Group, Persister};
-use crate::actors::reader::Reader;
-use crate::actors::shell::Slot;
-use crate::actors::snapshotter::Snapshotter;
-use crate::actors::ticker::{self, Outstanding};
-use crate::actors::{
-    ApplyGuard, ApplySide, DecodeState, Delays, Ends, Part, Placement, Places, Receiving,
-};
-use crate::machine::{Machine, Replica, decode_replica};
-use crate::messages::{ApplyLink, Opaque, PeerMessage, SnapshotterMessage};
-use crate::raft::{NodeId, Raft};
+use crate::actors::{ApplySide, Delays, Ends, Part, Placement, Places};
+use crate::machine::Machine;
+use crate::messages::ApplyLink;
+use crate::raft::NodeId;
 use crate::storage::{Identity, OpenedStorage, Start, Storage, StorageError};
-use crate::transport::{Inbox, Transport};
+use crate::transport::Transport;
 
-use super::config::{Config, micros};
+use super::assembly::Parts;
+use super::config::Config;
 use super::errors::StartError;
-use super::handle::{Handle, Limits};
-use super::shared::Shared;
+use super::handle::Handle;
 
-type MakeApplySide = Box<dyn FnOnce(ApplyLink) -> ApplySide + Send>;
+pub(super) type MakeApplySide = Box<dyn FnOnce(ApplyLink) -> ApplySide + Send>;
 
 /// Collects what a node is made of.
 pub struct NodeBuilder<M> {
@@ -183,193 +168,13 @@ async fn open(
     Ok(opened?)
 }
 
-/// Everything a node is assembled from, once its storage is open.
-struct Parts<M> {
-    identity: Identity,
-    machine: M,
-    config: Config,
-    clock: Clock,
-    transport: Arc<dyn Transport>,
-    delays: Delays,
-    apply_side: Option<MakeApplySide>,
-    places: Places,
-}
-
-impl<M: Machine> Parts<M> {
-    fn assemble(self, opened: OpenedStorage, ends: Ends) -> Node<M> {
-        let Parts { identity, machine, config, clock, transport, delays, apply_side, places } =
-            self;
-        let Identity { cluster, node } = identity;
-        let OpenedStorage { recovered, log, snapshots } = opened;
-        let membership = recovered
-            .snapshot
-            .as_ref()
-            .map_or_else(|| recovered.base.clone(), |meta| meta.membership.clone());
-        let current = recovered.snapshot.as_ref().map(|meta| meta.log_id);
-        let incarnation = recovered.incarnation;
-        let raft = Raft::new(config.raft(cluster, node), recovered, clock.now());
-
-        let (lifeline, stops) = Lifeline::new();
-        let lifeline = Arc::new(lifeline);
-        let shared =
-            Arc::new(Shared::new(node, incarnation, lifeline.clone(), raft.status(), &config));
-        let outlet = Outlet { transport: transport.clone(), shared: shared.clone() };
-
-        let peer = Slot::<Peer>::new();
-        let persister = Slot::<Persister>::new();
-        let reader = Slot::<Reader>::new();
-        let queue = Slot::<ApplyQueue>::new();
-        let snapshotter = Slot::<Snapshotter>::new();
-
-        let link = ApplyLink {
-            peer: peer.recipient(),
-            queue: queue.recipient(),
-            snapshotter: snapshotter.recipient(),
-            restores: current.is_some(),
-            _guard: Arc::new(ApplyGuard(lifeline.clone())),
-        };
-        let sessions = config.sessions;
-        let side = match apply_side {
-            Some(make) => make(link),
-            None => {
-                let applier = Slot::<Applier<M>>::new();
-                let recipient = applier.recipient();
-                let place = places.of(Part::Applier).clone();
-                let (own_place, delays, shared) = (place.clone(), delays.clone(), shared.clone());
-                applier.start(&place, clock, lifeline.clone(), move || {
-                    Applier::new(
-                        Replica::new(machine, sessions, cluster),
-                        link,
-                        own_place,
-                        delays,
-                        shared,
-                    )
-                });
-                let decode: DecodeState = Box::new(move |input| {
-                    decode_replica::<M>(input, sessions, cluster).map(Opaque::new)
-                });
-                ApplySide { recipient, decode }
-            }
-        };
-        let ApplySide { recipient: apply_side, decode } = side;
-
-        let director = Director {
-            node,
-            transport: transport.clone(),
-            peer: peer.recipient(),
-            queue: queue.recipient(),
-            apply_side: apply_side.clone(),
-            snapshotter: snapshotter.recipient(),
-            reader: reader.recipient(),
-            persister: persister.recipient(),
-            places: places.clone(),
-        };
-        let handle = Handle {
-            peer: peer.recipient(),
-            apply_side: apply_side.clone(),
-            shared: shared.clone(),
-            limits: Limits {
-                command_bytes: config.command_bytes,
-                timeout: config.proposal_timeout,
-            },
-            machine: PhantomData,
-        };
-
-        let role = Reader {
-            log: log.reader(),
-            snapshots: snapshots.reader(),
-            peer: peer.recipient(),
-            place: places.of(Part::Reader).clone(),
-            delays: delays.clone(),
-            shared: shared.clone(),
-        };
-        reader.start(places.of(Part::Reader), clock, lifeline.clone(), move || role);
-
-        let role = ApplyQueue::new(apply_side.clone(), snapshotter.recipient(), shared.clone());
-        queue.start(places.of(Part::Peer), clock, lifeline.clone(), move || role);
-
-        let links = PeerLinks {
-            persister: persister.recipient(),
-            reader: director.reader.clone(),
-            queue: director.queue.clone(),
-            apply_side: apply_side.clone(),
-            snapshotter: snapshotter.recipient(),
-            outlet: outlet.clone(),
-        };
-        let times = Times {
-            tick: micros(config.tick_interval),
-            proposal_timeout: micros(config.proposal_timeout),
-            idle: micros(config.heartbeat_interval),
-        };
-        let outstanding = Outstanding::default();
-        let (peer_shared, peer_outstanding) = (shared.clone(), outstanding.clone());
-        let peer_recipient = peer.recipient();
-        peer.start(places.of(Part::Peer), clock, lifeline.clone(), move || {
-            Peer::new(raft, links, peer_shared, clock, times, peer_outstanding)
-        });
-
-        let role = Persister {
-            log,
-            peer: peer_recipient.clone(),
-            outlet,
-            place: places.of(Part::Persister).clone(),
-            clock,
-            delays: delays.clone(),
-            shared: shared.clone(),
-            group: Group::default(),
-        };
-        persister.start(places.of(Part::Persister), clock, lifeline.clone(), move || role);
-
-        if let Some(log_id) = current {
-            snapshotter.recipient().do_send(SnapshotterMessage::Restore(log_id));
-        }
-        let role = Snapshotter {
-            store: snapshots,
-            decode,
-            membership,
-            receiving: Receiving::default(),
-            current,
-            received: None,
-            peer: peer_recipient.clone(),
-            apply_side,
-            place: places.of(Part::Snapshotter).clone(),
-            delays,
-            shared: shared.clone(),
-        };
-        snapshotter.start(places.of(Part::Snapshotter), clock, lifeline.clone(), move || role);
-
-        transport.attach(node, inbox(&handle));
-        let tick = config.tick_interval;
-        let ticker_lifeline = lifeline.clone();
-        places.of(Part::Peer).run(move || {
-            Box::pin(ticker::tick(tick, clock, outstanding, peer_recipient, ticker_lifeline))
-        });
-        places.of(Part::Peer).run(move || Box::pin(director.direct(stops)));
-        Node {
-            handle,
-            transport,
-            #[cfg(feature = "testing")]
-            places,
-            ends: Some(ends),
-        }
-    }
-}
-
-fn inbox<M: Machine>(handle: &Handle<M>) -> Inbox {
-    let (peer, same_peer) = (handle.peer.clone(), handle.peer.clone());
-    Inbox::new(
-        move |envelope| peer.do_send(PeerMessage::Envelope(envelope)),
-        move |to, id| same_peer.do_send(PeerMessage::Undelivered { to, id }),
-    )
-}
-
 /// A running member. Dropping it stops the member in order, without waiting for the end; [`Node::shutdown`] waits.
 pub struct Node<M: Machine> {
-    handle: Handle<M>,
-    transport: Arc<dyn Transport>,
+    pub(super) handle: Handle<M>,
+    pub(super) transport: Arc<dyn Transport>,
     #[cfg(feature = "testing")]
-    places: Places,
-    ends: Option<Ends>,
+    pub(super) places: Places,
+    pub(super) ends: Option<Ends>,
 }
 
 impl<M: Machine> Node<M> {

@@ -7,7 +7,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `builder` | from a machine, a storage and a transport to a running node |
+//! | `builder`, `assembly` | from a machine, a storage and a transport to a running node |
 //! | `handle`, `client` | asking one member; asking the cluster, exactly once |
 //! | `cluster` | members in one process |
 //! | `config`, `errors`, `status` | every limit; every way it can fail; everything that can be seen |
@@ -15,6 +15,7 @@
 //! Nothing here takes over the process: no signal handlers, no logger, no registry. Several nodes in one process are
 //! the usual case.
 
+mod assembly;
 mod builder;
 mod client;
 mod cluster;

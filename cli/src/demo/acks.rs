@@ -50,7 +50,8 @@ impl AckLog {
         let mut bytes = Vec::with_capacity(word.len() + 32);
         line(&mut bytes, head, word);
         let mut file = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        file.write_all(&bytes).map_err(|error| Failure(format!("can't write the acknowledgement log: {error}")))
+        file.write_all(&bytes)
+            .map_err(|error| Failure(format!("can't write the acknowledgement log: {error}")))
     }
 }
 
@@ -73,15 +74,19 @@ pub struct Bounds {
 impl Bounds {
     /// Reads a log. A last line without an end was cut off by the kill and counts as not written.
     pub fn read(path: &Path) -> Result<Bounds, Failure> {
-        let bytes =
-            std::fs::read(path).map_err(|error| Failure(format!("can't read {}: {error}", path.display())))?;
+        let bytes = std::fs::read(path)
+            .map_err(|error| Failure(format!("can't read {}: {error}", path.display())))?;
         let mut bounds = Bounds::default();
         let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
         lines.pop();
         for (number, line) in lines.into_iter().enumerate() {
             bounds.take(line).ok_or_else(|| {
                 let shown = String::from_utf8_lossy(line);
-                Failure(format!("{} line {}: not a line of this log: {shown:?}", path.display(), number + 1))
+                Failure(format!(
+                    "{} line {}: not a line of this log: {shown:?}",
+                    path.display(),
+                    number + 1
+                ))
             })?;
         }
         Ok(bounds)
@@ -118,7 +123,9 @@ impl Bounds {
         let of = |map: &Counts, word: &Vec<u8>| map.get(word).copied().unwrap_or(0);
         words
             .into_iter()
-            .filter(|word| !(of(&self.at_least, word)..=of(&self.at_most, word)).contains(&of(counts, word)))
+            .filter(|word| {
+                !(of(&self.at_least, word)..=of(&self.at_most, word)).contains(&of(counts, word))
+            })
             .map(|word| (word.clone(), of(counts, word)))
             .collect()
     }
@@ -147,7 +154,10 @@ mod tests {
         };
         assert_eq!((with(3, 0), with(3, 1)), (0, 0));
         assert_eq!((with(2, 0), with(4, 0), with(3, 2)), (1, 1, 1), "lost, doubled, doubled");
-        assert_eq!(bounds.violations(&Counts::from([(b"a".to_vec(), 3), (b"c".to_vec(), 1)])).len(), 1);
+        assert_eq!(
+            bounds.violations(&Counts::from([(b"a".to_vec(), 3), (b"c".to_vec(), 1)])).len(),
+            1
+        );
     }
 
     #[test]

@@ -31,6 +31,21 @@ enum Step {
     RefusedInstall,
 }
 
+impl Step {
+    fn told(self) -> &'static str {
+        match self {
+            Step::Crash => "a follower crashes and comes back",
+            Step::LeaderCrash => "the leader crashes and comes back",
+            Step::Partition => "the leader is cut off, twice",
+            Step::SlowApply => "one state machine is slow",
+            Step::SlowInstall => "a member that fell behind installs a snapshot slowly",
+            Step::RefusedInstall => {
+                "a snapshot is offered, overtaken by another leader's entries, and refused"
+            }
+        }
+    }
+}
+
 /// Directs the faults of one run.
 pub struct Director {
     members: Arc<Members>,
@@ -58,13 +73,13 @@ impl Director {
         }
         let portion = self.load.text().len() / (steps.len() + 1);
         for step in steps {
-            self.members.note(format!("{step:?}"));
+            self.members.note(step.told().into());
             if let Err(why) = self.carry_out(step, portion).await {
-                self.skipped.push(format!("{step:?}: {why}"));
+                self.skipped.push(format!("{}: {why}", step.told()));
             }
             self.put_back().await;
         }
-        self.members.note(String::new());
+        self.members.note("the rest of the text".into());
         self.load.release(usize::MAX);
         self.load.end();
         self.skipped
@@ -79,10 +94,11 @@ impl Director {
             (Step::LeaderCrash, faults.leader_crash),
             (Step::Partition, faults.partition && quorum),
             (Step::SlowApply, faults.slow_apply),
-            (Step::SlowInstall, faults.slow_install && several),
+            (Step::SlowInstall, faults.slow_install && quorum),
             (Step::RefusedInstall, faults.slow_install && quorum),
         ];
-        let mut steps: Vec<Step> = wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(step, _)| step).collect();
+        let mut steps: Vec<Step> =
+            wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(step, _)| step).collect();
         for last in (1..steps.len()).rev() {
             steps.swap(last, self.random.below(last as u64 + 1) as usize);
         }
@@ -104,15 +120,16 @@ impl Director {
     async fn put_back(&mut self) {
         self.members.heal();
         for id in self.members.ids() {
-            self.members.delays(id, |delays| delays.clear());
+            self.members.delays(id).clear();
             if !self.members.lives(id) {
-                self.members.restart(id).await;
+                self.restart(id).await;
             }
         }
         let members = self.members.clone();
         let caught_up = self.until(PATIENCE, || members.caught_up(1_000)).await;
         if !caught_up {
-            self.skipped.push("a member did not catch up in time".into());
+            let late = self.members.behind(1_000);
+            self.skipped.push(format!("not caught up within {} s: {late:?}", PATIENCE.as_secs()));
         }
     }
 
@@ -134,7 +151,7 @@ impl Director {
         sleep(Duration::from_millis(20)).await;
         self.members.crash(victim).await;
         self.work_off(portion / 2).await;
-        self.members.restart(victim).await;
+        self.restart(victim).await;
         self.work_off(portion / 4).await;
         Ok(())
     }
@@ -159,10 +176,12 @@ impl Director {
     }
 
     async fn slow_apply(&mut self, portion: usize) -> Result<(), String> {
-        let Some(victim) = self.random.pick(&self.members.ids()) else { return Err("no members".into()) };
-        self.members.delays(victim, |delays| delays.set_apply(Duration::from_millis(20)));
+        let Some(victim) = self.random.pick(&self.members.ids()) else {
+            return Err("no members".into());
+        };
+        self.members.delays(victim).set_apply(Duration::from_millis(20));
         self.work_off(portion / 2).await;
-        self.members.delays(victim, |delays| delays.clear());
+        self.members.delays(victim).clear();
         self.work_off(portion / 2).await;
         Ok(())
     }
@@ -173,7 +192,7 @@ impl Director {
         let victim = self.other_than(&[leader])?;
         self.members.isolate(victim);
         self.fall_behind(leader, victim).await?;
-        self.members.delays(victim, |delays| delays.set_decode(self.install_delay));
+        self.members.delays(victim).set_decode(self.install_delay);
         let granted_before = self.members.status(victim).raft.counters.installs_granted;
         self.members.heal();
         self.pending(victim).await?;
@@ -211,7 +230,8 @@ impl Director {
         self.members.isolate(victim);
         // Only the leader compacts past the victim: it is told to, once there is more than the trailing entries.
         let behind = self.members.status(victim).raft.last.index;
-        let others: Vec<NodeId> = self.members.ids().into_iter().filter(|&id| id != leader && id != victim).collect();
+        let others: Vec<NodeId> =
+            self.members.ids().into_iter().filter(|&id| id != leader && id != victim).collect();
         let begun = Instant::now();
         while self.members.status(leader).raft.log_start.index <= behind {
             if begun.elapsed() > PATIENCE || self.load.left() == 0 {
@@ -223,13 +243,14 @@ impl Director {
         if others.iter().any(|&id| self.members.status(id).raft.log_start.index > behind) {
             return Err("the others compacted as well".into());
         }
-        self.members.delays(victim, |delays| delays.set_decode(self.install_delay));
+        self.members.delays(victim).set_decode(self.install_delay);
         let before = self.members.status(victim).raft.counters;
         self.members.heal();
         self.pending(victim).await?;
         self.members.isolate(leader);
         let members = self.members.clone();
-        let refused = || members.status(victim).raft.counters.installs_refused > before.installs_refused;
+        let refused =
+            || members.status(victim).raft.counters.installs_refused > before.installs_refused;
         let wait = 2 * self.install_delay + Duration::from_secs(5);
         if !self.until(wait, refused).await {
             return Err("the offer was not refused".into());
@@ -238,6 +259,12 @@ impl Director {
     }
 
     // ---- what steps are made of ----------------------------------------------------------
+
+    async fn restart(&mut self, id: NodeId) {
+        if let Err(error) = self.members.restart(id).await {
+            self.skipped.push(error.0);
+        }
+    }
 
     /// Everybody has a new snapshot, so that no log is cut by itself for a while.
     async fn fresh_snapshots(&mut self) -> Result<(), String> {
@@ -262,8 +289,13 @@ impl Director {
 
     async fn pending(&mut self, victim: NodeId) -> Result<(), String> {
         let members = self.members.clone();
-        let pending = || matches!(members.status(victim).raft.install, InstallStatus::Pending { .. });
-        if self.until(PATIENCE, pending).await { Ok(()) } else { Err("no snapshot was offered".into()) }
+        let pending =
+            || matches!(members.status(victim).raft.install, InstallStatus::Pending { .. });
+        if self.until(PATIENCE, pending).await {
+            Ok(())
+        } else {
+            Err("no snapshot was offered".into())
+        }
     }
 
     /// Releases some load and waits until most of it is done.
@@ -280,7 +312,8 @@ impl Director {
     }
 
     fn other_than(&mut self, not: &[NodeId]) -> Result<NodeId, String> {
-        let ids: Vec<NodeId> = self.members.ids().into_iter().filter(|id| !not.contains(id)).collect();
+        let ids: Vec<NodeId> =
+            self.members.ids().into_iter().filter(|id| !not.contains(id)).collect();
         self.random.pick(&ids).ok_or_else(|| "no other member".into())
     }
 

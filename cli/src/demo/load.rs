@@ -82,7 +82,11 @@ impl Load {
     }
 
     /// One client: takes words and counts them, one after the other, until there are none.
-    pub async fn count(self: Arc<Load>, number: u64, client: Client<WordCount>) -> Result<(), Failure> {
+    pub async fn count(
+        self: Arc<Load>,
+        number: u64,
+        client: Client<WordCount>,
+    ) -> Result<(), Failure> {
         let mut sequence = 0;
         while let Some(at) = self.take().await {
             let Some(word) = self.text.word(at) else { continue };
@@ -91,7 +95,10 @@ impl Load {
                 acks.sent(number, sequence, word)?;
             }
             let command = Increment { word: word.to_vec() };
-            client.execute(command).await.map_err(|error| Failure(format!("client {number}: {error}")))?;
+            client
+                .execute(command)
+                .await
+                .map_err(|error| Failure(format!("client {number}: {error}")))?;
             self.acknowledged.fetch_add(1, Ordering::Relaxed);
             if let Some(acks) = &self.acks {
                 acks.acknowledged(number, sequence, word)?;

@@ -13,7 +13,6 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use acks::{AckLog, Bounds, Counts};
 use director::Director;
@@ -22,6 +21,7 @@ use members::Members;
 pub use options::Options;
 use report::Report;
 use text::Text;
+use tokio::time::Instant;
 use view::View;
 
 /// Why the demo could not run.
@@ -36,7 +36,8 @@ impl std::fmt::Display for Failure {
 
 /// Runs the demo, or the check of an earlier one; whether all was as it should be.
 pub fn run(options: Options) -> Result<bool, Failure> {
-    let runtime = actix_rt::Runtime::new().map_err(|error| Failure(format!("no runtime: {error}")))?;
+    let runtime =
+        actix_rt::Runtime::new().map_err(|error| Failure(format!("no runtime: {error}")))?;
     runtime.block_on(async {
         match options.check.clone() {
             Some(file) => check(&options, &file).await,
@@ -48,7 +49,8 @@ pub fn run(options: Options) -> Result<bool, Failure> {
 async fn demo(options: &Options) -> Result<bool, Failure> {
     let text = Text::load(options.input.as_deref(), options.seed)?;
     let scratch = scratch_directory(options)?;
-    let members = Arc::new(Members::start(options, scratch.as_ref().map(tempfile::TempDir::path)).await?);
+    let members =
+        Arc::new(Members::start(options, scratch.as_ref().map(tempfile::TempDir::path)).await?);
     let base = members.counts_of_leader().await?;
     let acks = options.ack_log.as_ref().map(|path| AckLog::create(path, &base)).transpose()?;
     let expected = expected(&base, &text);
@@ -84,11 +86,15 @@ async fn demo(options: &Options) -> Result<bool, Failure> {
 }
 
 /// The clients and the faults, until every word is counted; retries, and the steps that did not come about.
-async fn work(options: &Options, members: &Arc<Members>, load: &Arc<Load>) -> Result<(u64, Vec<String>), Failure> {
+async fn work(
+    options: &Options,
+    members: &Arc<Members>,
+    load: &Arc<Load>,
+) -> Result<(u64, Vec<String>), Failure> {
     let mut clients = Vec::new();
     let mut counting = tokio::task::JoinSet::new();
     for number in 0..options.clients {
-        let client = members.client(number).await?;
+        let client = members.client(number);
         clients.push(client.clone());
         counting.spawn_local(load.clone().count(number, client));
     }
@@ -106,7 +112,11 @@ async fn work(options: &Options, members: &Arc<Members>, load: &Arc<Load>) -> Re
 }
 
 /// Compares what the replicas hold, with each other and with what it should be.
-async fn compare(report: &mut Report, members: &Members, is_right: impl Fn(&Counts) -> bool) -> Result<(), Failure> {
+async fn compare(
+    report: &mut Report,
+    members: &Members,
+    is_right: impl Fn(&Counts) -> bool,
+) -> Result<(), Failure> {
     let replicas = members.counts_of_all().await?;
     report.replicas_equal = replicas.windows(2).all(|pair| pair[0] == pair[1]);
     report.matches_plain_count = replicas.iter().all(is_right);
@@ -132,7 +142,8 @@ async fn check(options: &Options, file: &std::path::Path) -> Result<bool, Failur
     let mut report = members.report();
     report.commands = bounds.at_least.values().sum();
     compare(&mut report, &members, |counts| bounds.violations(counts).is_empty()).await?;
-    for (word, count) in bounds.violations(&members.counts_of_leader().await?).into_iter().take(20) {
+    for (word, count) in bounds.violations(&members.counts_of_leader().await?).into_iter().take(20)
+    {
         let of = |map: &Counts| map.get(&word).copied().unwrap_or(0);
         eprintln!(
             "{:?}: {count}, acknowledged {}, sent {}",

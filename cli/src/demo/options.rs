@@ -113,14 +113,25 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Size, String> {
-        let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("KB", 1_000), ("MB", 1_000_000), ("B", 1)];
+        let units = [
+            ("KiB", 1 << 10),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+            ("KB", 1_000),
+            ("MB", 1_000_000),
+            ("B", 1),
+        ];
         let (number, unit) = split_number(text);
         let factor = if unit.is_empty() {
             Some(1)
         } else {
             units.iter().find(|known| known.0.eq_ignore_ascii_case(unit)).map(|known| known.1)
         };
-        let size = number.parse::<usize>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+        let size = number
+            .parse::<usize>()
+            .ok()
+            .zip(factor)
+            .and_then(|(number, factor)| number.checked_mul(factor));
         match size {
             Some(size) if size >= 4096 => Ok(Size(size)),
             Some(size) => Err(format!("{size} bytes are too few: at least 4KiB")),
@@ -144,7 +155,11 @@ impl FromStr for Span {
             "m" => Some(60_000),
             _ => None,
         };
-        let millis = number.parse::<u64>().ok().zip(millis).and_then(|(number, unit)| number.checked_mul(unit));
+        let millis = number
+            .parse::<u64>()
+            .ok()
+            .zip(millis)
+            .and_then(|(number, unit)| number.checked_mul(unit));
         millis
             .map(|millis| Span(Duration::from_millis(millis)))
             .ok_or_else(|| format!("{text:?} is not a time: write 500ms, 3s, 1m"))

@@ -19,6 +19,10 @@ impl Random {
 
     /// One of `choices`, if there is any.
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> Option<T> {
-        if choices.is_empty() { None } else { choices.get(self.below(choices.len() as u64) as usize).copied() }
+        if choices.is_empty() {
+            None
+        } else {
+            choices.get(self.below(choices.len() as u64) as usize).copied()
+        }
     }
 }

@@ -50,10 +50,12 @@ impl Report {
         }
         let empty = serde_json::Map::new();
         for (name, value) in value.as_object().unwrap_or(&empty) {
-            println!("  {:<24}{}", name.replace('_', " "), shown(value));
+            println!("  {:<24}{:>12}", name.replace('_', " "), shown(value));
         }
         let verdict = match (self.is_good(), self.replicas_equal, self.safety_alarms) {
-            (true, ..) => "Every replica holds exactly the plain count: nothing lost, nothing doubled.",
+            (true, ..) => {
+                "Every replica holds exactly the plain count: nothing lost, nothing doubled."
+            }
             (_, _, alarms) if alarms > 0 => "SAFETY ALARMS were raised: see QUORATE_LOG=error.",
             (_, false, _) => "The replicas DIFFER.",
             _ => "The counts are NOT those of the text.",
@@ -67,6 +69,9 @@ fn shown(value: &serde_json::Value) -> String {
         serde_json::Value::Array(items) if items.is_empty() => "none".into(),
         serde_json::Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join("; "),
         serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Number(number) if number.is_f64() => {
+            format!("{:.1}", number.as_f64().unwrap_or_default())
+        }
         serde_json::Value::Bool(yes) => if *yes { "yes" } else { "NO" }.into(),
         other => other.to_string(),
     }

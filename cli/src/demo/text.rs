@@ -19,9 +19,8 @@ impl Text {
     /// The file's text, or without a file one made from `seed`.
     pub fn load(input: Option<&Path>, seed: u64) -> Result<Text, Failure> {
         let bytes = match input {
-            Some(path) => {
-                std::fs::read(path).map_err(|error| Failure(format!("can't read {}: {error}", path.display())))?
-            }
+            Some(path) => std::fs::read(path)
+                .map_err(|error| Failure(format!("can't read {}: {error}", path.display())))?,
             None => make(seed),
         };
         Ok(Text::new(bytes))

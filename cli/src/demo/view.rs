@@ -17,6 +17,7 @@ const REDRAW: Duration = Duration::from_millis(100);
 pub struct View {
     words: ProgressBar,
     step: ProgressBar,
+    head: ProgressBar,
     peers: Vec<ProgressBar>,
     all: MultiProgress,
 }
@@ -36,7 +37,16 @@ impl View {
         head.set_style(style("{msg}"));
         head.set_message(format!(
             "{:<6}{:<14}{:>6}{:>10}{:>10}{:>10}{:>10}{:>12}{:>8}{:>10}  install",
-            "peer", "role", "term", "last", "commit", "applied", "snapshot", "log", "queue", "stall"
+            "peer",
+            "role",
+            "term",
+            "last",
+            "commit",
+            "applied",
+            "snapshot",
+            "log",
+            "queue",
+            "stall"
         ));
         let line = |_| {
             let bar = all.add(ProgressBar::new_spinner());
@@ -44,7 +54,7 @@ impl View {
             bar
         };
         let peers = (0..peers).map(line).collect();
-        Some(View { words, step, peers, all })
+        Some(View { words, step, head, peers, all })
     }
 
     /// Draws until it is dropped.
@@ -59,6 +69,7 @@ impl View {
         self.words.set_position(load.acknowledged());
         self.step.set_message(members.noted());
         self.step.tick();
+        self.head.tick();
         for (bar, peer) in self.peers.iter().zip(members.views()) {
             bar.set_message(line(&peer));
         }
@@ -84,7 +95,9 @@ fn line(peer: &PeerView) -> String {
     };
     let install = match raft.install {
         InstallStatus::None => String::new(),
-        InstallStatus::Receiving { index, bytes } => format!("receiving {index}: {} KiB", bytes >> 10),
+        InstallStatus::Receiving { index, bytes } => {
+            format!("receiving {index}: {} KiB", bytes >> 10)
+        }
         InstallStatus::Pending { index } => format!("installing {index}"),
         InstallStatus::Refused { commit } => format!("refused at {commit}"),
     };

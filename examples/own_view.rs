@@ -1,0 +1,53 @@
+//! A machine with a cheap view of its own: snapshots of a large state without cloning it.
+//!
+//! `Replicated` clones the state for each snapshot. `Machine` lets a state say itself what a view is (here one pointer to
+//! a persistent map), how it is written, and how it is read back.
+
+use std::io::{Read, Write};
+
+use quorate::machine::{ApplyContext, CodecError, Machine, codec};
+use quorate::node::{ClientOptions, Cluster};
+use rpds::RedBlackTreeMapSync;
+
+#[derive(Default)]
+struct Scores(RedBlackTreeMapSync<String, u64>);
+
+impl Machine for Scores {
+    type Command = (String, u64);
+    type Reply = u64;
+    type View = RedBlackTreeMapSync<String, u64>;
+
+    fn apply(&mut self, (player, points): (String, u64), _: &ApplyContext) -> u64 {
+        let score = self.0.get(&player).copied().unwrap_or(0) + points;
+        self.0.insert_mut(player, score);
+        score
+    }
+
+    fn view(&self) -> Self::View {
+        self.0.clone()
+    }
+
+    fn encode(view: &Self::View, out: &mut dyn Write) -> Result<(), CodecError> {
+        codec::encode_to(&view.iter().collect::<Vec<_>>(), out)
+    }
+
+    fn decode(input: &mut dyn Read) -> Result<Scores, CodecError> {
+        let entries: Vec<(String, u64)> = codec::decode_from(input)?;
+        Ok(Scores(entries.into_iter().collect()))
+    }
+}
+
+#[actix_rt::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let cluster = Cluster::builder(3, Scores::default).start().await?;
+    let client = cluster.client(ClientOptions::default());
+    println!("ann: {}", client.execute(("ann".into(), 3)).await?);
+    println!("ann: {}", client.execute(("ann".into(), 4)).await?);
+    for node in cluster.ids() {
+        if let Some(handle) = cluster.handle(node) {
+            println!("node {node} took a snapshot up to entry {}", handle.snapshot().await?);
+        }
+    }
+    cluster.shutdown().await;
+    Ok(())
+}

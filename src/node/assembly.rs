@@ -1,0 +1,352 @@
+//! Putting a node's actors together: each is given the others' addresses before any of them exists.
+//!
+//! Nothing is decided here. What is started where says [`Part`]; in which order things end says
+//! [`Director`].
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use actix::Recipient;
+
+use crate::actors::applier::Applier;
+use crate::actors::apply_queue::ApplyQueue;
+use crate::actors::clock::Clock;
+use crate::actors::director::Director;
+use crate::actors::lifeline::Lifeline;
+use crate::actors::outlet::Outlet;
+use crate::actors::peer::{Peer, PeerLinks, Times};
+use crate::actors::persister::{Group, Persister};
+use crate::actors::reader::Reader;
+use crate::actors::shell::{Role, Slot};
+use crate::actors::snapshotter::Snapshotter;
+use crate::actors::ticker::{self, Outstanding};
+use crate::actors::{
+    ApplyGuard, ApplySide, DecodeState, Delays, Ends, Part, Place, Places, Receiving,
+};
+use crate::machine::{Machine, Replica, decode_replica};
+use crate::messages::{
+    ApplyLink, ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage,
+    ReaderMessage, SnapshotterMessage,
+};
+use crate::raft::{LogId, Membership, Raft, Recovered};
+use crate::storage::{Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotStore};
+use crate::transport::{Inbox, Transport};
+
+use super::builder::{MakeApplySide, Node};
+use super::config::{Config, micros};
+use super::handle::{Handle, Limits};
+use super::shared::Shared;
+
+/// What a node is made of, once its storage is open.
+pub(super) struct Parts<M> {
+    pub(super) identity: Identity,
+    pub(super) machine: M,
+    pub(super) config: Config,
+    pub(super) clock: Clock,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) delays: Delays,
+    pub(super) apply_side: Option<MakeApplySide>,
+    pub(super) places: Places,
+}
+
+impl<M: Machine> Parts<M> {
+    /// Starts everything.
+    pub(super) fn assemble(self, opened: OpenedStorage, ends: Ends) -> Node<M> {
+        let Parts { identity, machine, config, clock, transport, delays, apply_side, places } =
+            self;
+        let OpenedStorage { recovered, log, snapshots } = opened;
+        let origin = Origin::of(&recovered);
+        let incarnation = recovered.incarnation;
+        let raft = Raft::new(config.raft(identity.cluster, identity.node), recovered, clock.now());
+
+        let (lifeline, stops) = Lifeline::new();
+        let shared =
+            Shared::new(identity.node, incarnation, Arc::new(lifeline), raft.status(), &config);
+        let site =
+            Site { identity, config, clock, places, delays, transport, shared: Arc::new(shared) };
+        let slots = Slots::new();
+        let addresses = slots.addresses();
+        let link = addresses.apply_link(origin.snapshot.is_some(), &site);
+        let side = match apply_side {
+            Some(make) => make(link),
+            None => site.start_applier(machine, link),
+        };
+        let ApplySide { recipient: apply_side, decode } = side;
+        let handle = site.handle(&addresses, &apply_side);
+        let director = site.director(&addresses, &apply_side);
+
+        site.start_reader(slots.reader, &addresses, log.reader(), snapshots.reader());
+        site.start_snapshotter(
+            slots.snapshotter,
+            &addresses,
+            &apply_side,
+            snapshots,
+            decode,
+            origin,
+        );
+        site.start_persister(slots.persister, &addresses, log);
+        site.start_queue(slots.queue, &addresses, &apply_side);
+        site.start_peer(slots.peer, &addresses, apply_side, raft);
+        site.transport.attach(identity.node, inbox(addresses.peer));
+        site.places.of(Part::Peer).run(move || Box::pin(director.direct(stops)));
+        Node {
+            handle,
+            transport: site.transport,
+            #[cfg(feature = "testing")]
+            places: site.places,
+            ends: Some(ends),
+        }
+    }
+}
+
+/// The state that storage was opened with, as far as the snapshotter needs it.
+struct Origin {
+    snapshot: Option<LogId>,
+    membership: Membership,
+}
+
+impl Origin {
+    fn of(recovered: &Recovered) -> Origin {
+        match &recovered.snapshot {
+            Some(meta) => {
+                Origin { snapshot: Some(meta.log_id), membership: meta.membership.clone() }
+            }
+            None => Origin { snapshot: None, membership: recovered.base.clone() },
+        }
+    }
+}
+
+/// Mailboxes of actors that do not exist yet.
+struct Slots {
+    peer: Slot<Peer>,
+    persister: Slot<Persister>,
+    reader: Slot<Reader>,
+    queue: Slot<ApplyQueue>,
+    snapshotter: Slot<Snapshotter>,
+}
+
+impl Slots {
+    fn new() -> Slots {
+        Slots {
+            peer: Slot::new(),
+            persister: Slot::new(),
+            reader: Slot::new(),
+            queue: Slot::new(),
+            snapshotter: Slot::new(),
+        }
+    }
+
+    fn addresses(&self) -> Addresses {
+        Addresses {
+            peer: self.peer.recipient(),
+            persister: self.persister.recipient(),
+            reader: self.reader.recipient(),
+            queue: self.queue.recipient(),
+            snapshotter: self.snapshotter.recipient(),
+        }
+    }
+}
+
+/// Where the node's actors are reached.
+struct Addresses {
+    peer: Recipient<PeerMessage>,
+    persister: Recipient<PersisterMessage>,
+    reader: Recipient<ReaderMessage>,
+    queue: Recipient<ApplyQueueMessage>,
+    snapshotter: Recipient<SnapshotterMessage>,
+}
+
+impl Addresses {
+    fn apply_link(&self, restores: bool, site: &Site) -> ApplyLink {
+        ApplyLink {
+            peer: self.peer.clone(),
+            queue: self.queue.clone(),
+            snapshotter: self.snapshotter.clone(),
+            restores,
+            _guard: Arc::new(ApplyGuard(site.shared.lifeline.clone())),
+        }
+    }
+}
+
+/// What all actors of the node have in common.
+struct Site {
+    identity: Identity,
+    config: Config,
+    clock: Clock,
+    places: Places,
+    delays: Delays,
+    transport: Arc<dyn Transport>,
+    shared: Arc<Shared>,
+}
+
+impl Site {
+    fn place(&self, part: Part) -> Place {
+        self.places.of(part).clone()
+    }
+
+    fn outlet(&self) -> Outlet {
+        Outlet { transport: self.transport.clone(), shared: self.shared.clone() }
+    }
+
+    fn start<R: Role>(&self, slot: Slot<R>, part: Part, make: impl FnOnce() -> R + Send + 'static) {
+        slot.start(self.places.of(part), self.clock, self.shared.lifeline.clone(), make);
+    }
+
+    fn handle<M>(&self, addresses: &Addresses, apply_side: &Recipient<ApplyMessage>) -> Handle<M> {
+        Handle {
+            peer: addresses.peer.clone(),
+            apply_side: apply_side.clone(),
+            shared: self.shared.clone(),
+            limits: Limits {
+                command_bytes: self.config.command_bytes,
+                timeout: self.config.proposal_timeout,
+            },
+            machine: PhantomData,
+        }
+    }
+
+    fn director(&self, addresses: &Addresses, apply_side: &Recipient<ApplyMessage>) -> Director {
+        Director {
+            node: self.identity.node,
+            transport: self.transport.clone(),
+            peer: addresses.peer.clone(),
+            queue: addresses.queue.clone(),
+            apply_side: apply_side.clone(),
+            snapshotter: addresses.snapshotter.clone(),
+            reader: addresses.reader.clone(),
+            persister: addresses.persister.clone(),
+            places: self.places.clone(),
+        }
+    }
+
+    /// The usual apply side.
+    fn start_applier<M: Machine>(&self, machine: M, link: ApplyLink) -> ApplySide {
+        let (sessions, cluster) = (self.config.sessions, self.identity.cluster);
+        let slot = Slot::<Applier<M>>::new();
+        let recipient = slot.recipient();
+        let (place, delays, shared) =
+            (self.place(Part::Applier), self.delays.clone(), self.shared.clone());
+        self.start(slot, Part::Applier, move || {
+            Applier::new(Replica::new(machine, sessions, cluster), link, place, delays, shared)
+        });
+        let decode: DecodeState =
+            Box::new(move |input| decode_replica::<M>(input, sessions, cluster).map(Opaque::new));
+        ApplySide { recipient, decode }
+    }
+
+    fn start_reader(
+        &self,
+        slot: Slot<Reader>,
+        addresses: &Addresses,
+        log: Box<dyn LogReader>,
+        snapshots: Box<dyn SnapshotReader>,
+    ) {
+        let role = Reader {
+            log,
+            snapshots,
+            peer: addresses.peer.clone(),
+            place: self.place(Part::Reader),
+            delays: self.delays.clone(),
+            shared: self.shared.clone(),
+        };
+        self.start(slot, Part::Reader, move || role);
+    }
+
+    /// The snapshot that the node starts from is the first thing to be decoded (A72, A74).
+    fn start_snapshotter(
+        &self,
+        slot: Slot<Snapshotter>,
+        addresses: &Addresses,
+        apply_side: &Recipient<ApplyMessage>,
+        store: Box<dyn SnapshotStore>,
+        decode: DecodeState,
+        origin: Origin,
+    ) {
+        if let Some(log_id) = origin.snapshot {
+            addresses.snapshotter.do_send(SnapshotterMessage::Restore(log_id));
+        }
+        let role = Snapshotter {
+            store,
+            decode,
+            membership: origin.membership,
+            receiving: Receiving::default(),
+            current: origin.snapshot,
+            received: None,
+            peer: addresses.peer.clone(),
+            apply_side: apply_side.clone(),
+            place: self.place(Part::Snapshotter),
+            delays: self.delays.clone(),
+            shared: self.shared.clone(),
+        };
+        self.start(slot, Part::Snapshotter, move || role);
+    }
+
+    fn start_persister(
+        &self,
+        slot: Slot<Persister>,
+        addresses: &Addresses,
+        log: Box<dyn LogStore>,
+    ) {
+        let role = Persister {
+            log,
+            peer: addresses.peer.clone(),
+            outlet: self.outlet(),
+            place: self.place(Part::Persister),
+            clock: self.clock,
+            delays: self.delays.clone(),
+            shared: self.shared.clone(),
+            group: Group::default(),
+        };
+        self.start(slot, Part::Persister, move || role);
+    }
+
+    fn start_queue(
+        &self,
+        slot: Slot<ApplyQueue>,
+        addresses: &Addresses,
+        apply_side: &Recipient<ApplyMessage>,
+    ) {
+        let role =
+            ApplyQueue::new(apply_side.clone(), addresses.snapshotter.clone(), self.shared.clone());
+        self.start(slot, Part::Peer, move || role);
+    }
+
+    fn start_peer(
+        &self,
+        slot: Slot<Peer>,
+        addresses: &Addresses,
+        apply_side: Recipient<ApplyMessage>,
+        raft: Raft,
+    ) {
+        let links = PeerLinks {
+            persister: addresses.persister.clone(),
+            reader: addresses.reader.clone(),
+            queue: addresses.queue.clone(),
+            apply_side,
+            snapshotter: addresses.snapshotter.clone(),
+            outlet: self.outlet(),
+        };
+        let times = Times {
+            tick: micros(self.config.tick_interval),
+            proposal_timeout: micros(self.config.proposal_timeout),
+            idle: micros(self.config.heartbeat_interval),
+        };
+        let outstanding = Outstanding::default();
+        let (shared, clock, seen) = (self.shared.clone(), self.clock, outstanding.clone());
+        self.start(slot, Part::Peer, move || Peer::new(raft, links, shared, clock, times, seen));
+
+        let (peer, lifeline, every) =
+            (addresses.peer.clone(), self.shared.lifeline.clone(), self.config.tick_interval);
+        self.places
+            .of(Part::Peer)
+            .run(move || Box::pin(ticker::tick(every, clock, outstanding, peer, lifeline)));
+    }
+}
+
+fn inbox(peer: Recipient<PeerMessage>) -> Inbox {
+    let same_peer = peer.clone();
+    Inbox::new(
+        move |envelope| peer.do_send(PeerMessage::Envelope(envelope)),
+        move |to, id| same_peer.do_send(PeerMessage::Undelivered { to, id }),
+    )
+}
