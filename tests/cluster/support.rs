@@ -36,12 +36,22 @@ pub fn words(size: u64) -> ClusterBuilder<WordCount> {
 }
 
 /// Waits until `done`, for at most a virtual minute.
-pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub async fn until(what: &str, done: impl FnMut() -> bool) {
+    until_within(what, Duration::from_secs(60), done).await;
+}
+
+/// Waits until `done`, for at most `limit` of virtual time.
+pub async fn until_within(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "a minute has passed without: {what}");
+        assert!(begun.elapsed() < limit, "{limit:?} have passed without: {what}");
         sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Lets virtual time pass: to see that nothing happens in it, never to wait for something.
+pub async fn pass(time: Duration) {
+    sleep(time).await;
 }
 
 /// The status of a member that has been started.
