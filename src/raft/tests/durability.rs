@@ -201,7 +201,7 @@ fn ps20_a_damaged_node_counts_again_when_caught_up() {
         prev: LogId::BASE,
         entries: entries(1, &[1, 1]),
         commit: 2,
-        leader_commit: 4,
+        leader_last: 4,
         round: 0,
     };
     hand.hear(1, 1, Request::Append(first));

@@ -72,7 +72,7 @@ fn lr09_malformed_requests_are_ignored() {
         prev: id(1, 1),
         entries: entries(2, &[1, 2]),
         commit: 0,
-        leader_commit: 0,
+        leader_last: 0,
         round: 0,
     };
     let malformed = [
@@ -92,8 +92,8 @@ fn lr09_malformed_requests_are_ignored() {
             "a prev above the leader's term",
             Append { prev: id(1, 3), entries: entries(2, &[]), ..good.clone() },
         ),
-        ("commit beyond the entries", Append { commit: 4, leader_commit: 4, ..good.clone() }),
-        ("commit beyond the leader's", Append { commit: 2, leader_commit: 1, ..good.clone() }),
+        ("commit beyond the entries", Append { commit: 4, leader_last: 4, ..good.clone() }),
+        ("commit beyond the leader's", Append { commit: 2, leader_last: 1, ..good.clone() }),
     ];
     for (why, request) in malformed {
         let mut hand = Setup::of(3).term(2, None).log(&[1]).start();

@@ -28,7 +28,7 @@ pub(super) fn meta(log_id: LogId, members: &Membership) -> SnapshotMeta {
 /// AppendEntries: entries of these terms behind `prev`.
 pub(super) fn append(prev: LogId, terms: &[Term], commit: Index) -> Request {
     let entries = entries(prev.index + 1, terms);
-    Request::Append(Append { prev, entries, commit, leader_commit: commit, round: 0 })
+    Request::Append(Append { prev, entries, commit, leader_last: commit, round: 0 })
 }
 
 pub(super) fn heartbeat(prev: LogId, commit: Index) -> Request {
