@@ -29,13 +29,7 @@ fn append() -> impl Strategy<Value = Request> {
                     data,
                 },
             );
-            Request::Append(Append {
-                prev,
-                entries: entries.collect(),
-                commit,
-                leader_last,
-                round,
-            })
+            Request::Append(Append { prev, entries: entries.collect(), commit, leader_last, round })
         },
     )
 }
