@@ -2,8 +2,10 @@
 
 mod basics;
 mod by_hand;
+mod clients;
 mod ends;
 mod faulty;
+mod flood;
 mod installs;
 mod placement;
 mod puppet;
