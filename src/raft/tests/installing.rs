@@ -57,6 +57,11 @@ fn sn02_words_about_another_snapshot_mean_nothing() {
     }
     assert_eq!(hand.cond_install(S), Some(false), "not offered yet");
     assert_eq!(hand.status().install, InstallStatus::Pending { index: 10 });
+    hand.decode(S);
+    for other in [id(9, 1), id(10, 2)] {
+        assert_eq!(hand.cond_install(other), Some(false));
+    }
+    assert_eq!(hand.cond_install(S), None, "granted once it is durable");
 }
 
 /// Heartbeats, votes and entries go on while a snapshot is decoded and while the state machine is slow (A67, SN28).

@@ -239,14 +239,16 @@ fn lr19_handing_over_in_pages_forgets_nothing() {
 /// One page that exceeds the queue's limit goes by itself, and the next waits until it is applied (B2).
 #[test]
 fn b2_the_apply_queue_is_bounded() {
-    let mut hand = Setup::of(3).with(|config| config.apply_queue_bytes = 1).start();
-    hand.hear(1, 1, append(LogId::BASE, &[1; 3], 3));
-    hand.disk();
-    assert_eq!(hand.handed(), [id(1, 1)]);
-    hand.hear(1, 1, heartbeat(id(3, 1), 3));
-    assert!(hand.handed().is_empty());
-    hand.does(|raft, now| raft.applied(now, 1));
-    assert_eq!(hand.handed(), [id(2, 1)]);
+    for limit in [0, 1] {
+        let mut hand = Setup::of(3).with(|config| config.apply_queue_bytes = limit).start();
+        hand.hear(1, 1, append(LogId::BASE, &[1; 3], 3));
+        hand.disk();
+        assert_eq!(hand.handed(), [id(1, 1)]);
+        hand.hear(1, 1, heartbeat(id(3, 1), 3));
+        assert!(hand.handed().is_empty());
+        hand.does(|raft, now| raft.applied(now, 1));
+        assert_eq!(hand.handed(), [id(2, 1)]);
+    }
 }
 
 /// Every entry that has left the cache is read back, for members and for the state machine (LR20).
