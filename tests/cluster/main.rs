@@ -9,4 +9,5 @@ mod flood;
 mod installs;
 mod placement;
 mod puppet;
+mod randomised;
 mod support;
