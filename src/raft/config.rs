@@ -1,4 +1,4 @@
-//! The protocol's numbers. Every limit is here; none is a constant in the code.
+//! The protocol's numbers: every limit and time that a user may have an opinion on.
 
 use super::types::{Micros, NodeId};
 

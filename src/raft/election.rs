@@ -23,7 +23,7 @@ impl Raft {
     pub(super) fn election_timeout(&mut self) {
         self.reset_election_timer();
         if self.may_campaign() {
-            if !self.awaits_own_vote() {
+            if !self.own_vote_is_pending() {
                 self.pre_campaign();
             }
         } else if self.role != Role::Follower || self.leader.is_some() {
@@ -42,7 +42,7 @@ impl Raft {
 
     /// Whether this is a candidate whose vote for itself is still on its way to the disk: nobody has been asked yet. A
     /// higher term would wait for the same disk, and with a disk slower than the timeout for ever (EL23).
-    fn awaits_own_vote(&self) -> bool {
+    fn own_vote_is_pending(&self) -> bool {
         self.role == Role::Candidate && self.durable != self.hard_state
     }
 

@@ -25,7 +25,7 @@ impl Raft {
             return self.ignore(request, why);
         }
         if let Some(recovering) = &mut self.recovering {
-            recovering.target.get_or_insert(append.leader_commit);
+            recovering.target.get_or_insert(append.leader_last);
         }
         let last_sent = append.prev.index + append.entries.len() as u64;
         match self.judge(append) {
@@ -145,7 +145,7 @@ fn well_formed(append: &Append, term: u64) -> Result<(), &'static str> {
     if previous.term > term {
         return Err("entries are of a later term than their leader");
     }
-    if append.commit > previous.index || append.commit > append.leader_commit {
+    if append.commit > previous.index || append.commit > append.leader_last {
         return Err("commits more than it vouches for");
     }
     Ok(())

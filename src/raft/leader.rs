@@ -158,7 +158,7 @@ impl Raft {
             prev,
             entries,
             commit: vouched,
-            leader_commit: self.log.last_index(),
+            leader_last: self.log.last_index(),
             round: self.round,
         })
     }

@@ -79,9 +79,9 @@ pub struct Append {
     pub entries: Arc<[Entry]>,
     /// Commit index as far as this message vouches for it: at most `prev.index + entries.len()`.
     pub commit: Index,
-    /// How far the cluster may have committed, for all the leader knows: its last entry, for a new leader's commit index
-    /// lags behind what earlier ones have committed. How far a member that lost something has to go, never how far to commit.
-    pub leader_commit: Index,
+    /// The leader's last entry: how far a member that lost something has to go before it counts again. The leader's
+    /// commit index would not do, a new leader's lags behind what earlier ones committed. Never how far to commit.
+    pub leader_last: Index,
     /// The leader's round; an answer echoes it. Confirms reads and the leader's quorum.
     pub round: u64,
 }

@@ -126,6 +126,19 @@ impl Membership {
     }
 }
 
+impl fmt::Display for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "voters {:?}", self.voters)?;
+        if !self.voters_outgoing.is_empty() {
+            write!(f, ", outgoing voters {:?}", self.voters_outgoing)?;
+        }
+        if !self.learners.is_empty() {
+            write!(f, ", learners {:?}", self.learners)?;
+        }
+        Ok(())
+    }
+}
+
 /// What a snapshot says about itself (MECHANISMS A3, A24): the last entry it covers and the members then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SnapshotMeta {

@@ -33,7 +33,7 @@ impl Founding {
         }
         match start {
             Start::Bootstrap(members) if *members != self.base => Err(format!(
-                "was bootstrapped with {:?}, not with {members:?}: start with the first list, or with Start::Open",
+                "was bootstrapped with {}, not with {members}: start with the first list, or with Start::Open",
                 self.base
             )),
             _ => Ok(()),

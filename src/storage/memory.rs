@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::founding::{Founding, NOTHING_TO_OPEN};
 use super::log_state::{LogState, assert_fits};
-use super::snapshot_choice::{DEFAULT_RETAINED, choose, superfluous};
+use super::snapshot_choice::{DEFAULT_RETAINED, choose, superfluous, swept};
 use super::snapshot_format::{self, Flaw, Header, SnapshotContent, SnapshotWriter};
 use super::{
     Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotReceiver, SnapshotSink,
@@ -114,8 +114,9 @@ impl Disk {
         })?;
         match &self.state.snapshot {
             Some(meta) => {
-                let current = meta.log_id;
-                self.retain(current, None);
+                for orphan in swept(&stored, meta.log_id, DEFAULT_RETAINED) {
+                    self.snapshots.remove(&orphan);
+                }
             }
             None => self.snapshots.clear(),
         }

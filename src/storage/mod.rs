@@ -110,8 +110,8 @@ pub trait SnapshotStore: Send + 'static {
     /// Removes a published snapshot, if it is there.
     fn remove(&mut self, log_id: LogId) -> Result<(), StorageError>;
 
-    /// `current` is named by the log's record: keeps it and the configured number of older ones, removes the
-    /// rest except `keep`.
+    /// `current` is named by the log's record: keeps it and the configured number of older ones, and of those before them only
+    /// `keep`. Newer ones stay whatever they are: one may be published while its record is still on its way.
     fn retain(&mut self, current: LogId, keep: Option<LogId>) -> Result<(), StorageError>;
 }
 

@@ -42,7 +42,8 @@ pub(crate) fn choose(
     state.fall_back(substitute.as_ref())
 }
 
-/// The stored snapshots that are not needed once `current` is named by the log's record.
+/// The stored snapshots that are not needed once `current` is named by the log's record. Newer ones stay: one of them
+/// may be published already while its record is still on its way (B10).
 pub(crate) fn superfluous(
     stored: &[LogId],
     current: LogId,
@@ -52,9 +53,15 @@ pub(crate) fn superfluous(
     let mut older: Vec<LogId> =
         stored.iter().copied().filter(|id| id.index < current.index).collect();
     older.sort_by_key(|id| std::cmp::Reverse(id.index));
-    older.truncate(retained.saturating_sub(1));
-    let stays = |id: &LogId| *id == current || Some(*id) == keep || older.contains(id);
-    stored.iter().copied().filter(|id| !stays(id)).collect()
+    let needless = older.into_iter().skip(retained.saturating_sub(1));
+    needless.filter(|id| Some(*id) != keep).collect()
+}
+
+/// The stored snapshots that go at a start: beside the superfluous ones all that no record names, for nobody will record
+/// them any more.
+pub(crate) fn swept(stored: &[LogId], current: LogId, retained: usize) -> Vec<LogId> {
+    let orphans = stored.iter().copied().filter(|id| id.index >= current.index && *id != current);
+    superfluous(stored, current, None, retained).into_iter().chain(orphans).collect()
 }
 
 #[cfg(test)]
@@ -104,7 +111,18 @@ mod tests {
     #[test]
     fn sn10_retention_spares_the_one_being_installed() {
         let stored: Vec<_> = [2, 4, 6, 8, 9, 11].into_iter().map(id).collect();
-        assert_eq!(superfluous(&stored, id(8), Some(id(11)), 2), [id(2), id(4), id(9)]);
-        assert_eq!(superfluous(&stored, id(8), None, 1), [id(2), id(4), id(6), id(9), id(11)]);
+        assert_eq!(superfluous(&stored, id(8), Some(id(2)), 2), [id(4)]);
+        assert_eq!(superfluous(&stored, id(8), None, 1), [id(6), id(4), id(2)]);
+    }
+
+    #[test]
+    fn ps25_retention_spares_a_newer_one_whose_record_is_on_its_way() {
+        let stored: Vec<_> = [6, 8, 9].into_iter().map(id).collect();
+        assert_eq!(superfluous(&stored, id(8), None, 1), [id(6)]);
+        assert_eq!(
+            swept(&stored, id(8), 1),
+            [id(6), id(9)],
+            "at a start nobody records it any more"
+        );
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! control         MessagePack of a request for a vote, or of any answer
 //!
-//! append      58  prev.term │ prev.index │ commit │ leader_commit │ round │ count u32
+//! append      58  prev.term │ prev.index │ commit │ leader_last │ round │ count u32
 //!            102  count × (term │ stamp_ms │ data length u32 │ kind u8: 0 blank, 1 command)
 //!                 the entries' data, one behind the other
 //!
@@ -201,12 +201,12 @@ fn encode_control(envelope: &Envelope, control: &Control) -> Result<Bytes, WireE
 }
 
 fn encode_append(envelope: &Envelope, append: &Append) -> Result<Bytes, WireError> {
-    let Append { prev, entries, commit, leader_commit, round } = append;
+    let Append { prev, entries, commit, leader_last, round } = append;
     let payload_bytes: usize = entries.iter().map(|entry| entry.data.len()).sum();
     let fixed_bytes = HEADING_BYTES + APPEND_FIXED_BYTES + entries.len() * ENTRY_FIXED_BYTES;
     let mut out = BytesMut::with_capacity(fixed_bytes + payload_bytes);
     put_heading(&mut out, KIND_APPEND, envelope);
-    put_u64s(&mut out, [prev.term, prev.index, *commit, *leader_commit, *round]);
+    put_u64s(&mut out, [prev.term, prev.index, *commit, *leader_last, *round]);
     put_length(&mut out, "number of entries", entries.len())?;
     for (position, entry) in entries.iter().enumerate() {
         check_follows(*prev, position, entry)?;
@@ -316,7 +316,7 @@ fn decode_control(reader: &mut Reader<'_>) -> Result<Body, WireError> {
 fn decode_append(reader: &mut Reader<'_>) -> Result<Append, WireError> {
     let prev = LogId::new(reader.u64("prev.term")?, reader.u64("prev.index")?);
     let commit = reader.u64("commit")?;
-    let leader_commit = reader.u64("leader_commit")?;
+    let leader_last = reader.u64("leader_last")?;
     let round = reader.u64("round")?;
     let count = reader.count("entries", ENTRY_FIXED_BYTES)?;
     let mut fixed = Reader { frame: reader.frame, at: reader.at };
@@ -325,7 +325,7 @@ fn decode_append(reader: &mut Reader<'_>) -> Result<Append, WireError> {
     for position in 0..count {
         entries.push(decode_entry(prev, position, &mut fixed, reader)?);
     }
-    Ok(Append { prev, entries: Arc::from(entries), commit, leader_commit, round })
+    Ok(Append { prev, entries: Arc::from(entries), commit, leader_last, round })
 }
 
 /// One entry: its numbers from `fixed`, its data from `payloads`.

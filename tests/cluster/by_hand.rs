@@ -103,7 +103,7 @@ fn a_grant_is_not_taken_back() {
             // Its new term has to be durable first, so the answer comes late.
             until("answered", || puppet.answer(OTHER, id).is_some()).await;
             let answer = snapshot_answer(puppet.answer(OTHER, id).unwrap());
-            assert_eq!(answer.report.recovering, false);
+            assert!(!answer.report.recovering);
         }
         assert!(hand_decision(&hand).await.granted);
         hand.link().applied(10);

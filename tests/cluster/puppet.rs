@@ -441,7 +441,7 @@ pub fn entries(history: &History, prev: Index, last: Index, commit: Index) -> Re
         prev: history.id(prev),
         entries: history.between(prev, last),
         commit: commit.min(last),
-        leader_commit: commit,
+        leader_last: commit,
         round: 1,
     })
 }

@@ -94,7 +94,7 @@ impl Director {
             (Step::LeaderCrash, faults.leader_crash),
             (Step::Partition, faults.partition && quorum),
             (Step::SlowApply, faults.slow_apply),
-            (Step::SlowInstall, faults.slow_install && several),
+            (Step::SlowInstall, faults.slow_install && quorum),
             (Step::RefusedInstall, faults.slow_install && quorum),
         ];
         let mut steps: Vec<Step> =
@@ -128,7 +128,8 @@ impl Director {
         let members = self.members.clone();
         let caught_up = self.until(PATIENCE, || members.caught_up(1_000)).await;
         if !caught_up {
-            self.skipped.push("a member did not catch up in time".into());
+            let late = self.members.behind(1_000);
+            self.skipped.push(format!("not caught up within {} s: {late:?}", PATIENCE.as_secs()));
         }
     }
 

@@ -116,6 +116,19 @@ impl Members {
         self.ids().into_iter().all(|id| close(self.status(id)))
     }
 
+    /// The peers that are more than `entries` behind the leader, or do not run, each with how it stands.
+    pub fn behind(&self, entries: u64) -> Vec<String> {
+        let commit = self.leader().map_or(0, |leader| self.status(leader).raft.commit);
+        let statuses = self.ids().into_iter().map(|id| self.status(id));
+        let late =
+            statuses.filter(|status| !status.running || status.raft.applied + entries < commit);
+        late.map(|NodeStatus { node, running, raft, .. }| {
+            let (last, applied, install) = (raft.last, raft.applied, raft.install);
+            format!("{node}: running {running}, last {last}, applied {applied} of {commit}, install {install:?}")
+        })
+        .collect()
+    }
+
     /// What is being done to the peers, for the screen.
     pub fn note(&self, what: String) {
         *locked(&self.note) = what;

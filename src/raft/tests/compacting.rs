@@ -144,6 +144,19 @@ fn b20_sn18_one_build_at_a_time_and_none_forgotten() {
     assert!(triggered(&mut hand), "and so is a refused one");
 }
 
+/// A request is for one snapshot, though more is applied while that is built (B20).
+#[test]
+fn b20_a_request_is_for_one_snapshot() {
+    let mut hand = applied(1, |_| {});
+    hand.does(|raft, now| raft.request_snapshot(now));
+    assert!(triggered(&mut hand));
+    hand.propose_many(1);
+    hand.apply();
+    let built = meta(id(2, 1), &Membership::of_voters(0..1));
+    hand.does(|raft, now| raft.snapshot_taken(now, built));
+    assert!(!triggered(&mut hand));
+}
+
 /// What stays in the log after a snapshot does not trigger the next one (B20).
 #[test]
 fn b20_what_stays_does_not_trigger_again() {
@@ -233,6 +246,24 @@ fn b16_the_pin_is_bounded() {
 }
 
 #[test]
+fn b16_a_slow_transfer_pins_as_long_as_it_gets_further() {
+    let mut hand = transferring(1_000);
+    for offset in (10..90).step_by(10) {
+        let piece = hand.send_piece(10);
+        for _ in 0..4 {
+            hand.after(50);
+            hand.accept_all(2);
+        }
+        // Lost meanwhile and read again: the late answer counts for nothing, that to the second one does.
+        hand.reply_piece(&piece, InstallStatus::None, ChunkOutcome::Continue { offset });
+        let again = hand.send_piece(10);
+        hand.reply_piece(&again, InstallStatus::None, ChunkOutcome::Continue { offset });
+    }
+    hand.take_snapshot();
+    assert_eq!(hand.status().log_start, id(3, 1));
+}
+
+#[test]
 fn b16_a_transfer_that_gets_no_further_pins_nothing() {
     let mut hand = transferring(1_000);
     for _ in 0..13 {
@@ -252,6 +283,7 @@ fn b16_proposals_slow_down_for_a_member_that_keeps_losing() {
         assert!(hand.propose(b"x").is_ok(), "{failed} transfers failed");
         let piece = hand.send_piece(100);
         hand.reply_piece(&piece, InstallStatus::None, ChunkOutcome::Corrupt);
+        assert!(hand.propose(b"x").is_ok(), "nothing is kept for a transfer now");
         hand.after(100);
         hand.disk();
         hand.accept_all(2);

@@ -161,6 +161,21 @@ fn lr06_changes_of_one_step_add_up() {
     assert_eq!(change.hard_state, Some(HardState { term: 4, vote: None }));
 }
 
+/// Of two removals in one step the lower one counts.
+#[test]
+fn lr06_the_lower_removal_of_a_step_counts() {
+    let mut hand = Setup::of(3).log(&[1, 1, 1, 1]).start();
+    for (from, term, request) in
+        [(1, 2, append(id(3, 1), &[2], 0)), (2, 3, append(id(1, 1), &[3], 0))]
+    {
+        let envelope = hand.request(from, term, request);
+        hand.raft.step(hand.now, envelope);
+    }
+    hand.collect();
+    let change = &hand.steps[0].change;
+    assert_eq!((change.truncate_from, &change.append[..]), (Some(2), &entries(2, &[3])[..]));
+}
+
 /// Entries taken and removed within one step never reach the disk, and nothing is removed there.
 #[test]
 fn lr06_entries_that_never_left_need_no_removal() {
@@ -201,7 +216,7 @@ fn ps20_a_damaged_node_counts_again_when_caught_up() {
         prev: LogId::BASE,
         entries: entries(1, &[1, 1]),
         commit: 2,
-        leader_commit: 4,
+        leader_last: 4,
         round: 0,
     };
     hand.hear(1, 1, Request::Append(first));
@@ -216,6 +231,26 @@ fn ps20_a_damaged_node_counts_again_when_caught_up() {
     hand.hear(2, 2, Request::Vote { last: id(5, 1) });
     hand.disk();
     assert_eq!(hand.answer(), Answer::Vote { granted: true });
+}
+
+/// Another leader's log may be shorter: what counts is what the leader of the term holds (PS20).
+#[test]
+fn ps20_another_leader_sets_another_mark() {
+    let mut hand = Setup::of(3).damaged().start();
+    let mut first = Append {
+        prev: LogId::BASE,
+        entries: entries(1, &[1]),
+        commit: 0,
+        leader_commit: 100,
+        round: 0,
+    };
+    hand.hear(1, 1, Request::Append(first.clone()));
+    hand.disk();
+    assert!(hand.status().recovering);
+    (first.entries, first.leader_commit) = (entries(1, &[1, 2]), 2);
+    hand.hear(2, 2, Request::Append(first));
+    hand.disk();
+    assert!(!hand.status().recovering);
 }
 
 /// A leader that has just been elected knows of no commit index yet; what it has in its log from before is what a
@@ -281,6 +316,15 @@ fn ps20_a_member_that_lost_what_it_acknowledged_is_distrusted() {
     assert_eq!(hand.status().counters.safety_alarms, 1);
     let counted = hand.raft.progress[&1].counted();
     assert_eq!((counted, hand.raft.progress[&1].distrusted_until), (0, Some(3)));
+    let accept_in_new_life = |hand: &mut Hand, upto| {
+        hand.after(150);
+        let request = hand.appends(1).remove(0);
+        let answer = hand.answer_of(&request, 1, accepted(upto, 0));
+        hand.step(Envelope { incarnation: 2, ..answer });
+        hand.raft.progress[&1].counted()
+    };
+    assert_eq!(accept_in_new_life(&mut hand, 2), 0);
+    assert_eq!(accept_in_new_life(&mut hand, 4), 4, "it holds again what it had promised");
 }
 
 // ---- gray failures -----------------------------------------------------------------------------

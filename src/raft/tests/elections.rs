@@ -167,6 +167,22 @@ fn el13_answers_to_an_earlier_pre_vote_start_nothing() {
     assert_eq!((leader.role(), leader.term()), (Role::Leader, 1));
 }
 
+/// Refusals that come after the leader was heard again do not unseat it.
+#[test]
+fn el13_late_refusals_do_not_unseat_the_leader() {
+    let mut hand = Setup::of(3).start();
+    hand.hear(1, 1, heartbeat(LogId::BASE, 0));
+    hand.disk();
+    hand.sent.clear();
+    hand.campaign();
+    let requests = std::mem::take(&mut hand.sent);
+    hand.hear(1, 1, heartbeat(LogId::BASE, 0));
+    for request in &requests {
+        hand.reply(request, Answer::PreVote { campaign_term: 2, granted: false });
+    }
+    assert_eq!(hand.raft.role(), (Role::Follower, 1, Some(1)));
+}
+
 #[test]
 fn pre_vote_changes_nothing_el14() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -341,6 +357,18 @@ fn el25_a_term_that_leaps_is_ignored() {
     assert!(hand.is_silent());
     hand.hear(1, 3 + (1 << 32), Request::Vote { last: LogId::BASE });
     assert_eq!(hand.term(), 3 + (1 << 32));
+}
+
+/// The timeout of a candidate begins when it asks for votes, however long the pre-vote took (EL07).
+#[test]
+fn el07_a_candidate_has_a_whole_timeout() {
+    let mut hand = Setup::of(3).start();
+    hand.campaign();
+    let request = hand.sent.remove(0);
+    hand.now += 290 * MILLISECOND;
+    hand.reply(&request, Answer::PreVote { campaign_term: 1, granted: true });
+    assert_eq!(hand.role(), Role::Candidate);
+    assert!(hand.raft.election_at >= hand.now + hand.config.election_timeout_min);
 }
 
 /// Node 0 is a member as any other: it votes, is voted for, leads.

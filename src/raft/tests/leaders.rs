@@ -155,6 +155,19 @@ fn lr14_late_answers_turn_nothing_back() {
     assert_eq!(hand.status().counters.safety_alarms, 0);
 }
 
+/// A reject that points below what the member has acknowledged meanwhile goes back to there and no further (LR14).
+#[test]
+fn lr14_a_reject_never_rewinds_below_the_match() {
+    let mut hand = Setup::of(3).log(&[1; 9]).lead();
+    let probe = hand.append(1);
+    hand.after(100);
+    let beat = hand.append(1);
+    hand.reply(&beat, accepted(5, 0));
+    hand.reply(&probe, rejected(5, 9, LogId::BASE));
+    assert_eq!(progress(&hand, 1), (5, 6));
+    assert_eq!(append_of(&hand.append(1)).prev, id(5, 1));
+}
+
 /// An answer of an earlier term of this very leader says nothing in this one (LR14, LR24).
 #[test]
 fn lr14_answers_of_an_earlier_term_do_not_count() {
@@ -338,6 +351,12 @@ fn a_busy_member_is_asked_again_later() {
 fn what_the_transport_lost_is_sent_again() {
     let mut hand = Setup::of(3).lead();
     let probe = hand.append(1);
+    hand.does(|raft, now| raft.undelivered(now, 1, 77));
+    hand.after(100);
+    assert!(
+        hand.appends(1).iter().all(|e| append_of(e).entries.is_empty()),
+        "not a request of its"
+    );
     hand.does(|raft, now| raft.undelivered(now, 1, probe.id));
     hand.after(100);
     let again = hand.appends(1);

@@ -4,17 +4,19 @@
 //! - `world.rs`: peers, disks, a network and state machines, event by event from one seed; checks after every event.
 //! - `random.rs`: many seeds with every fault the world knows.
 //! - `stories.rs`: scripted runs whose course is checked in, in `stories/`.
-//! - `hand.rs`: one peer in the hand of a test.
+//! - `hand.rs`, `courses.rs`, `words.rs`: one peer in the hand of a test, what it is led through, and what it hears.
 //! - `paper.rs`: one test a rule of the Raft paper's figures 2 and 13.
-//! - `elections.rs`, `replication.rs`, `leaders.rs`, `sending.rs`, `snapshots.rs`, `interleavings.rs`, `compacting.rs`,
+//! - `elections.rs`, `replication.rs`, `leaders.rs`, `sending.rs`, `snapshots.rs`, `installing.rs`, `interleavings.rs`, `compacting.rs`,
 //!   `durability.rs`, `reads.rs`: rules and published bugs, one test each, by the ids of the catalogue.
 //! - `single.rs`: clusters of one, two and four.
 //! - `log.rs`: the log against a plain model.
 
 mod compacting;
+mod courses;
 mod durability;
 mod elections;
 mod hand;
+mod installing;
 mod interleavings;
 mod leaders;
 mod log;
@@ -26,4 +28,5 @@ mod sending;
 mod single;
 mod snapshots;
 mod stories;
+mod words;
 mod world;

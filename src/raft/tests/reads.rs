@@ -57,6 +57,20 @@ fn rd03_answers_to_earlier_requests_confirm_nothing() {
     assert_eq!(confirmed(&mut hand), [(second, 1)]);
 }
 
+/// A read whose round has not begun is not confirmed by the answer to an earlier one, though both come in one turn.
+#[test]
+fn rd03_a_read_without_a_round_waits_for_its_own() {
+    let mut hand = Setup::of(3).lead();
+    hand.accept_all(1);
+    let first = read(&mut hand).expect("leads");
+    let request = hand.append(1);
+    let answer = hand.answer_of(&request, 1, accepted(1, append_of(&request).round));
+    hand.raft.read_index(hand.now).expect("leads");
+    hand.raft.step(hand.now, answer);
+    hand.collect();
+    assert_eq!(confirmed(&mut hand), [(first, 1)]);
+}
+
 /// Reads that come in one turn share a round, and it is asked for at once, whatever was just sent.
 #[test]
 fn rd03_reads_of_one_turn_share_a_round() {

@@ -41,6 +41,18 @@ fn lr04_an_answer_acknowledges_what_was_verified() {
     assert_eq!(hand.append_answer().report.matched, 4);
 }
 
+/// Nor is the log's end acknowledged when what the request showed is there and not durable yet.
+#[test]
+fn lr04_a_late_acknowledgement_covers_what_was_verified() {
+    let mut hand = Setup::of(3).start();
+    hand.hear(1, 1, append(LogId::BASE, &[1, 1, 1], 0));
+    hand.hear(2, 2, append(LogId::BASE, &[1], 0));
+    hand.disk_one();
+    hand.sent.clear();
+    hand.disk();
+    assert_eq!(hand.append_answer().report.matched, 1);
+}
+
 /// What was verified against one leader says nothing of the next (LR05).
 #[test]
 fn lr05_a_new_term_verifies_anew() {
@@ -60,7 +72,7 @@ fn lr09_malformed_requests_are_ignored() {
         prev: id(1, 1),
         entries: entries(2, &[1, 2]),
         commit: 0,
-        leader_commit: 0,
+        leader_last: 0,
         round: 0,
     };
     let malformed = [
@@ -80,8 +92,8 @@ fn lr09_malformed_requests_are_ignored() {
             "a prev above the leader's term",
             Append { prev: id(1, 3), entries: entries(2, &[]), ..good.clone() },
         ),
-        ("commit beyond the entries", Append { commit: 4, leader_commit: 4, ..good.clone() }),
-        ("commit beyond the leader's", Append { commit: 2, leader_commit: 1, ..good.clone() }),
+        ("commit beyond the entries", Append { commit: 4, leader_last: 4, ..good.clone() }),
+        ("commit beyond the leader's", Append { commit: 2, leader_last: 1, ..good.clone() }),
     ];
     for (why, request) in malformed {
         let mut hand = Setup::of(3).term(2, None).log(&[1]).start();
@@ -227,14 +239,16 @@ fn lr19_handing_over_in_pages_forgets_nothing() {
 /// One page that exceeds the queue's limit goes by itself, and the next waits until it is applied (B2).
 #[test]
 fn b2_the_apply_queue_is_bounded() {
-    let mut hand = Setup::of(3).with(|config| config.apply_queue_bytes = 1).start();
-    hand.hear(1, 1, append(LogId::BASE, &[1; 3], 3));
-    hand.disk();
-    assert_eq!(hand.handed(), [id(1, 1)]);
-    hand.hear(1, 1, heartbeat(id(3, 1), 3));
-    assert!(hand.handed().is_empty());
-    hand.does(|raft, now| raft.applied(now, 1));
-    assert_eq!(hand.handed(), [id(2, 1)]);
+    for limit in [0, 1] {
+        let mut hand = Setup::of(3).with(|config| config.apply_queue_bytes = limit).start();
+        hand.hear(1, 1, append(LogId::BASE, &[1; 3], 3));
+        hand.disk();
+        assert_eq!(hand.handed(), [id(1, 1)]);
+        hand.hear(1, 1, heartbeat(id(3, 1), 3));
+        assert!(hand.handed().is_empty());
+        hand.does(|raft, now| raft.applied(now, 1));
+        assert_eq!(hand.handed(), [id(2, 1)]);
+    }
 }
 
 /// Every entry that has left the cache is read back, for members and for the state machine (LR20).
@@ -251,6 +265,18 @@ fn lr20_without_a_cache_everything_is_read_back() {
     assert_eq!(append_of(&again).entries[..3], entries(1, &[1, 1, 1])[..]);
 }
 
+/// Only what is durable is asked back: the rest is in memory, and the disk does not have it yet (LR20).
+#[test]
+fn lr20_only_durable_entries_are_read_back() {
+    let mut hand = Setup::of(3).with(|config| config.log_cache_bytes = 0).log(&[1, 1, 1]).lead();
+    hand.propose(b"not durable").expect("room");
+    let request = hand.append(1);
+    let answer = hand.answer_of(&request, 2, rejected(0, 3, LogId::BASE));
+    hand.raft.step(hand.now, answer);
+    let read = hand.raft.ready().reads[0];
+    assert_eq!((read.first, read.last), (1, 4));
+}
+
 /// A read that comes back late, for a log that has changed since, is not sent (LR20).
 #[test]
 fn lr20_a_read_of_entries_since_replaced_is_dropped() {
@@ -264,6 +290,31 @@ fn lr20_a_read_of_entries_since_replaced_is_dropped() {
     let ready = hand.raft.ready();
     assert!(ready.messages.iter().all(|e| e.to != 1), "{:?}", ready.messages);
     assert_eq!(ready.reads.len(), 1, "it is read again");
+}
+
+/// A read that comes back after the member acknowledged more is not sent: it would not follow what is sent next (LR20).
+#[test]
+fn lr20_a_read_of_entries_since_acknowledged_is_dropped() {
+    let small = |config: &mut RaftConfig| (config.log_cache_bytes, config.append_entries) = (0, 1);
+    let mut hand = Setup::of(3).with(small).log(&[1, 1, 1]).lead();
+    let probe = hand.append(1);
+    hand.reply(&probe, rejected(0, 3, LogId::BASE));
+    let first = hand.append(1);
+    hand.accept(&first);
+    let window = hand.appends(1);
+    assert_eq!(window.iter().map(last_of).collect::<Vec<_>>(), [2, 3, 4]);
+    hand.after(150);
+    let again = hand.appends(1).into_iter().find(|e| last_of(e) == 2).expect("sent again");
+    let answer = hand.answer_of(&again, 2, accepted(2, 0));
+    hand.raft.step(hand.now, answer);
+    let read = hand.raft.ready().reads[0];
+    assert_eq!(read.first, 3);
+    let late = hand.answer_of(&window[2], 2, accepted(4, 0));
+    hand.raft.step(hand.now, late);
+    let entries = entries(3, &[1]).to_vec();
+    hand.raft.log_read(hand.now, read.id, LogReadOutcome::Entries(entries));
+    hand.collect();
+    assert!(hand.appends(1).is_empty());
 }
 
 /// Messages that are not of this cluster, for this member, from another member or of the sender's present life.

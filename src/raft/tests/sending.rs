@@ -136,6 +136,22 @@ fn a39_no_snapshot_before_it_is_durable() {
     assert!(is_sending(&hand));
 }
 
+/// Nor is the last one sent when the log begins behind it: what follows it is gone.
+#[test]
+fn a39_no_snapshot_that_the_log_does_not_continue() {
+    let limits = |config: &mut RaftConfig| config.trailing_entries = 0;
+    let mut hand = Setup::of(3).snapshot(id(3, 1)).log(&[1]).with(limits).lead();
+    hand.accept_all(2);
+    hand.apply();
+    let meta = meta(id(5, 2), &hand.status().membership);
+    hand.does(|raft, now| raft.snapshot_taken(now, meta));
+    let probe = hand.append(1);
+    hand.reply(&probe, rejected(0, 4, LogId::BASE));
+    assert!(!is_sending(&hand), "5@2 is not durable, 3@1 leaves a gap");
+    hand.disk();
+    assert_eq!(hand.out.chunk_reads[0].snapshot, id(5, 2));
+}
+
 /// While the snapshot is under way the member gets heartbeats and nothing else (A40).
 #[test]
 fn a40_replication_pauses_while_a_snapshot_is_sent() {
@@ -195,12 +211,13 @@ fn a46_a_lost_piece_is_sent_again() {
     hand.after(1);
     assert_eq!(hand.out.chunk_reads.len(), 1);
     let again = hand.send_piece(100);
-    hand.does(|raft, now| raft.undelivered(now, 1, piece.id));
-    assert!(hand.out.chunk_reads.is_empty(), "not the one under way");
     hand.does(|raft, now| raft.undelivered(now, 1, again.id));
     assert!(hand.out.chunk_reads.is_empty(), "not before an interval has passed");
     hand.after(100);
-    assert_eq!(hand.out.chunk_reads.len(), 1);
+    let third = hand.send_piece(100);
+    hand.does(|raft, now| raft.undelivered(now, 1, piece.id));
+    hand.reply_piece(&third, PENDING, ChunkOutcome::Continue { offset: 100 });
+    assert_eq!(hand.status().counters.snapshots_sent, 1, "the first was not the one under way");
 }
 
 /// The match of a member moves by its own word alone: that all pieces are there says nothing of the install (B1).
@@ -222,6 +239,34 @@ fn b15_a_pending_member_is_waited_for() {
         assert!(is_sending(&hand) && hand.out.chunk_reads.is_empty());
     }
     assert_eq!(hand.raft.progress[&1].failed_transfers, 0);
+}
+
+/// One that said Pending and is cut off is not taken to have lost it.
+#[test]
+fn b15_a_pending_member_that_is_cut_off_has_not_failed() {
+    let mut hand = sent();
+    reports(&mut hand, 0, PENDING);
+    for _ in 0..8 {
+        hand.after(100);
+        hand.accept_all(2);
+    }
+    assert!(is_sending(&hand));
+    assert_eq!(hand.raft.progress[&1].failed_transfers, 0);
+}
+
+/// A piece that the member does not want, because another leader's snapshot waits there, is not sent again.
+#[test]
+fn b3_an_unwanted_piece_is_not_sent_again() {
+    let mut hand = sending();
+    let piece = hand.send_piece(100);
+    hand.reply_piece(&piece, PENDING, ChunkOutcome::Unwanted);
+    for _ in 0..10 {
+        reports(&mut hand, 0, PENDING);
+        hand.accept_all(2);
+        assert!(hand.out.chunk_reads.is_empty());
+    }
+    reports(&mut hand, 3, InstallStatus::None);
+    assert!(!is_sending(&hand), "it was as good as this one");
 }
 
 /// A member that has everything and for an election timeout says nothing of it has lost it: begin again (B15).

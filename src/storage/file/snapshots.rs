@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::log_state::LogState;
-use super::super::snapshot_choice::{choose, superfluous};
+use super::super::snapshot_choice::{choose, superfluous, swept};
 use super::super::snapshot_format::{
     Flaw, Header, SnapshotContent, SnapshotWriter, verify_received,
 };
@@ -84,8 +84,7 @@ pub(crate) fn sweep(
         files.remove(&layout.snapshots().join(name))?;
     }
     let stored = stored(files, layout)?;
-    let needless =
-        current.map_or(stored.clone(), |current| superfluous(&stored, current, None, retained));
+    let needless = current.map_or(stored.clone(), |current| swept(&stored, current, retained));
     needless.into_iter().try_for_each(|id| files.remove(&layout.snapshot(id)))
 }
 

@@ -58,7 +58,7 @@ fn request(from: NodeId, to: NodeId, id: RequestId) -> Envelope {
         prev: LogId::new(1, id),
         entries: vec![entry].into(),
         commit: 0,
-        leader_commit: 0,
+        leader_last: 0,
         round: 0,
     };
     let body = Body::Request(Request::Append(append));

@@ -19,7 +19,7 @@ fn payload() -> impl Strategy<Value = Bytes> {
 fn append() -> impl Strategy<Value = Request> {
     let entry = (any::<u64>(), any::<bool>(), any::<u64>(), payload());
     (log_id(), vec(entry, 0..8), any::<[u64; 3]>()).prop_map(
-        |(mut prev, entries, [commit, leader_commit, round])| {
+        |(mut prev, entries, [commit, leader_last, round])| {
             prev.index = prev.index.min(u64::MAX - 8);
             let entries = entries.into_iter().zip(prev.index + 1..).map(
                 |((term, blank, stamp_ms, data), index)| Entry {
@@ -29,13 +29,7 @@ fn append() -> impl Strategy<Value = Request> {
                     data,
                 },
             );
-            Request::Append(Append {
-                prev,
-                entries: entries.collect(),
-                commit,
-                leader_commit,
-                round,
-            })
+            Request::Append(Append { prev, entries: entries.collect(), commit, leader_last, round })
         },
     )
 }
@@ -135,7 +129,7 @@ fn entry(term: Term, index: Index, data: &'static [u8]) -> Entry {
 }
 
 fn append_envelope(prev: LogId, entries: Vec<Entry>) -> Envelope {
-    let append = Append { prev, entries: entries.into(), commit: 6, leader_commit: 7, round: 8 };
+    let append = Append { prev, entries: entries.into(), commit: 6, leader_last: 7, round: 8 };
     let body = Body::Request(Request::Append(append));
     Envelope { cluster: 10, group: 0, from: 1, to: 2, incarnation: 3, term: 4, id: 5, body }
 }
