@@ -160,7 +160,10 @@ impl Raft {
         let result = quorum::vote_result(&self.membership, |node| self.votes.get(&node).copied());
         match (result, self.role) {
             (VoteResult::Won, Role::PreCandidate) => self.campaign(),
-            (VoteResult::Won, Role::Candidate) => self.become_leader(),
+            // Others' votes may be here first: a message can overtake the completion of the step that let it go (PS01).
+            (VoteResult::Won, Role::Candidate) if !self.own_vote_is_pending() => {
+                self.become_leader()
+            }
             (VoteResult::Lost, _) => self.become_follower(None),
             _ => {}
         }
