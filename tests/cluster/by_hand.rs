@@ -243,3 +243,32 @@ fn a_request_for_a_snapshot_stands_in_line_with_the_entries() {
         puppet.shutdown().await;
     });
 }
+
+/// PS10, SN17, PS25: an older snapshot's record becomes durable when a newer one's file is there already and its record is
+/// on the way. The newer file stays: soon the log names it.
+#[test]
+fn a_file_that_waits_for_its_record_survives_an_older_ones_record() {
+    story(async {
+        let history = History::of(&[(1, 20)]);
+        let (puppet, hand) = Puppet::start_by_hand(small()).await;
+        puppet.keep_alive(LEADER, 1);
+        puppet.append(LEADER, 1, &history, 0, 9, 9).await;
+        assert_eq!(hand.apply_entries(1).await, history.id(9));
+        until("applied", || puppet.status().raft.applied == 9).await;
+        puppet.delays.set_fsync(Duration::from_secs(2));
+        hand.link().snapshot(history.view(5));
+        until("the first is taken", || puppet.status().raft.snapshot == history.id(5)).await;
+        hand.link().snapshot(history.view(9));
+        until("the second is taken", || puppet.status().raft.snapshot == history.id(9)).await;
+        assert_eq!(counters(&puppet).snapshots_taken, 0, "both records are on their way");
+        until("both are recorded", || counters(&puppet).snapshots_taken == 2).await;
+        pass(Duration::from_secs(1)).await;
+        puppet.crash().await;
+        let hand = puppet.restart_by_hand().await;
+        match hand.next().await {
+            ApplyMessage::Restored { log_id, .. } => assert_eq!(log_id, history.id(9)),
+            other => panic!("told {other:?} first"),
+        }
+        puppet.shutdown().await;
+    });
+}

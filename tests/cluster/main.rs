@@ -7,6 +7,7 @@ mod ends;
 mod faulty;
 mod flood;
 mod installs;
+mod oddities;
 mod placement;
 mod puppet;
 mod randomised;

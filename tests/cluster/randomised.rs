@@ -332,7 +332,7 @@ fn run_seeds(few: u64, config: impl Fn() -> Config) -> Counters {
 #[test]
 fn random_faults_lose_and_repeat_nothing() {
     let sum = run_seeds(20, small);
-    assert!(sum.installs_granted > 20 && sum.elections_won > 30, "{sum:?}");
+    assert!(sum.installs_granted > 15 && sum.elections_won > 25, "{sum:?}");
     assert!(sum.snapshots_taken > 100, "{sum:?}");
 }
 
