@@ -160,7 +160,10 @@ impl Raft {
         let result = quorum::vote_result(&self.membership, |node| self.votes.get(&node).copied());
         match (result, self.role) {
             (VoteResult::Won, Role::PreCandidate) => self.campaign(),
-            (VoteResult::Won, Role::Candidate) => self.become_leader(),
+            // Nobody has been asked before the own vote is durable: votes that are here nevertheless wait for it.
+            (VoteResult::Won, Role::Candidate) if !self.own_vote_is_pending() => {
+                self.become_leader()
+            }
             (VoteResult::Lost, _) => self.become_follower(None),
             _ => {}
         }

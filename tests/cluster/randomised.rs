@@ -238,7 +238,7 @@ fn raw_word(id: u64) -> Vec<u8> {
 /// One run; returns what the members look like at its end, and what has happened.
 async fn run(seed: u64, config: Config) -> (String, Counters) {
     let config = Config { seed, ..config };
-    let network = InProcessNetwork::new(NetworkOptions { seed, encode: seed % 2 == 0 });
+    let network = InProcessNetwork::new(NetworkOptions { seed, encode: seed.is_multiple_of(2) });
     let cluster = words(MEMBERS).config(config).network(network).start().await.unwrap();
     let mut run = Run {
         cluster: Rc::new(cluster),
