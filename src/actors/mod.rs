@@ -25,7 +25,7 @@
 //! | after an fsync | inside `Persist`, sent by the persister |
 //! | changes of the state machine | one line: the apply queue |
 //! | an actor's messages from one sender | as sent: one mailbox, `do_send` |
-//! | the end | [`director`]: peer, apply queue, apply side, snapshotter, reader, persister; then the threads |
+//! | the end | `director.rs`: peer, apply queue, apply side, snapshotter, reader, persister; then the threads |
 //!
 //! *What is not here:* decisions (`crate::raft`), file formats (`crate::storage`), types of commands (`crate::machine`).
 

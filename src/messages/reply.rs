@@ -50,7 +50,7 @@ pub(crate) type ProposeOutcome = Result<Outcome, ProposeError>;
 
 /// The answer to one proposal, on its way through the node together with the proposal's entry.
 ///
-/// Dropped unanswered it says `Fatal` (never appended) before [`Reply::mark_appended`], `Unknown` after.
+/// Dropped unanswered it says `Fatal` (never appended) before it is appended, `Unknown` after.
 #[derive(Debug)]
 pub struct Reply {
     to: Option<oneshot::Sender<ProposeOutcome>>,

@@ -160,7 +160,7 @@ impl Raft {
         let result = quorum::vote_result(&self.membership, |node| self.votes.get(&node).copied());
         match (result, self.role) {
             (VoteResult::Won, Role::PreCandidate) => self.campaign(),
-            // Others' votes may be here first: a message can overtake the completion of the step that let it go (PS01).
+            // Nobody has been asked before the own vote is durable: votes that are here nevertheless wait for it.
             (VoteResult::Won, Role::Candidate) if !self.own_vote_is_pending() => {
                 self.become_leader()
             }

@@ -241,13 +241,13 @@ fn ps20_another_leader_sets_another_mark() {
         prev: LogId::BASE,
         entries: entries(1, &[1]),
         commit: 0,
-        leader_commit: 100,
+        leader_last: 100,
         round: 0,
     };
     hand.hear(1, 1, Request::Append(first.clone()));
     hand.disk();
     assert!(hand.status().recovering);
-    (first.entries, first.leader_commit) = (entries(1, &[1, 2]), 2);
+    (first.entries, first.leader_last) = (entries(1, &[1, 2]), 2);
     hand.hear(2, 2, Request::Append(first));
     hand.disk();
     assert!(!hand.status().recovering);

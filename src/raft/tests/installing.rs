@@ -135,6 +135,28 @@ fn sn01_sn23_entries_behind_the_snapshot_follow_the_switch() {
     assert_eq!(hand.status().applied, 12);
 }
 
+/// A read of entries to apply that comes back after an install covered them is dropped, whatever it found (SN01, B5).
+#[test]
+fn sn01_a_read_of_entries_since_covered_is_dropped() {
+    let found = [LogReadOutcome::Compacted, LogReadOutcome::Entries(entries(1, &[1, 1]).to_vec())];
+    for outcome in found {
+        let mut hand = Setup::of(3).log(&[1, 1]).start();
+        hand.offer(1, 1, S);
+        let envelope = hand.request(1, 1, heartbeat(id(2, 1), 2));
+        hand.raft.step(hand.now, envelope);
+        let read = hand.raft.ready().reads[0];
+        assert_eq!(read.purpose, ReadPurpose::Apply);
+        hand.cond_install(S);
+        hand.disk();
+        hand.out.apply.clear();
+        hand.does(|raft, now| raft.log_read(now, read.id, outcome));
+        assert_eq!((hand.handed(), hand.status().handed), (vec![], 10));
+        hand.hear(1, 1, append(S, &[1], 11));
+        hand.disk();
+        assert_eq!(hand.handed(), [id(11, 1)], "and reading goes on");
+    }
+}
+
 /// The step that installs carries what belongs to the same turn: a term, never entries of the dropped log (SN16, B11).
 #[test]
 fn sn16_the_installing_step_carries_the_term_and_no_entries_of_the_dropped_log() {

@@ -8,6 +8,7 @@
 //! - `paper.rs`: one test a rule of the Raft paper's figures 2 and 13.
 //! - `elections.rs`, `replication.rs`, `leaders.rs`, `sending.rs`, `snapshots.rs`, `installing.rs`, `interleavings.rs`, `compacting.rs`,
 //!   `durability.rs`, `reads.rs`: rules and published bugs, one test each, by the ids of the catalogue.
+//! - `rows.rs`: plain rules of log compaction that none of these is about.
 //! - `single.rs`: clusters of one, two and four.
 //! - `log.rs`: the log against a plain model.
 
@@ -24,6 +25,7 @@ mod paper;
 mod random;
 mod reads;
 mod replication;
+mod rows;
 mod sending;
 mod single;
 mod snapshots;
