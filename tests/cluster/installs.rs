@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use quorate::actors::{Part, Placement};
 use quorate::machine::{CommandRef, Increment, Outcome, command};
 use quorate::node::{Config, ProposeError};
 use quorate::raft::*;
@@ -74,6 +75,37 @@ fn commits_that_pass_an_offer_withdraw_it() {
         puppet.send_snapshot(LEADER, 1, 3, &history.snapshot(20)).await;
         until("installed", || puppet.status().raft.applied == 20).await;
         assert_eq!(puppet.counted(&history.word(7)).await, 1);
+        puppet.shutdown().await;
+    });
+}
+
+/// (a), A55, A57: the state machine has asked already when commits pass the offer. It is told no, and keeps its old state.
+///
+/// The peer's place is busy with an fsync: the entries wait there, and behind them the question.
+#[test]
+fn a_refused_question_leaves_the_old_state() {
+    story(async {
+        let history = History::of(&[(1, 20)]);
+        let beside = Placement::virtual_time().with(Part::Persister, Part::Peer);
+        let puppet = Puppet::start_placed(small(), beside).await;
+        puppet.delays.set_apply(LONG);
+        puppet.append(LEADER, 1, &history, 0, 5, 5).await;
+        until("they are handed over", || puppet.status().raft.handed == 5).await;
+        // So that the offered state would show if it were ever seen.
+        offered_10(&puppet, &history.forged(3, "forged")).await;
+        puppet.delays.set_fsync(4 * LONG);
+        puppet.say(LEADER, 1, entries(&history, 5, 6, 5));
+        pass(Duration::from_millis(50)).await;
+        puppet.delays.set_fsync(Duration::ZERO);
+        puppet.delays.set_apply(Duration::ZERO);
+        puppet.say(LEADER, 1, entries(&history, 6, 12, 12));
+        until("all is applied", || puppet.status().raft.applied == 12).await;
+        assert_eq!(puppet.counted("forged").await, 0, "a refused state was seen");
+        for index in 1..=12 {
+            assert_eq!(puppet.counted(&history.word(index)).await, 1, "entry {index}");
+        }
+        let counters = counters(&puppet);
+        assert_eq!((counters.installs_refused, counters.installs_granted), (1, 0));
         puppet.shutdown().await;
     });
 }

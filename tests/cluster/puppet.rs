@@ -69,6 +69,14 @@ impl History {
         self.0.push(Entry { log_id, kind: EntryKind::Command, stamp_ms: 1_000, data });
     }
 
+    /// The same log, but for what the entry at `index` counts: no correct cluster has both.
+    pub fn forged(&self, index: Index, word: &str) -> History {
+        let mut forged = self.clone();
+        let word = word.as_bytes().to_vec();
+        forged.0[index as usize - 1].data = command::encode_raw(&Increment { word }).unwrap();
+        forged
+    }
+
     /// Appends an entry as a new leader of `term` makes it.
     pub fn push_blank(&mut self, term: Term) {
         self.push(term, Bytes::new());
@@ -222,6 +230,13 @@ impl Puppet {
     /// A node with the usual apply side.
     pub async fn start(config: Config) -> Puppet {
         let puppet = Puppet::unstarted(config);
+        puppet.restart().await;
+        puppet
+    }
+
+    /// A node whose parts stand as the story wants.
+    pub async fn start_placed(config: Config, placement: Placement) -> Puppet {
+        let puppet = Puppet { placement, ..Puppet::unstarted(config) };
         puppet.restart().await;
         puppet
     }
