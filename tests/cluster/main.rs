@@ -1,5 +1,6 @@
 //! Clusters of real actors in virtual time: one thread, tokio's paused clock, each place with a clock of its own.
 
+mod apply_side;
 mod basics;
 mod by_hand;
 mod clients;
