@@ -64,14 +64,21 @@ fn rows(page: &str) -> Vec<Row<'_>> {
 fn test_text(source: &str, name: &str) -> Option<String> {
     let lines: Vec<&str> = source.lines().collect();
     let head = format!("fn {name}(");
-    let at = lines.iter().position(|line| line.trim_start().starts_with(&head))?;
+    let begins = |line: &&str| line.trim_start().trim_start_matches("async ").starts_with(&head);
+    let at = lines.iter().position(begins)?;
     let above = |line: &&&str| line.trim_start().starts_with("//") || line.contains("#[");
     let first = at - lines[..at].iter().rev().take_while(above).count();
     let indent = &lines[at][..lines[at].len() - lines[at].trim_start().len()];
     let end = format!("{indent}}}");
     let last = lines[at..].iter().position(|line| **line == end)? + at;
-    let is_test = lines[first..at].iter().any(|line| line.trim() == "#[test]");
+    let is_test = lines[first..at].iter().any(|line| marks_a_test(line.trim()));
     is_test.then(|| lines[first..last].join("\n"))
+}
+
+/// `#[test]`, or one of a runtime: `#[tokio::test(start_paused = true)]`.
+fn marks_a_test(line: &str) -> bool {
+    let attribute = line.strip_prefix("#[").and_then(|rest| rest.split([']', '(']).next());
+    attribute.is_some_and(|path| path.rsplit("::").next() == Some("test"))
 }
 
 /// Whether a name or comment of the test has the id as a word: `sn03_..`, `.._sn03`, `(SN03, B4)`.
@@ -175,12 +182,13 @@ fn every_bug_has_one_row_with_a_test() {
 
 #[test]
 fn untruths_are_seen() {
-    let source = "/// SN03, in words.\n#[test]\nfn keeps() {\n    // EL01\n}\n\nfn helper() {\n}\n\npub(super) struct Log {\n    start: u64,\n}\n";
+    let source = "/// SN03, in words.\n#[test]\nfn keeps() {\n    // EL01\n}\n\nfn helper() {\n}\n\n#[tokio::test(x = 1)]\nasync fn waits_el01() {\n}\n\npub(super) struct Log {\n    start: u64,\n}\n";
     let page =
         |row: &str| untruths(&format!("| | x |\n|---|---|\n{row}\n"), true, |_| source.to_string());
     let fine = "| SN03 | why [`Log::start`](../a.rs), [`Log`](../a.rs) | [`keeps`](../a.rs) |";
     assert_eq!(page(fine), [""; 0]);
     assert_eq!(page("| EL01 | by [`helper`](../a.rs) | [`keeps`](../a.rs) |"), [""; 0]);
+    assert_eq!(page("| EL01 | x | [`waits_el01`](../a.rs) |"), [""; 0]);
     for (row, untruth) in [
         ("| SN03 | [`end`](../a.rs) | [`keeps`](../a.rs) |", "SN03: end is not in a.rs"),
         ("| SN03 | [`help`](../a.rs) | [`keeps`](../a.rs) |", "SN03: help is not in a.rs"),
@@ -190,5 +198,7 @@ fn untruths_are_seen() {
     ] {
         assert_eq!(page(row), [untruth]);
     }
+    assert!(marks_a_test("#[test]") && marks_a_test("#[tokio::test(start_paused = true)]"));
+    assert!(!marks_a_test("#[cfg(test)]") && !marks_a_test("// a test"));
     assert_eq!(rows("| A1 | a | b |\n| id | a | b |\n| A1, A2 | a | b |").len(), 1);
 }
