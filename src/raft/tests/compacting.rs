@@ -263,6 +263,25 @@ fn b16_a_slow_transfer_pins_as_long_as_it_gets_further() {
     assert_eq!(hand.status().log_start, id(3, 1));
 }
 
+/// A member that installs for longer than any patience still pins the log, as long as it says so.
+#[test]
+fn b16_a_slow_install_pins_the_log() {
+    let mut hand = transferring(1_000);
+    let pending = InstallStatus::Pending { index: 3 };
+    let piece = hand.send_piece(100);
+    hand.reply_piece(&piece, pending, ChunkOutcome::Continue { offset: 100 });
+    for _ in 0..20 {
+        hand.after(100);
+        hand.accept_all(2);
+        let beat = hand.appends(1).remove(0);
+        let report = FollowerReport { install: pending, ..report(0, append_of(&beat).round) };
+        let outcome = AppendOutcome::Accepted;
+        hand.reply(&beat, Answer::Append(AppendAnswer { report, outcome }));
+    }
+    hand.take_snapshot();
+    assert_eq!(hand.status().log_start, id(3, 1));
+}
+
 #[test]
 fn b16_a_transfer_that_gets_no_further_pins_nothing() {
     let mut hand = transferring(1_000);

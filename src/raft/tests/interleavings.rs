@@ -126,6 +126,17 @@ fn f_a_newer_snapshot_replaces_one_that_is_not_being_decoded() {
     assert_eq!(hand.status().install, InstallStatus::Pending { index: 10 });
 }
 
+/// That another snapshot's decoding has begun says nothing of the one that waits.
+#[test]
+fn f_another_snapshots_decoding_keeps_no_place() {
+    let mut hand = Setup::of(3).log(&[1, 1]).start();
+    hand.receive(1, 1, S);
+    hand.does(|raft, now| raft.decode_begun(now, id(8, 1)));
+    let newer = hand.chunk(id(20, 1), 2, 0, 100);
+    hand.hear(1, 1, newer);
+    assert_eq!(hand.status().counters.installs_superseded, 1);
+}
+
 #[test]
 fn g_an_older_or_equal_snapshot_is_dropped() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -309,6 +320,8 @@ fn a_refusal_is_reported_until_the_next_transfer_or_term() {
     let piece = hand.chunk(id(20, 1), 3, 0, 60);
     hand.hear(1, 1, piece);
     assert_eq!(hand.status().install, InstallStatus::Receiving { index: 20, bytes: 0 });
+    hand.store(ChunkWritten::Corrupt);
+    assert_eq!(hand.status().install, InstallStatus::None, "that refusal is forgotten");
     let vote = hand.request(2, 2, heartbeat(LogId::BASE, 0));
     other.step(hand.now, vote);
     assert_eq!(other.status().install, InstallStatus::None);

@@ -323,6 +323,7 @@ fn sn11_a_refusal_does_not_begin_the_next_transfer_at_once() {
     let refused = InstallStatus::Refused { commit: 4 };
     let mut hand = sent();
     reports(&mut hand, 0, refused);
+    assert!(!is_sending(&hand), "refused is refused");
     let mut pieces = 0;
     for _ in 0..100 {
         if hand.out.chunk_reads.is_empty() {
