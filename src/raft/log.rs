@@ -179,6 +179,7 @@ impl RaftLog {
             self.runs.push_back(TermRun { first: entry.log_id.index, term: entry.log_id.term });
         }
         let size = entry.size_bytes();
+        assert!(size <= u32::MAX as usize, "entry {} of {size} bytes", entry.log_id);
         self.sizes_bytes.push_back(size as u32);
         self.bytes += size as u64;
         self.uncommitted_bytes += size as u64;
