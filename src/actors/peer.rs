@@ -21,6 +21,7 @@ use crate::node::{ProposeError, Shared};
 use crate::raft::{Envelope, LogId, Micros, NodeId, Raft, Refusal, RequestId};
 
 use super::clock::Clock;
+use super::observer::Observer;
 use super::outlet::Outlet;
 use super::pending_reads::PendingReads;
 use super::shell::{Flow, Role, Turn};
@@ -33,6 +34,7 @@ pub(crate) struct Peer {
     pub(super) links: PeerLinks,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Clock,
+    pub(super) observer: Observer,
     times: Times,
     pub(super) waiters: Waiters,
     pub(super) reads: PendingReads,
@@ -126,6 +128,7 @@ impl Peer {
         links: PeerLinks,
         shared: Arc<Shared>,
         clock: Clock,
+        observer: Observer,
         times: Times,
         outstanding: Outstanding,
     ) -> Peer {
@@ -134,6 +137,7 @@ impl Peer {
             links,
             shared,
             clock,
+            observer,
             times,
             waiters: Waiters::default(),
             reads: PendingReads::default(),

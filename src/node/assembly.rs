@@ -21,7 +21,7 @@ use crate::actors::shell::{Role, Slot};
 use crate::actors::snapshotter::Snapshotter;
 use crate::actors::ticker::{self, Outstanding};
 use crate::actors::{
-    ApplyGuard, ApplySide, DecodeState, Delays, Ends, Part, Place, Places, Receiving,
+    ApplyGuard, ApplySide, DecodeState, Delays, Ends, Observer, Part, Place, Places, Receiving,
 };
 use crate::machine::{Machine, Replica, decode_replica};
 use crate::messages::{
@@ -45,6 +45,7 @@ pub(super) struct Parts<M> {
     pub(super) clock: Clock,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) delays: Delays,
+    pub(super) observer: Observer,
     pub(super) apply_side: Option<MakeApplySide>,
     pub(super) places: Places,
 }
@@ -52,8 +53,17 @@ pub(super) struct Parts<M> {
 impl<M: Machine> Parts<M> {
     /// Starts everything.
     pub(super) fn assemble(self, opened: OpenedStorage, ends: Ends) -> Node<M> {
-        let Parts { identity, machine, config, clock, transport, delays, apply_side, places } =
-            self;
+        let Parts {
+            identity,
+            machine,
+            config,
+            clock,
+            transport,
+            delays,
+            observer,
+            apply_side,
+            places,
+        } = self;
         let OpenedStorage { recovered, log, snapshots } = opened;
         let origin = Origin::of(&recovered);
         let incarnation = recovered.incarnation;
@@ -86,7 +96,7 @@ impl<M: Machine> Parts<M> {
         );
         site.start_persister(slots.persister, &addresses, log);
         site.start_queue(slots.queue, &addresses, &apply_side);
-        site.start_peer(slots.peer, &addresses, apply_side, raft);
+        site.start_peer(slots.peer, &addresses, apply_side, raft, observer);
         site.transport.attach(identity.node, inbox(addresses.peer));
         site.places.of(Part::Peer).run(move || Box::pin(director.direct(stops)));
         Node {
@@ -317,6 +327,7 @@ impl Site {
         addresses: &Addresses,
         apply_side: Recipient<ApplyMessage>,
         raft: Raft,
+        observer: Observer,
     ) {
         let links = PeerLinks {
             persister: addresses.persister.clone(),
@@ -333,7 +344,9 @@ impl Site {
         };
         let outstanding = Outstanding::default();
         let (shared, clock, seen) = (self.shared.clone(), self.clock, outstanding.clone());
-        self.start(slot, Part::Peer, move || Peer::new(raft, links, shared, clock, times, seen));
+        self.start(slot, Part::Peer, move || {
+            Peer::new(raft, links, shared, clock, observer, times, seen)
+        });
 
         let (peer, lifeline, every) =
             (addresses.peer.clone(), self.shared.lifeline.clone(), self.config.tick_interval);

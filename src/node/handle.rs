@@ -78,8 +78,13 @@ impl<M: Machine> Handle<M> {
 
     /// Begins to execute a command: [`Proposal::appended`] tells when it is durable here, [`Proposal::reply`] what came of it.
     pub fn submit(&self, command: M::Command) -> Result<Proposal<M>, ProposeError> {
+        self.submit_data(command::encode_raw(&command)?)
+    }
+
+    /// Begins to execute what `data` says: [`Handle::submit`] for bytes as [`Handle::propose_data`] takes them.
+    pub fn submit_data(&self, data: Bytes) -> Result<Proposal<M>, ProposeError> {
         let (durable, appended) = oneshot::channel();
-        let outcome = self.send(command::encode_raw(&command)?, Some(durable))?;
+        let outcome = self.send(data, Some(durable))?;
         Ok(Proposal { appended: Some(appended), outcome, machine: PhantomData })
     }
 
