@@ -67,4 +67,29 @@ scenarios! {
     many_elections
     basic_agree
     rpc_bytes
+    follower_failure
+    leader_failure
+    fail_agree
+    fail_no_agree
+    rejoin
+    concurrent_starts
+    backup
+    count
+    persist1
+    persist2
+    persist3
+    figure8
+    unreliable_agree
+    figure8_unreliable
+    reliable_churn
+    unreliable_churn
+    snapshot_basic
+    snapshot_install
+    snapshot_install_unreliable
+    snapshot_install_crash
+    snapshot_install_un_crash
+    snapshot_all_crash
+    snapshot_init
+    snapshot_all_crash_unreliable
+    snapshot_init_unreliable
 }

@@ -1,21 +1,64 @@
-//! All scenarios, as their scripts say.
+//! All scenarios, as their scripts say, in the order of the table.
 
 use crate::runs::{Scenario, Script};
 use crate::world::Terms;
+use agreement as agree;
+use snapshots::Victim::{Crashes, IsCutOff, Stays};
 
 mod agreement;
+mod churn;
 mod elections;
+mod figure8;
+mod persistence;
+mod snapshots;
 
-/// A row of the list: name, number of peers, script.
-const fn scenario(name: &'static str, peers: usize, script: Script) -> Scenario {
+const fn reliable(name: &'static str, peers: usize, script: Script) -> Scenario {
     Scenario { name, terms: Terms { peers, reliable: true, snapshots: false }, script }
 }
 
-/// The scenarios, in the order of the table.
+const fn unreliable(name: &'static str, peers: usize, script: Script) -> Scenario {
+    Scenario { name, terms: Terms { peers, reliable: false, snapshots: false }, script }
+}
+
+/// Three peers whose services take snapshots.
+const fn snapshot(name: &'static str, reliable: bool, script: Script) -> Scenario {
+    Scenario { name, terms: Terms { peers: 3, reliable, snapshots: true }, script }
+}
+
+/// Name, number of peers, script; `reliable` and `unreliable` say how the network begins.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario("initial_election", 3, |world| Box::pin(elections::initial_election(world))),
-    scenario("re_election", 3, |world| Box::pin(elections::re_election(world))),
-    scenario("many_elections", 7, |world| Box::pin(elections::many_elections(world))),
-    scenario("basic_agree", 3, |world| Box::pin(agreement::basic_agree(world))),
-    scenario("rpc_bytes", 3, |world| Box::pin(agreement::rpc_bytes(world))),
+    reliable("initial_election", 3, |world| Box::pin(elections::initial_election(world))),
+    reliable("re_election", 3, |world| Box::pin(elections::re_election(world))),
+    reliable("many_elections", 7, |world| Box::pin(elections::many_elections(world))),
+    reliable("basic_agree", 3, |world| Box::pin(agree::basic_agree(world))),
+    reliable("rpc_bytes", 3, |world| Box::pin(agree::rpc_bytes(world))),
+    reliable("follower_failure", 3, |world| Box::pin(agree::follower_failure(world))),
+    reliable("leader_failure", 3, |world| Box::pin(agree::leader_failure(world))),
+    reliable("fail_agree", 3, |world| Box::pin(agree::fail_agree(world))),
+    reliable("fail_no_agree", 5, |world| Box::pin(agree::fail_no_agree(world))),
+    reliable("rejoin", 3, |world| Box::pin(agree::rejoin(world))),
+    reliable("concurrent_starts", 3, |world| Box::pin(agree::concurrent_starts(world))),
+    reliable("backup", 5, |world| Box::pin(agree::backup(world))),
+    reliable("count", 3, |world| Box::pin(agree::count(world))),
+    reliable("persist1", 3, |world| Box::pin(persistence::persist1(world))),
+    reliable("persist2", 5, |world| Box::pin(persistence::persist2(world))),
+    reliable("persist3", 3, |world| Box::pin(persistence::persist3(world))),
+    reliable("figure8", 5, |world| Box::pin(figure8::figure8(world))),
+    unreliable("unreliable_agree", 5, |world| Box::pin(figure8::unreliable_agree(world))),
+    unreliable("figure8_unreliable", 5, |world| Box::pin(figure8::figure8_unreliable(world))),
+    reliable("reliable_churn", 5, |world| Box::pin(churn::churn(world))),
+    unreliable("unreliable_churn", 5, |world| Box::pin(churn::churn(world))),
+    snapshot("snapshot_basic", true, |world| Box::pin(snapshots::rounds(world, Stays))),
+    snapshot("snapshot_install", true, |world| Box::pin(snapshots::rounds(world, IsCutOff))),
+    snapshot("snapshot_install_unreliable", false, |world| {
+        Box::pin(snapshots::rounds(world, IsCutOff))
+    }),
+    snapshot("snapshot_install_crash", true, |world| Box::pin(snapshots::rounds(world, Crashes))),
+    snapshot("snapshot_install_un_crash", false, |world| {
+        Box::pin(snapshots::rounds(world, Crashes))
+    }),
+    snapshot("snapshot_all_crash", true, |world| Box::pin(snapshots::all_crash(world))),
+    snapshot("snapshot_init", true, |world| Box::pin(snapshots::init(world))),
+    snapshot("snapshot_all_crash_unreliable", false, |world| Box::pin(snapshots::all_crash(world))),
+    snapshot("snapshot_init_unreliable", false, |world| Box::pin(snapshots::init(world))),
 ];
