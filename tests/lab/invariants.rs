@@ -125,11 +125,6 @@ impl Watch {
         let invariants = self.0.lock();
         invariants.peers.iter().map(|peer| peer.disk.state_bytes()).max().unwrap_or_default()
     }
-
-    /// The log on a peer's disk ends here.
-    pub fn last_on_disk(&self, peer: usize) -> u64 {
-        self.0.lock().peers[peer].disk.last()
-    }
 }
 
 impl Invariants {

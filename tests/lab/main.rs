@@ -16,6 +16,7 @@ mod ledger;
 mod network;
 mod runs;
 mod scenarios;
+mod self_tests;
 mod service;
 mod world;
 

@@ -1,11 +1,12 @@
 //! Running a scenario with a seed, or with many.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::timeout;
 
 use crate::world::{Figures, Terms, World};
 
@@ -40,11 +41,14 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Figures, String> {
 
 async fn live(scenario: &Scenario, seed: u64) -> Figures {
     let world = World::start_all(scenario.terms, seed).await;
-    let ended = tokio::time::timeout(LIMIT, (scenario.script)(world.clone())).await;
-    // What was found on the way explains a failed script better than the script does.
-    world.check();
-    assert!(ended.is_ok(), "not over after {LIMIT:?}");
-    world.finish().await
+    let script = spawn_local((scenario.script)(world.clone()));
+    let ended = timeout(LIMIT, script).await;
+    world.inspect_all();
+    match ended {
+        Ok(Ok(())) => world.finish().await,
+        Ok(Err(failed)) => resume_unwind(failed.into_panic()),
+        Err(_) => panic!("not over after {LIMIT:?}"),
+    }
 }
 
 fn text(panic: &(dyn Any + Send)) -> String {

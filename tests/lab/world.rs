@@ -143,7 +143,10 @@ impl World {
         let slot = &self.shared.peers[peer];
         let handle = slot.handle.borrow_mut().take();
         if let Some(handle) = handle {
-            self.close_books(&handle);
+            self.inspect(&handle);
+            let mut former = self.shared.former.get();
+            former.add(&handle.status().raft.counters);
+            self.shared.former.set(former);
         }
         let node = slot.node.borrow_mut().take();
         if let Some(node) = node {
@@ -152,7 +155,7 @@ impl World {
     }
 
     /// A node that has stopped by itself is a breach, whatever the scenario sees of it.
-    fn close_books(&self, handle: &Handle<Unused>) {
+    fn inspect(&self, handle: &Handle<Unused>) {
         let status = handle.status();
         if let Some(why) = status.fatal {
             self.shared.watch.breach(format!("node {} has stopped: {why}", status.node));
@@ -160,9 +163,6 @@ impl World {
         if status.raft.counters.safety_alarms > 0 {
             self.shared.watch.breach(format!("node {} has raised an alarm", status.node));
         }
-        let mut former = self.shared.former.get();
-        former.add(&status.raft.counters);
-        self.shared.former.set(former);
     }
 
     /// A new instance on the peer's disk; it is not connected. One that lives is crashed before.
@@ -257,11 +257,6 @@ impl World {
         &self.shared.network
     }
 
-    /// What watches over everything.
-    pub fn watch(&self) -> &Watch {
-        &self.shared.watch
-    }
-
     // ---- chance and time -----------------------------------------------------------------
 
     /// A number from `first` to `last`.
@@ -308,6 +303,12 @@ impl World {
     }
 
     // ---- the end -------------------------------------------------------------------------
+
+    /// The scenario is over, well or not: whatever is wrong with a peer comes before what the script says of it.
+    pub fn inspect_all(&self) {
+        self.all().filter_map(|peer| self.handle(peer)).for_each(|handle| self.inspect(&handle));
+        self.check();
+    }
 
     /// Ends all peers; what the run has cost.
     pub async fn finish(&self) -> Figures {
