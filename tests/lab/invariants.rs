@@ -4,17 +4,17 @@
 //! |---|---|---|
 //! | at most one leader a term | a peer is seen leading | everybody who ever led |
 //! | leader completeness | the same | what was committed in earlier terms |
-//! | a leader removes nothing | a leader is seen again | itself before |
+//! | a leader removes nothing, and commits by entries of its own term | a leader is seen again | itself before |
 //! | log matching | entries are written | the entry before each, and its bytes, wherever it was written |
 //! | committed on a quorum's disks | a commit index grows; anything is written | the disks |
 //! | committed history immutable, on every peer | a commit index grows; a snapshot is installed | the history |
-//! | applied is what is committed | an entry is applied | the history |
+//! | applied is what is committed; a snapshot is taken when that is durable | the service acts | the history, the disk |
 //! | purged ≤ snapshot ≤ applied ≤ handed ≤ committed ≤ last | every turn | |
 //! | term, vote, commit, applied, snapshot never go back | every turn; every write; every start | the turn, the disk before |
 //! | what a message says is durable | it is sent | the sender's disk |
 //!
 //! Steps come in as they happen: an [`Observation`] at the end of a peer's turn, before anything of it leaves; every write of every
-//! disk; every message; every apply. All checks look at what is new, so a step costs what it changes.
+//! disk; every message; every act of a service. All checks look at what is new, so a step costs what it changes.
 //!
 //! A breach is kept, not thrown: it is found inside actors. Whoever runs the scenario asks for it.
 
@@ -118,6 +118,11 @@ impl Watch {
     /// A peer's service is given an entry.
     pub fn applied(&self, peer: usize, entry: &Entry) {
         self.0.lock().applied(peer, entry);
+    }
+
+    /// A peer's service takes a snapshot.
+    pub fn taken(&self, peer: usize, log_id: LogId) {
+        self.0.lock().taken(peer, log_id);
     }
 
     /// Bytes of the largest saved state of all peers.
@@ -258,6 +263,10 @@ impl Invariants {
             Some(before) if now.last.index < before.last.index => {
                 self.breach(format!("a leader removes entries: {now:?} after {before:?}"));
             }
+            Some(before) if now.commit > before.commit && log.term_at(now.commit) != Some(term) => {
+                let by = log.term_at(now.commit);
+                self.breach(format!("a leader commits by an entry of term {by:?}: {now:?}"));
+            }
             Some(_) => {}
             None => self.is_complete(now, log),
         }
@@ -268,7 +277,7 @@ impl Invariants {
             let earlier = committed.in_term < now.hard_state.term;
             if earlier && log.term_at(index) != Some(committed.term) {
                 let missing = LogId::new(committed.term, index);
-                return self.breach(format!("{now:?} leads without {missing}"));
+                return self.breach(format!("a leader without {missing}: {now:?}"));
             }
         }
     }
@@ -283,7 +292,7 @@ impl Invariants {
         let saved = on_disk.term > believed.term || on_disk.term == believed.term && unless_voted;
         if !(held && saved) {
             let disk = disk.clone();
-            self.breach(format!("{now:?} counts as durable what is not: {disk:?}"));
+            self.breach(format!("durable for a peer, and not on its disk: {now:?} of {disk:?}"));
         }
     }
 
@@ -379,7 +388,7 @@ impl Invariants {
         };
         if term < envelope.term || !durable {
             let disk = disk.clone();
-            self.breach(format!("{envelope:?} says what is not durable: {disk:?}"));
+            self.breach(format!("a message of what is not durable: {envelope:?} of {disk:?}"));
         }
     }
 
@@ -394,6 +403,13 @@ impl Invariants {
             self.breach(format!(
                 "peer {peer} applies {id}, committed: {committed}, as it was written: {same}"
             ));
+        }
+    }
+    /// The grant of an install comes after its durable step (B6).
+    fn taken(&mut self, peer: usize, log_id: LogId) {
+        let durable = self.peers[peer].disk.snapshot;
+        if durable.index < log_id.index {
+            self.breach(format!("peer {peer} takes snapshot {log_id}, durable is {durable}"));
         }
     }
 }

@@ -309,7 +309,7 @@ fn words_that_are_not_durable_are_seen() {
         };
         let watch = Watch::new(2);
         says(&watch, Body::Request(Request::PreVote { campaign_term: 4, last: LogId::BASE }));
-        sees(&watch, "says what is not durable");
+        sees(&watch, "a message of what is not durable");
         for body in [
             Body::Request(Request::Vote { last: LogId::BASE }),
             answer(Answer::Vote { granted: true }),
@@ -322,7 +322,7 @@ fn words_that_are_not_durable_are_seen() {
             says(&watch, answer(Answer::Vote { granted: false }));
             assert_eq!(watch.first_breach(), None);
             says(&watch, body);
-            sees(&watch, "says what is not durable");
+            sees(&watch, "a message of what is not durable");
         }
     });
 }

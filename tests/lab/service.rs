@@ -46,6 +46,8 @@ struct Service {
     parts: ServiceParts,
     link: ApplyLink,
     state: State,
+    /// The last snapshot taken: entries up to it may come late.
+    covered: u64,
     offered: Option<OfferedSnapshot>,
 }
 
@@ -55,7 +57,8 @@ impl ServiceParts {
         if !link.restores() {
             link.pull();
         }
-        let service = Service { parts: self, link, state: State::default(), offered: None };
+        let service =
+            Service { parts: self, link, state: State::default(), covered: 0, offered: None };
         let decode =
             |input: &mut dyn std::io::Read| codec::decode_from::<State>(input).map(Opaque::new);
         ApplySide { recipient: service.start().recipient(), decode: Box::new(decode) }
@@ -104,9 +107,12 @@ impl Service {
 
     fn apply(&mut self, batch: CommittedBatch) {
         for entry in &batch.entries {
-            // What an install has covered meanwhile is passed over.
-            if entry.log_id.index > self.state.index {
+            let index = entry.log_id.index;
+            if index > self.state.index {
                 self.apply_entry(entry);
+            } else if index > self.covered {
+                let peer = self.parts.peer;
+                self.parts.watch.breach(format!("peer {peer} is given {index} a second time"));
             }
         }
         for (_, reply) in batch.replies {
@@ -158,7 +164,9 @@ impl Service {
         let Some(state) = state.downcast::<State>() else {
             return watch.breach(format!("{log_id} comes with a foreign state"));
         };
+        watch.taken(*peer, log_id);
         ledger.take(*peer, *life, log_id.index, state.index, &state.commands);
+        self.covered = log_id.index;
         self.state = *state;
     }
 }
