@@ -144,6 +144,7 @@ fn medians(row: &Published, done: &[(&str, Result<Figures, String>)]) -> Figures
         commands: median(|run| run.commands as f64) as u64,
         transfers: median(|run| run.transfers as f64) as u64,
         installs: median(|run| run.installs as f64) as u64,
+        refusals: median(|run| run.refusals as f64) as u64,
         elections: median(|run| run.elections as f64) as u64,
     }
 }
@@ -260,7 +261,7 @@ fn as_json(rows: &[Row], seeds: &[u64]) -> serde_json::Value {
             "per_command": published.per_command,
             "seconds": ours.seconds, "waits": ours.waits, "rpcs": ours.rpcs, "bytes": ours.bytes,
             "commands": ours.commands, "elections": ours.elections,
-            "transfers": ours.transfers, "installs": ours.installs,
+            "transfers": ours.transfers, "installs": ours.installs, "refusals": ours.refusals,
             "published": {
                 "seconds": published.seconds, "rpcs": published.rpcs, "bytes": published.bytes,
                 "commands": [published.commands.0, published.commands.1],

@@ -93,4 +93,10 @@ scenarios! {
     snapshot_init
     snapshot_all_crash_unreliable
     snapshot_init_unreliable
+    slow_figure8
+    slow_figure8_unreliable
+    slow_churn
+    slow_install
+    slow_install_unreliable
+    slow_install_crash
 }

@@ -357,7 +357,7 @@ fn applies_out_of_order_or_of_different_commands_are_seen() {
 
 // ---- the world -----------------------------------------------------------------------------------
 
-const THREE: Terms = Terms { peers: 3, reliable: true, snapshots: false };
+const THREE: Terms = Terms { peers: 3, reliable: true, snapshots: false, slow: false };
 
 /// Without this no crash would mean anything.
 #[test]
@@ -405,6 +405,20 @@ fn one_seed_is_one_run() {
         assert_eq!(first, again, "{name}: one seed, two runs");
         assert_ne!(first, other, "{name}: two seeds, one run");
     }
+}
+
+/// Otherwise the slow scenarios would prove nothing about conditional installs.
+#[test]
+fn slow_installs_are_granted_and_refused() {
+    let slow = SCENARIOS.iter().filter(|scenario| scenario.terms.snapshots && scenario.terms.slow);
+    let runs =
+        slow.flat_map(|scenario| (1..=10).map(|seed| run(scenario, seed).expect("a good run")));
+    let (mut installs, mut refusals) = (0, 0);
+    for figures in runs {
+        installs += figures.installs;
+        refusals += figures.refusals;
+    }
+    assert!(installs > 100 && refusals > 0, "{installs} granted, {refusals} refused");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use quorate::actors::{Observer, Placement};
+use quorate::actors::{Delays, Observer, Placement};
 use quorate::node::{Config, Handle, Node, NodeBuilder, Proposal};
 use quorate::raft::{Counters, LogId, Membership, NodeId, Role, Term};
 use quorate::storage::Start;
@@ -48,7 +48,13 @@ pub struct Terms {
     pub reliable: bool,
     /// Whether services take snapshots.
     pub snapshots: bool,
+    /// Whether disks and snapshots take their time, more in each life of a peer than in another.
+    pub slow: bool,
 }
+
+/// What slow work may take at most, in milliseconds.
+const SLOW_DISK_MS: u64 = 5;
+const SLOW_SNAPSHOT_MS: u64 = 400;
 
 /// The world. Clones are the same one; see [`World::aside`].
 #[derive(Clone)]
@@ -180,11 +186,25 @@ impl World {
             .transport(network.clone())
             .start_mode(Start::Bootstrap(members))
             .placement(placement.clone())
+            .delays(self.delays())
             .observer(Observer::new(move |observation| watching.observed(observation)))
             .apply_side(move |link| service.start(link));
         let node = builder.start().await.expect("a node starts on its own disk");
         *peers[peer].handle.borrow_mut() = Some(node.handle());
         *peers[peer].node.borrow_mut() = Some(node);
+    }
+
+    /// Of one life of a peer.
+    fn delays(&self) -> Delays {
+        let delays = Delays::default();
+        if self.shared.terms.slow {
+            let up_to = |most| Duration::from_millis(self.between(0, most));
+            delays.set_fsync(up_to(SLOW_DISK_MS));
+            delays.set_read(up_to(SLOW_DISK_MS));
+            delays.set_decode(up_to(SLOW_SNAPSHOT_MS));
+            delays.set_encode(up_to(SLOW_SNAPSHOT_MS));
+        }
+        delays
     }
 
     /// Links of a peer work again.
@@ -327,6 +347,7 @@ impl World {
             commands: self.shared.ledger.highest(),
             transfers: counters.snapshots_sent,
             installs: counters.installs_granted,
+            refusals: counters.installs_refused,
             elections: counters.elections_won,
         }
     }
@@ -349,6 +370,8 @@ pub struct Figures {
     pub transfers: u64,
     /// Offered snapshots that were taken.
     pub installs: u64,
+    /// Offered snapshots that were refused or withdrawn: the peer had committed past them.
+    pub refusals: u64,
     /// Elections won.
     pub elections: u64,
 }

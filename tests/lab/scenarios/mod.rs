@@ -13,16 +13,25 @@ mod persistence;
 mod snapshots;
 
 const fn reliable(name: &'static str, peers: usize, script: Script) -> Scenario {
-    Scenario { name, terms: Terms { peers, reliable: true, snapshots: false }, script }
+    Scenario { name, terms: Terms { peers, reliable: true, snapshots: false, slow: false }, script }
 }
 
 const fn unreliable(name: &'static str, peers: usize, script: Script) -> Scenario {
-    Scenario { name, terms: Terms { peers, reliable: false, snapshots: false }, script }
+    Scenario {
+        name,
+        terms: Terms { reliable: false, ..reliable(name, peers, script).terms },
+        script,
+    }
 }
 
 /// Three peers whose services take snapshots.
 const fn snapshot(name: &'static str, reliable: bool, script: Script) -> Scenario {
-    Scenario { name, terms: Terms { peers: 3, reliable, snapshots: true }, script }
+    Scenario { name, terms: Terms { peers: 3, reliable, snapshots: true, slow: false }, script }
+}
+
+/// The same where disks and snapshots take their time: what happens between an order and its completion takes no time otherwise.
+const fn slow(scenario: Scenario) -> Scenario {
+    Scenario { terms: Terms { slow: true, ..scenario.terms }, ..scenario }
 }
 
 /// Name, number of peers, script; `reliable` and `unreliable` say how the network begins.
@@ -61,4 +70,14 @@ pub const SCENARIOS: &[Scenario] = &[
     snapshot("snapshot_init", true, |world| Box::pin(snapshots::init(world))),
     snapshot("snapshot_all_crash_unreliable", false, |world| Box::pin(snapshots::all_crash(world))),
     snapshot("snapshot_init_unreliable", false, |world| Box::pin(snapshots::init(world))),
+    slow(reliable("slow_figure8", 5, |world| Box::pin(figure8::figure8(world)))),
+    slow(unreliable("slow_figure8_unreliable", 5, |world| {
+        Box::pin(figure8::figure8_unreliable(world))
+    })),
+    slow(unreliable("slow_churn", 5, |world| Box::pin(churn::churn(world)))),
+    slow(snapshot("slow_install", true, |world| Box::pin(snapshots::rounds(world, IsCutOff)))),
+    slow(snapshot("slow_install_unreliable", false, |world| {
+        Box::pin(snapshots::rounds(world, IsCutOff))
+    })),
+    slow(snapshot("slow_install_crash", true, |world| Box::pin(snapshots::rounds(world, Crashes)))),
 ];
