@@ -5,11 +5,14 @@
 
 use std::collections::VecDeque;
 
+use quorate::actors::Delays;
 use quorate::raft::{HardState, LogChange, LogId, Recovered, Term};
 use quorate::storage::memory::MemoryStorage;
 use quorate::storage::{
     Identity, LogReader, LogStore, OpenedStorage, Start, Storage, StorageError,
 };
+
+use tokio::time::Instant;
 
 use crate::invariants::Watch;
 
@@ -97,13 +100,19 @@ impl Image {
 pub struct Disk {
     memory: MemoryStorage,
     peer: usize,
+    delays: Delays,
     watch: Watch,
 }
 
 impl Disk {
     /// An empty disk.
     pub fn new(peer: usize, watch: Watch) -> Disk {
-        Disk { memory: MemoryStorage::new(), peer, watch }
+        Disk { memory: MemoryStorage::new(), peer, delays: Delays::default(), watch }
+    }
+
+    /// The same disk for a node with these delays: what it writes counts as durable when the write has taken its time.
+    pub fn delayed(&self, delays: &Delays) -> Disk {
+        Disk { delays: delays.clone(), ..self.clone() }
     }
 }
 
@@ -113,10 +122,10 @@ impl Storage for Disk {
         identity: Identity,
         start: &Start,
     ) -> Result<OpenedStorage, StorageError> {
-        let Disk { memory, peer, watch } = *self;
+        let Disk { memory, peer, delays, watch } = *self;
         let opened = Box::new(memory).open(identity, start)?;
         watch.opened(peer, &opened.recovered);
-        let log = Box::new(WatchedLog { log: opened.log, peer, watch });
+        let log = Box::new(WatchedLog { log: opened.log, peer, delays, watch });
         Ok(OpenedStorage { log, ..opened })
     }
 }
@@ -124,13 +133,14 @@ impl Storage for Disk {
 struct WatchedLog {
     log: Box<dyn LogStore>,
     peer: usize,
+    delays: Delays,
     watch: Watch,
 }
 
 impl LogStore for WatchedLog {
     fn write(&mut self, changes: &[LogChange]) -> Result<(), StorageError> {
         self.log.write(changes)?;
-        self.watch.written(self.peer, changes);
+        self.watch.writes(self.peer, changes, Instant::now() + self.delays.fsync());
         Ok(())
     }
 

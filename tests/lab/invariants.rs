@@ -18,11 +18,11 @@
 //!
 //! A breach is kept, not thrown: it is found inside actors. Whoever runs the scenario asks for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use quorate::raft::{
     Answer, Body, Entry, Envelope, Incarnation, LogChange, LogId, LogIds, NodeId, Observation,
     ObservedState, Recovered, Request, Role, Term,
@@ -62,6 +62,8 @@ struct Known {
     installed: bool,
     /// How much of the history is on the disk.
     holds: u64,
+    /// Writes under way, and when they are over.
+    writing: VecDeque<(Instant, LogChange)>,
 }
 
 impl Watch {
@@ -77,6 +79,14 @@ impl Watch {
         })))
     }
 
+    /// With all writes that are over by now.
+    fn now(&self) -> MutexGuard<'_, Invariants> {
+        let mut invariants = self.0.lock();
+        let now = Instant::now();
+        (0..invariants.peers.len()).for_each(|peer| invariants.finish_writes(peer, now));
+        invariants
+    }
+
     /// Something is wrong.
     pub fn breach(&self, what: String) {
         self.0.lock().breach(what);
@@ -89,18 +99,25 @@ impl Watch {
 
     /// The end of a peer's turn.
     pub fn observed(&self, observation: &Observation<'_>) {
-        self.0.lock().observed(observation.state, observation.log);
+        self.now().observed(observation.state, observation.log);
     }
 
-    /// A peer's disk has been written.
-    pub fn written(&self, peer: usize, changes: &[LogChange]) {
-        let mut invariants = self.0.lock();
-        changes.iter().for_each(|change| invariants.written(peer, change));
+    /// A peer's disk is being written: durable at `until`.
+    pub fn writes(&self, peer: usize, changes: &[LogChange], until: Instant) {
+        let mut invariants = self.now();
+        let writes = changes.iter().map(|change| (until, change.clone()));
+        invariants.peers[peer].writing.extend(writes);
+        invariants.finish_writes(peer, Instant::now());
     }
 
     /// A peer starts on its disk.
     pub fn opened(&self, peer: usize, recovered: &Recovered) {
-        let mut invariants = self.0.lock();
+        let mut invariants = self.now();
+        // A write that a crash has cut short may have succeeded, and in this storage it has.
+        while let Some((until, _)) = invariants.peers[peer].writing.back() {
+            let until = *until;
+            invariants.finish_writes(peer, until);
+        }
         let Known { disk, seen, .. } = &mut invariants.peers[peer];
         *seen = None;
         if !disk::agrees(disk, recovered) {
@@ -112,22 +129,22 @@ impl Watch {
 
     /// A message leaves.
     pub fn sent(&self, envelope: &Envelope) {
-        self.0.lock().sent(envelope);
+        self.now().sent(envelope);
     }
 
     /// A peer's service is given an entry.
     pub fn applied(&self, peer: usize, entry: &Entry) {
-        self.0.lock().applied(peer, entry);
+        self.now().applied(peer, entry);
     }
 
     /// A peer's service takes a snapshot.
     pub fn taken(&self, peer: usize, log_id: LogId) {
-        self.0.lock().taken(peer, log_id);
+        self.now().taken(peer, log_id);
     }
 
     /// Bytes of the largest saved state of all peers.
     pub fn largest_state_bytes(&self) -> usize {
-        let invariants = self.0.lock();
+        let invariants = self.now();
         invariants.peers.iter().map(|peer| peer.disk.state_bytes()).max().unwrap_or_default()
     }
 }
@@ -297,6 +314,14 @@ impl Invariants {
     }
 
     // ---- a disk --------------------------------------------------------------------------
+
+    fn finish_writes(&mut self, peer: usize, now: Instant) {
+        while self.peers[peer].writing.front().is_some_and(|(until, _)| *until <= now) {
+            if let Some((_, change)) = self.peers[peer].writing.pop_front() {
+                self.written(peer, &change);
+            }
+        }
+    }
 
     fn written(&mut self, peer: usize, change: &LogChange) {
         let disk = &mut self.peers[peer].disk;

@@ -99,4 +99,5 @@ scenarios! {
     slow_install
     slow_install_unreliable
     slow_install_crash
+    contested_install
 }

@@ -282,9 +282,9 @@ fn logs_that_do_not_match_are_seen() {
             [&[entry(1, 1, "a"), entry(2, 2, "c")], &[entry(2, 1, "x"), entry(2, 2, "b")]];
         for other in others {
             let watch = Watch::new(2);
-            watch.written(0, &append(&[entry(1, 1, "a"), entry(2, 2, "b")]));
+            watch.writes(0, &append(&[entry(1, 1, "a"), entry(2, 2, "b")]), Instant::now());
             assert_eq!(watch.first_breach(), None);
-            watch.written(1, &append(other));
+            watch.writes(1, &append(other), Instant::now());
             sees(&watch, "peer 1 writes 2@2");
         }
     });
@@ -317,7 +317,9 @@ fn words_that_are_not_durable_are_seen() {
         ] {
             let watch = Watch::new(2);
             let hard_state = Some(HardState { term: 3, vote: None });
-            watch.written(0, &[LogChange { hard_state, ..LogChange::default() }]);
+            let later = Instant::now() + Duration::from_millis(5);
+            watch.writes(0, &[LogChange { hard_state, ..LogChange::default() }], later);
+            pass(6).await;
             says(&watch, matched(0));
             says(&watch, answer(Answer::Vote { granted: false }));
             assert_eq!(watch.first_breach(), None);
@@ -357,7 +359,7 @@ fn applies_out_of_order_or_of_different_commands_are_seen() {
 
 // ---- the world -----------------------------------------------------------------------------------
 
-const THREE: Terms = Terms { peers: 3, reliable: true, snapshots: false, slow: false };
+const THREE: Terms = Terms { peers: 3, reliable: true, snapshots: false, slow: None };
 
 /// Without this no crash would mean anything.
 #[test]
@@ -410,7 +412,9 @@ fn one_seed_is_one_run() {
 /// Otherwise the slow scenarios would prove nothing about conditional installs.
 #[test]
 fn slow_installs_are_granted_and_refused() {
-    let slow = SCENARIOS.iter().filter(|scenario| scenario.terms.snapshots && scenario.terms.slow);
+    let slow = SCENARIOS
+        .iter()
+        .filter(|scenario| scenario.terms.snapshots && scenario.terms.slow.is_some());
     let runs =
         slow.flat_map(|scenario| (1..=10).map(|seed| run(scenario, seed).expect("a good run")));
     let (mut installs, mut refusals) = (0, 0);

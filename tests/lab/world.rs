@@ -48,13 +48,18 @@ pub struct Terms {
     pub reliable: bool,
     /// Whether services take snapshots.
     pub snapshots: bool,
-    /// Whether disks and snapshots take their time, more in each life of a peer than in another.
-    pub slow: bool,
+    /// Whether disks and snapshots take time, and how much; each life of a peer has times of its own.
+    pub slow: Option<Slowness>,
 }
 
-/// What slow work may take at most, in milliseconds.
-const SLOW_DISK_MS: u64 = 5;
-const SLOW_SNAPSHOT_MS: u64 = 400;
+/// What slow work takes at most, in milliseconds. In every other life it takes no time.
+#[derive(Clone, Copy, Debug)]
+pub struct Slowness {
+    /// A write or read of a disk.
+    pub disk_ms: u64,
+    /// Encoding or decoding a snapshot.
+    pub snapshot_ms: u64,
+}
 
 /// The world. Clones are the same one; see [`World::aside`].
 #[derive(Clone)]
@@ -179,14 +184,15 @@ impl World {
         let (ledger, watching) = (ledger.clone(), watch.clone());
         let service =
             ServiceParts { peer, life, ledger, watch: watch.clone(), snapshots: terms.snapshots };
+        let delays = self.delays();
         let members = Membership::of_voters((0..self.size()).map(|peer| peer as NodeId));
         let builder = NodeBuilder::new(peer as NodeId, Unused)
             .config(config.clone())
-            .storage(peers[peer].disk.clone())
+            .storage(peers[peer].disk.delayed(&delays))
             .transport(network.clone())
             .start_mode(Start::Bootstrap(members))
             .placement(placement.clone())
-            .delays(self.delays())
+            .delays(delays)
             .observer(Observer::new(move |observation| watching.observed(observation)))
             .apply_side(move |link| service.start(link));
         let node = builder.start().await.expect("a node starts on its own disk");
@@ -197,12 +203,12 @@ impl World {
     /// Of one life of a peer.
     fn delays(&self) -> Delays {
         let delays = Delays::default();
-        if self.shared.terms.slow {
-            let up_to = |most| Duration::from_millis(self.between(0, most));
-            delays.set_fsync(up_to(SLOW_DISK_MS));
-            delays.set_read(up_to(SLOW_DISK_MS));
-            delays.set_decode(up_to(SLOW_SNAPSHOT_MS));
-            delays.set_encode(up_to(SLOW_SNAPSHOT_MS));
+        if let Some(Slowness { disk_ms, snapshot_ms }) = self.shared.terms.slow {
+            let up_to = |most| Duration::from_millis(self.between(0, 1) * self.between(0, most));
+            delays.set_fsync(up_to(disk_ms));
+            delays.set_read(up_to(disk_ms));
+            delays.set_decode(up_to(snapshot_ms));
+            delays.set_encode(up_to(snapshot_ms));
         }
         delays
     }

@@ -1,7 +1,7 @@
 //! All scenarios, as their scripts say, in the order of the table.
 
 use crate::runs::{Scenario, Script};
-use crate::world::Terms;
+use crate::world::{Slowness, Terms};
 use agreement as agree;
 use snapshots::Victim::{Crashes, IsCutOff, Stays};
 
@@ -13,7 +13,7 @@ mod persistence;
 mod snapshots;
 
 const fn reliable(name: &'static str, peers: usize, script: Script) -> Scenario {
-    Scenario { name, terms: Terms { peers, reliable: true, snapshots: false, slow: false }, script }
+    Scenario { name, terms: Terms { peers, reliable: true, snapshots: false, slow: None }, script }
 }
 
 const fn unreliable(name: &'static str, peers: usize, script: Script) -> Scenario {
@@ -26,12 +26,12 @@ const fn unreliable(name: &'static str, peers: usize, script: Script) -> Scenari
 
 /// Three peers whose services take snapshots.
 const fn snapshot(name: &'static str, reliable: bool, script: Script) -> Scenario {
-    Scenario { name, terms: Terms { peers: 3, reliable, snapshots: true, slow: false }, script }
+    Scenario { name, terms: Terms { peers: 3, reliable, snapshots: true, slow: None }, script }
 }
 
 /// The same where disks and snapshots take their time: what happens between an order and its completion takes no time otherwise.
-const fn slow(scenario: Scenario) -> Scenario {
-    Scenario { terms: Terms { slow: true, ..scenario.terms }, ..scenario }
+const fn slow(slowness: Slowness, scenario: Scenario) -> Scenario {
+    Scenario { terms: Terms { slow: Some(slowness), ..scenario.terms }, ..scenario }
 }
 
 /// Name, number of peers, script; `reliable` and `unreliable` say how the network begins.
@@ -70,14 +70,30 @@ pub const SCENARIOS: &[Scenario] = &[
     snapshot("snapshot_init", true, |world| Box::pin(snapshots::init(world))),
     snapshot("snapshot_all_crash_unreliable", false, |world| Box::pin(snapshots::all_crash(world))),
     snapshot("snapshot_init_unreliable", false, |world| Box::pin(snapshots::init(world))),
-    slow(reliable("slow_figure8", 5, |world| Box::pin(figure8::figure8(world)))),
-    slow(unreliable("slow_figure8_unreliable", 5, |world| {
-        Box::pin(figure8::figure8_unreliable(world))
-    })),
-    slow(unreliable("slow_churn", 5, |world| Box::pin(churn::churn(world)))),
-    slow(snapshot("slow_install", true, |world| Box::pin(snapshots::rounds(world, IsCutOff)))),
-    slow(snapshot("slow_install_unreliable", false, |world| {
-        Box::pin(snapshots::rounds(world, IsCutOff))
-    })),
-    slow(snapshot("slow_install_crash", true, |world| Box::pin(snapshots::rounds(world, Crashes)))),
+    slow(A_LITTLE, reliable("slow_figure8", 5, |world| Box::pin(figure8::figure8(world)))),
+    slow(
+        A_LITTLE,
+        unreliable("slow_figure8_unreliable", 5, |world| {
+            Box::pin(figure8::figure8_unreliable(world))
+        }),
+    ),
+    slow(A_LITTLE, unreliable("slow_churn", 5, |world| Box::pin(churn::churn(world)))),
+    slow(
+        A_LITTLE,
+        snapshot("slow_install", true, |world| Box::pin(snapshots::rounds(world, IsCutOff))),
+    ),
+    slow(
+        A_LITTLE,
+        snapshot("slow_install_unreliable", false, |world| {
+            Box::pin(snapshots::rounds(world, IsCutOff))
+        }),
+    ),
+    slow(
+        A_LITTLE,
+        snapshot("slow_install_crash", true, |world| Box::pin(snapshots::rounds(world, Crashes))),
+    ),
+    slow(VERY, snapshot("contested_install", true, |world| Box::pin(snapshots::contested(world)))),
 ];
+
+const A_LITTLE: Slowness = Slowness { disk_ms: 5, snapshot_ms: 400 };
+const VERY: Slowness = Slowness { disk_ms: 5, snapshot_ms: 2_000 };

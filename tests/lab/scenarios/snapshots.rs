@@ -56,6 +56,26 @@ async fn bring_back(world: &World, victim: usize, fate: Victim) {
     world.one(world.any_command(), 3, true).await;
 }
 
+/// Not of the labs: a peer that works on a leader's snapshot meets another leader, whose log is longer and reaches it by entries. Then the
+/// snapshot has to be refused.
+pub async fn contested(world: World) {
+    world.one(world.any_command(), 3, true).await;
+    for _ in 0..12 {
+        let leader = world.check_one_leader().await;
+        let victim = world.after(leader, world.between(1, 2) as usize);
+        send_away(&world, victim, Victim::Crashes).await;
+        let commands: Vec<Command> = (0..=SNAPSHOT_INTERVAL).map(|_| world.any_command()).collect();
+        world.start_many(leader, &commands).await;
+        world.one(world.any_command(), 2, true).await;
+        world.restart(victim).await;
+        world.sleep(world.between(0, 300)).await;
+        world.disconnect(leader);
+        world.one(world.any_command(), 2, true).await;
+        world.connect(leader);
+        world.one(world.any_command(), 3, true).await;
+    }
+}
+
 /// All peers crash at once, some commands after a snapshot.
 pub async fn all_crash(world: World) {
     world.one(world.any_command(), 3, true).await;
