@@ -100,4 +100,5 @@ scenarios! {
     slow_install_unreliable
     slow_install_crash
     contested_install
+    replaced_tail
 }

@@ -93,6 +93,7 @@ pub const SCENARIOS: &[Scenario] = &[
         snapshot("slow_install_crash", true, |world| Box::pin(snapshots::rounds(world, Crashes))),
     ),
     slow(VERY, snapshot("contested_install", true, |world| Box::pin(snapshots::contested(world)))),
+    snapshot("replaced_tail", true, |world| Box::pin(snapshots::replaced_tail(world))),
 ];
 
 const A_LITTLE: Slowness = Slowness { disk_ms: 5, snapshot_ms: 400 };

@@ -26,8 +26,7 @@ pub async fn rounds(world: World, fate: Victim) {
         let follower = world.after(leader, 1);
         let (victim, sender) = if round % 3 == 1 { (leader, follower) } else { (follower, leader) };
         send_away(&world, victim, fate).await;
-        let commands: Vec<Command> = (0..=SNAPSHOT_INTERVAL).map(|_| world.any_command()).collect();
-        world.start_many(sender, &commands).await;
+        start_some(&world, sender, SNAPSHOT_INTERVAL + 1).await;
         let need = if fate == Victim::Stays { 3 } else { 2 };
         world.one(world.any_command(), need, true).await;
         let bytes = world.largest_state_bytes();
@@ -64,8 +63,7 @@ pub async fn contested(world: World) {
         let leader = world.check_one_leader().await;
         let victim = world.after(leader, world.between(1, 2) as usize);
         send_away(&world, victim, Victim::Crashes).await;
-        let commands: Vec<Command> = (0..=SNAPSHOT_INTERVAL).map(|_| world.any_command()).collect();
-        world.start_many(leader, &commands).await;
+        start_some(&world, leader, SNAPSHOT_INTERVAL + 1).await;
         world.one(world.any_command(), 2, true).await;
         world.restart(victim).await;
         world.sleep(world.between(0, 300)).await;
@@ -74,6 +72,27 @@ pub async fn contested(world: World) {
         world.connect(leader);
         world.one(world.any_command(), 3, true).await;
     }
+}
+
+/// Not of the labs: a leader that was cut off with entries of its own is sent a snapshot that ends among them. None of them may stay.
+pub async fn replaced_tail(world: World) {
+    world.one(world.any_command(), 3, true).await;
+    for _ in 0..10 {
+        let leader = world.check_one_leader().await;
+        world.disconnect(leader);
+        start_some(&world, leader, 2 * SNAPSHOT_INTERVAL).await;
+        world.one(world.any_command(), 2, true).await;
+        let other = world.check_one_leader().await;
+        start_some(&world, other, SNAPSHOT_INTERVAL + 1).await;
+        world.one(world.any_command(), 2, true).await;
+        world.connect(leader);
+        world.one(world.any_command(), 3, true).await;
+    }
+}
+
+async fn start_some(world: &World, peer: usize, count: u64) {
+    let commands: Vec<Command> = (0..count).map(|_| world.any_command()).collect();
+    world.start_many(peer, &commands).await;
 }
 
 /// All peers crash at once, some commands after a snapshot.
