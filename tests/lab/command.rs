@@ -5,7 +5,7 @@ use quorate::machine::{ApplyContext, Replicated, codec};
 use serde::{Deserialize, Serialize};
 
 /// A command: only its being there matters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Command {
     /// Most are numbers.

@@ -1,6 +1,7 @@
 //! Clients go on while peers come and go.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use tokio::task::spawn_local;
@@ -33,7 +34,7 @@ pub async fn churn(world: World) {
     }
     world.sleep(ELECTION_MS).await;
     let last = world.one(world.any_command(), 5, true).await;
-    let mut there = Vec::new();
+    let mut there = BTreeSet::new();
     for index in 1..=last {
         there.extend(world.wait(index, 5, None).await);
     }
