@@ -10,6 +10,7 @@ fn run(seed: u64, size: u64, config: RaftConfig) -> World {
     } else {
         World::uneven(size, seed, config)
     };
+    world.exact = seed % 5 >= 3;
     world.faults = Faults {
         drop: world.random.between(0, 1) * world.random.between(0, 200),
         duplicate: world.random.between(0, 100),

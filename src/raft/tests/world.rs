@@ -13,6 +13,8 @@ use crate::raft::*;
 
 pub(super) const MILLISECOND: Micros = 1_000;
 const TICK: Micros = 10 * MILLISECOND;
+/// Between ticks that no deadline asks for, in an exact world.
+const SELDOM: Micros = 400 * MILLISECOND;
 
 /// What can go wrong, in thousandths of the occasions.
 #[derive(Clone, Debug)]
@@ -191,6 +193,7 @@ pub(super) struct Node {
     transfer: Option<(TransferKey, Vec<u8>)>,
     jobs: VecDeque<SnapshotJob>,
     working: bool,
+    deadline: Micros,
     pub confirmed: Vec<ReadConfirmed>,
     pub events: Vec<Event>,
     pub counters: Counters,
@@ -199,6 +202,12 @@ pub(super) struct Node {
 enum Happening {
     Deliver(Box<Envelope>),
     Tick,
+    /// A deadline that was the next when this was planned.
+    Deadline(Micros),
+    Undelivered {
+        to: NodeId,
+        id: RequestId,
+    },
     DiskDone,
     ApplyDone,
     JobDone,
@@ -215,6 +224,8 @@ pub(super) struct World {
     pub config: RaftConfig,
     /// Every other node keeps much more log behind its snapshots.
     uneven: bool,
+    /// Ticks come when a deadline is due and hardly otherwise; of what is lost the network often tells.
+    pub exact: bool,
     /// Directed links that are cut.
     pub cut: std::collections::BTreeSet<(NodeId, NodeId)>,
     agenda: BTreeMap<(Micros, u64), (NodeId, Incarnation, Happening)>,
@@ -281,6 +292,7 @@ impl World {
             members: Membership::of_voters(0..size),
             config: RaftConfig { seed, ..config },
             uneven,
+            exact: false,
             cut: Default::default(),
             agenda: BTreeMap::new(),
             next_event: 0,
@@ -305,6 +317,7 @@ impl World {
                     transfer: None,
                     jobs: VecDeque::new(),
                     working: false,
+                    deadline: 0,
                     confirmed: Vec::new(),
                     events: Vec::new(),
                     counters: Counters::default(),
@@ -468,7 +481,15 @@ impl World {
             }
             Happening::Tick => {
                 self.raft(id).tick(now);
-                self.plan(id, TICK, Happening::Tick);
+                self.plan(id, if self.exact { SELDOM } else { TICK }, Happening::Tick);
+            }
+            Happening::Deadline(deadline) => {
+                if std::mem::take(&mut self.node(id).deadline) == deadline {
+                    self.raft(id).tick(now);
+                }
+            }
+            Happening::Undelivered { to, id: request } => {
+                self.raft(id).undelivered(now, to, request)
             }
             Happening::DiskDone => {
                 let node = self.node(id);
@@ -550,6 +571,16 @@ impl World {
         }
         self.go_on_applying(id);
         self.go_on_working(id);
+        if self.exact {
+            self.set_deadline(id);
+        }
+    }
+
+    fn set_deadline(&mut self, id: NodeId) {
+        let deadline = self.raft(id).next_deadline().max(self.now + MILLISECOND);
+        if std::mem::replace(&mut self.node(id).deadline, deadline) != deadline {
+            self.plan(id, deadline - self.now, Happening::Deadline(deadline));
+        }
     }
 
     fn send(&mut self, envelope: Envelope) {
@@ -571,6 +602,11 @@ impl World {
         } else {
             1 + u64::from(self.chance(self.faults.duplicate))
         };
+        if copies == 0 && self.exact && self.chance(700) {
+            let delay = self.random.between(1, self.faults.delay_max);
+            let lost = Happening::Undelivered { to: envelope.to, id: envelope.id };
+            self.plan(envelope.from, delay, lost);
+        }
         for _ in 0..copies {
             let delay = self.random.between(1, self.faults.delay_max);
             self.plan(envelope.to, delay, Happening::Deliver(Box::new(envelope.clone())));
