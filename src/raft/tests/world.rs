@@ -193,7 +193,8 @@ pub(super) struct Node {
     transfer: Option<(TransferKey, Vec<u8>)>,
     jobs: VecDeque<SnapshotJob>,
     working: bool,
-    deadline: Micros,
+    /// When it looks at its deadline again.
+    armed: Option<Micros>,
     pub confirmed: Vec<ReadConfirmed>,
     pub events: Vec<Event>,
     pub counters: Counters,
@@ -202,8 +203,8 @@ pub(super) struct Node {
 enum Happening {
     Deliver(Box<Envelope>),
     Tick,
-    /// A deadline that was the next when this was planned.
-    Deadline(Micros),
+    /// A deadline may be due.
+    Deadline,
     Undelivered {
         to: NodeId,
         id: RequestId,
@@ -317,7 +318,7 @@ impl World {
                     transfer: None,
                     jobs: VecDeque::new(),
                     working: false,
-                    deadline: 0,
+                    armed: None,
                     confirmed: Vec::new(),
                     events: Vec::new(),
                     counters: Counters::default(),
@@ -358,6 +359,7 @@ impl World {
             Some(meta) => Machine::decode(&node.disk.files[&meta.log_id]),
             None => Machine::default(),
         };
+        node.armed = None;
         node.raft = Some(Raft::new(config, recovered, now));
         let phase = self.random.between(0, TICK - 1);
         self.plan(id, phase, Happening::Tick);
@@ -483,8 +485,9 @@ impl World {
                 self.raft(id).tick(now);
                 self.plan(id, if self.exact { SELDOM } else { TICK }, Happening::Tick);
             }
-            Happening::Deadline(deadline) => {
-                if std::mem::take(&mut self.node(id).deadline) == deadline {
+            Happening::Deadline => {
+                self.node(id).armed = None;
+                if self.raft(id).next_deadline() <= now {
                     self.raft(id).tick(now);
                 }
             }
@@ -578,8 +581,9 @@ impl World {
 
     fn set_deadline(&mut self, id: NodeId) {
         let deadline = self.raft(id).next_deadline().max(self.now + MILLISECOND);
-        if std::mem::replace(&mut self.node(id).deadline, deadline) != deadline {
-            self.plan(id, deadline - self.now, Happening::Deadline(deadline));
+        if self.nodes[&id].armed.is_none_or(|armed| deadline < armed) {
+            self.node(id).armed = Some(deadline);
+            self.plan(id, deadline - self.now, Happening::Deadline);
         }
     }
 
