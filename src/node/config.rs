@@ -125,13 +125,13 @@ impl Config {
     pub fn sparing() -> Config {
         Config {
             heartbeat_interval: Duration::from_millis(250),
-            election_timeout_min: Duration::from_millis(330),
-            election_timeout_max: Duration::from_millis(450),
+            election_timeout_min: Duration::from_millis(290),
+            election_timeout_max: Duration::from_millis(390),
             request_timeout: Duration::from_millis(100),
             retry_interval: Duration::from_millis(10),
             batch_delay: Duration::from_millis(1),
             append_interval: Duration::from_millis(8),
-            commit_notice: Some(Duration::from_millis(8)),
+            commit_notice: Some(Duration::from_millis(18)),
             tick_interval: Duration::from_millis(50),
             noop_on_election: false,
             window_messages: 1,

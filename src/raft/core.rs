@@ -157,7 +157,7 @@ impl Raft {
             config,
         };
         raft.building = Building::new(&mut raft.random);
-        raft.reset_election_timer();
+        raft.election_at = raft.now + raft.random.between(0, raft.election_spread());
         raft.counters.max_log_bytes = raft.log.bytes();
         raft
     }
@@ -303,7 +303,7 @@ impl Raft {
         match &envelope.body {
             // A pre-vote changes nothing here (EL14) and is judged by the term it would lead to.
             Body::Request(Request::PreVote { .. }) => return true,
-            Body::Request(Request::Vote { .. }) if !behind && self.leader_lives() => {
+            Body::Request(Request::Vote { .. }) if !behind && self.leader_lives(envelope.from) => {
                 self.answer(envelope, Answer::Vote { granted: false });
                 return false;
             }
@@ -429,6 +429,12 @@ impl Raft {
     pub(super) fn reset_election_timer(&mut self) {
         let (min, max) = (self.config.election_timeout_min, self.config.election_timeout_max);
         self.election_at = self.now + self.random.between(min, max);
+    }
+
+    /// A member that starts waits for nobody: it asks as soon as others that start with it have had a chance to be first. If a
+    /// leader lives, it hears of this member that way, and sends it a heartbeat.
+    fn election_spread(&self) -> Micros {
+        self.config.election_timeout_max - self.config.election_timeout_min
     }
 
     // ---- oddities ------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 //! A campaign has two halves. The first asks whether a campaign could be won and changes no term anywhere; only
 //! after a quorum said yes is the term raised. A member that has heard its leader within the shortest election
 //! timeout helps nobody to depose it, so a member cut off half-way can't disturb the rest (EL18). Whom the first half
-//! asks, `canvass.rs` says; the second asks those who said yes.
+//! asks, `canvass.rs` says; the second asks all who did not refuse.
 
 use std::collections::BTreeSet;
 
@@ -79,11 +79,20 @@ impl Raft {
         self.leader_durable = 0;
         self.refused_at_commit = None;
         self.set_role(Role::Candidate, None);
-        let willing = std::mem::take(&mut self.votes);
+        let answers = std::mem::take(&mut self.votes);
         self.begin_votes();
-        let own = self.config.node;
-        let willing = willing.into_iter().filter(|&(node, granted)| granted && node != own);
-        willing.for_each(|(voter, _)| self.ask_vote(voter));
+        self.canvass.rest();
+        self.canvass.asked.retain(|voter| answers.get(voter) != Some(&false));
+        self.canvass.asked.clone().into_iter().for_each(|voter| self.ask_vote(voter));
+        self.canvass.forget_again();
+        self.insist();
+    }
+
+    /// Raft §5.1: who does not answer is asked again.
+    fn insist(&mut self) {
+        let silent: Vec<NodeId> = self.canvass.asked.iter().copied().collect();
+        let silent = silent.into_iter().filter(|node| !self.votes.contains_key(node));
+        self.canvass.insist(silent, self.now + self.config.request_timeout);
     }
 
     /// Nobody is asked before the own vote is durable (PS01).
@@ -110,12 +119,16 @@ impl Raft {
     }
 
     pub(super) fn ask_again(&mut self) {
-        for voter in self.canvass.due(self.now) {
+        let due = self.canvass.due(self.now);
+        for &voter in &due {
             match self.role {
                 Role::PreCandidate => self.ask_pre_vote(voter),
                 Role::Candidate => self.ask_vote(voter),
                 Role::Follower | Role::Leader => {}
             }
+        }
+        if self.role == Role::Candidate && !due.is_empty() {
+            self.insist();
         }
     }
 
@@ -128,11 +141,12 @@ impl Raft {
         }
     }
 
-    /// Whether a leader of the own term was heard of recently, or this is it.
-    pub(super) fn leader_lives(&self) -> bool {
+    /// Whether a leader of the own term was heard of recently, or this is it. If `asker` was that leader, it asks because it
+    /// leads no longer: it has been restarted, most likely.
+    pub(super) fn leader_lives(&self, asker: NodeId) -> bool {
         let recently = |heard| self.now.saturating_sub(heard) < self.config.election_timeout_min;
-        self.role == Role::Leader
-            || self.leader.is_some() && self.leader_heard_at.is_some_and(recently)
+        let follows = self.leader.is_some_and(|leader| leader != asker);
+        self.role == Role::Leader || follows && self.leader_heard_at.is_some_and(recently)
     }
 
     /// Raft §5.4.1: the term of the last entry decides, then its index (EL04, EL05).
@@ -147,7 +161,7 @@ impl Raft {
         }
         let granted = campaign_term > self.hard_state.term
             && self.up_to_date(last)
-            && !self.leader_lives()
+            && !self.leader_lives(request.from)
             && self.recovering.is_none();
         self.answer(request, Answer::PreVote { campaign_term, granted });
     }
@@ -175,25 +189,18 @@ impl Raft {
         campaign_term: Term,
         granted: bool,
     ) {
-        if answer.id < self.canvass.first_request {
+        let current = self.role == Role::PreCandidate && campaign_term == self.hard_state.term + 1;
+        // A refusal of an earlier round may be out of date; that somebody would vote for this node is not.
+        let first = if granted { self.canvass.first_request } else { self.campaign_first_request };
+        if !current || answer.id < first {
             return self.ignore(answer, "answers an earlier campaign");
         }
-        let term = self.hard_state.term;
-        match self.role {
-            Role::PreCandidate if campaign_term == term + 1 => {
-                self.votes.insert(answer.from, granted);
-                let others = other_voters(&self.membership, self.config.node);
-                let rest = self.canvass.heard(answer.from, others);
-                rest.into_iter().for_each(|voter| self.ask_pre_vote(voter));
-                self.count_votes();
-            }
-            // Enough had answered before; the vote is as welcome.
-            Role::Candidate
-                if campaign_term == term && granted && !self.votes.contains_key(&answer.from) =>
-            {
-                self.ask_vote(answer.from);
-            }
-            _ => self.ignore(answer, "answers an earlier campaign"),
+        self.votes.insert(answer.from, granted);
+        let news = self.canvass.heard(answer.from);
+        self.count_votes();
+        if news && self.role == Role::PreCandidate {
+            self.canvass.rest().into_iter().for_each(|voter| self.ask_pre_vote(voter));
+            self.insist();
         }
     }
 
@@ -202,6 +209,7 @@ impl Raft {
             return self.ignore(answer, "answers an earlier campaign");
         }
         self.votes.insert(answer.from, granted);
+        self.canvass.heard(answer.from);
         self.count_votes();
     }
 

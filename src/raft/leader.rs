@@ -154,8 +154,9 @@ impl Raft {
             return self.on_lost_acknowledged(envelope, refused);
         }
         let stale = match &progress.state {
+            // However late: it answers the very question that is open.
             ProgressState::Probe { outstanding } => {
-                outstanding.is_none_or(|(id, _)| id != envelope.id)
+                outstanding.is_none_or(|(id, _)| id != envelope.id) && refused + 1 != progress.next
             }
             ProgressState::Replicate { inflight } => {
                 inflight.iter().all(|sent| sent.id != envelope.id)

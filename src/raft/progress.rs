@@ -34,7 +34,7 @@ pub(super) struct Progress {
     pub matched_in: Option<Incarnation>,
     /// When the last request left.
     pub sent_at: Micros,
-    /// The last heartbeat: when it left, and its id.
+    /// The last request without entries: when it left, and its id.
     pub heartbeat: (Micros, RequestId),
     /// When the last request with entries left.
     pub entries_sent_at: Option<Micros>,
@@ -44,6 +44,8 @@ pub(super) struct Progress {
     pub missed: bool,
     /// The log's last entry when it was last asked that.
     pub asked_at_last: Index,
+    /// The last entry sent to it, acknowledged or not.
+    pub sent_last: Index,
     /// What a request that was sent lets it commit.
     pub told_commit: Index,
     /// The leader's durable index, as it was last told.
@@ -124,6 +126,7 @@ impl Progress {
             call_at: Some(now),
             missed: false,
             asked_at_last: 0,
+            sent_last: 0,
             told_commit: 0,
             told_durable: 0,
             answered_at: now,
@@ -192,18 +195,20 @@ impl Progress {
         }
     }
 
-    /// Gives up on a request that was not answered in time.
+    /// Gives up on a request that was not answered in time. Whatever was sent may have arrived all the same: the member is
+    /// asked whether it is there, and holds the last of it.
     pub(super) fn expire(&mut self, now: Micros, timeout: Micros) {
         if self.expires_at(timeout).is_none_or(|at| now < at) {
             return;
         }
         match &mut self.state {
-            ProgressState::Snapshot(transfer) => return transfer.step = TransferStep::Lost,
-            ProgressState::Probe { outstanding } => *outstanding = None,
-            ProgressState::Replicate { .. } => self.become_probe(),
+            ProgressState::Snapshot(transfer) => transfer.step = TransferStep::Lost,
+            ProgressState::Probe { .. } | ProgressState::Replicate { .. } => {
+                self.become_probe_at(self.next.max(self.sent_last + 1));
+                self.missed = true;
+                self.call(now);
+            }
         }
-        self.missed = true;
-        self.call(now);
     }
 
     /// When the request under way must be taken for lost.
@@ -285,6 +290,9 @@ impl Progress {
         self.call_at = None;
         if bytes > 0 {
             self.entries_sent_at = Some(now);
+            self.sent_last = self.sent_last.max(last);
+        } else {
+            self.heartbeat = (now, id);
         }
         match &mut self.state {
             ProgressState::Probe { outstanding } => *outstanding = Some((id, now)),

@@ -7,8 +7,8 @@
 //! - `append_interval`: small messages to one member keep that distance;
 //! - `window_messages`: so many are under way to a member, what is proposed meanwhile goes with the next.
 //!
-//! A member that has not answered in time is sent no entries until it does. It is asked whether it is there, by heartbeats:
-//! at once, then when there is something new for it, and otherwise at a heartbeat's usual time. Members that can't know of a commit by themselves
+//! A member that has not answered in time is sent no entries until it does. It is asked whether it is there and holds the last
+//! that was sent to it: at once, then when there is something new for it, and otherwise at a heartbeat's usual time. Members that can't know of a commit by themselves
 //! are told after `commit_notice`, if nothing else told them.
 //!
 //! Snapshots are sent in `transfer.rs`; what answers mean is in `leader.rs`.
@@ -67,7 +67,7 @@ impl Raft {
         if progress.missed {
             let news = last > progress.asked_at_last;
             return news
-                .then(|| progress.retry_at.max(progress.heartbeat.0 + config.request_timeout));
+                .then_some(progress.retry_at.max(progress.sent_at + config.request_timeout));
         }
         let few = self.log.bytes_between(progress.next - 1, last) < config.append_bytes as u64;
         let spaced = progress.entries_sent_at.filter(|_| few && !probing);
@@ -169,6 +169,9 @@ impl Raft {
         if !(due || confirm && progress.round < round) {
             return;
         }
+        if progress.missed && progress.next > self.log.start().index {
+            return self.send_append(to, Arc::default());
+        }
         let matched = progress.matched;
         let prev = self.log.term_at(matched).map_or(LogId::BASE, |term| LogId::new(term, matched));
         let heartbeat = self.append_message(to, prev, Arc::default());
@@ -182,12 +185,14 @@ impl Raft {
     fn tell_of_commit(&mut self) {
         let Some(delay) = self.config.commit_notice else { return };
         let (own, commit, at) = (self.config.node, self.log.commit(), self.now + delay);
+        let last = self.log.last_index();
         for (&node, progress) in &mut self.progress {
             let pair = quorum::is_quorum(&self.membership, |member| [own, node].contains(&member));
             let both = progress.told_durable.min(progress.matched);
             let knows_itself = if pair && both >= self.term_start { both } else { 0 };
             let untold = progress.told_commit.max(knows_itself) < commit.min(progress.matched);
-            if untold && !progress.missed {
+            // What is still to be sent, or sent again, will say so too.
+            if untold && progress.matched == last {
                 progress.call(at);
             }
         }

@@ -29,6 +29,13 @@ impl Hand {
         assert_eq!(self.term(), campaign_term);
     }
 
+    /// Takes the requests for a vote; what else was sent is forgotten.
+    pub(super) fn votes_asked(&mut self) -> Vec<Envelope> {
+        let sent = std::mem::take(&mut self.sent);
+        let is_vote = |e: &Envelope| matches!(e.body, Body::Request(Request::Vote { .. }));
+        sent.into_iter().filter(is_vote).collect()
+    }
+
     pub(super) fn propose(&mut self, data: &'static [u8]) -> Result<LogId, Refusal> {
         self.does(|raft, now| raft.propose(now, 0, Bytes::from_static(data)))
     }

@@ -144,10 +144,10 @@ fn lr14_late_answers_turn_nothing_back() {
     let request = hand.append(1);
     hand.after(150);
     let question = hand.append(1);
-    assert_eq!((last_of(&question), progress(&hand, 1)), (5, (5, 6)), "given up: is it there?");
-    hand.accept(&question);
+    assert_eq!((last_of(&question), progress(&hand, 1)), (6, (5, 7)), "given up: does it hold 6?");
+    hand.reply(&question, rejected(5, 6, id(5, 2)));
     let again = hand.append(1);
-    assert_eq!((last_of(&again), progress(&hand, 1)), (6, (5, 7)), "it is, and is sent it again");
+    assert_eq!((last_of(&again), progress(&hand, 1)), (6, (5, 6)), "no, and it is sent it again");
     hand.reply(&request, rejected(5, 5, LogId::BASE));
     assert!(hand.appends(1).is_empty(), "the answer to the lost one changes nothing");
     hand.accept(&again);
@@ -332,8 +332,8 @@ fn a_probe_is_one_request_at_a_time() {
         append_of(&question).entries.is_empty(),
         "lost after the request timeout: is it there?"
     );
-    hand.accept(&question);
-    assert_eq!(append_of(&hand.append(1)).entries.len(), 4, "it is, and is probed again");
+    hand.reply(&question, rejected(0, 6, LogId::BASE));
+    assert_eq!(append_of(&hand.append(1)).entries.len(), 6, "it is, and has nothing");
     hand.accept(&probe);
     assert!(matches!(hand.raft.progress[&1].state, ProgressState::Replicate { .. }));
 }
