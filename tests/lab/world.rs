@@ -21,22 +21,9 @@ use crate::ledger::Ledger;
 use crate::network::Network;
 use crate::service::ServiceParts;
 
-/// The one configuration of all scenarios.
+/// The one configuration of all scenarios: the services take snapshots by themselves.
 pub fn config() -> Config {
-    Config {
-        heartbeat_interval: Duration::from_millis(165),
-        election_timeout_min: Duration::from_millis(330),
-        election_timeout_max: Duration::from_millis(450),
-        request_timeout: Duration::from_millis(100),
-        tick_interval: Duration::from_millis(10),
-        noop_on_election: false,
-        window_messages: 1,
-        // The service takes snapshots by itself.
-        snapshot_entries: None,
-        snapshot_bytes: None,
-        trailing_entries: 0,
-        ..Config::default()
-    }
+    Config::sparing()
 }
 
 /// What kind of world a scenario wants.

@@ -24,11 +24,16 @@ impl Hand {
         let campaign_term = self.term() + 1;
         self.campaign();
         for request in std::mem::take(&mut self.sent) {
-            if self.role() == Role::PreCandidate {
-                self.reply(&request, Answer::PreVote { campaign_term, granted: true });
-            }
+            self.reply(&request, Answer::PreVote { campaign_term, granted: true });
         }
         assert_eq!(self.term(), campaign_term);
+    }
+
+    /// Takes the requests for a vote; what else was sent is forgotten.
+    pub(super) fn votes_asked(&mut self) -> Vec<Envelope> {
+        let sent = std::mem::take(&mut self.sent);
+        let is_vote = |e: &Envelope| matches!(e.body, Body::Request(Request::Vote { .. }));
+        sent.into_iter().filter(is_vote).collect()
     }
 
     pub(super) fn propose(&mut self, data: &'static [u8]) -> Result<LogId, Refusal> {

@@ -8,10 +8,6 @@ fn granted(granted: bool) -> Answer {
     Answer::Vote { granted }
 }
 
-fn pre_vote(campaign_term: Term, last: LogId) -> Request {
-    Request::PreVote { campaign_term, last }
-}
-
 #[test]
 fn el01_a_repeated_vote_counts_once() {
     let mut hand = Setup::of(5).start();
@@ -86,8 +82,12 @@ fn el08_timeouts_differ_between_nodes_and_restarts() {
         let mut setup = Setup::of(3).with(|config| config.node = node).incarnation(incarnation);
         setup.recovered.base = Membership::of_voters(0..10);
         let raft = Raft::new(setup.config, setup.recovered, 0);
+        let mut raft = raft;
+        let first = raft.election_at;
+        assert!(first <= 300_000, "who starts waits for nobody");
+        raft.reset_election_timer();
         assert!((300_000..=600_000).contains(&raft.election_at));
-        raft.election_at
+        (first, raft.election_at)
     };
     let of_nodes: std::collections::BTreeSet<_> = (0..10).map(|node| due(node, 1)).collect();
     let of_restarts: std::collections::BTreeSet<_> = (1..11).map(|start| due(0, start)).collect();
@@ -118,13 +118,13 @@ fn el10_a_campaign_begins_without_leader_and_votes() {
     hand.sent.clear();
     hand.hear(2, 1, pre_vote(2, LogId::BASE));
     assert_eq!(hand.answer(), Answer::PreVote { campaign_term: 2, granted: true });
-    let earlier: Vec<_> = {
-        hand.campaign();
-        std::mem::take(&mut hand.sent)
-    };
-    hand.reply(&earlier[0], Answer::PreVote { campaign_term: 2, granted: false });
+    let refusal = || Answer::PreVote { campaign_term: 2, granted: false };
     hand.campaign();
-    hand.reply(&earlier[1], Answer::PreVote { campaign_term: 2, granted: false });
+    let knock = hand.sent.remove(0);
+    hand.reply(&knock, refusal());
+    let earlier = hand.sent.remove(0);
+    hand.campaign();
+    hand.reply(&earlier, refusal());
     assert_eq!(hand.role(), Role::PreCandidate, "one refusal of this round, one of the last");
 }
 
@@ -149,21 +149,30 @@ fn el12_a_refused_pre_vote_teaches_the_higher_term() {
     assert_eq!((hand.role(), hand.term()), (Role::Follower, 7));
 }
 
+/// Of rounds since the leader fell silent a yes counts, however late; from before it nothing does.
 #[test]
 fn el13_answers_to_an_earlier_pre_vote_start_nothing() {
-    let mut hand = Setup::of(3).start();
+    let mut hand = Setup::of(5).start();
     hand.campaign();
     let earlier = std::mem::take(&mut hand.sent);
+    let answer = |campaign_term, granted| Answer::PreVote { campaign_term, granted };
+    hand.hear(1, 1, heartbeat(LogId::BASE, 0));
+    hand.disk();
+    hand.campaign();
+    let later = std::mem::take(&mut hand.sent);
     hand.campaign();
     hand.sent.clear();
-    let answer = Answer::PreVote { campaign_term: 1, granted: true };
-    hand.reply(&earlier[0], answer.clone());
-    assert_eq!(hand.role(), Role::PreCandidate, "of the round before");
+    earlier.iter().for_each(|request| hand.reply(request, answer(1, true)));
+    assert!(hand.raft.votes.len() == 1, "from before the leader was heard: {:?}", hand.raft.votes);
+    hand.reply(&later[0], answer(2, false));
+    assert!(hand.raft.votes.len() == 1, "a refusal of the round before: {:?}", hand.raft.votes);
+    later.iter().for_each(|request| hand.reply(request, answer(2, true)));
+    assert_eq!(hand.role(), Role::Candidate, "a yes of the round before");
     let mut leader = Setup::of(3).start();
     leader.campaign();
     let earlier = leader.sent.clone();
     leader.win();
-    leader.reply(&earlier[1], answer);
+    leader.reply(&earlier[0], answer(1, true));
     assert_eq!((leader.role(), leader.term()), (Role::Leader, 1));
 }
 
@@ -269,7 +278,7 @@ fn el18_a_leader_without_a_quorum_steps_down() {
         }
     }
     hand.sent.clear();
-    for _ in 0..5 {
+    for _ in 0..2 {
         hand.after(100);
         hand.accept_all(1);
     }

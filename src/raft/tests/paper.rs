@@ -47,9 +47,18 @@ fn all_servers_adopt_a_higher_term_and_follow() {
 #[test]
 fn a_follower_whose_election_timeout_elapses_campaigns() {
     let mut hand = Setup::of(3).start();
+    hand.hear(1, 1, heartbeat(LogId::BASE, 0));
     hand.after(299);
     assert_eq!(hand.role(), Role::Follower);
     hand.after(301);
+    assert_eq!((hand.role(), hand.term()), (Role::PreCandidate, 1));
+}
+
+/// Who has just started has nobody to wait for but others that start with it.
+#[test]
+fn a_follower_that_starts_campaigns_soon() {
+    let mut hand = Setup::of(3).start();
+    hand.after(300);
     assert_eq!((hand.role(), hand.term()), (Role::PreCandidate, 0));
 }
 
@@ -63,21 +72,20 @@ fn a_followers_timeout_begins_anew_by_its_leader_and_by_granting_a_vote_el07() {
         assert_eq!(hand.role(), Role::Follower, "the leader was heard 290 ms ago");
     }
     let mut hand = Setup::of(3).start();
+    hand.hear(1, 0, heartbeat(LogId::BASE, 0));
     hand.after(290);
     hand.hear(1, 1, Request::Vote { last: LogId::BASE });
     hand.after(290);
     assert_eq!(hand.role(), Role::Follower, "a vote was granted 290 ms ago");
     // No vote is to be had in term 1 any more, nor for a log that is behind.
     let mut hand = Setup::of(3).log(&[1]).start();
+    hand.after(300);
     for _ in 0..7 {
         hand.after(100);
         hand.hear(2, hand.term() + 1, Request::Vote { last: LogId::BASE });
     }
-    assert_eq!(
-        hand.status().counters.campaigns,
-        1,
-        "refused candidates do not keep it from campaigning"
-    );
+    let campaigns = hand.status().counters.campaigns;
+    assert_eq!(campaigns, 2, "refused candidates do not keep it from campaigning");
 }
 
 // ---- figure 2, candidates --------------------------------------------------------------------
@@ -104,7 +112,7 @@ fn a_candidate_with_a_majority_of_votes_leads() {
     let mut hand = Setup::of(5).start();
     hand.campaign_for_votes();
     hand.disk();
-    let requests = std::mem::take(&mut hand.sent);
+    let requests = hand.votes_asked();
     hand.reply(&requests[0], Answer::Vote { granted: true });
     assert_eq!(hand.role(), Role::Candidate);
     hand.reply(&requests[1], Answer::Vote { granted: false });
@@ -268,8 +276,14 @@ fn append_entries_4_adds_only_what_is_not_there_lr02() {
 #[test]
 fn append_entries_5_commits_what_the_message_vouches_for_lr03() {
     let mut hand = Setup::of(3).log(&[1, 1, 1, 1]).start();
-    let mut request =
-        Append { prev: id(2, 1), entries: entries(3, &[]), commit: 2, leader_last: 4, round: 0 };
+    let mut request = Append {
+        prev: id(2, 1),
+        entries: entries(3, &[]),
+        commit: 2,
+        leader_last: 4,
+        leader_durable: 0,
+        round: 0,
+    };
     hand.hear(1, 2, Request::Append(request.clone()));
     assert_eq!(hand.status().commit, 2, "entries 3 and 4 may differ from the leader's");
     request.commit = 4;

@@ -93,7 +93,7 @@ fn lr08_of_four_three_are_needed() {
     hand.reply(&requests[1], yes);
     assert_eq!(hand.role(), Role::Candidate);
     hand.disk();
-    let requests = std::mem::take(&mut hand.sent);
+    let requests = hand.votes_asked();
     hand.reply(&requests[0], Answer::Vote { granted: true });
     assert_eq!(hand.role(), Role::Candidate);
     hand.reply(&requests[1], Answer::Vote { granted: true });
