@@ -37,7 +37,7 @@ pub(crate) struct Peer {
     pub(super) waiters: Waiters,
     pub(super) reads: PendingReads,
     pub(super) snapshot_requests: SnapshotRequests,
-    /// A decoded snapshot on its way into the apply queue.
+    /// A decoded snapshot that this turn offers.
     pub(super) shadow: Option<(LogId, Opaque)>,
     /// When the install under way began to be decoded.
     pub(super) install_began: Option<(LogId, Micros)>,
@@ -200,13 +200,13 @@ impl Peer {
     }
 
     fn on_decoded(&mut self, now: Micros, log_id: LogId, shadow: Option<Opaque>) {
-        let decoded = shadow.is_some();
-        if let Some((_, unused)) =
-            std::mem::replace(&mut self.shadow, shadow.map(|shadow| (log_id, shadow)))
-        {
-            self.links.snapshotter.do_send(SnapshotterMessage::Retire(unused));
+        let offered = self.raft.snapshot_decoded(now, log_id, shadow.is_some());
+        let Some(shadow) = shadow else { return };
+        if offered {
+            self.shadow = Some((log_id, shadow));
+        } else {
+            self.links.snapshotter.do_send(SnapshotterMessage::Retire(shadow));
         }
-        self.raft.snapshot_decoded(now, log_id, decoded);
     }
 
     /// A quiet log is marked as cleanly ended, so that a later crash is not taken for damage (DESIGN section 8).
@@ -230,8 +230,5 @@ impl Peer {
         self.waiters.forget_all();
         self.reads.fail_all();
         self.snapshot_requests.fail_all();
-        if let Some((_, unused)) = self.shadow.take() {
-            self.links.snapshotter.do_send(SnapshotterMessage::Retire(unused));
-        }
     }
 }

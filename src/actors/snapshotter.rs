@@ -60,6 +60,18 @@ impl From<StorageError> for Failure {
     }
 }
 
+/// A snapshot's content may pass every checksum and be the state behind another entry: in its place in the apply queue
+/// it would corrupt the replica (SN06, SN19).
+fn of_its_entry(log_id: LogId, state: Opaque) -> Result<Opaque, Failure> {
+    match state.log_id() {
+        Some(held) if held != log_id => Err(Failure::Content(CodecError::invalid(
+            "a snapshot",
+            format!("covers {log_id} and holds the state at {held}"),
+        ))),
+        _ => Ok(state),
+    }
+}
+
 impl Role for Snapshotter {
     type Message = SnapshotterMessage;
     const NAME: &'static str = "snapshotter";
@@ -159,7 +171,8 @@ impl Snapshotter {
         self.place.work(self.delays.decode(), || {
             let content = BufReader::with_capacity(BUFFER_BYTES, store.open(log_id)?);
             let mut content = Abortable::new(content, &shared.lifeline);
-            decode(&mut content).map_err(Failure::Content)
+            let state = decode(&mut content).map_err(Failure::Content)?;
+            of_its_entry(log_id, state)
         })
     }
 

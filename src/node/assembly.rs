@@ -229,8 +229,10 @@ impl Site {
         self.start(slot, Part::Applier, move || {
             Applier::new(Replica::new(machine, sessions, cluster), link, place, delays, shared)
         });
-        let decode: DecodeState =
-            Box::new(move |input| decode_replica::<M>(input, sessions, cluster).map(Opaque::new));
+        let decode: DecodeState = Box::new(move |input| {
+            let replica = decode_replica::<M>(input, sessions, cluster)?;
+            Ok(Opaque::state_behind(replica.applied(), replica))
+        });
         ApplySide { recipient, decode }
     }
 

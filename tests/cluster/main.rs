@@ -12,4 +12,5 @@ mod oddities;
 mod placement;
 mod puppet;
 mod randomised;
+mod seldom;
 mod support;
