@@ -184,6 +184,7 @@ impl Peer {
         self.next_tick = now + self.times.tick;
         self.raft.tick(now);
         self.waiters.expire(now);
+        self.shared.reads.expire(now);
     }
 
     fn on_persisted(&mut self, now: Micros, seq: u64) {

@@ -199,8 +199,9 @@ impl Site {
             shared: self.shared.clone(),
             limits: Limits {
                 command_bytes: self.config.command_bytes,
-                timeout: self.config.proposal_timeout,
+                timeout: micros(self.config.proposal_timeout),
             },
+            clock: self.clock,
             machine: PhantomData,
         }
     }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use quorate::node::{Consistency, ReadError};
 use quorate::raft::*;
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use crate::puppet::*;
 use crate::support::*;
@@ -97,6 +99,33 @@ fn a_withdrawn_snapshots_state_is_dropped() {
         pass(Duration::from_secs(10)).await;
         assert_eq!(hand.shadows(), 0, "the state of a withdrawn snapshot is kept");
         assert_eq!(hand.apply_entries(1).await, history.id(12));
+        puppet.shutdown().await;
+    });
+}
+
+/// CL04, RD08: a read behind a state machine that is busy for long is answered by its deadline, by whoever is not busy; the
+/// late job then finds nothing to do and gives its place back.
+#[test]
+fn a_read_behind_a_busy_state_machine_is_answered_in_time() {
+    story(async {
+        let history = History::of(&[(1, 20)]);
+        let puppet = Puppet::start(small()).await;
+        puppet.keep_alive(LEADER, 1);
+        puppet.delays.set_apply(Duration::from_secs(60));
+        puppet.append(LEADER, 1, &history, 0, 5, 5).await;
+        pass(Duration::from_secs(1)).await;
+        let began = Instant::now();
+        let read = puppet.handle().read(Consistency::Local, |state| state.len()).await;
+        assert_eq!(read, Err(ReadError::TimedOut));
+        let waited = began.elapsed();
+        assert!(waited >= small().proposal_timeout, "gave up after {waited:?}");
+        assert!(
+            waited < small().proposal_timeout + Duration::from_secs(1),
+            "waited for {waited:?}"
+        );
+        assert_eq!(puppet.status().reads_in_flight, 1, "its job waits for the state machine");
+        until("applied", || puppet.status().raft.applied == 5).await;
+        until("its place is free", || puppet.status().reads_in_flight == 0).await;
         puppet.shutdown().await;
     });
 }
