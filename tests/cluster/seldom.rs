@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use quorate::node::{Consistency, ReadError};
+use quorate::machine::Increment;
+use quorate::node::{ClientOptions, Consistency, ReadError};
 use quorate::raft::*;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
@@ -100,6 +101,32 @@ fn a_withdrawn_snapshots_state_is_dropped() {
         assert_eq!(hand.shadows(), 0, "the state of a withdrawn snapshot is kept");
         assert_eq!(hand.apply_entries(1).await, history.id(12));
         puppet.shutdown().await;
+    });
+}
+
+/// CL01, CL04: the leader is cut off with a command under way. The client does not wait for that leader to give up: it asks
+/// the others with the same number, and the command is executed once.
+#[test]
+fn a_client_leaves_a_leader_that_is_cut_off() {
+    story(async {
+        let cluster = words(3).start().await.unwrap();
+        let client = cluster.client(ClientOptions::default());
+        count(&client, "word", 3).await;
+        let old = leader(&cluster).await;
+        let before = client.metrics().retries;
+        cluster.network().isolate(old);
+        let began = Instant::now();
+        client.execute(Increment { word: "word".into() }).await.expect("executed by the others");
+        let waited = began.elapsed();
+        assert!(waited < Duration::from_secs(5), "waited for {waited:?}");
+        assert!(client.metrics().retries > before);
+        cluster.network().heal();
+        all_caught_up(&cluster).await;
+        for node in cluster.ids() {
+            assert_eq!(counted(&cluster, node, "word").await, 4);
+        }
+        assert_healthy(&cluster);
+        cluster.shutdown().await;
     });
 }
 
