@@ -299,6 +299,7 @@ impl Site {
             delays: self.delays.clone(),
             shared: self.shared.clone(),
             group: Group::default(),
+            failed: false,
         };
         self.start(slot, Part::Persister, move || role);
     }
