@@ -137,7 +137,7 @@ async fn watch<F: Future<Output = ()> + Unpin>(
 
 /// What `f` returns, or with which words it panicked. Nothing that it worked on is used again then, so no broken
 /// state is seen.
-fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+pub(super) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| panic_text(panic.as_ref()).to_owned())
 }
 

@@ -210,6 +210,7 @@ impl Site {
         Director {
             node: self.identity.node,
             transport: self.transport.clone(),
+            lifeline: self.shared.lifeline.clone(),
             peer: addresses.peer.clone(),
             queue: addresses.queue.clone(),
             apply_side: apply_side.clone(),
