@@ -116,7 +116,7 @@ impl Peer {
             }
             Event::SnapshotRefused(log_id) => {
                 self.links.snapshotter.do_send(SnapshotterMessage::Remove(log_id));
-                self.snapshot_requests.refused(&mut self.raft, now);
+                self.snapshot_requests.passed(&mut self.raft, now);
             }
             Event::Alarm(what) => tracing::error!(what, "a correct cluster never shows this"),
         }

@@ -96,6 +96,10 @@ impl Role for Peer {
                 raft.snapshot_declined(now);
                 self.snapshot_requests.declined();
             }
+            PeerMessage::SnapshotSuperfluous => {
+                raft.snapshot_declined(now);
+                self.snapshot_requests.passed(raft, now);
+            }
             PeerMessage::Applied(index) => raft.applied(now, index),
             PeerMessage::CondInstall(log_id) => raft.cond_install(now, log_id),
             PeerMessage::Stop(ack) => {

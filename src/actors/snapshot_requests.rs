@@ -23,6 +23,8 @@ impl SnapshotRequests {
         if durable.index >= applied {
             return answer(reply, Ok(durable));
         }
+        // Who has given up is forgotten: asking again and again piles up nothing.
+        self.waiting.retain(|(_, reply)| !reply.is_closed());
         self.waiting.push((applied, reply));
         raft.request_snapshot(now);
     }
@@ -38,8 +40,8 @@ impl SnapshotRequests {
         }
     }
 
-    /// A build was out of date when it was done: a newer snapshot is there.
-    pub(crate) fn refused(&mut self, raft: &mut Raft, now: Micros) {
+    /// A build came to nothing, for a snapshot of as much or more is there: whoever needs a newer one still waits.
+    pub(crate) fn passed(&mut self, raft: &mut Raft, now: Micros) {
         let durable = raft.durable_snapshot();
         self.current(raft, now, durable);
     }

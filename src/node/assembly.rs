@@ -3,6 +3,7 @@
 //! Nothing is decided here. What is started where says [`Part`]; in which order things end says
 //! [`Director`].
 
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -275,6 +276,7 @@ impl Site {
             membership: origin.membership,
             receiving: Receiving::default(),
             current: origin.snapshot,
+            made: BTreeSet::new(),
             received: None,
             peer: addresses.peer.clone(),
             apply_side: apply_side.clone(),

@@ -4,6 +4,7 @@ mod apply_side;
 mod basics;
 mod by_hand;
 mod clients;
+mod copies;
 mod ends;
 mod faulty;
 mod flood;
