@@ -14,7 +14,7 @@ use crate::messages::{
     ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, PersisterMessage,
     ReaderMessage, SnapshotterMessage,
 };
-use crate::raft::{ApplyItem, Event, InstallDecision, LogId, Micros, Persist, Ready, SnapshotJob};
+use crate::raft::{ApplyItem, Event, InstallDecision, Micros, Persist, Ready, SnapshotJob};
 
 use super::peer::Peer;
 
@@ -87,18 +87,10 @@ impl Peer {
     }
 
     fn snapshot_job(&mut self, job: SnapshotJob, now: Micros) {
-        match &job {
-            SnapshotJob::Decode(meta) => self.install_began = Some((meta.log_id, now)),
-            SnapshotJob::Discard(log_id) => self.retire_shadow(*log_id),
-            _ => {}
+        if let SnapshotJob::Decode(meta) = &job {
+            self.install_began = Some((meta.log_id, now));
         }
         self.links.snapshotter.do_send(SnapshotterMessage::Job(job));
-    }
-
-    fn retire_shadow(&mut self, log_id: LogId) {
-        if let Some((_, shadow)) = self.shadow.take_if(|(decoded, _)| *decoded == log_id) {
-            self.links.snapshotter.do_send(SnapshotterMessage::Retire(shadow));
-        }
     }
 
     fn decided(&mut self, decision: InstallDecision, now: Micros) {
@@ -124,7 +116,7 @@ impl Peer {
             }
             Event::SnapshotRefused(log_id) => {
                 self.links.snapshotter.do_send(SnapshotterMessage::Remove(log_id));
-                self.snapshot_requests.refused(&mut self.raft, now);
+                self.snapshot_requests.passed(&mut self.raft, now);
             }
             Event::Alarm(what) => tracing::error!(what, "a correct cluster never shows this"),
         }

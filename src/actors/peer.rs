@@ -37,7 +37,7 @@ pub(crate) struct Peer {
     pub(super) waiters: Waiters,
     pub(super) reads: PendingReads,
     pub(super) snapshot_requests: SnapshotRequests,
-    /// A decoded snapshot on its way into the apply queue.
+    /// A decoded snapshot that this turn offers.
     pub(super) shadow: Option<(LogId, Opaque)>,
     /// When the install under way began to be decoded.
     pub(super) install_began: Option<(LogId, Micros)>,
@@ -95,6 +95,10 @@ impl Role for Peer {
             PeerMessage::SnapshotDeclined => {
                 raft.snapshot_declined(now);
                 self.snapshot_requests.declined();
+            }
+            PeerMessage::SnapshotSuperfluous => {
+                raft.snapshot_declined(now);
+                self.snapshot_requests.passed(raft, now);
             }
             PeerMessage::Applied(index) => raft.applied(now, index),
             PeerMessage::CondInstall(log_id) => raft.cond_install(now, log_id),
@@ -186,6 +190,7 @@ impl Peer {
         self.next_tick = now + self.times.tick;
         self.raft.tick(now);
         self.waiters.expire(now);
+        self.shared.reads.expire(now);
     }
 
     fn set_alarm(&mut self) {
@@ -208,13 +213,13 @@ impl Peer {
     }
 
     fn on_decoded(&mut self, now: Micros, log_id: LogId, shadow: Option<Opaque>) {
-        let decoded = shadow.is_some();
-        if let Some((_, unused)) =
-            std::mem::replace(&mut self.shadow, shadow.map(|shadow| (log_id, shadow)))
-        {
-            self.links.snapshotter.do_send(SnapshotterMessage::Retire(unused));
+        let offered = self.raft.snapshot_decoded(now, log_id, shadow.is_some());
+        let Some(shadow) = shadow else { return };
+        if offered {
+            self.shadow = Some((log_id, shadow));
+        } else {
+            self.links.snapshotter.do_send(SnapshotterMessage::Retire(shadow));
         }
-        self.raft.snapshot_decoded(now, log_id, decoded);
     }
 
     /// A quiet log is marked as cleanly ended, so that a later crash is not taken for damage (DESIGN section 8).
@@ -238,8 +243,5 @@ impl Peer {
         self.waiters.forget_all();
         self.reads.fail_all();
         self.snapshot_requests.fail_all();
-        if let Some((_, unused)) = self.shadow.take() {
-            self.links.snapshotter.do_send(SnapshotterMessage::Retire(unused));
-        }
     }
 }

@@ -36,17 +36,31 @@ use crate::raft::{Entry, Index, InstallDecision, LogId, SnapshotMeta};
 use super::{ApplyQueueMessage, PeerMessage, ReadJob, Reply, SnapshotterMessage, StopAck};
 
 /// A value whose type only the apply side knows: a decoded state, mostly.
-pub struct Opaque(Box<dyn Any + Send>);
+pub struct Opaque {
+    value: Box<dyn Any + Send>,
+    log_id: Option<LogId>,
+}
 
 impl Opaque {
     /// Wraps a value.
     pub fn new<T: Send + 'static>(value: T) -> Opaque {
-        Opaque(Box::new(value))
+        Opaque { value: Box::new(value), log_id: None }
+    }
+
+    /// Wraps a decoded state that says itself which entry it is the state behind. The node compares that with what the
+    /// snapshot says, before anybody is offered the state (SN19).
+    pub fn state_behind<T: Send + 'static>(log_id: LogId, state: T) -> Opaque {
+        Opaque { log_id: Some(log_id), ..Opaque::new(state) }
+    }
+
+    /// The entry that this is the state behind, if it says so.
+    pub(crate) fn log_id(&self) -> Option<LogId> {
+        self.log_id
     }
 
     /// The value, if it is a `T`.
     pub fn downcast<T: 'static>(self) -> Option<Box<T>> {
-        self.0.downcast().ok()
+        self.value.downcast().ok()
     }
 }
 

@@ -11,6 +11,7 @@ mod apply_queue;
 mod peer;
 mod persister;
 mod reader;
+mod reads;
 mod reply;
 mod snapshotter;
 
@@ -21,6 +22,8 @@ pub(crate) use apply_queue::ApplyQueueMessage;
 pub(crate) use peer::{PeerMessage, SnapshotReply};
 pub(crate) use persister::PersisterMessage;
 pub(crate) use reader::ReaderMessage;
+pub use reads::ReadJob;
+pub(crate) use reads::Reads;
 pub(crate) use reply::Admission;
-pub use reply::{ReadJob, Reply, StopAck};
+pub use reply::{Reply, StopAck};
 pub(crate) use snapshotter::SnapshotterMessage;

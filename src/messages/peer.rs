@@ -46,6 +46,8 @@ pub(crate) enum PeerMessage {
     SnapshotTaken(SnapshotMeta),
     /// The apply side has nothing to make a snapshot of.
     SnapshotDeclined,
+    /// The apply side handed in what is there already.
+    SnapshotSuperfluous,
     /// The state machine has applied everything through this index.
     Applied(Index),
     /// The apply side has reached an offered snapshot: may it switch?

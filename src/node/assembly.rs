@@ -3,6 +3,7 @@
 //! Nothing is decided here. What is started where says [`Part`]; in which order things end says
 //! [`Director`].
 
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -199,8 +200,9 @@ impl Site {
             shared: self.shared.clone(),
             limits: Limits {
                 command_bytes: self.config.command_bytes,
-                timeout: self.config.proposal_timeout,
+                timeout: micros(self.config.proposal_timeout),
             },
+            clock: self.clock,
             machine: PhantomData,
         }
     }
@@ -209,6 +211,7 @@ impl Site {
         Director {
             node: self.identity.node,
             transport: self.transport.clone(),
+            lifeline: self.shared.lifeline.clone(),
             peer: addresses.peer.clone(),
             queue: addresses.queue.clone(),
             apply_side: apply_side.clone(),
@@ -229,8 +232,10 @@ impl Site {
         self.start(slot, Part::Applier, move || {
             Applier::new(Replica::new(machine, sessions, cluster), link, place, delays, shared)
         });
-        let decode: DecodeState =
-            Box::new(move |input| decode_replica::<M>(input, sessions, cluster).map(Opaque::new));
+        let decode: DecodeState = Box::new(move |input| {
+            let replica = decode_replica::<M>(input, sessions, cluster)?;
+            Ok(Opaque::state_behind(replica.applied(), replica))
+        });
         ApplySide { recipient, decode }
     }
 
@@ -271,6 +276,7 @@ impl Site {
             membership: origin.membership,
             receiving: Receiving::default(),
             current: origin.snapshot,
+            made: BTreeSet::new(),
             received: None,
             peer: addresses.peer.clone(),
             apply_side: apply_side.clone(),
@@ -296,6 +302,7 @@ impl Site {
             delays: self.delays.clone(),
             shared: self.shared.clone(),
             group: Group::default(),
+            failed: false,
         };
         self.start(slot, Part::Persister, move || role);
     }

@@ -3,15 +3,15 @@
 use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::Recipient;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::actors::clock::Clock;
 use crate::machine::{Machine, Outcome, codec, command};
-use crate::messages::{ApplyMessage, PeerMessage, ReadJob, Reply};
-use crate::raft::{LogId, NodeId};
+use crate::messages::{ApplyMessage, PeerMessage, Reply};
+use crate::raft::{LogId, Micros, NodeId};
 
 use super::errors::{ProposeError, ReadError, SnapshotError};
 use super::shared::Shared;
@@ -28,12 +28,13 @@ pub enum Consistency {
     Local,
 }
 
-/// Talks to one member. Cheap to clone, usable from any thread and any runtime: it goes into `web::Data`.
+/// Talks to one member. Cheap to clone, usable from any thread, within any runtime or none: it goes into `web::Data`.
 pub struct Handle<M> {
     pub(crate) peer: Recipient<PeerMessage>,
     pub(crate) apply_side: Recipient<ApplyMessage>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
     pub(crate) machine: PhantomData<fn() -> M>,
 }
 
@@ -41,7 +42,7 @@ pub struct Handle<M> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) command_bytes: usize,
-    pub(crate) timeout: Duration,
+    pub(crate) timeout: Micros,
 }
 
 impl<M> Clone for Handle<M> {
@@ -51,6 +52,7 @@ impl<M> Clone for Handle<M> {
             apply_side: self.apply_side.clone(),
             shared: self.shared.clone(),
             limits: self.limits,
+            clock: self.clock,
             machine: PhantomData,
         }
     }
@@ -118,20 +120,17 @@ impl<M: Machine> Handle<M> {
         if !self.shared.lifeline.is_running() {
             return Err(ReadError::Fatal);
         }
-        let permit = self.shared.reads.enter().ok_or(ReadError::Busy)?;
         let (to, answer) = oneshot::channel();
-        let job = ReadJob::new(
-            move |state| drop(to.send(state.map(|state| read(machine_in(state))))),
-            permit,
-        );
+        let read = move |state: Result<&dyn Any, _>| {
+            drop(to.send(state.map(|state| read(machine_in(state)))))
+        };
+        let deadline = self.clock.now() + self.limits.timeout;
+        let job = self.shared.reads.begin(deadline, read).ok_or(ReadError::Busy)?;
         match consistency {
             Consistency::Linearizable => self.peer.do_send(PeerMessage::Read(job)),
             Consistency::Local => self.apply_side.do_send(ApplyMessage::ReadAt { index: 0, job }),
         }
-        match tokio::time::timeout(self.limits.timeout, answer).await {
-            Ok(answer) => answer.unwrap_or(Err(ReadError::Fatal)),
-            Err(_) => Err(ReadError::TimedOut),
-        }
+        answer.await.unwrap_or(Err(ReadError::Fatal))
     }
 
     /// Takes a snapshot of what is applied now, and waits until it is durable; returns its last entry.
