@@ -43,6 +43,7 @@ impl Peer {
         // Before the events: a waiter whose entry is committed gets its reply even if the leader is deposed now.
         apply.into_iter().for_each(|item| self.queue(item));
         snapshots.into_iter().for_each(|job| self.snapshot_job(job, now));
+        let granted = decisions.iter().rfind(|decision| decision.granted).map(|it| it.log_id);
         decisions.into_iter().for_each(|decision| self.decided(decision, now));
         for confirmed in reads_confirmed {
             let apply_side = &self.links.apply_side;
@@ -55,6 +56,8 @@ impl Peer {
             reads_failed.into_iter().for_each(|ticket| self.reads.fail(ticket, leader));
         }
         events.into_iter().for_each(|event| self.on_event(event, now));
+        // Behind the events: what became current before the install was.
+        granted.into_iter().for_each(|installed| self.views.current(installed));
     }
 
     fn persist(&mut self, step: Persist, now: Micros) {
@@ -110,20 +113,28 @@ impl Peer {
         self.links.apply_side.do_send(ApplyMessage::Decision(decision));
     }
 
+    /// A second snapshot of the entry that the first one's record, still on its way, is about to name has the same file.
+    fn remove_refused(&mut self, log_id: LogId) {
+        if self.raft.status().snapshot != log_id {
+            self.links.snapshotter.do_send(SnapshotterMessage::Remove(log_id));
+        }
+    }
+
     fn on_event(&mut self, event: Event, now: Micros) {
         match event {
             Event::RoleChanged { role, term, leader } => {
                 tracing::info!(?role, term, leader, "role")
             }
-            Event::Deposed => self.waiters.forget_all(),
+            Event::Deposed => self.waiters.forget_outcomes(),
             Event::Truncated { from } => self.waiters.truncated(from),
-            Event::Covered { through } => self.waiters.pass_over(through),
+            Event::Covered { through } => self.waiters.covered(through),
             Event::Persisted(log_id) => self.waiters.persisted(log_id),
             Event::SnapshotCurrent(log_id) => {
+                self.views.current(log_id);
                 self.snapshot_requests.current(&mut self.raft, now, log_id)
             }
             Event::SnapshotRefused(log_id) => {
-                self.links.snapshotter.do_send(SnapshotterMessage::Remove(log_id));
+                self.remove_refused(log_id);
                 self.snapshot_requests.refused(&mut self.raft, now);
             }
             Event::Alarm(what) => tracing::error!(what, "a correct cluster never shows this"),

@@ -167,7 +167,7 @@ impl Snapshotter {
         let log_id = view.log_id();
         // The same file name would be written twice; the one that is there says the same.
         if self.current == Some(log_id) || self.received == Some(log_id) {
-            self.tell(PeerMessage::SnapshotDeclined);
+            self.tell(PeerMessage::SnapshotNotNeeded(log_id));
             return Ok(());
         }
         match self.encode(view) {

@@ -75,6 +75,12 @@ impl Waiters {
         }
     }
 
+    /// An install took the place of everything up to `index`, and perhaps of the rest of the log.
+    pub(crate) fn covered(&mut self, index: Index) {
+        self.pass_over(index);
+        self.durable.clear();
+    }
+
     /// Own entries from `from` on are gone here; they may survive elsewhere.
     pub(crate) fn truncated(&mut self, from: Index) {
         while self.appended.back().is_some_and(|waiter| waiter.log_id.index >= from) {
@@ -100,7 +106,13 @@ impl Waiters {
         while self.pop_front_if(|waiter| waiter.deadline <= now).is_some() {}
     }
 
-    /// Whoever waits for an entry that is not handed out hears that its outcome is unknown.
+    /// Whoever waits for the outcome of an entry that is not handed out hears that it is unknown. Whether the entry becomes
+    /// durable here will still be known.
+    pub(crate) fn forget_outcomes(&mut self) {
+        self.appended.clear();
+    }
+
+    /// The same, and nothing will be known any more.
     pub(crate) fn forget_all(&mut self) {
         self.appended.clear();
         self.durable.clear();
