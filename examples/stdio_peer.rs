@@ -41,7 +41,7 @@ mod network;
 mod service;
 
 use disk::Disk;
-use frames::{Init, Output, Said, Told, end};
+use frames::{Init, Output, Said, Told, end, note};
 use network::Network;
 use service::{CondInstall, Service, TakeSnapshot};
 
@@ -143,6 +143,7 @@ impl Driven {
         .unwrap_or_else(|error| end(error));
         let handle = node.handle();
         actix_rt::spawn(end_with_the_node(handle.clone(), stopped));
+        actix_rt::spawn(expire(transport.clone()));
         let service = service.get().cloned().unwrap_or_else(|| end("the service did not start"));
         (Driven { handle, service, transport, network, out }, node)
     }
@@ -196,8 +197,16 @@ impl Driven {
             out.say(&said, &answer.unwrap_or_default());
         };
         if let Err(error) = self.transport.serve(request, respond) {
-            eprintln!("request {id} is dropped: {error}");
+            note(format!("request {id} is dropped: {error}"));
         }
+    }
+}
+
+/// Requests that the peer ignores are answered in time even if nothing else happens.
+async fn expire(transport: PairedTransport) {
+    loop {
+        tokio::time::sleep(ANSWER_WITHIN / 2).await;
+        transport.expire();
     }
 }
 

@@ -208,9 +208,14 @@ fn write_all(said: &Receiver<Vec<u8>>, written: &AtomicUsize) -> io::Result<()> 
     Ok(())
 }
 
-/// The peer can't go on: one line says why.
-pub fn end(why: impl Display) -> ! {
+/// Tells whoever reads the test's output.
+pub fn note(what: impl Display) {
     // There is nobody else to tell.
-    let _ = writeln!(io::stderr(), "stdio_peer: {why}");
+    let _ = writeln!(io::stderr(), "stdio_peer: {what}");
+}
+
+/// The peer can't go on.
+pub fn end(why: impl Display) -> ! {
+    note(why);
     process::exit(2)
 }

@@ -10,7 +10,7 @@ use quorate::raft::NodeId;
 use quorate::transport::{ReplyTo, RequestWire};
 use tokio::time::Instant;
 
-use super::frames::{Output, Said, end};
+use super::frames::{Output, Said, end, note};
 
 /// The harness answers within 7 s. What it has not answered by now it never will.
 const FORGET_AFTER: Duration = Duration::from_secs(15);
@@ -46,7 +46,7 @@ impl Network {
         if !ok || reply.is_empty() {
             reply_to.give_up();
         } else if let Err(error) = reply_to.answer(reply) {
-            eprintln!("the reply to request {id} is dropped: {error}");
+            note(format!("the reply to request {id} is dropped: {error}"));
         }
     }
 }

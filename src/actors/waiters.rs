@@ -194,8 +194,10 @@ mod tests {
         assert_eq!(answers[2..4].iter_mut().map(heard).collect::<Vec<_>>(), ["unknown", "unknown"]);
     }
 
-    #[test]
-    fn durable_is_said_once_and_only_of_what_is() {
+    type Told = Vec<oneshot::Receiver<LogId>>;
+
+    /// Who waits for entries 1 and 2 to be durable.
+    fn durable_waiters() -> (Waiters, Told) {
         let mut waiters = Waiters::default();
         let admission = Admission::new(2);
         let mut told = Vec::new();
@@ -205,6 +207,24 @@ mod tests {
             waiters.add(LogId::new(1, index), 100, Reply::new(to, Some(durable), permit));
             told.push(is_durable);
         }
+        (waiters, told)
+    }
+
+    #[test]
+    fn a_deposed_leaders_entries_may_still_become_durable() {
+        let (mut waiters, mut told) = durable_waiters();
+        waiters.forget_outcomes();
+        waiters.persisted(LogId::new(1, 1));
+        assert_eq!(told[0].try_recv().ok(), Some(LogId::new(1, 1)));
+        // An install may have dropped what was behind.
+        waiters.covered(1);
+        waiters.persisted(LogId::new(2, 2));
+        assert!(told[1].try_recv().is_err());
+    }
+
+    #[test]
+    fn durable_is_said_once_and_only_of_what_is() {
+        let (mut waiters, mut told) = durable_waiters();
         waiters.persisted(LogId::new(1, 1));
         waiters.truncated(2);
         assert_eq!(told[0].try_recv().ok(), Some(LogId::new(1, 1)));
