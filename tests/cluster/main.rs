@@ -13,3 +13,4 @@ mod placement;
 mod puppet;
 mod randomised;
 mod support;
+mod views;
