@@ -104,7 +104,8 @@ fn config() -> Config {
         snapshot_bytes: None,
         snapshot_entries: None,
         trailing_entries: 0,
-        pin_bytes: 0,
+        // A few dozen small commands stay for a peer that is being sent a snapshot.
+        pin_bytes: 1 << 10,
         ..Config::default()
     }
 }

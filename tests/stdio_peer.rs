@@ -7,7 +7,9 @@
 //!
 //! Time is real here, so every wait is for something to become so, with a generous limit.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -249,17 +251,35 @@ fn init() -> Vec<u8> {
     encode(&json!({"t": "init", "me": 0, "n": 3, "cond": true}), b"")
 }
 
-/// Says all this and closes the input; the exit status and what stands on stderr.
-fn told(bytes: &[u8]) -> (Option<i32>, String) {
+/// What is done with the input when everything is said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Close,
+    /// The peer has to end by itself.
+    KeepOpen,
+}
+
+/// Says all this; the exit status and what stands on stderr.
+fn told(bytes: &[u8], then: Then) -> (Option<i32>, String) {
     let mut child = life::command().spawn().expect("the peer starts");
-    let mut stdin = child.stdin.take().unwrap();
+    let mut stdin = child.stdin.take();
     // It may end before it has read everything.
-    let _ = stdin.write_all(bytes);
+    let _ = stdin.as_mut().unwrap().write_all(bytes);
+    if then == Then::Close {
+        drop(stdin.take());
+    }
+    let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let (to, errors) = channel();
+    let listen = move || {
+        let mut errors = String::new();
+        let both = stdout.read_to_end(&mut Vec::new()).and(stderr.read_to_string(&mut errors));
+        both.map(|_| to.send(errors))
+    };
+    thread::Builder::new().spawn(listen).expect("a thread");
+    let errors = errors.recv_timeout(Duration::from_secs(10));
+    let _ = child.kill();
     drop(stdin);
-    let (mut said, mut errors) = (Vec::new(), String::new());
-    child.stdout.take().unwrap().read_to_end(&mut said).unwrap();
-    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-    (child.wait().unwrap().code(), errors)
+    (child.wait().unwrap().code(), errors.unwrap_or("it does not end".into()))
 }
 
 #[test]
@@ -307,20 +327,42 @@ fn bad_input_is_told_in_one_line() {
             "lengths beyond all numbers",
             json(json!({"t": "init", "n": 3, "state": u64::MAX, "snap": 1})),
         ),
-        ("a state that is cut off", stored(&[0, 0, 0, 9, 1], 0)),
+        ("a state that is incomplete", stored(&[0, 0, 0, 9, 1], 0)),
         ("a state of garbage", stored(&[0, 0, 0, 2, 0xc1, 0xc1], 0)),
         ("a snapshot that no state names", stored(b"", 10)),
     ];
     for (what, bytes) in cases {
-        let (status, errors) = told(&bytes);
+        let then = if what.ends_with("cut off") { Then::Close } else { Then::KeepOpen };
+        let (status, errors) = told(&bytes, then);
         assert_eq!((status, errors.lines().count()), (Some(2), 1), "{what}: {errors}");
     }
 }
 
+/// Its output is more than a pipe holds, and so is its input: it goes on reading, and loses nothing.
+#[test]
+fn a_harness_may_write_for_long_before_it_reads() {
+    let mut child = life::command().spawn().expect("the peer starts");
+    let (mut stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut said = encode(&json!({"t": "init", "me": 0, "n": 1}), b"");
+    for id in 1..=4_000 {
+        said.extend(encode(&json!({"t": "state", "id": id}), b""));
+        said.extend(encode(&json!({"t": "start", "id": 10_000 + id}), &[9; 100]));
+    }
+    stdin.write_all(&said).unwrap();
+    let mut stdout = io::BufReader::new(stdout);
+    let mut answered = 0;
+    while answered < 8_000 {
+        let frame = frames::read(&mut stdout).expect("a frame");
+        answered += u32::from(["state", "started"].contains(&frame.kind()));
+    }
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn the_end_of_the_input_is_the_end() {
-    assert_eq!(told(b""), (Some(0), String::new()));
-    assert_eq!(told(&init()), (Some(0), String::new()));
+    assert_eq!(told(b"", Then::Close), (Some(0), String::new()));
+    assert_eq!(told(&init(), Then::Close), (Some(0), String::new()));
     let twice = encode(&json!({"t": "state", "id": 1, "unknown": {"key": [1]}}), b"").repeat(2);
-    assert_eq!(told(&[init(), twice].concat()), (Some(0), String::new()));
+    assert_eq!(told(&[init(), twice].concat(), Then::Close), (Some(0), String::new()));
 }

@@ -331,7 +331,7 @@ impl World {
         assert!(frame.number("term") > 0);
         assert!(self.started.contains(&frame.body), "peer {peer}: {index} was never started");
         service.applied = index;
-        let snapshot_due = service.snapshot_every.is_some_and(|every| index % every == 0);
+        let snapshot_due = service.snapshot_every.is_some_and(|every| index.is_multiple_of(every));
         match self.history.get(index as usize - 1) {
             Some(known) => assert_eq!(*known, frame.body, "peer {peer} differs at {index}"),
             None => {

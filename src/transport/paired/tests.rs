@@ -38,7 +38,9 @@ impl Got {
 
 /// What exchanges were answered with, in the order of their ends.
 #[derive(Clone, Default)]
-struct Ends(Arc<Mutex<Vec<(RequestId, Option<Bytes>)>>>);
+struct Ends(Arc<Mutex<Vec<End>>>);
+
+type End = (RequestId, Option<Bytes>);
 
 impl Ends {
     fn of(&self, id: RequestId) -> impl FnOnce(Option<Bytes>) + Send + 'static {
