@@ -82,31 +82,20 @@ fn read_frames() -> mpsc::Receiver<(Told, Bytes)> {
     reader.map(|_| frames).unwrap_or_else(|error| end(error))
 }
 
-/// Times that suit a harness which counts requests and lets a second pass for an election.
+/// Few messages, no entries but the harness's commands, snapshots when the service says so; and no limit that a harness
+/// could meet before its own.
 fn config() -> Config {
     const MANY: usize = 1 << 30;
     Config {
-        heartbeat_interval: Duration::from_millis(160),
-        election_timeout_min: Duration::from_millis(330),
-        election_timeout_max: Duration::from_millis(450),
-        request_timeout: Duration::from_millis(100),
-        tick_interval: Duration::from_millis(10),
         seed: std::process::id().into(),
-        // Indexes belong to the harness's commands alone.
-        noop_on_election: false,
         command_bytes: MANY - 1,
         proposals_in_flight: MANY,
-        window_messages: 1,
         uncommitted_bytes: MANY,
         unpersisted_bytes: MANY,
         apply_queue_bytes: MANY,
-        // The service says when; what its snapshot covers goes at once.
-        snapshot_bytes: None,
-        snapshot_entries: None,
-        trailing_entries: 0,
         // A few dozen small commands stay for a peer that is being sent a snapshot.
         pin_bytes: 1 << 10,
-        ..Config::default()
+        ..Config::sparing()
     }
 }
 

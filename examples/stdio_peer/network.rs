@@ -34,7 +34,7 @@ impl Network {
         Network { out, asked: Arc::default() }
     }
 
-    /// A reply came. A failure says nothing of whether the request arrived: the reply may have been lost.
+    /// A reply came. A failure may mean that the request did arrive and its reply was lost: to ask again does no harm.
     pub fn replied(&self, id: u64, ok: bool, reply: Bytes) {
         let mut asked = self.asked.lock();
         if id == 0 || id > asked.last_id {
@@ -44,7 +44,7 @@ impl Network {
         let Some((_, reply_to)) = asked.open.remove(&id) else { return };
         drop(asked);
         if !ok || reply.is_empty() {
-            reply_to.give_up();
+            drop(reply_to);
         } else if let Err(error) = reply_to.answer(reply) {
             note(format!("the reply to request {id} is dropped: {error}"));
         }

@@ -47,6 +47,13 @@ impl Clock {
         instant.saturating_duration_since(self.origin).as_micros() as Micros
     }
 
+    /// The moment at which this node's time is `micros`.
+    pub(crate) fn instant(&self, micros: Micros) -> Instant {
+        // Beyond some thousand years it does not matter when.
+        const FAR: Micros = 1 << 56;
+        self.origin + Duration::from_micros(micros.min(FAR))
+    }
+
     /// Milliseconds since 1970, for the stamps of entries.
     #[expect(clippy::disallowed_methods, reason = "the one place that knows the wall clock")]
     pub(crate) fn wall_ms(&self) -> u64 {

@@ -25,7 +25,7 @@ use super::outlet::Outlet;
 use super::pending_reads::PendingReads;
 use super::shell::{Flow, Role, Turn};
 use super::snapshot_requests::SnapshotRequests;
-use super::ticker::Outstanding;
+use super::ticker::Alarm;
 use super::views::Views;
 use super::waiters::Waiters;
 
@@ -47,7 +47,7 @@ pub(crate) struct Peer {
     pub(super) asked: (u64, Micros),
     persisted: u64,
     sealed: u64,
-    outstanding: Outstanding,
+    alarm: Alarm,
     next_tick: Micros,
 }
 
@@ -116,6 +116,7 @@ impl Role for Peer {
         }
         self.reads.begin(&mut self.raft, turn.now);
         self.carry_out(turn.now);
+        self.set_alarm();
         if turn.drained {
             self.publish();
         }
@@ -131,7 +132,7 @@ impl Peer {
         shared: Arc<Shared>,
         clock: Clock,
         times: Times,
-        outstanding: Outstanding,
+        alarm: Alarm,
     ) -> Peer {
         let mut peer = Peer {
             raft,
@@ -148,11 +149,12 @@ impl Peer {
             asked: (0, 0),
             persisted: 0,
             sealed: 0,
-            outstanding,
+            alarm,
             next_tick: 0,
         };
         let now = peer.clock.now();
         peer.carry_out(now);
+        peer.set_alarm();
         peer.publish();
         peer
     }
@@ -179,7 +181,7 @@ impl Peer {
     }
 
     fn on_tick(&mut self, now: Micros, due: Micros) {
-        self.outstanding.arrived();
+        self.alarm.arrived();
         self.shared.metrics.loop_took(now.saturating_sub(due));
         self.tick(now);
         self.seal_if_idle(now);
@@ -189,6 +191,12 @@ impl Peer {
         self.next_tick = now + self.times.tick;
         self.raft.tick(now);
         self.waiters.expire(now);
+    }
+
+    fn set_alarm(&mut self) {
+        let deadline = self.raft.next_deadline();
+        self.next_tick = self.next_tick.min(deadline);
+        self.alarm.set(deadline);
     }
 
     fn on_persisted(&mut self, now: Micros, seq: u64) {

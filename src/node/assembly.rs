@@ -19,7 +19,7 @@ use crate::actors::persister::{Group, Persister};
 use crate::actors::reader::Reader;
 use crate::actors::shell::{Role, Slot};
 use crate::actors::snapshotter::Snapshotter;
-use crate::actors::ticker::{self, Outstanding};
+use crate::actors::ticker::{self, Alarm};
 use crate::actors::{
     ApplyGuard, ApplySide, DecodeState, Delays, Ends, Part, Place, Places, Receiving,
 };
@@ -329,15 +329,15 @@ impl Site {
             proposal_timeout: micros(self.config.proposal_timeout),
             idle: micros(self.config.heartbeat_interval),
         };
-        let outstanding = Outstanding::default();
-        let (shared, clock, seen) = (self.shared.clone(), self.clock, outstanding.clone());
+        let alarm = Alarm::default();
+        let (shared, clock, seen) = (self.shared.clone(), self.clock, alarm.clone());
         self.start(slot, Part::Peer, move || Peer::new(raft, links, shared, clock, times, seen));
 
         let (peer, lifeline, every) =
             (addresses.peer.clone(), self.shared.lifeline.clone(), self.config.tick_interval);
         self.places
             .of(Part::Peer)
-            .run(move || Box::pin(ticker::tick(every, clock, outstanding, peer, lifeline)));
+            .run(move || Box::pin(ticker::tick(every, clock, alarm, peer, lifeline)));
     }
 }
 

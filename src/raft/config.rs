@@ -19,6 +19,15 @@ pub struct RaftConfig {
     pub election_timeout_max: Micros,
     /// A request unanswered for this long counts as lost.
     pub request_timeout: Micros,
+    /// What is known not to have arrived, or was answered Busy, is tried again so much later.
+    pub retry_interval: Micros,
+    /// A proposal waits so long for others, to leave with them; 0: it leaves at once.
+    pub batch_delay: Micros,
+    /// AppendEntries with less than `append_bytes` leave for one member at least so far apart; 0: as they come.
+    pub append_interval: Micros,
+    /// A member that can't know of a commit is told so much later, unless something else tells it first; `None`: with
+    /// the next entries or heartbeat.
+    pub commit_notice: Option<Micros>,
     /// A new leader appends a blank entry, so that earlier terms' entries can commit (LR17). Turn off only if
     /// something else will be proposed.
     pub noop_on_election: bool,

@@ -13,7 +13,8 @@ use super::random::Random;
 use super::ready::*;
 use super::types::*;
 use super::{Counters, RaftStatus};
-use super::{compaction::Building, install::InstallSlot, outbox::PersistMark, reads::PendingRead};
+use super::{canvass::Canvass, compaction::Building, install::InstallSlot};
+use super::{outbox::PersistMark, reads::PendingRead, sending::Batch};
 
 /// A term further ahead than this is taken for garbage, not for news (EL25).
 const TERM_LEAP_MAX: u64 = 1 << 32;
@@ -55,13 +56,16 @@ pub struct Raft {
     pub(super) leader_heard_at: Option<Micros>,
     /// Answers in the campaign under way.
     pub(super) votes: BTreeMap<NodeId, bool>,
-    /// Answers to requests before this one belong to an earlier campaign (EL13).
+    /// Answers to requests before this one belong to an earlier campaign, or its first half (EL13).
     pub(super) campaign_first_request: RequestId,
+    pub(super) canvass: Canvass,
     /// Set while this node lost something it may have acknowledged (PS20).
     pub(super) recovering: Option<Recovering>,
 
     /// The own log is known to agree with the current leader's up to here.
     pub(super) verified: Index,
+    /// The current leader's log is durable up to here, as it said.
+    pub(super) leader_durable: Index,
     pub(super) install: InstallSlot,
     /// The last offer was refused: reported until the leader's next chunk or term.
     pub(super) refused_at_commit: Option<Index>,
@@ -69,6 +73,8 @@ pub struct Raft {
     pub(super) progress: BTreeMap<NodeId, Progress>,
     /// First index of the leader's own term.
     pub(super) term_start: Index,
+    /// A leader's entries that still wait for others to leave with.
+    pub(super) batch: Option<Batch>,
     pub(super) round: u64,
     pub(super) reads: VecDeque<PendingRead>,
 
@@ -124,11 +130,14 @@ impl Raft {
             leader_heard_at: None,
             votes: BTreeMap::new(),
             campaign_first_request: 0,
+            canvass: Canvass::default(),
             recovering: recovered.damaged.map(|_| Recovering { target: None }),
+            leader_durable: 0,
             install: InstallSlot::None,
             refused_at_commit: None,
             progress: BTreeMap::new(),
             term_start: 0,
+            batch: None,
             round: 0,
             reads: VecDeque::new(),
             apply_outstanding: VecDeque::new(),
@@ -172,7 +181,7 @@ impl Raft {
         match self.role {
             Role::Leader => self.tick_leader(),
             _ if self.now >= self.election_at => self.election_timeout(),
-            _ => {}
+            _ => self.ask_again(),
         }
         self.check();
     }
@@ -195,9 +204,10 @@ impl Raft {
     /// A request could not be delivered, as far as the transport knows.
     pub fn undelivered(&mut self, now: Micros, to: NodeId, id: RequestId) {
         self.advance(now);
-        let retry_at = self.now + self.config.heartbeat_interval;
-        if let Some(progress) = self.progress.get_mut(&to) {
-            progress.on_undelivered(id, retry_at);
+        let retry_at = self.now + self.config.retry_interval;
+        match self.progress.get_mut(&to) {
+            Some(progress) => progress.on_undelivered(id, retry_at),
+            None => self.on_question_undelivered(to, id),
         }
     }
 
@@ -359,6 +369,7 @@ impl Raft {
         self.leader_heard_at = None;
         self.refused_at_commit = None;
         self.verified = self.log.commit();
+        self.leader_durable = 0;
         if let Some(recovering) = &mut self.recovering {
             recovering.target = None;
         }
@@ -371,6 +382,7 @@ impl Raft {
         if self.role == Role::Leader {
             self.fail_reads();
             self.progress.clear();
+            self.batch = None;
         }
         if self.role != Role::Follower {
             self.reset_election_timer();
@@ -409,6 +421,7 @@ impl Raft {
             self.become_follower(Some(leader));
         }
         self.leader_heard_at = Some(self.now);
+        self.canvass.reset();
         self.reset_election_timer();
         Ok(())
     }

@@ -1,15 +1,18 @@
 //! Elections: pre-vote, vote, and who may ask (Raft §5.2, §5.4.1; dissertation §9.6).
 //!
-//! A campaign has two rounds. The first asks whether a campaign could be won and changes no term anywhere; only
+//! A campaign has two halves. The first asks whether a campaign could be won and changes no term anywhere; only
 //! after a quorum said yes is the term raised. A member that has heard its leader within the shortest election
-//! timeout helps nobody to depose it, so a member cut off half-way can't disturb the rest (EL18).
+//! timeout helps nobody to depose it, so a member cut off half-way can't disturb the rest (EL18). Whom the first half
+//! asks, `canvass.rs` says; the second asks those who said yes.
+
+use std::collections::BTreeSet;
 
 use super::core::{Raft, Recovering};
-use super::message::{Answer, Envelope, Request};
+use super::message::{Answer, Envelope, Request, RequestId};
 use super::progress::Progress;
 use super::quorum::{self, VoteResult};
 use super::ready::Role;
-use super::types::{Entry, EntryKind, HardState, LogId, NodeId, Term};
+use super::types::{Entry, EntryKind, HardState, LogId, Membership, NodeId, Term};
 
 impl Raft {
     /// The election timeout fires now, whatever the clock says: for tests and model checking.
@@ -48,15 +51,23 @@ impl Raft {
 
     fn pre_campaign(&mut self) {
         self.counters.campaigns += 1;
+        let silent = self.leader;
         self.set_role(Role::PreCandidate, None);
         self.begin_votes();
         self.votes.insert(self.config.node, true);
-        let request =
-            Request::PreVote { campaign_term: self.hard_state.term + 1, last: self.log.last() };
-        for voter in self.other_voters() {
-            self.ask(voter, request.clone());
-        }
+        let (own, membership) = (self.config.node, &self.membership);
+        let suffice = |nodes: &BTreeSet<NodeId>| {
+            quorum::is_quorum(membership, |node| node == own || nodes.contains(&node))
+        };
+        let others = other_voters(membership, own);
+        let asked = self.canvass.begin(others, silent, self.next_request, suffice);
+        asked.into_iter().for_each(|voter| self.ask_pre_vote(voter));
         self.count_votes();
+    }
+
+    fn ask_pre_vote(&mut self, voter: NodeId) {
+        let campaign_term = self.hard_state.term + 1;
+        self.ask(voter, Request::PreVote { campaign_term, last: self.log.last() });
     }
 
     fn campaign(&mut self) {
@@ -65,12 +76,23 @@ impl Raft {
             HardState { term: self.hard_state.term + 1, vote: Some(self.config.node) };
         self.step_change.hard_state = Some(self.hard_state);
         self.verified = self.log.commit();
+        self.leader_durable = 0;
         self.refused_at_commit = None;
         self.set_role(Role::Candidate, None);
+        let willing = std::mem::take(&mut self.votes);
         self.begin_votes();
+        let own = self.config.node;
+        let willing = willing.into_iter().filter(|&(node, granted)| granted && node != own);
+        willing.for_each(|(voter, _)| self.ask_vote(voter));
+    }
+
+    /// Nobody is asked before the own vote is durable (PS01).
+    fn ask_vote(&mut self, voter: NodeId) {
         let request = Request::Vote { last: self.log.last() };
-        for voter in self.other_voters() {
-            self.ask_after_persist(voter, request.clone());
+        if self.own_vote_is_pending() {
+            self.ask_after_persist(voter, request);
+        } else {
+            self.ask(voter, request);
         }
     }
 
@@ -79,13 +101,22 @@ impl Raft {
         self.campaign_first_request = self.next_request;
     }
 
-    fn other_voters(&self) -> Vec<NodeId> {
-        let own = self.config.node;
-        self.membership
-            .all()
-            .into_iter()
-            .filter(|&node| node != own && self.membership.is_voter(node))
-            .collect()
+    /// A question of the campaign under way has not arrived, as far as the transport knows.
+    pub(super) fn on_question_undelivered(&mut self, to: NodeId, id: RequestId) {
+        let asking = matches!(self.role, Role::PreCandidate | Role::Candidate);
+        if asking && id >= self.campaign_first_request && !self.votes.contains_key(&to) {
+            self.canvass.lost(to, self.now + self.config.retry_interval);
+        }
+    }
+
+    pub(super) fn ask_again(&mut self) {
+        for voter in self.canvass.due(self.now) {
+            match self.role {
+                Role::PreCandidate => self.ask_pre_vote(voter),
+                Role::Candidate => self.ask_vote(voter),
+                Role::Follower | Role::Leader => {}
+            }
+        }
     }
 
     /// The own vote counts once it is durable (PS01).
@@ -110,6 +141,10 @@ impl Raft {
     }
 
     pub(super) fn on_pre_vote(&mut self, request: &Envelope, campaign_term: Term, last: LogId) {
+        if self.role == Role::Leader {
+            // It has missed heartbeats and can be reached: there is no need to make it wait for the next.
+            self.call(request.from, self.now);
+        }
         let granted = campaign_term > self.hard_state.term
             && self.up_to_date(last)
             && !self.leader_lives()
@@ -140,12 +175,26 @@ impl Raft {
         campaign_term: Term,
         granted: bool,
     ) {
-        let current = self.role == Role::PreCandidate && campaign_term == self.hard_state.term + 1;
-        if !current || answer.id < self.campaign_first_request {
+        if answer.id < self.canvass.first_request {
             return self.ignore(answer, "answers an earlier campaign");
         }
-        self.votes.insert(answer.from, granted);
-        self.count_votes();
+        let term = self.hard_state.term;
+        match self.role {
+            Role::PreCandidate if campaign_term == term + 1 => {
+                self.votes.insert(answer.from, granted);
+                let others = other_voters(&self.membership, self.config.node);
+                let rest = self.canvass.heard(answer.from, others);
+                rest.into_iter().for_each(|voter| self.ask_pre_vote(voter));
+                self.count_votes();
+            }
+            // Enough had answered before; the vote is as welcome.
+            Role::Candidate
+                if campaign_term == term && granted && !self.votes.contains_key(&answer.from) =>
+            {
+                self.ask_vote(answer.from);
+            }
+            _ => self.ignore(answer, "answers an earlier campaign"),
+        }
     }
 
     pub(super) fn on_vote_answer(&mut self, answer: &Envelope, granted: bool) {
@@ -185,6 +234,7 @@ impl Raft {
         self.term_start = next;
         self.verified = self.log.last_index();
         self.votes.clear();
+        self.canvass.reset();
         self.withdraw_install_as_leader();
         self.set_role(Role::Leader, Some(own));
         if self.config.noop_on_election {
@@ -211,4 +261,9 @@ impl Raft {
             self.recovering = None;
         }
     }
+}
+
+fn other_voters(membership: &Membership, own: NodeId) -> BTreeSet<NodeId> {
+    let voters = membership.voters.union(&membership.voters_outgoing);
+    voters.copied().filter(|&node| node != own).collect()
 }

@@ -4,6 +4,8 @@
 
 use super::core::Raft;
 use super::message::{Answer, Append, AppendAnswer, AppendOutcome, Envelope};
+use super::quorum;
+use super::ready::Role;
 use super::types::{Entry, Index, LogId};
 
 /// What an AppendEntries means for the own log.
@@ -27,6 +29,7 @@ impl Raft {
         if let Some(recovering) = &mut self.recovering {
             recovering.target.get_or_insert(append.leader_last);
         }
+        self.leader_durable = append.leader_durable;
         let last_sent = append.prev.index + append.entries.len() as u64;
         match self.judge(append) {
             Verdict::Gap => self.reject_append(request, append),
@@ -54,6 +57,7 @@ impl Raft {
                 self.accept_append(request, append, last_sent);
             }
         }
+        self.commit_with_leader();
         self.finish_recovery();
     }
 
@@ -94,12 +98,30 @@ impl Raft {
     fn agree_up_to(&mut self, index: Index, leader_commit: Index) {
         self.verified = self.verified.max(index).min(self.log.last_index());
         self.fast_forward_if_reached();
-        let commit = leader_commit.min(index);
+        self.learn_commit(leader_commit.min(index));
+        self.verified = self.verified.max(self.log.commit());
+    }
+
+    fn learn_commit(&mut self, commit: Index) {
         if commit > self.log.commit() {
             self.log.commit_to(commit);
             self.withdraw_overtaken();
         }
-        self.verified = self.verified.max(self.log.commit());
+    }
+
+    /// An entry of the leader's own term that is durable at the leader and here is committed where those two are a quorum:
+    /// among two or three voters. Nobody has to say so (decision 008).
+    pub(super) fn commit_with_leader(&mut self) {
+        let Some(leader) = self.leader.filter(|_| self.role == Role::Follower) else { return };
+        let both = self.leader_durable.min(self.verified).min(self.log.persisted());
+        let own_term = self.log.term_at(both) == Some(self.hard_state.term);
+        if both <= self.log.commit() || !own_term || self.recovering.is_some() {
+            return;
+        }
+        let own = self.config.node;
+        if quorum::is_quorum(&self.membership, |member| [own, leader].contains(&member)) {
+            self.learn_commit(both);
+        }
     }
 
     fn accept_append(&mut self, request: &Envelope, append: &Append, last_sent: Index) {
@@ -147,6 +169,9 @@ fn well_formed(append: &Append, term: u64) -> Result<(), &'static str> {
     }
     if append.commit > previous.index || append.commit > append.leader_last {
         return Err("commits more than it vouches for");
+    }
+    if append.leader_durable > append.leader_last {
+        return Err("more is durable than there is");
     }
     Ok(())
 }

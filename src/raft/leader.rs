@@ -1,22 +1,17 @@
 //! A leader's half of log replication: proposals, sending, answers, commit (Raft §5.3, §5.4.2).
 //!
-//! Nothing is sent while inputs come in; [`replicate`](Raft::replicate) runs once per `ready`, so all proposals of
-//! a drained mailbox leave in one AppendEntries a member. The disk works in parallel: the leader counts its own
-//! entries only once they are durable (PS03).
-
-use std::sync::Arc;
+//! What is sent for it, and when, is in `sending.rs`. The disk works in parallel: the leader counts its own entries only
+//! once they are durable (PS03).
 
 use bytes::Bytes;
 
 use super::Refusal;
 use super::core::Raft;
-use super::message::{
-    Append, AppendAnswer, AppendOutcome, Envelope, FollowerReport, InstallStatus, Request,
-};
+use super::message::{AppendAnswer, AppendOutcome, Envelope, FollowerReport, InstallStatus};
 use super::progress::ProgressState;
 use super::quorum;
-use super::ready::{LogRead, LogReadOutcome, ReadPurpose, Role};
-use super::types::{Entry, EntryKind, Index, LogId, Micros, NodeId};
+use super::ready::Role;
+use super::types::{Entry, EntryKind, Index, LogId, Micros};
 
 impl Raft {
     /// Appends a command, if this node leads and has room for it. `stamp_ms` is the wall clock, in milliseconds since 1970.
@@ -31,6 +26,7 @@ impl Raft {
             return Err(Refusal::Busy);
         }
         self.append_entry(entry);
+        self.open_batch(log_id.index);
         self.verified = log_id.index;
         Ok(log_id)
     }
@@ -69,158 +65,25 @@ impl Raft {
         self.expire_transfers();
     }
 
-    /// Check-quorum: whether a quorum has answered within an election timeout (EL18).
+    /// Check-quorum: whether a quorum has answered within the shortest election timeout (EL18). After that time others may
+    /// have elected another leader, and what is proposed here would be lost.
     fn hears_quorum(&self) -> bool {
-        let since = self.now.saturating_sub(self.config.election_timeout_max);
+        self.now <= self.quorum_lost_at()
+    }
+
+    /// When this leader has to step down if nobody answers any more.
+    pub(super) fn quorum_lost_at(&self) -> Micros {
         let own = self.config.node;
-        quorum::is_quorum(&self.membership, |node| {
-            node == own
-                || self.progress.get(&node).is_some_and(|progress| progress.answered_at >= since)
-        })
+        let heard_at = quorum::reached_by_quorum(&self.membership, |node| match node {
+            _ if node == own => Micros::MAX,
+            _ => self.progress.get(&node).map_or(0, |progress| progress.answered_at),
+        });
+        heard_at.saturating_add(self.config.election_timeout_min)
     }
 
     /// Stops leading without a higher term; whoever waits goes on waiting for what becomes of the entries.
     fn step_down(&mut self) {
         self.become_follower(None);
-    }
-
-    // ---- sending -------------------------------------------------------------------------
-
-    pub(super) fn replicate(&mut self) {
-        let confirm = self.begin_read_round();
-        let members: Vec<NodeId> = self.progress.keys().copied().collect();
-        let mut shared = None;
-        for to in members {
-            while self.send_entries(to, &mut shared) {}
-            self.go_on_with_transfer(to);
-            self.send_heartbeat_if_due(to, confirm);
-        }
-    }
-
-    /// Sends one AppendEntries with entries, if there is something to send and room; whether there may be more. Members
-    /// that stand at the same place are sent the same `shared` entries, not copies.
-    fn send_entries(&mut self, to: NodeId, shared: &mut Option<Arc<[Entry]>>) -> bool {
-        let (now, last) = (self.now, self.log.last_index());
-        let config = &self.config;
-        let Some(progress) = self.progress.get_mut(&to) else { return false };
-        let probing = matches!(progress.state, ProgressState::Probe { .. });
-        let idle =
-            progress.next > last && !(probing && !progress.has_answered && progress.sent_at == 0);
-        if idle
-            || progress.read.is_some()
-            || now < progress.retry_at
-            || !progress.window_open(config.window_messages, config.window_bytes)
-        {
-            return false;
-        }
-        let next = progress.next;
-        if next <= self.log.start().index {
-            self.begin_transfer(to);
-            return false;
-        }
-        if next > last {
-            self.send_append(to, Arc::default());
-            return false;
-        }
-        if shared.as_ref().is_none_or(|entries| entries[0].log_id.index != next) {
-            let cached = self.log.cached(next, last, config.append_bytes, config.append_entries);
-            *shared = cached.map(Arc::from);
-        }
-        match shared {
-            Some(entries) => {
-                let entries = entries.clone();
-                self.send_append(to, entries);
-                true
-            }
-            None => {
-                self.read_for(to, next, last);
-                false
-            }
-        }
-    }
-
-    fn send_append(&mut self, to: NodeId, entries: Arc<[Entry]>) {
-        let Some(progress) = self.progress.get(&to) else { return };
-        let prev = self.log.id_at(progress.next - 1);
-        let last = prev.index + entries.len() as u64;
-        let bytes = entries.iter().map(Entry::size_bytes).sum();
-        let append = self.append_message(prev, entries);
-        let id = self.ask(to, append);
-        if let Some(progress) = self.progress.get_mut(&to) {
-            progress.on_sent(id, last, bytes, self.now);
-        }
-    }
-
-    fn append_message(&self, prev: LogId, entries: Arc<[Entry]>) -> Request {
-        let commit = self.log.commit();
-        let vouched = commit.min(prev.index + entries.len() as u64);
-        Request::Append(Append {
-            prev,
-            entries,
-            commit: vouched,
-            leader_last: self.log.last_index(),
-            round: self.round,
-        })
-    }
-
-    /// A heartbeat names an entry that the member is known to hold, never the optimistic next (LR13). Any request
-    /// serves as one, so it is due only to members that have been sent nothing for an interval; `confirm` asks all.
-    fn send_heartbeat_if_due(&mut self, to: NodeId, confirm: bool) {
-        let round = self.round;
-        let Some(progress) = self.progress.get_mut(&to) else { return };
-        let due = self.now.saturating_sub(progress.sent_at) >= self.config.heartbeat_interval;
-        if !(due || confirm && progress.round < round) {
-            return;
-        }
-        progress.sent_at = self.now;
-        let matched = progress.matched;
-        let prev = self.log.term_at(matched).map_or(LogId::BASE, |term| LogId::new(term, matched));
-        let heartbeat = self.append_message(prev, Arc::default());
-        self.ask(to, heartbeat);
-    }
-
-    fn read_for(&mut self, to: NodeId, first: Index, last: Index) {
-        let id = self.next_read;
-        self.next_read += 1;
-        if let Some(progress) = self.progress.get_mut(&to) {
-            progress.read = Some((id, first));
-        }
-        let last = last
-            .min(first + self.config.append_entries.max(1) as u64 - 1)
-            .min(self.log.persisted());
-        let max_bytes = self.config.append_bytes;
-        self.out.reads.push(LogRead {
-            id,
-            first,
-            last,
-            max_bytes,
-            purpose: ReadPurpose::Member(to),
-        });
-    }
-
-    /// Entries asked for in `Ready::reads` are here, or are no longer to be had.
-    pub fn log_read(&mut self, now: Micros, id: u64, outcome: LogReadOutcome) {
-        self.advance(now);
-        if self.apply_read.is_some_and(|(wanted, _)| wanted == id) {
-            return self.on_apply_read(outcome);
-        }
-        let waiting = self.progress.iter().find_map(|(&node, progress)| match progress.read {
-            Some((wanted, first)) if wanted == id => Some((node, first)),
-            _ => None,
-        });
-        let Some((to, first)) = waiting else { return };
-        let Some(progress) = self.progress.get_mut(&to) else { return };
-        progress.read = None;
-        let open = progress.window_open(self.config.window_messages, self.config.window_bytes);
-        if progress.next != first || !open || first <= self.log.start().index {
-            return;
-        }
-        // A purge, or anything else that made the answer old, shows at the next turn.
-        if let LogReadOutcome::Entries(entries) = outcome
-            && self.log.agrees_with(first, &entries)
-        {
-            self.send_append(to, entries.into());
-        }
     }
 
     // ---- answers -------------------------------------------------------------------------
@@ -236,7 +99,7 @@ impl Raft {
             AppendOutcome::Rejected { refused, hint } => self.on_reject(envelope, refused, hint),
             AppendOutcome::Busy => {
                 progress.become_probe();
-                progress.retry_at = now + self.config.heartbeat_interval;
+                progress.retry_at = now + self.config.retry_interval;
             }
             // The member's term is the own one by now, so the answer is an old one.
             AppendOutcome::Stale => {}
@@ -266,6 +129,7 @@ impl Raft {
             }
         }
         progress.has_answered = true;
+        progress.missed = false;
         progress.answered_at = self.now;
         // One that lost something may have forgotten its vote for a newer leader: its word confirms no read (PS20).
         if !report.recovering && progress.distrusted_until.is_none() {

@@ -82,6 +82,9 @@ pub struct Append {
     /// The leader's last entry: how far a member that lost something has to go before it counts again. The leader's
     /// commit index would not do, a new leader's lags behind what earlier ones committed. Never how far to commit.
     pub leader_last: Index,
+    /// The leader's own log is durable up to here. A member that makes a quorum together with the leader alone may commit
+    /// by it, without being told ([`Raft`](super::Raft) decides, see `follower.rs`). 0: do not.
+    pub leader_durable: Index,
     /// The leader's round; an answer echoes it. Confirms reads and the leader's quorum.
     pub round: u64,
 }

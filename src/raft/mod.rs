@@ -18,8 +18,9 @@
 //! | `types`, `message`, `ready`, `config` | the words: positions and entries, what members say, what is wanted done, the limits |
 //! | `core`, `outbox` | the state, its inputs, terms and roles; what leaves when |
 //! | `log`, `progress`, `quorum`, `random` | the log's outline and tail; a leader's view of a member; majorities; the seed |
-//! | `election` | pre-vote, vote, becoming leader |
-//! | `leader`, `follower` | replication, both halves |
+//! | `election`, `canvass` | pre-vote, vote, becoming leader; whom a campaign asks |
+//! | `leader`, `follower`, `sending` | replication, both halves; what a leader sends, and when |
+//! | `deadline` | when the protocol next has something to do by itself |
 //! | `transfer`, `install` | a snapshot on its way out, and on its way in up to CondInstallSnapshot |
 //! | `compaction` | local snapshots, purging |
 //! | `reads`, `apply` | ReadIndex; handing over what is committed |
@@ -32,9 +33,11 @@
 //! ([`Counters::safety_alarms`]).
 
 mod apply;
+mod canvass;
 mod compaction;
 mod config;
 mod core;
+mod deadline;
 mod election;
 mod follower;
 mod install;
@@ -47,6 +50,7 @@ mod quorum;
 mod random;
 mod reads;
 mod ready;
+mod sending;
 mod transfer;
 mod types;
 

@@ -174,8 +174,9 @@ impl Raft {
         if self.durable != durable_before {
             self.on_vote_durable();
         }
-        if self.role == Role::Leader {
-            self.advance_commit();
+        match self.role {
+            Role::Leader => self.advance_commit(),
+            _ => self.commit_with_leader(),
         }
         self.finish_recovery();
     }

@@ -34,6 +34,20 @@ pub(super) struct Progress {
     pub matched_in: Option<Incarnation>,
     /// When the last request left.
     pub sent_at: Micros,
+    /// The last heartbeat: when it left, and its id.
+    pub heartbeat: (Micros, RequestId),
+    /// When the last request with entries left.
+    pub entries_sent_at: Option<Micros>,
+    /// It is sent a heartbeat at this moment, if nothing else before.
+    pub call_at: Option<Micros>,
+    /// Its last request was not answered in time: until it answers it is only asked whether it is there.
+    pub missed: bool,
+    /// The log's last entry when it was last asked that.
+    pub asked_at_last: Index,
+    /// What a request that was sent lets it commit.
+    pub told_commit: Index,
+    /// The leader's durable index, as it was last told.
+    pub told_durable: Index,
     /// When the last answer came; at the start of the term, the term's beginning.
     pub answered_at: Micros,
     /// Whether the member has answered this leader at all.
@@ -79,6 +93,8 @@ pub(super) struct Transfer {
     pub step: TransferStep,
     /// When the member last got further.
     pub progressed_at: Micros,
+    /// How long after an answer the member is asked again how its install stands.
+    pub poll: Micros,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -103,6 +119,13 @@ impl Progress {
             incarnation: 0,
             matched_in: None,
             sent_at: 0,
+            heartbeat: (0, 0),
+            entries_sent_at: None,
+            call_at: Some(now),
+            missed: false,
+            asked_at_last: 0,
+            told_commit: 0,
+            told_durable: 0,
             answered_at: now,
             has_answered: false,
             round: 0,
@@ -115,9 +138,19 @@ impl Progress {
         }
     }
 
+    /// Whether the member counts in a quorum: what it acknowledged is still there, as far as anybody knows.
+    pub(super) fn counts(&self) -> bool {
+        !self.recovering && self.distrusted_until.is_none()
+    }
+
     /// What the member counts for in a quorum.
     pub(super) fn counted(&self) -> Index {
-        if self.recovering || self.distrusted_until.is_some() { 0 } else { self.matched }
+        if self.counts() { self.matched } else { 0 }
+    }
+
+    /// Whether it has a snapshot under way, from whomever.
+    pub(super) fn installs(&self) -> bool {
+        matches!(self.install, InstallStatus::Receiving { .. } | InstallStatus::Pending { .. })
     }
 
     /// Back to one request at a time, from what is acknowledged.
@@ -159,35 +192,38 @@ impl Progress {
         }
     }
 
-    /// Whether a request sent at `sent_at` must be taken for lost.
-    fn lost(sent_at: Micros, now: Micros, timeout: Micros) -> bool {
-        now.saturating_sub(sent_at) >= timeout
+    /// Gives up on a request that was not answered in time.
+    pub(super) fn expire(&mut self, now: Micros, timeout: Micros) {
+        if self.expires_at(timeout).is_none_or(|at| now < at) {
+            return;
+        }
+        match &mut self.state {
+            ProgressState::Snapshot(transfer) => return transfer.step = TransferStep::Lost,
+            ProgressState::Probe { outstanding } => *outstanding = None,
+            ProgressState::Replicate { .. } => self.become_probe(),
+        }
+        self.missed = true;
+        self.call(now);
     }
 
-    /// Gives up on requests that were not answered in time.
-    pub(super) fn expire(&mut self, now: Micros, timeout: Micros) {
-        match &mut self.state {
-            ProgressState::Probe { outstanding } => {
-                if outstanding.is_some_and(|(_, at)| Self::lost(at, now, timeout)) {
-                    *outstanding = None;
-                }
-            }
-            ProgressState::Replicate { inflight } => {
-                if inflight.front().is_some_and(|sent| Self::lost(sent.sent_at, now, timeout)) {
-                    self.become_probe();
-                }
-            }
-            ProgressState::Snapshot(transfer) => {
-                if matches!(transfer.step, TransferStep::Sent { at, .. } if Self::lost(at, now, timeout))
-                {
-                    transfer.step = TransferStep::Lost;
-                }
-            }
-        }
+    /// When the request under way must be taken for lost.
+    pub(super) fn expires_at(&self, timeout: Micros) -> Option<Micros> {
+        let sent_at = match &self.state {
+            ProgressState::Probe { outstanding } => outstanding.map(|(_, at)| at),
+            ProgressState::Replicate { inflight } => inflight.front().map(|sent| sent.sent_at),
+            ProgressState::Snapshot(transfer) => match transfer.step {
+                TransferStep::Sent { at, .. } => Some(at),
+                _ => None,
+            },
+        };
+        sent_at.map(|at| at + timeout)
     }
 
     /// The transport knows that `request` did not arrive.
     pub(super) fn on_undelivered(&mut self, request: RequestId, retry_at: Micros) {
+        if self.heartbeat.1 == request {
+            self.call(retry_at);
+        }
         match &mut self.state {
             ProgressState::Probe { outstanding } => {
                 if outstanding.is_some_and(|(id, _)| id == request) {
@@ -222,9 +258,34 @@ impl Progress {
         }
     }
 
+    /// Lets it hear of the leader at `at`, if it does not before.
+    pub(super) fn call(&mut self, at: Micros) {
+        self.call_at = Some(self.call_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Any request serves as a heartbeat (LR13) as long as it is answered: answers to entries wait for a disk, and one
+    /// that is slow must not look dead. So a heartbeat is due when nothing was sent for an interval, or when nothing was
+    /// answered and no heartbeat sent.
+    pub(super) fn heartbeat_due_at(&self, interval: Micros) -> Micros {
+        let quiet_since = self.sent_at.min(self.answered_at.max(self.heartbeat.0));
+        let due_at = quiet_since + interval;
+        self.call_at.map_or(due_at, |call_at| call_at.min(due_at))
+    }
+
+    /// A request without entries leaves now, as a heartbeat.
+    pub(super) fn on_heartbeat_sent(&mut self, id: RequestId, now: Micros) {
+        self.sent_at = now;
+        self.call_at = None;
+        self.heartbeat = (now, id);
+    }
+
     /// A request with entries up to `last` leaves now.
     pub(super) fn on_sent(&mut self, id: RequestId, last: Index, bytes: usize, now: Micros) {
         self.sent_at = now;
+        self.call_at = None;
+        if bytes > 0 {
+            self.entries_sent_at = Some(now);
+        }
         match &mut self.state {
             ProgressState::Probe { outstanding } => *outstanding = Some((id, now)),
             ProgressState::Replicate { inflight } => {

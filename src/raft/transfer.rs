@@ -3,7 +3,8 @@
 //! One piece is under way at a time: it is read off the loop, sent on its own lane, answered with the offset to go
 //! on at. Once the member has it all, its state machine decides; the answers to heartbeats tell how that stands, and
 //! the member stays in the Snapshot state until its log can be continued, or it says Refused, or says nothing about
-//! a snapshot for an election timeout (B15). A transfer that gets further keeps the log behind it (B16).
+//! a snapshot for an election timeout (B15). It is asked soon after it has the snapshot, and ever more seldom while it
+//! decodes. A transfer that gets further keeps the log behind it (B16).
 
 use super::core::Raft;
 use super::message::{
@@ -26,11 +27,7 @@ impl Raft {
         let (transfer, now) = (self.next_transfer, self.now);
         let Some(progress) = self.progress.get_mut(&to) else { return };
         let active = progress.has_answered && progress.answered_at >= active_since;
-        let busy = matches!(
-            progress.install,
-            InstallStatus::Receiving { .. } | InstallStatus::Pending { .. }
-        );
-        if !reaches || !active || busy {
+        if !reaches || !active || progress.installs() {
             return;
         }
         self.next_transfer += 1;
@@ -41,6 +38,7 @@ impl Raft {
             offset: 0,
             step: TransferStep::Reading,
             progressed_at: now,
+            poll: self.config.retry_interval,
         });
         self.read_chunk(to);
     }
@@ -87,6 +85,7 @@ impl Raft {
         let id = self.ask(to, Request::Snapshot(chunk));
         if let Some(progress) = self.progress.get_mut(&to) {
             progress.sent_at = now;
+            progress.call_at = None;
             if let Some(current) = progress.transfer_mut() {
                 current.step = TransferStep::Sent { id, at: now };
             }
@@ -137,7 +136,7 @@ impl Raft {
 
     /// The transfer came to nothing; the next one begins when the member is found to need it.
     fn fail_transfer(&mut self, to: NodeId) {
-        let retry_at = self.now + self.config.heartbeat_interval;
+        let retry_at = self.now + self.config.retry_interval;
         if let Some(progress) = self.progress.get_mut(&to) {
             progress.failed_transfers += 1;
             progress.install = InstallStatus::None;
@@ -158,6 +157,7 @@ impl Raft {
     /// Whether the member's log can be continued by now, or the snapshot was refused: then on with entries.
     pub(super) fn look_at_transfer(&mut self, from: NodeId) {
         let (now, start) = (self.now, self.log.start().index);
+        let poll_max = self.config.heartbeat_interval;
         let Some(progress) = self.progress.get_mut(&from) else { return };
         let Some(transfer) = progress.transfer() else { return };
         let refused = matches!(progress.install, InstallStatus::Refused { .. })
@@ -170,13 +170,16 @@ impl Raft {
             // fast as the network carries it.
             progress.become_probe();
             progress.retry_at = now + self.config.heartbeat_interval;
-        } else if matches!(
-            progress.install,
-            InstallStatus::Receiving { .. } | InstallStatus::Pending { .. }
-        ) && let Some(transfer) = progress.transfer_mut()
-            && transfer.step == TransferStep::Installing
-        {
-            transfer.progressed_at = now;
+        } else if transfer.step == TransferStep::Installing {
+            let poll_at = now + transfer.poll;
+            let busy = progress.installs();
+            if let Some(transfer) = progress.transfer_mut() {
+                transfer.poll = (2 * transfer.poll).min(poll_max);
+                if busy {
+                    transfer.progressed_at = now;
+                }
+            }
+            progress.call(poll_at);
         }
     }
 

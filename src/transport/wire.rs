@@ -13,8 +13,8 @@
 //!
 //! control         MessagePack of a request for a vote, or of any answer
 //!
-//! append      58  prev.term │ prev.index │ commit │ leader_last │ round │ count u32
-//!            102  count × (term │ stamp_ms │ data length u32 │ kind u8: 0 blank, 1 command)
+//! append      58  prev.term │ prev.index │ commit │ leader_last │ leader_durable │ round │ count u32
+//!            110  count × (term │ stamp_ms │ data length u32 │ kind u8: 0 blank, 1 command)
 //!                 the entries' data, one behind the other
 //!
 //! chunk       58  transfer │ offset │ round │ last.term │ last.index │ snapshot size │ crc u32
@@ -58,7 +58,7 @@ const KIND_APPEND: u8 = 1;
 const KIND_CHUNK: u8 = 2;
 
 const HEADING_BYTES: usize = 2 + 7 * 8;
-const APPEND_FIXED_BYTES: usize = 5 * 8 + 4;
+const APPEND_FIXED_BYTES: usize = 6 * 8 + 4;
 const ENTRY_FIXED_BYTES: usize = 8 + 8 + 4 + 1;
 const CHUNK_FIXED_BYTES: usize = 6 * 8 + 4;
 /// Room made for a control message before it is written; the buffer grows if that is too little.
@@ -201,12 +201,12 @@ fn encode_control(envelope: &Envelope, control: &Control) -> Result<Bytes, WireE
 }
 
 fn encode_append(envelope: &Envelope, append: &Append) -> Result<Bytes, WireError> {
-    let Append { prev, entries, commit, leader_last, round } = append;
+    let Append { prev, entries, commit, leader_last, leader_durable, round } = append;
     let payload_bytes: usize = entries.iter().map(|entry| entry.data.len()).sum();
     let fixed_bytes = HEADING_BYTES + APPEND_FIXED_BYTES + entries.len() * ENTRY_FIXED_BYTES;
     let mut out = BytesMut::with_capacity(fixed_bytes + payload_bytes);
     put_heading(&mut out, KIND_APPEND, envelope);
-    put_u64s(&mut out, [prev.term, prev.index, *commit, *leader_last, *round]);
+    put_u64s(&mut out, [prev.term, prev.index, *commit, *leader_last, *leader_durable, *round]);
     put_length(&mut out, "number of entries", entries.len())?;
     for (position, entry) in entries.iter().enumerate() {
         check_follows(*prev, position, entry)?;
@@ -317,6 +317,7 @@ fn decode_append(reader: &mut Reader<'_>) -> Result<Append, WireError> {
     let prev = LogId::new(reader.u64("prev.term")?, reader.u64("prev.index")?);
     let commit = reader.u64("commit")?;
     let leader_last = reader.u64("leader_last")?;
+    let leader_durable = reader.u64("leader_durable")?;
     let round = reader.u64("round")?;
     let count = reader.count("entries", ENTRY_FIXED_BYTES)?;
     let mut fixed = Reader { frame: reader.frame, at: reader.at };
@@ -325,7 +326,8 @@ fn decode_append(reader: &mut Reader<'_>) -> Result<Append, WireError> {
     for position in 0..count {
         entries.push(decode_entry(prev, position, &mut fixed, reader)?);
     }
-    Ok(Append { prev, entries: Arc::from(entries), commit, leader_last, round })
+    let entries = Arc::from(entries);
+    Ok(Append { prev, entries, commit, leader_last, leader_durable, round })
 }
 
 /// One entry: its numbers from `fixed`, its data from `payloads`.

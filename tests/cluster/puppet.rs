@@ -457,6 +457,7 @@ pub fn entries(history: &History, prev: Index, last: Index, commit: Index) -> Re
         entries: history.between(prev, last),
         commit: commit.min(last),
         leader_last: commit,
+        leader_durable: 0,
         round: 1,
     })
 }

@@ -24,9 +24,7 @@ impl Hand {
         let campaign_term = self.term() + 1;
         self.campaign();
         for request in std::mem::take(&mut self.sent) {
-            if self.role() == Role::PreCandidate {
-                self.reply(&request, Answer::PreVote { campaign_term, granted: true });
-            }
+            self.reply(&request, Answer::PreVote { campaign_term, granted: true });
         }
         assert_eq!(self.term(), campaign_term);
     }

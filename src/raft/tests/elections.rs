@@ -8,10 +8,6 @@ fn granted(granted: bool) -> Answer {
     Answer::Vote { granted }
 }
 
-fn pre_vote(campaign_term: Term, last: LogId) -> Request {
-    Request::PreVote { campaign_term, last }
-}
-
 #[test]
 fn el01_a_repeated_vote_counts_once() {
     let mut hand = Setup::of(5).start();
@@ -118,13 +114,13 @@ fn el10_a_campaign_begins_without_leader_and_votes() {
     hand.sent.clear();
     hand.hear(2, 1, pre_vote(2, LogId::BASE));
     assert_eq!(hand.answer(), Answer::PreVote { campaign_term: 2, granted: true });
-    let earlier: Vec<_> = {
-        hand.campaign();
-        std::mem::take(&mut hand.sent)
-    };
-    hand.reply(&earlier[0], Answer::PreVote { campaign_term: 2, granted: false });
+    let refusal = || Answer::PreVote { campaign_term: 2, granted: false };
     hand.campaign();
-    hand.reply(&earlier[1], Answer::PreVote { campaign_term: 2, granted: false });
+    let knock = hand.sent.remove(0);
+    hand.reply(&knock, refusal());
+    let earlier = hand.sent.remove(0);
+    hand.campaign();
+    hand.reply(&earlier, refusal());
     assert_eq!(hand.role(), Role::PreCandidate, "one refusal of this round, one of the last");
 }
 
@@ -269,7 +265,7 @@ fn el18_a_leader_without_a_quorum_steps_down() {
         }
     }
     hand.sent.clear();
-    for _ in 0..5 {
+    for _ in 0..2 {
         hand.after(100);
         hand.accept_all(1);
     }

@@ -143,8 +143,11 @@ fn lr14_late_answers_turn_nothing_back() {
     hand.propose_many(1);
     let request = hand.append(1);
     hand.after(150);
-    let again = hand.appends(1).remove(0);
-    assert_eq!((last_of(&again), progress(&hand, 1)), (6, (5, 6)), "lost, and sent again");
+    let question = hand.append(1);
+    assert_eq!((last_of(&question), progress(&hand, 1)), (5, (5, 6)), "given up: is it there?");
+    hand.accept(&question);
+    let again = hand.append(1);
+    assert_eq!((last_of(&again), progress(&hand, 1)), (6, (5, 7)), "it is, and is sent it again");
     hand.reply(&request, rejected(5, 5, LogId::BASE));
     assert!(hand.appends(1).is_empty(), "the answer to the lost one changes nothing");
     hand.accept(&again);
@@ -324,7 +327,13 @@ fn a_probe_is_one_request_at_a_time() {
     hand.accept(&beat);
     assert!(hand.appends(1).is_empty(), "what a heartbeat shows is not what the probe asks");
     hand.after(50);
-    assert_eq!(hand.appends(1).len(), 1, "lost after the request timeout");
+    let question = hand.append(1);
+    assert!(
+        append_of(&question).entries.is_empty(),
+        "lost after the request timeout: is it there?"
+    );
+    hand.accept(&question);
+    assert_eq!(append_of(&hand.append(1)).entries.len(), 4, "it is, and is probed again");
     hand.accept(&probe);
     assert!(matches!(hand.raft.progress[&1].state, ProgressState::Replicate { .. }));
 }

@@ -29,6 +29,7 @@ mod rows;
 mod sending;
 mod single;
 mod snapshots;
+mod sparing;
 mod stories;
 mod words;
 mod world;

@@ -268,8 +268,14 @@ fn append_entries_4_adds_only_what_is_not_there_lr02() {
 #[test]
 fn append_entries_5_commits_what_the_message_vouches_for_lr03() {
     let mut hand = Setup::of(3).log(&[1, 1, 1, 1]).start();
-    let mut request =
-        Append { prev: id(2, 1), entries: entries(3, &[]), commit: 2, leader_last: 4, round: 0 };
+    let mut request = Append {
+        prev: id(2, 1),
+        entries: entries(3, &[]),
+        commit: 2,
+        leader_last: 4,
+        leader_durable: 0,
+        round: 0,
+    };
     hand.hear(1, 2, Request::Append(request.clone()));
     assert_eq!(hand.status().commit, 2, "entries 3 and 4 may differ from the leader's");
     request.commit = 4;

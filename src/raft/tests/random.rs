@@ -10,6 +10,7 @@ fn run(seed: u64, size: u64, config: RaftConfig) -> World {
     } else {
         World::uneven(size, seed, config)
     };
+    world.exact = seed % 5 >= 3;
     world.faults = Faults {
         drop: world.random.between(0, 1) * world.random.between(0, 200),
         duplicate: world.random.between(0, 100),
@@ -222,6 +223,22 @@ fn worlds_with_tiny_limits_stay_safe_and_get_well() {
     };
     let totals = batch(700..740, tiny);
     assert!(totals.installs_granted > 0, "vacuous: {totals:#?}");
+}
+
+/// With everything that spares messages.
+#[test]
+fn worlds_that_spare_messages_stay_safe_and_get_well() {
+    let sparing = |seed: u64| RaftConfig {
+        heartbeat_interval: 200 * MILLISECOND,
+        retry_interval: 20 * MILLISECOND,
+        batch_delay: seed % 4 * 5 * MILLISECOND,
+        append_interval: seed % 3 * 10 * MILLISECOND,
+        commit_notice: Some(seed % 5 * 4 * MILLISECOND),
+        window_messages: 1 + seed as usize % 2,
+        ..config()
+    };
+    let totals = batch(900..960, sparing);
+    assert!(totals.snapshots_taken > 0 && totals.installs_granted > 0, "vacuous: {totals:#?}");
 }
 
 /// The same seed gives the same world, to the last event.

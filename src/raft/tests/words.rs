@@ -28,7 +28,14 @@ pub(super) fn meta(log_id: LogId, members: &Membership) -> SnapshotMeta {
 /// AppendEntries: entries of these terms behind `prev`.
 pub(super) fn append(prev: LogId, terms: &[Term], commit: Index) -> Request {
     let entries = entries(prev.index + 1, terms);
-    Request::Append(Append { prev, entries, commit, leader_last: commit, round: 0 })
+    Request::Append(Append {
+        prev,
+        entries,
+        commit,
+        leader_last: commit,
+        leader_durable: 0,
+        round: 0,
+    })
 }
 
 pub(super) fn heartbeat(prev: LogId, commit: Index) -> Request {
@@ -62,4 +69,8 @@ pub(super) fn append_of(envelope: &Envelope) -> &Append {
 pub(super) fn last_of(envelope: &Envelope) -> Index {
     let append = append_of(envelope);
     append.prev.index + append.entries.len() as u64
+}
+
+pub(super) fn pre_vote(campaign_term: Term, last: LogId) -> Request {
+    Request::PreVote { campaign_term, last }
 }

@@ -13,6 +13,8 @@ use crate::raft::*;
 
 pub(super) const MILLISECOND: Micros = 1_000;
 const TICK: Micros = 10 * MILLISECOND;
+/// Between ticks that no deadline asks for, in an exact world.
+const SELDOM: Micros = 400 * MILLISECOND;
 
 /// What can go wrong, in thousandths of the occasions.
 #[derive(Clone, Debug)]
@@ -191,6 +193,8 @@ pub(super) struct Node {
     transfer: Option<(TransferKey, Vec<u8>)>,
     jobs: VecDeque<SnapshotJob>,
     working: bool,
+    /// When it looks at its deadline again.
+    armed: Option<Micros>,
     pub confirmed: Vec<ReadConfirmed>,
     pub events: Vec<Event>,
     pub counters: Counters,
@@ -199,6 +203,12 @@ pub(super) struct Node {
 enum Happening {
     Deliver(Box<Envelope>),
     Tick,
+    /// A deadline may be due.
+    Deadline,
+    Undelivered {
+        to: NodeId,
+        id: RequestId,
+    },
     DiskDone,
     ApplyDone,
     JobDone,
@@ -215,6 +225,8 @@ pub(super) struct World {
     pub config: RaftConfig,
     /// Every other node keeps much more log behind its snapshots.
     uneven: bool,
+    /// Ticks come when a deadline is due and hardly otherwise; of what is lost the network often tells.
+    pub exact: bool,
     /// Directed links that are cut.
     pub cut: std::collections::BTreeSet<(NodeId, NodeId)>,
     agenda: BTreeMap<(Micros, u64), (NodeId, Incarnation, Happening)>,
@@ -239,6 +251,10 @@ pub(super) fn config() -> RaftConfig {
         election_timeout_min: 300 * MILLISECOND,
         election_timeout_max: 600 * MILLISECOND,
         request_timeout: 150 * MILLISECOND,
+        retry_interval: 100 * MILLISECOND,
+        batch_delay: 0,
+        append_interval: 0,
+        commit_notice: None,
         noop_on_election: true,
         append_bytes: 2_000,
         append_entries: 64,
@@ -277,6 +293,7 @@ impl World {
             members: Membership::of_voters(0..size),
             config: RaftConfig { seed, ..config },
             uneven,
+            exact: false,
             cut: Default::default(),
             agenda: BTreeMap::new(),
             next_event: 0,
@@ -301,6 +318,7 @@ impl World {
                     transfer: None,
                     jobs: VecDeque::new(),
                     working: false,
+                    armed: None,
                     confirmed: Vec::new(),
                     events: Vec::new(),
                     counters: Counters::default(),
@@ -341,6 +359,7 @@ impl World {
             Some(meta) => Machine::decode(&node.disk.files[&meta.log_id]),
             None => Machine::default(),
         };
+        node.armed = None;
         node.raft = Some(Raft::new(config, recovered, now));
         let phase = self.random.between(0, TICK - 1);
         self.plan(id, phase, Happening::Tick);
@@ -464,7 +483,16 @@ impl World {
             }
             Happening::Tick => {
                 self.raft(id).tick(now);
-                self.plan(id, TICK, Happening::Tick);
+                self.plan(id, if self.exact { SELDOM } else { TICK }, Happening::Tick);
+            }
+            Happening::Deadline => {
+                self.node(id).armed = None;
+                if self.raft(id).next_deadline() <= now {
+                    self.raft(id).tick(now);
+                }
+            }
+            Happening::Undelivered { to, id: request } => {
+                self.raft(id).undelivered(now, to, request)
             }
             Happening::DiskDone => {
                 let node = self.node(id);
@@ -546,6 +574,17 @@ impl World {
         }
         self.go_on_applying(id);
         self.go_on_working(id);
+        if self.exact {
+            self.set_deadline(id);
+        }
+    }
+
+    fn set_deadline(&mut self, id: NodeId) {
+        let deadline = self.raft(id).next_deadline().max(self.now + MILLISECOND);
+        if self.nodes[&id].armed.is_none_or(|armed| deadline < armed) {
+            self.node(id).armed = Some(deadline);
+            self.plan(id, deadline - self.now, Happening::Deadline);
+        }
     }
 
     fn send(&mut self, envelope: Envelope) {
@@ -567,6 +606,11 @@ impl World {
         } else {
             1 + u64::from(self.chance(self.faults.duplicate))
         };
+        if copies == 0 && self.exact && self.chance(700) {
+            let delay = self.random.between(1, self.faults.delay_max);
+            let lost = Happening::Undelivered { to: envelope.to, id: envelope.id };
+            self.plan(envelope.from, delay, lost);
+        }
         for _ in 0..copies {
             let delay = self.random.between(1, self.faults.delay_max);
             self.plan(envelope.to, delay, Happening::Deliver(Box::new(envelope.clone())));
@@ -810,9 +854,8 @@ impl World {
             assert_eq!(leader, id, "two leaders in term {}", status.term);
             self.check_leader(id, &status);
         }
-        // Committed is what a leader has committed; whatever others take for committed must be that.
-        let commit = status.commit as usize;
-        assert!(commit <= self.committed.len(), "n{id} commits {commit}, no leader has");
+        self.check_committed(id, &status);
+        // Whoever commits it first: whatever others take for committed must be that.
         let first = (status.log_start.index + 1).max(status.commit.saturating_sub(64));
         for index in first..=status.commit {
             let raft = self.nodes[&id].raft.as_ref().expect("living");
@@ -824,7 +867,7 @@ impl World {
         }
     }
 
-    /// LeaderCompleteness and CommittedOnQuorum, the latter on what is durable.
+    /// LeaderCompleteness.
     fn check_leader(&mut self, id: NodeId, status: &RaftStatus) {
         let raft = self.nodes[&id].raft.as_ref().expect("living");
         let known = self.committed.len() as u64;
@@ -840,6 +883,12 @@ impl World {
                 );
             }
         }
+    }
+
+    /// CommittedOnQuorum, on what is durable: by a leader's counting, or by a member that counts its leader and itself.
+    fn check_committed(&mut self, id: NodeId, status: &RaftStatus) {
+        let known = self.committed.len() as u64;
+        let raft = self.nodes[&id].raft.as_ref().expect("living");
         for index in known + 1..=status.commit {
             let log_id = raft.log.id_at(index);
             // One that lost the entry counts with its earlier word: it helps nobody to power until it holds it again.

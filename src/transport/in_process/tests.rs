@@ -59,6 +59,7 @@ fn request(from: NodeId, to: NodeId, id: RequestId) -> Envelope {
         entries: vec![entry].into(),
         commit: 0,
         leader_last: 0,
+        leader_durable: 0,
         round: 0,
     };
     let body = Body::Request(Request::Append(append));

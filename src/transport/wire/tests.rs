@@ -18,8 +18,8 @@ fn payload() -> impl Strategy<Value = Bytes> {
 
 fn append() -> impl Strategy<Value = Request> {
     let entry = (any::<u64>(), any::<bool>(), any::<u64>(), payload());
-    (log_id(), vec(entry, 0..8), any::<[u64; 3]>()).prop_map(
-        |(mut prev, entries, [commit, leader_last, round])| {
+    (log_id(), vec(entry, 0..8), any::<[u64; 4]>()).prop_map(
+        |(mut prev, entries, [commit, leader_last, leader_durable, round])| {
             prev.index = prev.index.min(u64::MAX - 8);
             let entries = entries.into_iter().zip(prev.index + 1..).map(
                 |((term, blank, stamp_ms, data), index)| Entry {
@@ -29,7 +29,8 @@ fn append() -> impl Strategy<Value = Request> {
                     data,
                 },
             );
-            Request::Append(Append { prev, entries: entries.collect(), commit, leader_last, round })
+            let entries = entries.collect();
+            Request::Append(Append { prev, entries, commit, leader_last, leader_durable, round })
         },
     )
 }
@@ -129,7 +130,8 @@ fn entry(term: Term, index: Index, data: &'static [u8]) -> Entry {
 }
 
 fn append_envelope(prev: LogId, entries: Vec<Entry>) -> Envelope {
-    let append = Append { prev, entries: entries.into(), commit: 6, leader_last: 7, round: 8 };
+    let entries = entries.into();
+    let append = Append { prev, entries, commit: 6, leader_last: 7, leader_durable: 6, round: 8 };
     let body = Body::Request(Request::Append(append));
     Envelope { cluster: 10, group: 0, from: 1, to: 2, incarnation: 3, term: 4, id: 5, body }
 }
@@ -205,7 +207,7 @@ fn an_append_stands_byte_for_byte_as_documented() {
         encode(&append_envelope(LogId::new(4, 11), vec![entry(4, 12, b"ab"), entry(5, 13, b"c")]))
             .unwrap();
     let mut expected = vec![1, 1];
-    for value in [10u64, 0, 1, 2, 3, 4, 5, /* prev */ 4, 11, 6, 7, 8] {
+    for value in [10u64, 0, 1, 2, 3, 4, 5, /* prev */ 4, 11, 6, 7, 6, 8] {
         expected.extend_from_slice(&value.to_le_bytes());
     }
     expected.extend_from_slice(&[2, 0, 0, 0]);
@@ -268,9 +270,9 @@ fn el25_entries_past_the_last_index_are_malformed() {
 fn claimed_lengths_are_checked_against_what_is_there() {
     let append = encode(&append_envelope(LogId::BASE, vec![entry(1, 1, b"abc")])).unwrap();
     let claimed = u64::from(u32::MAX);
-    let many = decode(&with_u32(&append, 98, u32::MAX));
+    let many = decode(&with_u32(&append, 106, u32::MAX));
     assert_eq!(many, Err(WireError::Short { field: "entries", needed: claimed * 21, left: 24 }));
-    let long = decode(&with_u32(&append, 118, u32::MAX));
+    let long = decode(&with_u32(&append, 126, u32::MAX));
     assert_eq!(long, Err(WireError::Short { field: "entry data", needed: claimed, left: 3 }));
     let chunk = encode(&chunk_envelope([1, 2], Bytes::from_static(b"abc"))).unwrap();
     let many = decode(&with_u32(&chunk, 110, u32::MAX));

@@ -1,0 +1,33 @@
+//! When the protocol next has something to do by itself.
+//!
+//! Whoever drives it may tick at this moment and be in time, and only now and then otherwise: a few things that need
+//! no precision (transfers and hung disks that are given up) are found at any tick.
+
+use super::core::Raft;
+use super::progress::{Progress, TransferStep};
+use super::ready::Role;
+use super::types::Micros;
+
+impl Raft {
+    /// When a tick is due at the latest, as things stand after [`ready`](Raft::ready). It may lie in the past.
+    pub fn next_deadline(&self) -> Micros {
+        match self.role {
+            Role::Leader => {
+                let members = self.progress.values().map(|progress| self.member_deadline(progress));
+                members.fold(self.quorum_lost_at().saturating_add(1), Micros::min)
+            }
+            _ => self.canvass.deadline().map_or(self.election_at, |at| at.min(self.election_at)),
+        }
+    }
+
+    fn member_deadline(&self, progress: &Progress) -> Micros {
+        let heartbeat = progress.heartbeat_due_at(self.config.heartbeat_interval);
+        let expires_at = progress.expires_at(self.config.request_timeout);
+        // A member that needs a snapshot waits for an answer or a snapshot, not for a time.
+        let waits = progress.next <= self.log.start().index && progress.retry_at <= self.now;
+        let entries = self.entries_due_at(progress).filter(|_| !waits);
+        let lost = progress.transfer().is_some_and(|transfer| transfer.step == TransferStep::Lost);
+        let resumed = lost.then_some(progress.retry_at);
+        [expires_at, entries, resumed].into_iter().flatten().fold(heartbeat, Micros::min)
+    }
+}

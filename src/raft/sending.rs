@@ -1,0 +1,241 @@
+//! What a leader sends its members, and when: entries, heartbeats, notices of a commit.
+//!
+//! Nothing is sent while inputs come in; [`replicate`](Raft::replicate) runs once per `ready`, so all proposals of
+//! a drained mailbox leave in one AppendEntries a member. Settings make it wait for more of them:
+//!
+//! - `batch_delay`: the first proposal waits that long for others;
+//! - `append_interval`: small messages to one member keep that distance;
+//! - `window_messages`: so many are under way to a member, what is proposed meanwhile goes with the next.
+//!
+//! A member that has not answered in time is sent no entries until it does. It is asked whether it is there, by heartbeats:
+//! at once, then when there is something new for it, and otherwise at a heartbeat's usual time. Members that can't know of a commit by themselves
+//! are told after `commit_notice`, if nothing else told them.
+//!
+//! Snapshots are sent in `transfer.rs`; what answers mean is in `leader.rs`.
+
+use std::sync::Arc;
+
+use super::core::Raft;
+use super::message::{Append, Request};
+use super::progress::{Progress, ProgressState};
+use super::quorum;
+use super::ready::{LogRead, LogReadOutcome, ReadPurpose};
+use super::types::{Entry, Index, LogId, Micros, NodeId};
+
+/// Entries from `first` on wait until then for others to leave with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Batch {
+    first: Index,
+    until: Micros,
+}
+
+impl Raft {
+    /// Entry `first` was proposed: unless it joins others that wait already, it waits for company.
+    pub(super) fn open_batch(&mut self, first: Index) {
+        if self.config.batch_delay > 0 && self.batch.is_none() {
+            self.batch = Some(Batch { first, until: self.now + self.config.batch_delay });
+        }
+    }
+
+    pub(super) fn replicate(&mut self) {
+        let confirm = self.begin_read_round();
+        if self.batch.is_some_and(|batch| batch.until <= self.now) {
+            self.batch = None;
+        }
+        self.tell_of_commit();
+        let members: Vec<NodeId> = self.progress.keys().copied().collect();
+        let mut shared = None;
+        for to in members {
+            while self.send_entries(to, &mut shared) {}
+            self.go_on_with_transfer(to);
+            self.send_heartbeat_if_due(to, confirm);
+        }
+    }
+
+    // ---- entries -------------------------------------------------------------------------
+
+    /// When the next AppendEntries may leave for a member; `None` while there is nothing to send, or an answer has to come
+    /// first.
+    pub(super) fn entries_due_at(&self, progress: &Progress) -> Option<Micros> {
+        let (config, last) = (&self.config, self.log.last_index());
+        let probing = matches!(progress.state, ProgressState::Probe { .. });
+        let agreed = !probing || progress.matched + 1 >= progress.next;
+        let open = progress.window_open(config.window_messages, config.window_bytes);
+        if !open || progress.read.is_some() || agreed && progress.next > last {
+            return None;
+        }
+        if progress.missed {
+            let news = last > progress.asked_at_last;
+            return news
+                .then(|| progress.retry_at.max(progress.heartbeat.0 + config.request_timeout));
+        }
+        let few = self.log.bytes_between(progress.next - 1, last) < config.append_bytes as u64;
+        let spaced = progress.entries_sent_at.filter(|_| few && !probing);
+        let spaced = spaced.map_or(0, |sent_at| sent_at + config.append_interval);
+        let batched =
+            self.batch.filter(|batch| progress.next >= batch.first && progress.next <= last);
+        Some(progress.retry_at.max(spaced).max(batched.map_or(0, |batch| batch.until)))
+    }
+
+    /// Sends one AppendEntries, if one is due; whether there may be more. Members that stand at the same place are sent the
+    /// same `shared` entries, not copies.
+    fn send_entries(&mut self, to: NodeId, shared: &mut Option<Arc<[Entry]>>) -> bool {
+        let (now, last) = (self.now, self.log.last_index());
+        let Some(progress) = self.progress.get(&to) else { return false };
+        if self.entries_due_at(progress).is_none_or(|at| now < at) {
+            return false;
+        }
+        let next = progress.next;
+        if progress.missed {
+            self.ask_whether_there(to, last);
+            return false;
+        }
+        if next <= self.log.start().index {
+            self.begin_transfer(to);
+            return false;
+        }
+        if next > last {
+            self.send_append(to, Arc::default());
+            return false;
+        }
+        let last = self
+            .batch
+            .map_or(last, |batch| if next < batch.first { batch.first - 1 } else { last });
+        let (bytes, count) = (self.config.append_bytes, self.config.append_entries);
+        if shared.as_ref().is_none_or(|entries| entries[0].log_id.index != next) {
+            *shared = self.log.cached(next, last, bytes, count).map(Arc::from);
+        }
+        match shared {
+            Some(entries) => {
+                let entries = entries.clone();
+                self.send_append(to, entries);
+                true
+            }
+            None => {
+                self.read_for(to, next, last);
+                false
+            }
+        }
+    }
+
+    fn ask_whether_there(&mut self, to: NodeId, last: Index) {
+        if let Some(progress) = self.progress.get_mut(&to) {
+            progress.asked_at_last = last;
+            progress.call(self.now);
+        }
+    }
+
+    fn send_append(&mut self, to: NodeId, entries: Arc<[Entry]>) {
+        let Some(progress) = self.progress.get(&to) else { return };
+        let prev = self.log.id_at(progress.next - 1);
+        let last = prev.index + entries.len() as u64;
+        let bytes = entries.iter().map(Entry::size_bytes).sum();
+        let append = self.append_message(to, prev, entries);
+        let id = self.ask(to, append);
+        if let Some(progress) = self.progress.get_mut(&to) {
+            progress.on_sent(id, last, bytes, self.now);
+        }
+    }
+
+    fn append_message(&mut self, to: NodeId, prev: LogId, entries: Arc<[Entry]>) -> Request {
+        let commit = self.log.commit().min(prev.index + entries.len() as u64);
+        let mut leader_durable = self.log.persisted();
+        if let Some(progress) = self.progress.get_mut(&to) {
+            if !progress.counts() {
+                leader_durable = 0;
+            }
+            progress.told_commit = progress.told_commit.max(commit);
+            progress.told_durable = leader_durable;
+        }
+        let (leader_last, round) = (self.log.last_index(), self.round);
+        Request::Append(Append { prev, entries, commit, leader_last, leader_durable, round })
+    }
+
+    // ---- heartbeats ----------------------------------------------------------------------
+
+    /// `node` hears of this leader at `at`, if it does not before.
+    pub(super) fn call(&mut self, node: NodeId, at: Micros) {
+        if let Some(progress) = self.progress.get_mut(&node) {
+            progress.call(at);
+        }
+    }
+
+    /// A heartbeat names an entry that the member is known to hold, never the optimistic next (LR13); `confirm` asks all
+    /// that have not been asked in this round.
+    fn send_heartbeat_if_due(&mut self, to: NodeId, confirm: bool) {
+        let (now, round) = (self.now, self.round);
+        let Some(progress) = self.progress.get(&to) else { return };
+        let due = now >= progress.heartbeat_due_at(self.config.heartbeat_interval);
+        if !(due || confirm && progress.round < round) {
+            return;
+        }
+        let matched = progress.matched;
+        let prev = self.log.term_at(matched).map_or(LogId::BASE, |term| LogId::new(term, matched));
+        let heartbeat = self.append_message(to, prev, Arc::default());
+        let id = self.ask(to, heartbeat);
+        if let Some(progress) = self.progress.get_mut(&to) {
+            progress.on_heartbeat_sent(id, now);
+        }
+    }
+
+    /// Members that hold a committed entry and can't know that it is committed hear of it soon.
+    fn tell_of_commit(&mut self) {
+        let Some(delay) = self.config.commit_notice else { return };
+        let (own, commit, at) = (self.config.node, self.log.commit(), self.now + delay);
+        for (&node, progress) in &mut self.progress {
+            let pair = quorum::is_quorum(&self.membership, |member| [own, node].contains(&member));
+            let both = progress.told_durable.min(progress.matched);
+            let knows_itself = if pair && both >= self.term_start { both } else { 0 };
+            let untold = progress.told_commit.max(knows_itself) < commit.min(progress.matched);
+            if untold && !progress.missed {
+                progress.call(at);
+            }
+        }
+    }
+
+    // ---- reads ---------------------------------------------------------------------------
+
+    fn read_for(&mut self, to: NodeId, first: Index, last: Index) {
+        let id = self.next_read;
+        self.next_read += 1;
+        if let Some(progress) = self.progress.get_mut(&to) {
+            progress.read = Some((id, first));
+        }
+        let last = last
+            .min(first + self.config.append_entries.max(1) as u64 - 1)
+            .min(self.log.persisted());
+        let max_bytes = self.config.append_bytes;
+        self.out.reads.push(LogRead {
+            id,
+            first,
+            last,
+            max_bytes,
+            purpose: ReadPurpose::Member(to),
+        });
+    }
+
+    /// Entries asked for in `Ready::reads` are here, or are no longer to be had.
+    pub fn log_read(&mut self, now: Micros, id: u64, outcome: LogReadOutcome) {
+        self.advance(now);
+        if self.apply_read.is_some_and(|(wanted, _)| wanted == id) {
+            return self.on_apply_read(outcome);
+        }
+        let waiting = self.progress.iter().find_map(|(&node, progress)| match progress.read {
+            Some((wanted, first)) if wanted == id => Some((node, first)),
+            _ => None,
+        });
+        let Some((to, first)) = waiting else { return };
+        let Some(progress) = self.progress.get_mut(&to) else { return };
+        progress.read = None;
+        let open = progress.window_open(self.config.window_messages, self.config.window_bytes);
+        if progress.next != first || !open || first <= self.log.start().index {
+            return;
+        }
+        // A purge, or anything else that made the answer old, shows at the next turn.
+        if let LogReadOutcome::Entries(entries) = outcome
+            && self.log.agrees_with(first, &entries)
+        {
+            self.send_append(to, entries.into());
+        }
+    }
+}

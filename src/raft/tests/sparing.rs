@@ -1,0 +1,374 @@
+//! What spares messages, and what it must not cost: batches, distances, notices of a commit, members that count with
+//! their leader, campaigns that knock, deadlines.
+
+use super::hand::*;
+use super::world::MILLISECOND;
+use crate::raft::*;
+
+fn sparing(config: &mut RaftConfig) {
+    config.batch_delay = 2 * MILLISECOND;
+    config.append_interval = 10 * MILLISECOND;
+    config.commit_notice = Some(5 * MILLISECOND);
+    config.retry_interval = 20 * MILLISECOND;
+    config.noop_on_election = false;
+}
+
+/// A leader of `size` members, which have all answered it once.
+fn settled(size: u64) -> Hand {
+    let mut hand = Setup::of(size).with(sparing).lead();
+    (1..size).for_each(|node| hand.accept_all(node));
+    hand
+}
+
+fn count(hand: &mut Hand, node: NodeId) -> Vec<usize> {
+    hand.appends(node).iter().map(|request| append_of(request).entries.len()).collect()
+}
+
+// ---- batches and distances -------------------------------------------------------------------
+
+/// Proposals of a moment leave together; the next batch begins with what comes after.
+#[test]
+fn a_batch_waits_for_company() {
+    let mut hand = settled(3);
+    hand.propose_many(1);
+    hand.after(1);
+    hand.propose_many(2);
+    assert_eq!(count(&mut hand, 1), [] as [usize; 0]);
+    hand.after(1);
+    assert_eq!(count(&mut hand, 1), [3]);
+    hand.propose_many(1);
+    hand.after(1);
+    assert_eq!(count(&mut hand, 1), [] as [usize; 0], "the next batch waits again");
+}
+
+/// Small messages to one member keep their distance; a full one does not wait.
+#[test]
+fn small_messages_keep_their_distance() {
+    let mut hand = settled(3);
+    hand.propose_many(1);
+    hand.after(2);
+    hand.propose_many(1);
+    hand.after(9);
+    assert_eq!(count(&mut hand, 1), [1]);
+    hand.after(1);
+    assert_eq!(count(&mut hand, 1), [1]);
+    hand.propose_many(100);
+    hand.after(2);
+    assert_eq!(count(&mut hand, 1), [60], "2,000 bytes are full");
+    hand.after(10);
+    assert_eq!(count(&mut hand, 1), [40], "the rest is not");
+}
+
+/// The disk works while a batch waits: then the leader's own copy is durable when the entries leave, and they say so.
+#[test]
+fn entries_leave_with_what_is_durable_at_the_leader() {
+    let mut hand = settled(3);
+    hand.propose_many(1);
+    hand.disk();
+    hand.after(2);
+    assert_eq!(append_of(&hand.append(1)).leader_durable, 1);
+    hand.propose(b"late").expect("leading");
+    hand.after(12);
+    assert_eq!(append_of(&hand.append(1)).leader_durable, 1, "2 is on its way to the disk");
+}
+
+// ---- commit without being told ---------------------------------------------------------------
+
+fn with_durable(request: Request, leader_durable: Index) -> Request {
+    match request {
+        Request::Append(append) => {
+            Request::Append(Append { leader_durable, leader_last: 9, ..append })
+        }
+        other => other,
+    }
+}
+
+/// Two of three are a quorum: what is durable at the leader and here is committed, as soon as it is durable here.
+#[test]
+fn a_member_of_three_counts_its_leader_and_itself() {
+    let mut hand = Setup::of(3).start();
+    hand.hear(1, 2, with_durable(append(LogId::BASE, &[2, 2, 2], 0), 2));
+    assert_eq!(hand.status().commit, 0, "nothing is durable here yet");
+    hand.disk();
+    assert_eq!(hand.status().commit, 2, "3 is not durable at the leader");
+    hand.hear(1, 2, with_durable(heartbeat(id(3, 2), 0), 3));
+    assert_eq!(hand.status().commit, 3);
+}
+
+/// Raft §5.4.2 (LR01): entries of earlier terms are not counted, whoever holds them.
+#[test]
+fn lr01_a_member_counts_only_entries_of_the_leaders_own_term() {
+    let mut hand = Setup::of(3).start();
+    hand.hear(1, 3, with_durable(append(LogId::BASE, &[1, 2], 0), 2));
+    hand.disk();
+    assert_eq!(hand.status().commit, 0);
+    hand.hear(1, 3, with_durable(append(id(2, 2), &[3], 0), 3));
+    hand.disk();
+    assert_eq!(hand.status().commit, 3, "one of its own term takes them along");
+}
+
+/// Among five, two are none; a learner is no voter; a damaged member does not count, by its own word or its leader's.
+#[test]
+fn who_does_not_count_commits_nothing_by_itself() {
+    let request = || with_durable(append(LogId::BASE, &[2], 0), 1);
+    let mut learner = Membership::of_voters(1..4);
+    learner.learners.insert(0);
+    let setups = [Setup::of(5), Setup::of(3).members(learner), Setup::of(3).damaged()];
+    for setup in setups {
+        let mut hand = setup.start();
+        hand.hear(1, 2, request());
+        hand.raft.recovering.iter_mut().for_each(|r| r.target = Some(5));
+        hand.disk();
+        assert_eq!((hand.status().last.index, hand.status().commit), (1, 0));
+    }
+    let mut hand = settled(3);
+    hand.raft.progress.get_mut(&1).expect("a member").recovering = true;
+    hand.propose_many(1);
+    hand.disk();
+    hand.after(2);
+    assert_eq!(append_of(&hand.append(1)).leader_durable, 0);
+    assert_eq!(append_of(&hand.append(2)).leader_durable, 1);
+}
+
+/// What an earlier leader's log held says nothing of its successor's.
+#[test]
+fn a_new_leader_says_anew_what_is_durable() {
+    let mut hand = Setup::of(3).start();
+    hand.hear(1, 2, with_durable(append(LogId::BASE, &[2], 0), 9));
+    hand.hear(2, 3, append(id(1, 2), &[3], 0));
+    hand.disk();
+    assert_eq!((hand.status().last, hand.status().commit), (id(2, 3), 0));
+}
+
+// ---- notices ---------------------------------------------------------------------------------
+
+/// Members that can't know of a commit are told a little later, once, and not if something else tells them first.
+#[test]
+fn a_commit_is_told_a_little_later() {
+    let mut hand = settled(5);
+    hand.propose_many(1);
+    hand.disk();
+    hand.after(2);
+    (1..=3).for_each(|node| hand.accept_all(node));
+    assert_eq!(hand.status().commit, 1);
+    hand.after(4);
+    assert_eq!(count(&mut hand, 1), [] as [usize; 0]);
+    hand.after(1);
+    let told = hand.append(1);
+    assert_eq!((append_of(&told).entries.len(), append_of(&told).commit), (0, 1));
+    assert_eq!(count(&mut hand, 4), [1], "it does not hold the entry yet");
+    hand.accept(&told);
+    hand.after(50);
+    assert_eq!(count(&mut hand, 1), [] as [usize; 0], "once");
+    hand.propose_many(1);
+    hand.disk();
+    hand.after(2);
+    (2..=3).for_each(|node| hand.accept_all(node));
+    hand.propose_many(1);
+    hand.after(10);
+    hand.accept_all(1);
+    assert_eq!(hand.status().commit, 2);
+}
+
+/// Of three, a member knows by itself, and is sent nothing.
+#[test]
+fn who_knows_of_a_commit_is_not_told() {
+    let mut hand = settled(3);
+    hand.propose_many(1);
+    hand.disk();
+    hand.after(2);
+    (1..=2).for_each(|node| hand.accept_all(node));
+    assert_eq!(hand.status().commit, 1);
+    hand.after(90);
+    assert_eq!(count(&mut hand, 1), [] as [usize; 0]);
+    hand.after(10);
+    assert_eq!(count(&mut hand, 1), [0], "until the next heartbeat");
+}
+
+// ---- members that do not answer --------------------------------------------------------------
+
+/// A member that is silent is sent no entries, however much is proposed; once it answers, all of them.
+#[test]
+fn a_silent_member_is_asked_and_sent_nothing() {
+    let mut hand = settled(3);
+    hand.propose_many(1);
+    hand.after(2);
+    assert_eq!(count(&mut hand, 1), [1]);
+    hand.after(150);
+    assert_eq!(count(&mut hand, 1), [0], "given up: is it there?");
+    hand.propose_many(1);
+    hand.after(5);
+    assert_eq!(count(&mut hand, 1), [] as [usize; 0], "it was asked just now");
+    hand.after(95);
+    hand.sent_to(1);
+    hand.accept_all(2);
+    hand.propose_many(1);
+    hand.after(150);
+    let question = hand.append(1);
+    assert_eq!(append_of(&question).entries.len(), 0);
+    hand.accept(&question);
+    assert_eq!(count(&mut hand, 1), [3]);
+}
+
+/// A heartbeat known to be lost is sent again soon, not an interval later.
+#[test]
+fn a_lost_heartbeat_goes_again() {
+    let mut hand = settled(3);
+    hand.after(100);
+    let lost = hand.append(1);
+    hand.does(|raft, now| raft.undelivered(now, 1, lost.id));
+    hand.after(19);
+    assert_eq!(count(&mut hand, 1), [] as [usize; 0]);
+    hand.after(1);
+    assert_eq!(count(&mut hand, 1), [0]);
+}
+
+/// Without a blank entry a new leader still finds out where a member stands whose first probe was lost.
+#[test]
+fn a_lost_first_probe_is_made_up_for() {
+    let mut hand = Setup::of(3).with(sparing).log(&[1, 1, 1]).lead();
+    assert_eq!(count(&mut hand, 1), [0]);
+    hand.after(150);
+    let question = hand.append(1);
+    assert_eq!(append_of(&question).prev, LogId::BASE);
+    hand.accept(&question);
+    let probe = hand.append(1);
+    assert_eq!(append_of(&probe).prev, id(3, 1), "it answers: does it hold what is here?");
+    hand.reply(&probe, rejected(0, 3, LogId::BASE));
+    assert_eq!(count(&mut hand, 1), [3]);
+}
+
+/// A disk that is slow is no silence: while entries wait for it, heartbeats are sent and answered.
+#[test]
+fn el18_a_slow_disk_at_the_members_deposes_nobody() {
+    let mut hand = Setup::of(3).lead();
+    for _ in 0..40 {
+        hand.propose_many(1);
+        hand.after(50);
+        let beats = hand.appends(1).into_iter().filter(|e| append_of(e).entries.is_empty());
+        for beat in beats.collect::<Vec<_>>() {
+            hand.reply(&beat, accepted(0, append_of(&beat).round));
+        }
+    }
+    assert_eq!(hand.role(), Role::Leader);
+}
+
+// ---- campaigns -------------------------------------------------------------------------------
+
+fn asked(hand: &mut Hand) -> Vec<NodeId> {
+    let is_question = |e: &Envelope| matches!(e.body, Body::Request(Request::PreVote { .. }));
+    std::mem::take(&mut hand.sent).iter().filter(|e| is_question(e)).map(|e| e.to).collect()
+}
+
+/// The leader that fell silent is not asked; nobody answers: one member a round; one answers: all.
+#[test]
+fn el18_a_campaign_knocks() {
+    let mut hand = Setup::of(5).start();
+    hand.hear(1, 1, heartbeat(LogId::BASE, 0));
+    hand.disk();
+    hand.sent.clear();
+    hand.after(601);
+    assert_eq!(asked(&mut hand), [2, 3, 4]);
+    hand.after(601);
+    assert_eq!(asked(&mut hand).len(), 1);
+    hand.campaign();
+    let knock = hand.sent[0].clone();
+    assert_eq!(asked(&mut hand).len(), 1);
+    hand.reply(&knock, Answer::PreVote { campaign_term: 2, granted: true });
+    assert_eq!(asked(&mut hand).len(), 3, "and the others too");
+}
+
+/// Votes are asked of those who would give them, also when they say so late.
+#[test]
+fn votes_are_asked_of_the_willing() {
+    let mut hand = Setup::of(5).start();
+    hand.campaign();
+    let requests = std::mem::take(&mut hand.sent);
+    let answer = |hand: &mut Hand, position: usize, granted| {
+        hand.reply(&requests[position], Answer::PreVote { campaign_term: 1, granted });
+    };
+    answer(&mut hand, 0, true);
+    answer(&mut hand, 1, false);
+    answer(&mut hand, 2, true);
+    hand.disk();
+    let to =
+        |hand: &mut Hand| std::mem::take(&mut hand.sent).iter().map(|e| e.to).collect::<Vec<_>>();
+    assert_eq!(to(&mut hand), [requests[0].to, requests[2].to]);
+    answer(&mut hand, 3, true);
+    assert_eq!(to(&mut hand), [requests[3].to]);
+}
+
+/// A question known to be lost is asked once more, in either half of a campaign.
+#[test]
+fn a_lost_question_is_asked_again() {
+    let mut hand = Setup::of(3).with(sparing).start();
+    hand.campaign();
+    let lost = hand.sent_to(1).remove(0);
+    hand.does(|raft, now| raft.undelivered(now, 1, lost.id));
+    hand.after(20);
+    let again = hand.sent_to(1);
+    assert_eq!(again.len(), 1);
+    hand.reply(&again[0], Answer::PreVote { campaign_term: 1, granted: true });
+    hand.disk();
+    let lost = hand.sent_to(1).remove(0);
+    hand.does(|raft, now| raft.undelivered(now, 1, lost.id));
+    assert!(hand.sent_to(1).is_empty());
+    hand.after(20);
+    let vote = hand.sent_to(1).remove(0);
+    assert!(matches!(vote.body, Body::Request(Request::Vote { .. })), "{vote:?}");
+}
+
+/// A leader that is asked for a pre-vote lets the asker hear of it at once.
+#[test]
+fn el18_a_leader_answers_a_campaign_with_a_heartbeat() {
+    let mut hand = settled(3);
+    hand.sent.clear();
+    hand.hear(1, 1, pre_vote(2, LogId::BASE));
+    assert_eq!(count(&mut hand, 1), [0]);
+    assert!(hand.appends(2).is_empty());
+}
+
+// ---- deadlines -------------------------------------------------------------------------------
+
+/// Whoever ticks only when a deadline is due misses nothing: at each of them something is done, and before it nothing.
+#[test]
+fn ac07_deadlines_are_when_something_is_done() {
+    let mut hand = settled(5);
+    hand.propose_many(1);
+    hand.disk();
+    for what in ["the batch leaves", "the commit is told"] {
+        let deadline = hand.raft.next_deadline();
+        assert!(deadline > hand.now, "{what}: due at {deadline}, it is {}", hand.now);
+        hand.now = deadline - 1;
+        hand.does(|raft, now| raft.tick(now));
+        assert!(hand.sent.is_empty(), "{what}, too early: {:?}", hand.sent);
+        hand.now = deadline;
+        hand.does(|raft, now| raft.tick(now));
+        assert!(!hand.sent.is_empty(), "{what}, not at its deadline");
+        (1..5).for_each(|node| hand.accept_all(node));
+    }
+    let beat = hand.raft.next_deadline();
+    assert_eq!(beat, hand.now + 100 * MILLISECOND, "the next heartbeat");
+    hand.now = beat;
+    hand.does(|raft, now| raft.tick(now));
+    assert_eq!(hand.raft.next_deadline(), beat + 100 * MILLISECOND);
+    for _ in 0..2 {
+        hand.now = hand.raft.next_deadline();
+        hand.does(|raft, now| raft.tick(now));
+    }
+    assert_eq!(hand.now, beat + 200 * MILLISECOND);
+    assert_eq!(hand.raft.next_deadline(), hand.now + 1, "nobody has answered: it steps down");
+}
+
+#[test]
+fn a_followers_deadline_is_its_election() {
+    let mut hand = Setup::of(3).start();
+    let deadline = hand.raft.next_deadline();
+    hand.now = deadline - 1;
+    hand.does(|raft, now| raft.tick(now));
+    assert_eq!(hand.role(), Role::Follower);
+    hand.now = deadline;
+    hand.does(|raft, now| raft.tick(now));
+    assert_eq!(hand.role(), Role::PreCandidate);
+    assert!(hand.raft.next_deadline() > deadline);
+}
