@@ -35,9 +35,13 @@ fn three_peers_elect_and_agree() {
     let follower = (first + 1) % 3;
     let refused = world.question(follower, json!({"t": "start"}), b"not here");
     assert!(!flag(&refused, "leader") && number(&refused, "term") == term);
+    let before = world.requests;
     for index in 1..=10 {
         assert_eq!(world.agree(&command(index), 3), index, "no other entry takes an index");
     }
+    // One to each follower for each command, some heartbeats, and no second exchange for an answer.
+    let requests = world.requests - before;
+    assert!(requests <= 60, "{requests} requests for ten commands");
     // Without waiting in between: one after the other, in this order.
     let ids: Vec<u64> =
         (11..=40).map(|n| world.begin(first, json!({"t": "start"}), &command(n))).collect();
@@ -85,7 +89,6 @@ fn a_peer_that_was_away_gets_a_snapshot_by_agreement() {
     world.crash(behind);
     world.start(behind);
     world.agree(&command(32), 3);
-    assert!(world.peers[behind].service.snapshots > 0 || world.history.len() < 40);
     world.end();
 }
 
@@ -111,7 +114,6 @@ fn an_offer_that_commits_have_passed_is_refused() {
     assert!(!flag(&world.question(behind, unknown, b"?"), "ok"));
 
     world.peers[first].connected = false;
-    world.until("the offer's sender follows nobody", |_| true);
     assert_eq!(world.leader().0, second);
     assert_eq!(world.submit(second, &command(6)), Some(7));
     world.until("committed without the one that waits", |world| {
