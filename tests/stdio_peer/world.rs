@@ -110,6 +110,8 @@ pub struct Peer {
     pub connected: bool,
     pub disk: Disk,
     pub service: Service,
+    /// This life has been counted in what is saved.
+    counted: bool,
     asked: BTreeMap<u64, Asked>,
     answers: BTreeMap<u64, Value>,
     serving: BTreeMap<u64, Serving>,
@@ -119,6 +121,14 @@ pub struct Peer {
 impl Peer {
     fn lives(&self, life: u64) -> bool {
         self.life.as_ref().is_some_and(|living| living.number == life)
+    }
+
+    /// The first of a life says that there is one life more.
+    fn save(&mut self, frame: &Frame) {
+        let before = self.disk.header.clone();
+        self.disk.save(frame);
+        assert!(self.counted || self.disk.header != before, "a life that nothing counts");
+        self.counted = true;
     }
 
     fn say(&mut self, header: Value, body: &[u8]) {
@@ -166,6 +176,7 @@ impl World {
             connected: true,
             disk: Disk::default(),
             service: Service { snapshot_every, ..Service::default() },
+            counted: false,
             asked: BTreeMap::new(),
             answers: BTreeMap::new(),
             serving: BTreeMap::new(),
@@ -210,6 +221,7 @@ impl World {
         let it = &mut self.peers[peer];
         it.life = None;
         it.service.held = None;
+        it.counted = false;
         it.asked.clear();
         it.serving.clear();
         it.requests.clear();
@@ -287,7 +299,8 @@ impl World {
 
     fn on_frame(&mut self, peer: usize, frame: Frame) {
         match frame.kind() {
-            "save" => self.peers[peer].disk.save(&frame),
+            "save" => self.peers[peer].save(&frame),
+            kind if !self.peers[peer].counted => panic!("peer {peer} begins a life with {kind}"),
             "rpc" => self.on_rpc(peer, frame),
             "rpc_reply" => self.on_rpc_reply(peer, frame),
             "apply" => self.on_apply(peer, &frame),
