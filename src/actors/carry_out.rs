@@ -55,6 +55,7 @@ impl Peer {
             reads_failed.into_iter().for_each(|ticket| self.reads.fail(ticket, leader));
         }
         events.into_iter().for_each(|event| self.on_event(event, now));
+        // Behind the events: what became current before the install was.
     }
 
     fn persist(&mut self, step: Persist, now: Micros) {
@@ -107,11 +108,12 @@ impl Peer {
             Event::RoleChanged { role, term, leader } => {
                 tracing::info!(?role, term, leader, "role")
             }
-            Event::Deposed => self.waiters.forget_all(),
+            Event::Deposed => self.waiters.forget_outcomes(),
             Event::Truncated { from } => self.waiters.truncated(from),
-            Event::Covered { through } => self.waiters.pass_over(through),
+            Event::Covered { through } => self.waiters.covered(through),
             Event::Persisted(log_id) => self.waiters.persisted(log_id),
             Event::SnapshotCurrent(log_id) => {
+                self.views.current(log_id);
                 self.snapshot_requests.current(&mut self.raft, now, log_id)
             }
             Event::SnapshotRefused(log_id) => {

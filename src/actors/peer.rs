@@ -15,10 +15,10 @@ use bytes::Bytes;
 
 use crate::messages::{
     ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage, ReaderMessage, Reply,
-    SnapshotterMessage,
+    SnapshotReply, SnapshotterMessage, StateView,
 };
-use crate::node::{ProposeError, Shared};
-use crate::raft::{Envelope, LogId, Micros, NodeId, Raft, Refusal, RequestId};
+use crate::node::{ProposeError, Shared, SnapshotError};
+use crate::raft::{Envelope, LogId, Micros, NodeId, Raft, Refusal, RequestId, SnapshotMeta};
 
 use super::clock::Clock;
 use super::outlet::Outlet;
@@ -26,6 +26,7 @@ use super::pending_reads::PendingReads;
 use super::shell::{Flow, Role, Turn};
 use super::snapshot_requests::SnapshotRequests;
 use super::ticker::Alarm;
+use super::views::Views;
 use super::waiters::Waiters;
 
 pub(crate) struct Peer {
@@ -37,6 +38,7 @@ pub(crate) struct Peer {
     pub(super) waiters: Waiters,
     pub(super) reads: PendingReads,
     pub(super) snapshot_requests: SnapshotRequests,
+    pub(super) views: Views,
     /// A decoded snapshot that this turn offers.
     pub(super) shadow: Option<(LogId, Opaque)>,
     /// When the install under way began to be decoded.
@@ -91,15 +93,13 @@ impl Role for Peer {
             }
             PeerMessage::DecodeBegun(log_id) => raft.decode_begun(now, log_id),
             PeerMessage::Decoded { log_id, shadow } => self.on_decoded(now, log_id, shadow),
-            PeerMessage::SnapshotTaken(meta) => raft.snapshot_taken(now, meta),
+            PeerMessage::View { view, reply } => self.encode(view, reply),
+            PeerMessage::SnapshotTaken(meta) => self.on_snapshot_taken(now, meta),
             PeerMessage::SnapshotDeclined => {
                 raft.snapshot_declined(now);
                 self.snapshot_requests.declined();
             }
-            PeerMessage::SnapshotSuperfluous => {
-                raft.snapshot_declined(now);
-                self.snapshot_requests.passed(raft, now);
-            }
+            PeerMessage::SnapshotSuperfluous(log_id) => self.on_snapshot_superfluous(now, log_id),
             PeerMessage::Applied(index) => raft.applied(now, index),
             PeerMessage::CondInstall(log_id) => raft.cond_install(now, log_id),
             PeerMessage::Stop(ack) => {
@@ -143,6 +143,7 @@ impl Peer {
             waiters: Waiters::default(),
             reads: PendingReads::default(),
             snapshot_requests: SnapshotRequests::default(),
+            views: Views::default(),
             shadow: None,
             install_began: None,
             asked: (0, 0),
@@ -222,6 +223,29 @@ impl Peer {
         }
     }
 
+    fn encode(&mut self, view: StateView, reply: SnapshotReply) {
+        self.views.encoding(view.log_id(), reply);
+        self.links.snapshotter.do_send(SnapshotterMessage::Take(view));
+    }
+
+    fn on_snapshot_taken(&mut self, now: Micros, meta: SnapshotMeta) {
+        let (log_id, before) = (meta.log_id, self.raft.status().snapshot);
+        self.raft.snapshot_taken(now, meta);
+        let accepted = self.raft.status().snapshot == log_id && before != log_id;
+        let judged = match accepted {
+            true => Ok(()),
+            false if log_id.index <= before.index => Err(SnapshotError::Outdated),
+            false => Err(SnapshotError::Refused),
+        };
+        self.views.published(log_id, judged);
+    }
+
+    fn on_snapshot_superfluous(&mut self, now: Micros, log_id: LogId) {
+        self.raft.snapshot_declined(now);
+        self.snapshot_requests.passed(&mut self.raft, now);
+        self.views.published(log_id, Err(SnapshotError::Outdated));
+    }
+
     /// A quiet log is marked as cleanly ended, so that a later crash is not taken for damage (DESIGN section 8).
     fn seal_if_idle(&mut self, now: Micros) {
         let (last, at) = self.asked;
@@ -243,5 +267,6 @@ impl Peer {
         self.waiters.forget_all();
         self.reads.fail_all();
         self.snapshot_requests.fail_all();
+        self.views.fail_all();
     }
 }

@@ -184,7 +184,7 @@ impl Snapshotter {
         let log_id = view.log_id();
         // The same file name would be written twice; the one that is there says the same.
         if self.is_needed(log_id) {
-            self.tell(PeerMessage::SnapshotSuperfluous);
+            self.tell(PeerMessage::SnapshotSuperfluous(log_id));
             return Ok(());
         }
         match self.encode(view) {

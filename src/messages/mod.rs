@@ -16,7 +16,8 @@ mod reply;
 mod snapshotter;
 
 pub use apply::{
-    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, StateView,
+    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, SnapshotTaken,
+    StateView,
 };
 pub(crate) use apply_queue::ApplyQueueMessage;
 pub(crate) use peer::{PeerMessage, SnapshotReply};

@@ -33,7 +33,7 @@ use crate::raft::{LogId, Membership, Raft, Recovered};
 use crate::storage::{Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotStore};
 use crate::transport::{Inbox, Transport};
 
-use super::builder::{MakeApplySide, Node};
+use super::builder::{Applying, Node};
 use super::config::{Config, micros};
 use super::handle::{Handle, Limits};
 use super::shared::Shared;
@@ -41,20 +41,18 @@ use super::shared::Shared;
 /// What a node is made of, once its storage is open.
 pub(super) struct Parts<M> {
     pub(super) identity: Identity,
-    pub(super) machine: M,
+    pub(super) applying: Applying<M>,
     pub(super) config: Config,
     pub(super) clock: Clock,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) delays: Delays,
-    pub(super) apply_side: Option<MakeApplySide>,
     pub(super) places: Places,
 }
 
 impl<M: Machine> Parts<M> {
     /// Starts everything.
     pub(super) fn assemble(self, opened: OpenedStorage, ends: Ends) -> Node<M> {
-        let Parts { identity, machine, config, clock, transport, delays, apply_side, places } =
-            self;
+        let Parts { identity, applying, config, clock, transport, delays, places } = self;
         let OpenedStorage { recovered, log, snapshots } = opened;
         let origin = Origin::of(&recovered);
         let incarnation = recovered.incarnation;
@@ -68,9 +66,9 @@ impl<M: Machine> Parts<M> {
         let slots = Slots::new();
         let addresses = slots.addresses();
         let link = addresses.apply_link(origin.snapshot.is_some(), &site);
-        let side = match apply_side {
-            Some(make) => make(link),
-            None => site.start_applier(machine, link),
+        let side = match applying {
+            Applying::Own(make) => make(link),
+            Applying::Machine(machine) => site.start_applier(machine, link),
         };
         let ApplySide { recipient: apply_side, decode } = side;
         let handle = site.handle(&addresses, &apply_side);

@@ -80,15 +80,20 @@ impl<M: Machine> Handle<M> {
 
     /// Begins to execute a command: [`Proposal::appended`] tells when it is durable here, [`Proposal::reply`] what came of it.
     pub fn submit(&self, command: M::Command) -> Result<Proposal<M>, ProposeError> {
-        let (durable, appended) = oneshot::channel();
-        let outcome = self.send(command::encode_raw(&command)?, Some(durable))?;
-        Ok(Proposal { appended: Some(appended), outcome, machine: PhantomData })
+        self.submit_data(command::encode_raw(&command)?)
     }
 
     /// Executes what `data` says, as a [`CommandRef`](crate::machine::CommandRef) encodes it or as an own apply side understands it.
     pub async fn propose_data(&self, data: Bytes) -> Result<Outcome, ProposeError> {
         // Dropped without an answer the peer's mailbox is gone: never appended.
         self.send(data, None)?.await.unwrap_or(Err(ProposeError::Fatal))
+    }
+
+    /// Begins to execute what `data` says, as with [`Handle::propose_data`]. Commands are appended in the order of these calls.
+    pub fn submit_data(&self, data: Bytes) -> Result<Proposal<M>, ProposeError> {
+        let (durable, appended) = oneshot::channel();
+        let outcome = self.send(data, Some(durable))?;
+        Ok(Proposal { appended: Some(appended), outcome, machine: PhantomData })
     }
 
     fn send(
@@ -172,8 +177,12 @@ impl<M: Machine> Proposal<M> {
 
     /// Waits for the reply.
     pub async fn reply(self) -> Result<M::Reply, ProposeError> {
-        let outcome = self.outcome.await.unwrap_or(Err(ProposeError::Fatal))?;
-        decode_reply::<M>(outcome)
+        decode_reply::<M>(self.outcome().await?)
+    }
+
+    /// Waits for what the apply side answers, undecoded.
+    pub async fn outcome(self) -> Result<Outcome, ProposeError> {
+        self.outcome.await.unwrap_or(Err(ProposeError::Fatal))
     }
 }
 

@@ -15,3 +15,4 @@ mod puppet;
 mod randomised;
 mod seldom;
 mod support;
+mod views;
