@@ -168,8 +168,11 @@ impl<M: Machine> Applier<M> {
         let view = (log_id.index > 0).then(|| replica.view());
         self.place.emit(&self.link, move |link| {
             match view {
-                Some(view) => link
-                    .snapshot(StateView::new(log_id, move |out| encode_replica::<M>(&view, out))),
+                Some(view) => {
+                    link.snapshot(StateView::new(log_id, move |out| {
+                        encode_replica::<M>(&view, out)
+                    }));
+                }
                 None => link.decline_snapshot(),
             }
             link.pull();

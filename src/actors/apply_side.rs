@@ -10,7 +10,8 @@ use crate::messages::{ApplyMessage, Opaque};
 
 use super::lifeline::Lifeline;
 
-/// Decodes a snapshot's content into a state, on the snapshotter's thread.
+/// Decodes a snapshot's content into a state, on the snapshotter's thread. A state that knows which entry it is the state
+/// behind says so ([`Opaque::state_behind`]): then a snapshot that holds another one counts as not decodable.
 pub type DecodeState = Box<dyn FnMut(&mut dyn Read) -> Result<Opaque, CodecError> + Send>;
 
 /// An apply side: where its messages go, and how its states are decoded.

@@ -14,7 +14,7 @@ use crate::messages::{
     ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, PersisterMessage,
     ReaderMessage, SnapshotterMessage,
 };
-use crate::raft::{ApplyItem, Event, InstallDecision, LogId, Micros, Persist, Ready, SnapshotJob};
+use crate::raft::{ApplyItem, Event, InstallDecision, Micros, Persist, Ready, SnapshotJob};
 
 use super::peer::Peer;
 
@@ -56,6 +56,7 @@ impl Peer {
             reads_failed.into_iter().for_each(|ticket| self.reads.fail(ticket, leader));
         }
         events.into_iter().for_each(|event| self.on_event(event, now));
+        // Behind the events: what became current before the install was.
     }
 
     fn persist(&mut self, step: Persist, now: Micros) {
@@ -88,18 +89,10 @@ impl Peer {
     }
 
     fn snapshot_job(&mut self, job: SnapshotJob, now: Micros) {
-        match &job {
-            SnapshotJob::Decode(meta) => self.install_began = Some((meta.log_id, now)),
-            SnapshotJob::Discard(log_id) => self.retire_shadow(*log_id),
-            _ => {}
+        if let SnapshotJob::Decode(meta) = &job {
+            self.install_began = Some((meta.log_id, now));
         }
         self.links.snapshotter.do_send(SnapshotterMessage::Job(job));
-    }
-
-    fn retire_shadow(&mut self, log_id: LogId) {
-        if let Some((_, shadow)) = self.shadow.take_if(|(decoded, _)| *decoded == log_id) {
-            self.links.snapshotter.do_send(SnapshotterMessage::Retire(shadow));
-        }
     }
 
     fn decided(&mut self, decision: InstallDecision, now: Micros) {
@@ -116,16 +109,17 @@ impl Peer {
             Event::RoleChanged { role, term, leader } => {
                 tracing::info!(?role, term, leader, "role")
             }
-            Event::Deposed => self.waiters.forget_all(),
+            Event::Deposed => self.waiters.forget_outcomes(),
             Event::Truncated { from } => self.waiters.truncated(from),
-            Event::Covered { through } => self.waiters.pass_over(through),
+            Event::Covered { through } => self.waiters.covered(through),
             Event::Persisted(log_id) => self.waiters.persisted(log_id),
             Event::SnapshotCurrent(log_id) => {
+                self.views.current(log_id);
                 self.snapshot_requests.current(&mut self.raft, now, log_id)
             }
             Event::SnapshotRefused(log_id) => {
                 self.links.snapshotter.do_send(SnapshotterMessage::Remove(log_id));
-                self.snapshot_requests.refused(&mut self.raft, now);
+                self.snapshot_requests.passed(&mut self.raft, now);
             }
             Event::Alarm(what) => tracing::error!(what, "a correct cluster never shows this"),
         }

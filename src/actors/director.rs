@@ -26,12 +26,15 @@ use crate::messages::{
 use crate::raft::NodeId;
 use crate::transport::Transport;
 
+use super::lifeline::Lifeline;
 use super::placement::Places;
+use super::shell::caught;
 
 /// All that has to be ended.
 pub(crate) struct Director {
     pub(crate) node: NodeId,
     pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) lifeline: Arc<Lifeline>,
     pub(crate) peer: Recipient<PeerMessage>,
     pub(crate) queue: Recipient<ApplyQueueMessage>,
     pub(crate) apply_side: Recipient<ApplyMessage>,
@@ -46,7 +49,10 @@ impl Director {
     pub(crate) async fn direct(self, mut stops: mpsc::UnboundedReceiver<()>) {
         // A closed channel means that nobody is left who could want the node.
         let _ = stops.recv().await;
-        self.transport.detach(self.node);
+        // It is the service's own: whatever it does, the rest still ends.
+        if let Err(panic) = caught(|| self.transport.detach(self.node)) {
+            self.lifeline.fail(format!("the transport panicked: {panic}"));
+        }
         ended(|ack| self.peer.do_send(PeerMessage::Stop(ack))).await;
         ended(|ack| self.queue.do_send(ApplyQueueMessage::Stop(ack))).await;
         ended(|ack| self.apply_side.do_send(ApplyMessage::Stop(ack))).await;

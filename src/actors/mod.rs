@@ -51,6 +51,7 @@ mod snapshot_requests;
 pub(crate) mod snapshotter;
 mod thread;
 pub(crate) mod ticker;
+mod views;
 mod waiters;
 
 pub(crate) use apply_side::ApplyGuard;

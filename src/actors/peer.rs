@@ -15,10 +15,10 @@ use bytes::Bytes;
 
 use crate::messages::{
     ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage, ReaderMessage, Reply,
-    SnapshotterMessage,
+    SnapshotReply, SnapshotterMessage, StateView,
 };
-use crate::node::{ProposeError, Shared};
-use crate::raft::{Envelope, LogId, Micros, NodeId, Raft, Refusal, RequestId};
+use crate::node::{ProposeError, Shared, SnapshotError};
+use crate::raft::{Envelope, LogId, Micros, NodeId, Raft, Refusal, RequestId, SnapshotMeta};
 
 use super::clock::Clock;
 use super::observer::Observer;
@@ -27,6 +27,7 @@ use super::pending_reads::PendingReads;
 use super::shell::{Flow, Role, Turn};
 use super::snapshot_requests::SnapshotRequests;
 use super::ticker::Alarm;
+use super::views::Views;
 use super::waiters::Waiters;
 
 pub(crate) struct Peer {
@@ -39,7 +40,8 @@ pub(crate) struct Peer {
     pub(super) waiters: Waiters,
     pub(super) reads: PendingReads,
     pub(super) snapshot_requests: SnapshotRequests,
-    /// A decoded snapshot on its way into the apply queue.
+    pub(super) views: Views,
+    /// A decoded snapshot that this turn offers.
     pub(super) shadow: Option<(LogId, Opaque)>,
     /// When the install under way began to be decoded.
     pub(super) install_began: Option<(LogId, Micros)>,
@@ -93,11 +95,13 @@ impl Role for Peer {
             }
             PeerMessage::DecodeBegun(log_id) => raft.decode_begun(now, log_id),
             PeerMessage::Decoded { log_id, shadow } => self.on_decoded(now, log_id, shadow),
-            PeerMessage::SnapshotTaken(meta) => raft.snapshot_taken(now, meta),
+            PeerMessage::View { view, reply } => self.encode(view, reply),
+            PeerMessage::SnapshotTaken(meta) => self.on_snapshot_taken(now, meta),
             PeerMessage::SnapshotDeclined => {
                 raft.snapshot_declined(now);
                 self.snapshot_requests.declined();
             }
+            PeerMessage::SnapshotSuperfluous(log_id) => self.on_snapshot_superfluous(now, log_id),
             PeerMessage::Applied(index) => raft.applied(now, index),
             PeerMessage::CondInstall(log_id) => raft.cond_install(now, log_id),
             PeerMessage::Stop(ack) => {
@@ -143,6 +147,7 @@ impl Peer {
             waiters: Waiters::default(),
             reads: PendingReads::default(),
             snapshot_requests: SnapshotRequests::default(),
+            views: Views::default(),
             shadow: None,
             install_began: None,
             asked: (0, 0),
@@ -190,6 +195,7 @@ impl Peer {
         self.next_tick = now + self.times.tick;
         self.raft.tick(now);
         self.waiters.expire(now);
+        self.shared.reads.expire(now);
     }
 
     fn set_alarm(&mut self) {
@@ -212,13 +218,36 @@ impl Peer {
     }
 
     fn on_decoded(&mut self, now: Micros, log_id: LogId, shadow: Option<Opaque>) {
-        let decoded = shadow.is_some();
-        if let Some((_, unused)) =
-            std::mem::replace(&mut self.shadow, shadow.map(|shadow| (log_id, shadow)))
-        {
-            self.links.snapshotter.do_send(SnapshotterMessage::Retire(unused));
+        let offered = self.raft.snapshot_decoded(now, log_id, shadow.is_some());
+        let Some(shadow) = shadow else { return };
+        if offered {
+            self.shadow = Some((log_id, shadow));
+        } else {
+            self.links.snapshotter.do_send(SnapshotterMessage::Retire(shadow));
         }
-        self.raft.snapshot_decoded(now, log_id, decoded);
+    }
+
+    fn encode(&mut self, view: StateView, reply: SnapshotReply) {
+        self.views.encoding(view.log_id(), reply);
+        self.links.snapshotter.do_send(SnapshotterMessage::Take(view));
+    }
+
+    fn on_snapshot_taken(&mut self, now: Micros, meta: SnapshotMeta) {
+        let (log_id, before) = (meta.log_id, self.raft.status().snapshot);
+        self.raft.snapshot_taken(now, meta);
+        let accepted = self.raft.status().snapshot == log_id && before != log_id;
+        let judged = match accepted {
+            true => Ok(()),
+            false if log_id.index <= before.index => Err(SnapshotError::Outdated),
+            false => Err(SnapshotError::Refused),
+        };
+        self.views.published(log_id, judged);
+    }
+
+    fn on_snapshot_superfluous(&mut self, now: Micros, log_id: LogId) {
+        self.raft.snapshot_declined(now);
+        self.snapshot_requests.passed(&mut self.raft, now);
+        self.views.published(log_id, Err(SnapshotError::Outdated));
     }
 
     /// A quiet log is marked as cleanly ended, so that a later crash is not taken for damage (DESIGN section 8).
@@ -242,8 +271,6 @@ impl Peer {
         self.waiters.forget_all();
         self.reads.fail_all();
         self.snapshot_requests.fail_all();
-        if let Some((_, unused)) = self.shadow.take() {
-            self.links.snapshotter.do_send(SnapshotterMessage::Retire(unused));
-        }
+        self.views.fail_all();
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Persister {
     pub(crate) delays: Delays,
     pub(crate) shared: Arc<Shared>,
     pub(crate) group: Group,
+    /// A write has failed: nothing that was asked for since is done, sent or reported, for it may rest on that write.
+    pub(crate) failed: bool,
 }
 
 /// Steps collected for one write.
@@ -90,12 +92,13 @@ impl Persister {
         let last_seq = self.group.last_seq;
         let group = std::mem::replace(&mut self.group, Group { last_seq, ..Group::default() });
         let Some(asked) = group.first_asked else { return };
-        if self.shared.lifeline.fenced() {
+        if self.failed || self.shared.lifeline.fenced() {
             return;
         }
         if !group.changes.is_empty() {
             let cost = self.delays.fsync();
             if let Err(error) = self.place.work(cost, || self.log.write(&group.changes)) {
+                self.failed = true;
                 return self.shared.lifeline.fail(format!("the log can't be written: {error}"));
             }
             self.measure(&group);
@@ -115,7 +118,7 @@ impl Persister {
     }
 
     fn seal(&mut self) {
-        if self.shared.lifeline.fenced() {
+        if self.failed || self.shared.lifeline.fenced() {
             return;
         }
         if let Err(error) = self.log.seal() {
@@ -128,5 +131,110 @@ impl Persister {
         self.write();
         self.seal();
         Flow::Stop(ack)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::actors::lifeline::Lifeline;
+    use crate::actors::shell::Slot;
+    use crate::actors::{Part, Placement};
+    use crate::node::Config;
+    use crate::raft::{Answer, Body, HardState, NodeId, RaftStatus};
+    use crate::storage::{LogReader, StorageError};
+    use crate::transport::{Inbox, Transport};
+
+    /// A disk that is full.
+    struct Full;
+
+    impl LogStore for Full {
+        fn write(&mut self, _changes: &[LogChange]) -> Result<(), StorageError> {
+            Err(StorageError::Refused { path: "full".into(), what: "no space".into() })
+        }
+
+        fn reader(&self) -> Box<dyn LogReader> {
+            unreachable!("nobody reads here")
+        }
+
+        fn seal(&mut self) -> Result<(), StorageError> {
+            Ok(())
+        }
+    }
+
+    /// What has left the persister, to whomever.
+    #[derive(Clone, Default)]
+    struct Left(Arc<Mutex<Vec<String>>>);
+
+    impl Transport for Left {
+        fn send(&self, envelope: Envelope) {
+            self.0.lock().push(format!("{envelope:?}"));
+        }
+
+        fn attach(&self, _node: NodeId, _inbox: Inbox) {}
+
+        fn detach(&self, _node: NodeId) {}
+    }
+
+    impl Role for Left {
+        type Message = PeerMessage;
+        const NAME: &'static str = "peer";
+
+        fn on(&mut self, message: PeerMessage, _now: Micros) -> Flow {
+            self.0.lock().push(format!("{message:?}"));
+            Flow::Go
+        }
+    }
+
+    fn vote() -> Envelope {
+        let body = Body::Answer { asker_incarnation: 1, answer: Answer::Vote { granted: true } };
+        Envelope { cluster: 0, group: 0, from: 0, to: 1, incarnation: 1, term: 1, id: 1, body }
+    }
+
+    /// PS02, PS04: a step that changes nothing only waits for its turn. Behind a write that failed its turn never comes, however
+    /// long the node takes to stop.
+    #[tokio::test]
+    async fn nothing_behind_a_failed_write_leaves() {
+        let (placement, left) = (Placement::shared(), Left::default());
+        let observed = left.clone();
+        let story = async move {
+            let (places, _ends) = placement.open(0).expect("no threads to fail");
+            let lifeline = Arc::new(Lifeline::new().0);
+            let shared =
+                Shared::new(0, 1, lifeline.clone(), RaftStatus::default(), &Config::default());
+            let (shared, clock, place) =
+                (Arc::new(shared), placement.clock(), places.of(Part::Peer));
+            let peer = Slot::<Left>::new();
+            let mut persister = Persister {
+                log: Box::new(Full),
+                peer: peer.recipient(),
+                outlet: Outlet { transport: Arc::new(left.clone()), shared: shared.clone() },
+                place: place.clone(),
+                clock,
+                delays: Delays::default(),
+                shared,
+                group: Group::default(),
+                failed: false,
+            };
+            peer.start(place, clock, lifeline.clone(), move || left);
+            let hard_state = Some(HardState { term: 1, vote: Some(1) });
+            let changes = [LogChange { hard_state, ..LogChange::default() }, LogChange::default()];
+            for (seq, change) in (1..).zip(changes) {
+                let step = Persist { seq, change, then_send: vec![vote()] };
+                persister.on(PersisterMessage::Step { step, asked: 0 }, 0);
+                persister.flush(Turn { began: 0, now: 0, drained: true });
+            }
+            persister.on(PersisterMessage::Seal, 0);
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert!(lifeline.fatal().is_some_and(|fatal| fatal.contains("no space")));
+            places.exit();
+        };
+        LocalSet::new().run_until(story).await;
+        assert_eq!(*observed.0.lock(), Vec::<String>::new());
     }
 }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::raft::{ChunkWritten, SnapshotMeta, TransferKey};
+use crate::raft::{ChunkWritten, LogId, SnapshotMeta, TransferKey};
 use crate::storage::{SnapshotReceiver, SnapshotStore, StorageError};
 
 /// The one transfer that is received, or was received last.
@@ -19,7 +19,8 @@ struct Transfer {
 
 enum Stage {
     Open(Box<dyn SnapshotReceiver>),
-    Complete,
+    /// Published under this id.
+    Complete(LogId),
 }
 
 impl Receiving {
@@ -53,23 +54,26 @@ impl Receiving {
         }
         match receiver.received_bytes() {
             received if received < meta.size_bytes => Ok(ChunkWritten::Partial(received)),
-            _ => self.complete(key),
+            _ => self.complete(key, meta.log_id),
         }
     }
 
-    fn complete(&mut self, key: TransferKey) -> Result<ChunkWritten, StorageError> {
+    fn complete(&mut self, key: TransferKey, log_id: LogId) -> Result<ChunkWritten, StorageError> {
         let Some(Transfer { stage: Stage::Open(receiver), .. }) = self.0.take() else {
             return Ok(ChunkWritten::Corrupt);
         };
         if !receiver.publish()? {
             return Ok(ChunkWritten::Corrupt);
         }
-        self.0 = Some(Transfer { key, stage: Stage::Complete });
+        self.0 = Some(Transfer { key, stage: Stage::Complete(log_id) });
         Ok(ChunkWritten::Complete)
     }
 
-    /// Drops what an unfinished transfer has stored.
-    pub(crate) fn abort(&mut self, key: TransferKey) {
-        self.0.take_if(|transfer| transfer.key == key);
+    /// Drops what an unfinished transfer has stored. Of a finished one it tells what is published.
+    pub(crate) fn abort(&mut self, key: TransferKey) -> Option<LogId> {
+        match self.0.take_if(|transfer| transfer.key == key)?.stage {
+            Stage::Open(_) => None,
+            Stage::Complete(log_id) => Some(log_id),
+        }
     }
 }

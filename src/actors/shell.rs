@@ -7,7 +7,7 @@
 //!   one permanent future ([`TurnEnd`]) sees the drained mailbox and flushes once for all of it: the peer's `Ready`,
 //!   the persister's group commit. Under a flood the turn is cut after [`TURN_MESSAGES`] messages or [`TURN_MICROS`].
 //! - **A gate**: on a busy virtual place messages wait in a stash, first in first out, until the place is free.
-//! - **A watch**: an actor that panics, or ends unasked, stops its node (AC03).
+//! - **A watch**: an actor that panics, be it while it is made, or ends unasked, stops its node (AC03).
 //!
 //! *What it does not do:* no `ctx.wait`, no supervisor, no IO in `stopped`: dropping a live context runs
 //! `stopped` (AC09), and so it does nothing.
@@ -96,7 +96,7 @@ impl<R: Role> Slot<R> {
         make: impl FnOnce() -> R + Send + 'static,
     ) {
         let (mailbox, own_place) = (self.mailbox, place.clone());
-        place.run(move || {
+        let life = move || {
             let shell = Shell {
                 role: make(),
                 place: own_place,
@@ -105,30 +105,40 @@ impl<R: Role> Slot<R> {
                 turn: None,
                 end: None,
             };
-            let context = Context::with_receiver(mailbox).into_future(shell);
-            Box::pin(watch(R::NAME, context, lifeline))
-        });
+            Context::with_receiver(mailbox).into_future(shell)
+        };
+        place.run(move || Box::pin(watch(R::NAME, life, lifeline)));
     }
 }
 
-/// Runs an actor to its end and reports an end that nobody asked for.
+/// Makes an actor, runs it to its end and reports an end that nobody asked for. The actor is kept until that is reported:
+/// what is noticed by its being dropped is not taken for the reason.
 async fn watch<F: Future<Output = ()> + Unpin>(
     name: &'static str,
-    mut actor: F,
+    make: impl FnOnce() -> F,
     lifeline: Arc<Lifeline>,
 ) {
-    let outcome = poll_fn(|cx| {
-        // The actor is not used again after a panic, so no broken state of it is seen.
-        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut actor).poll(cx))) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
+    let mut made = caught(make);
+    let outcome = match &mut made {
+        Ok(actor) => {
+            poll_fn(|cx| match caught(|| Pin::new(&mut *actor).poll(cx)) {
+                Ok(poll) => poll.map(|()| None),
+                Err(panic) => Poll::Ready(Some(panic)),
+            })
+            .await
         }
-    })
-    .await;
+        Err(panic) => Some(std::mem::take(panic)),
+    };
     match outcome {
-        Ok(()) => lifeline.actor_ended(name),
-        Err(panic) => lifeline.fail(format!("the {name} panicked: {}", panic_text(panic.as_ref()))),
+        None => lifeline.actor_ended(name),
+        Some(panic) => lifeline.fail(format!("the {name} panicked: {panic}")),
     }
+}
+
+/// What `f` returns, or with which words it panicked. Nothing that it worked on is used again then, so no broken
+/// state is seen.
+pub(super) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| panic_text(panic.as_ref()).to_owned())
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
@@ -234,5 +244,56 @@ impl<R: Role> ActorFuture<Shell<R>> for TurnEnd {
         }
         self.wake = None;
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::actors::{Part, Placement};
+
+    #[derive(Debug, Message)]
+    #[rtype(result = "()")]
+    struct Ping(#[expect(dead_code, reason = "dropping it is its use")] oneshot::Sender<()>);
+
+    struct Listener;
+
+    impl Role for Listener {
+        type Message = Ping;
+        const NAME: &'static str = "listener";
+
+        fn on(&mut self, _ping: Ping, _now: Micros) -> Flow {
+            Flow::Go
+        }
+    }
+
+    /// AC03, AC15: an actor that can't even be made fails its node, and its thread goes on.
+    #[tokio::test]
+    async fn a_panic_while_an_actor_is_made_is_reported() {
+        let (places, ends) = Placement::threads().open(0).expect("threads");
+        let (lifeline, mut stops) = Lifeline::new();
+        let lifeline = Arc::new(lifeline);
+        let (place, clock) = (places.of(Part::Peer), Placement::threads().clock());
+        let broken = Slot::<Listener>::new();
+        let recipient = broken.recipient();
+        let (ping, pinged) = oneshot::channel();
+        recipient.do_send(Ping(ping));
+        broken.start(place, clock, lifeline.clone(), || panic!("out of luck"));
+        assert!(pinged.await.is_err(), "whoever waits is told");
+        let told = tokio::time::timeout(std::time::Duration::from_secs(20), stops.recv()).await;
+        assert!(told.is_ok(), "the node is not told to stop");
+        let fatal = lifeline.fatal().unwrap_or_default();
+        assert_eq!(fatal, "the listener panicked: out of luck");
+        let whole = Slot::<Listener>::new();
+        let (ping, pinged) = oneshot::channel();
+        let recipient = whole.recipient();
+        recipient.do_send(Ping(ping));
+        whole.start(place, clock, lifeline, || Listener);
+        assert!(pinged.await.is_err(), "handled and dropped");
+        assert!(recipient.connected(), "by an actor that lives on the same thread");
+        places.exit();
+        ends.join().await;
     }
 }

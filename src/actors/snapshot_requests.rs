@@ -1,7 +1,8 @@
 //! Who waits for a snapshot.
 //!
-//! A request is met by the first snapshot that covers what was applied when it came; a build that had begun before
-//! does not count, and the snapshot is asked for again when it is done.
+//! A request is met by the first snapshot that covers what was applied when it came, be it made here or installed, and
+//! not before its record is durable (SN17); a build that had begun before does not count, and the snapshot is asked
+//! for again when it is done.
 
 use crate::messages::SnapshotReply;
 use crate::node::SnapshotError;
@@ -15,18 +16,20 @@ pub(crate) struct SnapshotRequests {
 
 impl SnapshotRequests {
     pub(crate) fn add(&mut self, raft: &mut Raft, now: Micros, reply: SnapshotReply) {
-        let status = raft.status();
-        if status.applied == 0 {
+        let (applied, durable) = (raft.status().applied, raft.durable_snapshot());
+        if applied == 0 {
             return answer(reply, Err(SnapshotError::NothingApplied));
         }
-        if status.snapshot.index >= status.applied {
-            return answer(reply, Ok(status.snapshot));
+        if durable.index >= applied {
+            return answer(reply, Ok(durable));
         }
-        self.waiting.push((status.applied, reply));
+        // Who has given up is forgotten: asking again and again piles up nothing.
+        self.waiting.retain(|(_, reply)| !reply.is_closed());
+        self.waiting.push((applied, reply));
         raft.request_snapshot(now);
     }
 
-    /// The snapshot of `log_id` is current.
+    /// The snapshot of `log_id` is current, durably.
     pub(crate) fn current(&mut self, raft: &mut Raft, now: Micros, log_id: LogId) {
         let (met, unmet) = self.waiting.drain(..).partition(|(index, _)| *index <= log_id.index);
         self.waiting = unmet;
@@ -37,10 +40,10 @@ impl SnapshotRequests {
         }
     }
 
-    /// A build was out of date when it was done: a newer snapshot is there.
-    pub(crate) fn refused(&mut self, raft: &mut Raft, now: Micros) {
-        let current = raft.status().snapshot;
-        self.current(raft, now, current);
+    /// A build came to nothing, for a snapshot of as much or more is there: whoever needs a newer one still waits.
+    pub(crate) fn passed(&mut self, raft: &mut Raft, now: Micros) {
+        let durable = raft.durable_snapshot();
+        self.current(raft, now, durable);
     }
 
     /// The apply side has no snapshot to make.

@@ -6,6 +6,7 @@
 //!
 //! *What it does not do:* it does not decide. Which snapshot is wanted, offered, granted or current the protocol says.
 
+use std::collections::BTreeSet;
 use std::io::{BufReader, BufWriter, Write};
 use std::sync::Arc;
 
@@ -34,6 +35,8 @@ pub(crate) struct Snapshotter {
     pub(crate) receiving: Receiving,
     /// Named by the log's record.
     pub(crate) current: Option<LogId>,
+    /// Made here and published, and neither current nor refused yet: their records may be on the way to the disk.
+    pub(crate) made: BTreeSet<LogId>,
     /// Received whole and not yet current or discarded.
     pub(crate) received: Option<LogId>,
     pub(crate) peer: Recipient<PeerMessage>,
@@ -60,6 +63,18 @@ impl From<StorageError> for Failure {
     }
 }
 
+/// A snapshot's content may pass every checksum and be the state behind another entry: in its place in the apply queue
+/// it would corrupt the replica (SN06, SN19).
+fn of_its_entry(log_id: LogId, state: Opaque) -> Result<Opaque, Failure> {
+    match state.log_id() {
+        Some(held) if held != log_id => Err(Failure::Content(CodecError::invalid(
+            "a snapshot",
+            format!("covers {log_id} and holds the state at {held}"),
+        ))),
+        _ => Ok(state),
+    }
+}
+
 impl Role for Snapshotter {
     type Message = SnapshotterMessage;
     const NAME: &'static str = "snapshotter";
@@ -76,7 +91,10 @@ impl Role for Snapshotter {
             SnapshotterMessage::Job(job) => self.job(job),
             SnapshotterMessage::Restore(log_id) => self.restore(log_id),
             SnapshotterMessage::Take(view) => self.take(view),
-            SnapshotterMessage::Remove(log_id) => self.remove(log_id),
+            SnapshotterMessage::Remove(log_id) => {
+                self.made.remove(&log_id);
+                self.remove(log_id)
+            }
         };
         if let Err(error) = outcome {
             self.shared.lifeline.fail(format!("snapshots can't be stored: {error}"));
@@ -104,16 +122,14 @@ impl Snapshotter {
                 Ok(())
             }
             SnapshotJob::AbortTransfer(transfer) => {
-                self.receiving.abort(transfer);
-                Ok(())
+                // Its last piece may have come before the word that nobody wants it.
+                self.receiving.abort(transfer).map_or(Ok(()), |complete| self.discard(complete))
             }
             SnapshotJob::Decode(meta) => self.decode_received(&meta),
-            SnapshotJob::Discard(log_id) => {
-                self.received = self.received.filter(|received| *received != log_id);
-                self.remove(log_id)
-            }
+            SnapshotJob::Discard(log_id) => self.discard(log_id),
             SnapshotJob::Current(log_id) => {
                 self.current = Some(log_id);
+                self.made.retain(|made| *made > log_id);
                 self.received = self.received.filter(|received| *received != log_id);
                 self.store.retain(log_id, self.received)
             }
@@ -159,19 +175,23 @@ impl Snapshotter {
         self.place.work(self.delays.decode(), || {
             let content = BufReader::with_capacity(BUFFER_BYTES, store.open(log_id)?);
             let mut content = Abortable::new(content, &shared.lifeline);
-            decode(&mut content).map_err(Failure::Content)
+            let state = decode(&mut content).map_err(Failure::Content)?;
+            of_its_entry(log_id, state)
         })
     }
 
     fn take(&mut self, view: StateView) -> Result<(), StorageError> {
         let log_id = view.log_id();
         // The same file name would be written twice; the one that is there says the same.
-        if self.current == Some(log_id) || self.received == Some(log_id) {
-            self.tell(PeerMessage::SnapshotDeclined);
+        if self.is_needed(log_id) {
+            self.tell(PeerMessage::SnapshotSuperfluous(log_id));
             return Ok(());
         }
         match self.encode(view) {
-            Ok(meta) => self.tell(PeerMessage::SnapshotTaken(meta)),
+            Ok(meta) => {
+                self.made.insert(log_id);
+                self.tell(PeerMessage::SnapshotTaken(meta));
+            }
             Err(Failure::Content(_)) if !self.shared.lifeline.is_running() => {}
             Err(Failure::Content(error)) => {
                 self.shared
@@ -196,9 +216,18 @@ impl Snapshotter {
         })
     }
 
+    /// A received snapshot is not wanted any more.
+    fn discard(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        self.received = self.received.filter(|received| *received != log_id);
+        self.remove(log_id)
+    }
+
     fn remove(&mut self, log_id: LogId) -> Result<(), StorageError> {
-        let needed = self.current == Some(log_id) || self.received == Some(log_id);
-        if needed { Ok(()) } else { self.store.remove(log_id) }
+        if self.is_needed(log_id) { Ok(()) } else { self.store.remove(log_id) }
+    }
+
+    fn is_needed(&self, log_id: LogId) -> bool {
+        self.current == Some(log_id) || self.received == Some(log_id) || self.made.contains(&log_id)
     }
 
     fn tell(&self, message: PeerMessage) {

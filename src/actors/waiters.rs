@@ -75,6 +75,12 @@ impl Waiters {
         }
     }
 
+    /// An install took the place of everything up to `index`, and perhaps of the rest of the log.
+    pub(crate) fn covered(&mut self, index: Index) {
+        self.pass_over(index);
+        self.durable.clear();
+    }
+
     /// Own entries from `from` on are gone here; they may survive elsewhere.
     pub(crate) fn truncated(&mut self, from: Index) {
         while self.appended.back().is_some_and(|waiter| waiter.log_id.index >= from) {
@@ -100,7 +106,13 @@ impl Waiters {
         while self.pop_front_if(|waiter| waiter.deadline <= now).is_some() {}
     }
 
-    /// Whoever waits for an entry that is not handed out hears that its outcome is unknown.
+    /// Whoever waits for the outcome of an entry that is not handed out hears that it is unknown. Whether the entry becomes
+    /// durable here will still be known.
+    pub(crate) fn forget_outcomes(&mut self) {
+        self.appended.clear();
+    }
+
+    /// The same, and nothing will be known any more.
     pub(crate) fn forget_all(&mut self) {
         self.appended.clear();
         self.durable.clear();
@@ -182,8 +194,10 @@ mod tests {
         assert_eq!(answers[2..4].iter_mut().map(heard).collect::<Vec<_>>(), ["unknown", "unknown"]);
     }
 
-    #[test]
-    fn durable_is_said_once_and_only_of_what_is() {
+    type Told = Vec<oneshot::Receiver<LogId>>;
+
+    /// Who waits for entries 1 and 2 to be durable.
+    fn durable_waiters() -> (Waiters, Told) {
         let mut waiters = Waiters::default();
         let admission = Admission::new(2);
         let mut told = Vec::new();
@@ -193,6 +207,24 @@ mod tests {
             waiters.add(LogId::new(1, index), 100, Reply::new(to, Some(durable), permit));
             told.push(is_durable);
         }
+        (waiters, told)
+    }
+
+    #[test]
+    fn a_deposed_leaders_entries_may_still_become_durable() {
+        let (mut waiters, mut told) = durable_waiters();
+        waiters.forget_outcomes();
+        waiters.persisted(LogId::new(1, 1));
+        assert_eq!(told[0].try_recv().ok(), Some(LogId::new(1, 1)));
+        // An install may have dropped what was behind.
+        waiters.covered(1);
+        waiters.persisted(LogId::new(2, 2));
+        assert!(told[1].try_recv().is_err());
+    }
+
+    #[test]
+    fn durable_is_said_once_and_only_of_what_is() {
+        let (mut waiters, mut told) = durable_waiters();
         waiters.persisted(LogId::new(1, 1));
         waiters.truncated(2);
         assert_eq!(told[0].try_recv().ok(), Some(LogId::new(1, 1)));

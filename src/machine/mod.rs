@@ -14,6 +14,7 @@
 //! | `replica.rs` | machine, sessions and the last applied entry, changed together and saved together |
 //! | `codec/` | values to bytes and back, within limits |
 //! | `word_count.rs`, `key_value.rs` | two machines ready to use |
+//! | `none.rs` | no machine: for nodes whose state is elsewhere |
 //!
 //! # Writing a machine
 //! ```
@@ -56,6 +57,7 @@ pub mod codec;
 pub mod command;
 mod key_value;
 mod map;
+mod none;
 mod replica;
 mod sessions;
 mod word_count;
@@ -63,6 +65,7 @@ mod word_count;
 pub use codec::CodecError;
 pub use command::CommandRef;
 pub use key_value::{KeyValue, KeyValueCommand, KeyValueReply};
+pub use none::NoMachine;
 pub use replica::{Outcome, Replica, ReplicaView, decode_replica, digest, encode_replica};
 pub use sessions::{SessionConfig, SessionCounters, SessionId};
 pub use word_count::{Increment, WordCount};

@@ -10,7 +10,7 @@
 //!     │ ── ApplyLink::applied(index) ──────▶ │  after entries
 //!     │ ── ApplyLink::cond_install(id) ────▶ │  when an offer is reached: may I switch?
 //!     │ ◀─────────── ApplyMessage::Decision  │  granted: switch, report applied. refused: drop it, go on
-//!     │ ── ApplyLink::snapshot(view) ──────▶ │  when asked to, or unasked
+//!     │ ── ApplyLink::snapshot(view) ──────▶ │  when asked to, or unasked; await it to learn when it is durable
 //! ```
 //!
 //! The rules for the apply side:
@@ -24,29 +24,48 @@
 //!    outstanding means that none will come: the offer is void.
 
 use std::any::Any;
+use std::future::Future;
 use std::io::Write;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use actix::{Message, Recipient};
+use tokio::sync::oneshot;
 
 use crate::actors::ApplyGuard;
 use crate::machine::CodecError;
+use crate::node::SnapshotError;
 use crate::raft::{Entry, Index, InstallDecision, LogId, SnapshotMeta};
 
 use super::{ApplyQueueMessage, PeerMessage, ReadJob, Reply, SnapshotterMessage, StopAck};
 
 /// A value whose type only the apply side knows: a decoded state, mostly.
-pub struct Opaque(Box<dyn Any + Send>);
+pub struct Opaque {
+    value: Box<dyn Any + Send>,
+    log_id: Option<LogId>,
+}
 
 impl Opaque {
     /// Wraps a value.
     pub fn new<T: Send + 'static>(value: T) -> Opaque {
-        Opaque(Box::new(value))
+        Opaque { value: Box::new(value), log_id: None }
+    }
+
+    /// Wraps a decoded state that says itself which entry it is the state behind. The node compares that with what the
+    /// snapshot says, before anybody is offered the state (SN19).
+    pub fn state_behind<T: Send + 'static>(log_id: LogId, state: T) -> Opaque {
+        Opaque { log_id: Some(log_id), ..Opaque::new(state) }
+    }
+
+    /// The entry that this is the state behind, if it says so.
+    pub(crate) fn log_id(&self) -> Option<LogId> {
+        self.log_id
     }
 
     /// The value, if it is a `T`.
     pub fn downcast<T: 'static>(self) -> Option<Box<T>> {
-        self.0.downcast().ok()
+        self.value.downcast().ok()
     }
 }
 
@@ -151,6 +170,20 @@ impl std::fmt::Debug for StateView {
     }
 }
 
+/// How a snapshot that the apply side handed out ends: `Ok` once it is the node's current one, durably, and what it
+/// covers may be forgotten. Dropping it changes nothing.
+#[derive(Debug)]
+pub struct SnapshotTaken(oneshot::Receiver<Result<LogId, SnapshotError>>);
+
+impl Future for SnapshotTaken {
+    type Output = Result<LogId, SnapshotError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let taken = Pin::new(&mut self.0).poll(context);
+        taken.map(|taken| taken.unwrap_or(Err(SnapshotError::Fatal)))
+    }
+}
+
 /// How the apply side speaks to its node. While the node runs, the end of the last clone is the end of the apply side:
 /// the node stops.
 #[derive(Clone)]
@@ -183,10 +216,12 @@ impl ApplyLink {
         self.peer.do_send(PeerMessage::CondInstall(log_id));
     }
 
-    /// Encodes and publishes a snapshot. It becomes current unless it covers more than was reported applied, or no
-    /// more than the current one.
-    pub fn snapshot(&self, view: StateView) {
-        self.snapshotter.do_send(SnapshotterMessage::Take(view));
+    /// Encodes and publishes a snapshot, of the last entry that was reported applied or of an earlier one. It becomes current
+    /// unless it covers more than that, or no more than the current one. Whoever wants to know awaits what is returned.
+    pub fn snapshot(&self, view: StateView) -> SnapshotTaken {
+        let (reply, taken) = oneshot::channel();
+        self.peer.do_send(PeerMessage::View { view, reply });
+        SnapshotTaken(taken)
     }
 
     /// There is nothing to take a snapshot of.

@@ -11,16 +11,20 @@ mod apply_queue;
 mod peer;
 mod persister;
 mod reader;
+mod reads;
 mod reply;
 mod snapshotter;
 
 pub use apply::{
-    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, StateView,
+    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, SnapshotTaken,
+    StateView,
 };
 pub(crate) use apply_queue::ApplyQueueMessage;
 pub(crate) use peer::{PeerMessage, SnapshotReply};
 pub(crate) use persister::PersisterMessage;
 pub(crate) use reader::ReaderMessage;
+pub use reads::ReadJob;
+pub(crate) use reads::Reads;
 pub(crate) use reply::Admission;
-pub use reply::{ReadJob, Reply, StopAck};
+pub use reply::{Reply, StopAck};
 pub(crate) use snapshotter::SnapshotterMessage;

@@ -10,7 +10,7 @@ use crate::raft::{
     RequestId, SnapshotMeta, TransferKey,
 };
 
-use super::{Opaque, ReadJob, Reply, StopAck};
+use super::{Opaque, ReadJob, Reply, StateView, StopAck};
 
 /// Answers a request for a snapshot.
 pub(crate) type SnapshotReply = oneshot::Sender<Result<LogId, SnapshotError>>;
@@ -42,10 +42,14 @@ pub(crate) enum PeerMessage {
     DecodeBegun(LogId),
     /// A received snapshot is decoded, or does not decode.
     Decoded { log_id: LogId, shadow: Option<Opaque> },
+    /// The apply side hands out a view of its state.
+    View { view: StateView, reply: SnapshotReply },
     /// A snapshot made here is published.
     SnapshotTaken(SnapshotMeta),
     /// The apply side has nothing to make a snapshot of.
     SnapshotDeclined,
+    /// A view was not encoded: a snapshot of the same entry is there already.
+    SnapshotSuperfluous(LogId),
     /// The state machine has applied everything through this index.
     Applied(Index),
     /// The apply side has reached an offered snapshot: may it switch?

@@ -1,13 +1,12 @@
 //! Values that carry an answer back to whoever waits for it, and answer by themselves when dropped.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::oneshot;
 
 use crate::machine::Outcome;
-use crate::node::{ProposeError, ReadError};
+use crate::node::ProposeError;
 use crate::raft::LogId;
 
 /// How many requests of one kind are under way, counted where they enter: a flood is refused there and never
@@ -103,50 +102,6 @@ impl Drop for Reply {
     }
 }
 
-type Read = Box<dyn FnOnce(Result<&dyn Any, ReadError>) + Send>;
-
-/// A read of the state machine, to be run where the state machine is. Dropped unrun it answers `Fatal`.
-pub struct ReadJob {
-    read: Option<Read>,
-    _permit: Permit,
-}
-
-impl ReadJob {
-    pub(crate) fn new(
-        read: impl FnOnce(Result<&dyn Any, ReadError>) + Send + 'static,
-        permit: Permit,
-    ) -> ReadJob {
-        ReadJob { read: Some(Box::new(read)), _permit: permit }
-    }
-
-    /// Reads `state`, which must be of the type the reader expects: the node's state machine.
-    pub fn run(mut self, state: &dyn Any) {
-        if let Some(read) = self.read.take() {
-            read(Ok(state));
-        }
-    }
-
-    pub(crate) fn fail(mut self, error: ReadError) {
-        if let Some(read) = self.read.take() {
-            read(Err(error));
-        }
-    }
-}
-
-impl Drop for ReadJob {
-    fn drop(&mut self) {
-        if let Some(read) = self.read.take() {
-            read(Err(ReadError::Fatal));
-        }
-    }
-}
-
-impl std::fmt::Debug for ReadJob {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ReadJob")
-    }
-}
-
 /// Acknowledges a stop by being dropped: hold it for as long as anything of the stopped actor is left.
 #[derive(Debug)]
 pub struct StopAck(#[allow(dead_code, reason = "dropping it is its use")] oneshot::Sender<()>);
@@ -183,15 +138,5 @@ mod tests {
         dropped.mark_appended();
         drop(dropped);
         assert!(matches!(answer.try_recv(), Ok(Err(ProposeError::Unknown))));
-    }
-
-    #[test]
-    fn a_dropped_read_is_answered() {
-        let admission = Admission::new(1);
-        let (to, mut answer) = oneshot::channel();
-        let permit = admission.enter().expect("one place is free");
-        drop(ReadJob::new(move |state| drop(to.send(state.map(|_| ()))), permit));
-        assert!(matches!(answer.try_recv(), Ok(Err(ReadError::Fatal))));
-        assert_eq!(admission.under_way(), 0);
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing is decided here. What is started where says [`Part`]; in which order things end says
 //! [`Director`].
 
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ use crate::raft::{LogId, Membership, Raft, Recovered};
 use crate::storage::{Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotStore};
 use crate::transport::{Inbox, Transport};
 
-use super::builder::{MakeApplySide, Node};
+use super::builder::{Applying, Node};
 use super::config::{Config, micros};
 use super::handle::{Handle, Limits};
 use super::shared::Shared;
@@ -40,30 +41,19 @@ use super::shared::Shared;
 /// What a node is made of, once its storage is open.
 pub(super) struct Parts<M> {
     pub(super) identity: Identity,
-    pub(super) machine: M,
+    pub(super) applying: Applying<M>,
     pub(super) config: Config,
     pub(super) clock: Clock,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) delays: Delays,
     pub(super) observer: Observer,
-    pub(super) apply_side: Option<MakeApplySide>,
     pub(super) places: Places,
 }
 
 impl<M: Machine> Parts<M> {
     /// Starts everything.
     pub(super) fn assemble(self, opened: OpenedStorage, ends: Ends) -> Node<M> {
-        let Parts {
-            identity,
-            machine,
-            config,
-            clock,
-            transport,
-            delays,
-            observer,
-            apply_side,
-            places,
-        } = self;
+        let Parts { identity, applying, config, clock, transport, delays, observer, places } = self;
         let OpenedStorage { recovered, log, snapshots } = opened;
         let origin = Origin::of(&recovered);
         let incarnation = recovered.incarnation;
@@ -77,9 +67,9 @@ impl<M: Machine> Parts<M> {
         let slots = Slots::new();
         let addresses = slots.addresses();
         let link = addresses.apply_link(origin.snapshot.is_some(), &site);
-        let side = match apply_side {
-            Some(make) => make(link),
-            None => site.start_applier(machine, link),
+        let side = match applying {
+            Applying::Own(make) => make(link),
+            Applying::Machine(machine) => site.start_applier(machine, link),
         };
         let ApplySide { recipient: apply_side, decode } = side;
         let handle = site.handle(&addresses, &apply_side);
@@ -209,8 +199,9 @@ impl Site {
             shared: self.shared.clone(),
             limits: Limits {
                 command_bytes: self.config.command_bytes,
-                timeout: self.config.proposal_timeout,
+                timeout: micros(self.config.proposal_timeout),
             },
+            clock: self.clock,
             machine: PhantomData,
         }
     }
@@ -219,6 +210,7 @@ impl Site {
         Director {
             node: self.identity.node,
             transport: self.transport.clone(),
+            lifeline: self.shared.lifeline.clone(),
             peer: addresses.peer.clone(),
             queue: addresses.queue.clone(),
             apply_side: apply_side.clone(),
@@ -239,8 +231,10 @@ impl Site {
         self.start(slot, Part::Applier, move || {
             Applier::new(Replica::new(machine, sessions, cluster), link, place, delays, shared)
         });
-        let decode: DecodeState =
-            Box::new(move |input| decode_replica::<M>(input, sessions, cluster).map(Opaque::new));
+        let decode: DecodeState = Box::new(move |input| {
+            let replica = decode_replica::<M>(input, sessions, cluster)?;
+            Ok(Opaque::state_behind(replica.applied(), replica))
+        });
         ApplySide { recipient, decode }
     }
 
@@ -281,6 +275,7 @@ impl Site {
             membership: origin.membership,
             receiving: Receiving::default(),
             current: origin.snapshot,
+            made: BTreeSet::new(),
             received: None,
             peer: addresses.peer.clone(),
             apply_side: apply_side.clone(),
@@ -306,6 +301,7 @@ impl Site {
             delays: self.delays.clone(),
             shared: self.shared.clone(),
             group: Group::default(),
+            failed: false,
         };
         self.start(slot, Part::Persister, move || role);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::actors::{ApplySide, Delays, Ends, Observer, Part, Placement, Places};
-use crate::machine::Machine;
+use crate::machine::{Machine, NoMachine};
 use crate::messages::ApplyLink;
 use crate::raft::NodeId;
 use crate::storage::{Identity, OpenedStorage, Start, Storage, StorageError};
@@ -14,13 +14,19 @@ use super::config::Config;
 use super::errors::StartError;
 use super::handle::Handle;
 
-pub(super) type MakeApplySide = Box<dyn FnOnce(ApplyLink) -> ApplySide + Send>;
+/// Who applies what is committed.
+pub(super) enum Applying<M> {
+    /// The usual applier, on this machine.
+    Machine(M),
+    /// An actor of the service.
+    Own(Box<dyn FnOnce(ApplyLink) -> ApplySide + Send>),
+}
 
 /// Collects what a node is made of.
 pub struct NodeBuilder<M> {
     node: NodeId,
     cluster: u64,
-    machine: M,
+    applying: Applying<M>,
     config: Config,
     storage: Option<Box<dyn Storage>>,
     transport: Option<Arc<dyn Transport>>,
@@ -28,16 +34,30 @@ pub struct NodeBuilder<M> {
     placement: Placement,
     delays: Delays,
     observer: Observer,
-    apply_side: Option<MakeApplySide>,
+}
+
+impl NodeBuilder<NoMachine> {
+    /// The node `node`, which has no state machine of its own: its state is behind the actor that `make` starts. Commands
+    /// go through [`Handle::submit_data`].
+    pub fn with_apply_side(
+        node: NodeId,
+        make: impl FnOnce(ApplyLink) -> ApplySide + Send + 'static,
+    ) -> NodeBuilder<NoMachine> {
+        NodeBuilder::of(node, Applying::Own(Box::new(make)))
+    }
 }
 
 impl<M: Machine> NodeBuilder<M> {
     /// The node `node`, whose state machine begins as `machine` when there is no snapshot to begin with.
     pub fn new(node: NodeId, machine: M) -> NodeBuilder<M> {
+        NodeBuilder::of(node, Applying::Machine(machine))
+    }
+
+    fn of(node: NodeId, applying: Applying<M>) -> NodeBuilder<M> {
         NodeBuilder {
             node,
             cluster: 0,
-            machine,
+            applying,
             config: Config::default(),
             storage: None,
             transport: None,
@@ -45,7 +65,6 @@ impl<M: Machine> NodeBuilder<M> {
             placement: Placement::default(),
             delays: Delays::default(),
             observer: Observer::default(),
-            apply_side: None,
         }
     }
 
@@ -116,13 +135,14 @@ impl<M: Machine> NodeBuilder<M> {
     }
 
     /// Puts an own actor where the usual applier stands: see [`ApplyMessage`](crate::messages::ApplyMessage) for the
-    /// contract. `make` gets the link to the node and returns where work is sent.
+    /// contract. `make` gets the link to the node and returns where work is sent. The handle keeps the machine's types;
+    /// where there is none, [`NodeBuilder::with_apply_side`].
     #[must_use]
     pub fn apply_side(
         mut self,
         make: impl FnOnce(ApplyLink) -> ApplySide + Send + 'static,
     ) -> NodeBuilder<M> {
-        self.apply_side = Some(Box::new(make));
+        self.applying = Applying::Own(Box::new(make));
         self
     }
 
@@ -146,13 +166,12 @@ impl<M: Machine> NodeBuilder<M> {
         };
         let parts = Parts {
             identity,
-            machine: self.machine,
+            applying: self.applying,
             config: self.config,
             clock: self.placement.clock(),
             transport,
             delays: self.delays,
             observer: self.observer,
-            apply_side: self.apply_side,
             places,
         };
         Ok(parts.assemble(opened, ends))

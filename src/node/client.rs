@@ -1,8 +1,10 @@
 //! A client of the whole cluster: one session, commands executed exactly once, whoever leads.
 //!
 //! It numbers its commands, follows the leader, backs off, and sends a command whose outcome is in doubt once more with
-//! the *same* number: the session table answers what was executed already. Several commands may be under way at a
-//! time; the lowest number that is still wanted travels along and frees cached replies (CL06, CL11).
+//! the *same* number: the session table answers what was executed already. So it need not sit out the silence of a
+//! leader that is cut off: it asks the others, who elect another one long before the old one gives its waiters up.
+//! Several commands may be under way at a time; the lowest number that is still wanted travels along and frees cached
+//! replies (CL06, CL11).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -73,6 +75,12 @@ impl<M: Machine> FromIterator<Handle<M>> for Members<M> {
 pub struct ClientOptions {
     /// A command is given up after this.
     pub timeout: Duration,
+    /// A member that is silent for so long is left for the next one. The command goes there with the same number, so it is
+    /// executed once, wherever it gets first. Each time the client waits twice as long as the time before: a cluster
+    /// that is merely slow is not buried under copies.
+    ///
+    /// Twice the members' `Config::election_timeout_max` is about right: by then the others have another leader.
+    pub attempt_timeout: Duration,
     /// The first pause after an attempt that found nobody; doubled up to `backoff_max`, with jitter.
     pub backoff_min: Duration,
     /// The longest pause.
@@ -88,6 +96,7 @@ impl Default for ClientOptions {
     fn default() -> ClientOptions {
         ClientOptions {
             timeout: Duration::from_secs(60),
+            attempt_timeout: Duration::from_secs(2),
             backoff_min: Duration::from_millis(5),
             backoff_max: Duration::from_millis(200),
             window: 512,
@@ -278,6 +287,8 @@ struct Attempts<'a, M: Machine> {
     in_doubt: bool,
     last: String,
     pause: Duration,
+    /// How long a silent member is waited for.
+    patience: Duration,
 }
 
 impl<'a, M: Machine> Attempts<'a, M> {
@@ -289,6 +300,7 @@ impl<'a, M: Machine> Attempts<'a, M> {
             in_doubt: false,
             last: "none".into(),
             pause: client.options.backoff_min,
+            patience: client.options.attempt_timeout,
         }
     }
 
@@ -306,21 +318,29 @@ impl<'a, M: Machine> Attempts<'a, M> {
         }
     }
 
-    /// Another attempt begins.
-    fn begin(&mut self) {
+    /// Sends `data` to `node` once. A member that is silent too long may execute it all the same.
+    async fn attempt(&mut self, node: NodeId, data: Bytes) -> Result<Outcome, ProposeError> {
         if self.made > 0 {
             self.client.retries.fetch_add(1, Relaxed);
         }
         self.made += 1;
+        let handle = self.client.members.get(node).ok_or(ProposeError::Fatal)?;
+        let until = self.deadline.min(Instant::now() + self.patience);
+        let answer = tokio::time::timeout_at(until, handle.propose_data(data)).await;
+        answer.unwrap_or_else(|_| {
+            self.patience *= 2;
+            Err(ProposeError::Unknown)
+        })
     }
 
+    /// Pauses before the next attempt. None is begun that could not be waited for: it would only put the outcome in doubt.
     async fn back_off(&mut self) -> Result<(), ClientError> {
-        if Instant::now() >= self.deadline {
+        let next = Instant::now() + self.client.jittered(self.pause);
+        if next >= self.deadline {
             return Err(self.give_up());
         }
-        let pause = self.client.jittered(self.pause);
         self.pause = (self.pause * 2).min(self.client.options.backoff_max);
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep_until(next).await;
         Ok(())
     }
 }
@@ -337,8 +357,7 @@ impl<M: Machine> Inner<M> {
             let Some(node) = self.target() else {
                 return Err(ClientError::NotExecuted { last: "there are no members".into() });
             };
-            attempts.begin();
-            match self.attempt(node, data.clone(), attempts.deadline).await {
+            match attempts.attempt(node, data.clone()).await {
                 Ok(Outcome::Unknown) => {
                     attempts.note(&ProposeError::Unknown);
                     attempts.back_off().await?;
@@ -354,17 +373,6 @@ impl<M: Machine> Inner<M> {
                 }
             }
         }
-    }
-
-    async fn attempt(
-        &self,
-        node: NodeId,
-        data: Bytes,
-        deadline: Instant,
-    ) -> Result<Outcome, ProposeError> {
-        let handle = self.members.get(node).ok_or(ProposeError::Fatal)?;
-        let answer = tokio::time::timeout_at(deadline, handle.propose_data(data)).await;
-        answer.unwrap_or(Err(ProposeError::Unknown))
     }
 
     /// Whom to ask: the leader as far as known, else anybody.

@@ -38,7 +38,8 @@ pub struct Config {
     pub proposals_in_flight: usize,
     /// Linearizable and local reads under way, at most: beyond it `Busy`.
     pub reads_in_flight: usize,
-    /// A proposal without an outcome for so long is answered `Unknown`, a read `TimedOut`.
+    /// A proposal that is not committed for so long is answered `Unknown`; a committed one waits for its reply, however busy
+    /// the state machine is. A read that has not run for so long is answered `TimedOut`.
     pub proposal_timeout: Duration,
 
     /// Entries per message: bytes ..

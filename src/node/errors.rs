@@ -83,6 +83,12 @@ pub enum SnapshotError {
     /// The apply side did not make one.
     #[error("the apply side did not make a snapshot")]
     Declined,
+    /// A snapshot of the same entry, or of a later one, is there already or was made meanwhile. Nothing changed.
+    #[error("there is a snapshot of this entry or of a later one already")]
+    Outdated,
+    /// It covers more than was reported applied, or an entry that the log does not hold. Nothing changed.
+    #[error("it does not cover what was applied here")]
+    Refused,
     /// The node stops or has stopped.
     #[error("the node has stopped: see its status for the reason")]
     Fatal,

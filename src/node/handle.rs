@@ -3,15 +3,15 @@
 use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::Recipient;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::actors::clock::Clock;
 use crate::machine::{Machine, Outcome, codec, command};
-use crate::messages::{ApplyMessage, PeerMessage, ReadJob, Reply};
-use crate::raft::{LogId, NodeId};
+use crate::messages::{ApplyMessage, PeerMessage, Reply};
+use crate::raft::{LogId, Micros, NodeId};
 
 use super::errors::{ProposeError, ReadError, SnapshotError};
 use super::shared::Shared;
@@ -28,12 +28,13 @@ pub enum Consistency {
     Local,
 }
 
-/// Talks to one member. Cheap to clone, usable from any thread and any runtime: it goes into `web::Data`.
+/// Talks to one member. Cheap to clone, usable from any thread, within any runtime or none: it goes into `web::Data`.
 pub struct Handle<M> {
     pub(crate) peer: Recipient<PeerMessage>,
     pub(crate) apply_side: Recipient<ApplyMessage>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
     pub(crate) machine: PhantomData<fn() -> M>,
 }
 
@@ -41,7 +42,7 @@ pub struct Handle<M> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) command_bytes: usize,
-    pub(crate) timeout: Duration,
+    pub(crate) timeout: Micros,
 }
 
 impl<M> Clone for Handle<M> {
@@ -51,6 +52,7 @@ impl<M> Clone for Handle<M> {
             apply_side: self.apply_side.clone(),
             shared: self.shared.clone(),
             limits: self.limits,
+            clock: self.clock,
             machine: PhantomData,
         }
     }
@@ -81,17 +83,17 @@ impl<M: Machine> Handle<M> {
         self.submit_data(command::encode_raw(&command)?)
     }
 
-    /// Begins to execute what `data` says: [`Handle::submit`] for bytes as [`Handle::propose_data`] takes them.
-    pub fn submit_data(&self, data: Bytes) -> Result<Proposal<M>, ProposeError> {
-        let (durable, appended) = oneshot::channel();
-        let outcome = self.send(data, Some(durable))?;
-        Ok(Proposal { appended: Some(appended), outcome, machine: PhantomData })
-    }
-
     /// Executes what `data` says, as a [`CommandRef`](crate::machine::CommandRef) encodes it or as an own apply side understands it.
     pub async fn propose_data(&self, data: Bytes) -> Result<Outcome, ProposeError> {
         // Dropped without an answer the peer's mailbox is gone: never appended.
         self.send(data, None)?.await.unwrap_or(Err(ProposeError::Fatal))
+    }
+
+    /// Begins to execute what `data` says, as with [`Handle::propose_data`]. Commands are appended in the order of these calls.
+    pub fn submit_data(&self, data: Bytes) -> Result<Proposal<M>, ProposeError> {
+        let (durable, appended) = oneshot::channel();
+        let outcome = self.send(data, Some(durable))?;
+        Ok(Proposal { appended: Some(appended), outcome, machine: PhantomData })
     }
 
     fn send(
@@ -123,20 +125,17 @@ impl<M: Machine> Handle<M> {
         if !self.shared.lifeline.is_running() {
             return Err(ReadError::Fatal);
         }
-        let permit = self.shared.reads.enter().ok_or(ReadError::Busy)?;
         let (to, answer) = oneshot::channel();
-        let job = ReadJob::new(
-            move |state| drop(to.send(state.map(|state| read(machine_in(state))))),
-            permit,
-        );
+        let read = move |state: Result<&dyn Any, _>| {
+            drop(to.send(state.map(|state| read(machine_in(state)))))
+        };
+        let deadline = self.clock.now() + self.limits.timeout;
+        let job = self.shared.reads.begin(deadline, read).ok_or(ReadError::Busy)?;
         match consistency {
             Consistency::Linearizable => self.peer.do_send(PeerMessage::Read(job)),
             Consistency::Local => self.apply_side.do_send(ApplyMessage::ReadAt { index: 0, job }),
         }
-        match tokio::time::timeout(self.limits.timeout, answer).await {
-            Ok(answer) => answer.unwrap_or(Err(ReadError::Fatal)),
-            Err(_) => Err(ReadError::TimedOut),
-        }
+        answer.await.unwrap_or(Err(ReadError::Fatal))
     }
 
     /// Takes a snapshot of what is applied now, and waits until it is durable; returns its last entry.
@@ -178,8 +177,12 @@ impl<M: Machine> Proposal<M> {
 
     /// Waits for the reply.
     pub async fn reply(self) -> Result<M::Reply, ProposeError> {
-        let outcome = self.outcome.await.unwrap_or(Err(ProposeError::Fatal))?;
-        decode_reply::<M>(outcome)
+        decode_reply::<M>(self.outcome().await?)
+    }
+
+    /// Waits for what the apply side answers, undecoded.
+    pub async fn outcome(self) -> Result<Outcome, ProposeError> {
+        self.outcome.await.unwrap_or(Err(ProposeError::Fatal))
     }
 }
 

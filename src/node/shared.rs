@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::actors::lifeline::Lifeline;
 use crate::machine::SessionCounters;
-use crate::messages::Admission;
+use crate::messages::{Admission, Reads};
 use crate::raft::{Incarnation, Micros, NodeId, RaftStatus};
 
 use super::config::Config;
@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) sessions: Mutex<SessionCounters>,
     pub(crate) metrics: Metrics,
     pub(crate) proposals: Arc<Admission>,
-    pub(crate) reads: Arc<Admission>,
+    pub(crate) reads: Arc<Reads>,
 }
 
 /// What is counted and measured while a node runs.
@@ -72,7 +72,7 @@ impl Shared {
             sessions: Mutex::new(SessionCounters::default()),
             metrics: Metrics::default(),
             proposals: Admission::new(config.proposals_in_flight),
-            reads: Admission::new(config.reads_in_flight),
+            reads: Reads::new(config.reads_in_flight),
         }
     }
 

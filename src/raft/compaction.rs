@@ -134,12 +134,13 @@ impl Raft {
 
     pub(super) fn on_snapshot_durable(&mut self, meta: SnapshotMeta) {
         self.counters.snapshots_taken += 1;
-        self.out.events.push(Event::SnapshotCurrent(meta.log_id));
         self.make_current(meta);
     }
 
-    /// The record that names this snapshot is durable: it can be sent, and older files may go.
+    /// The record that names this snapshot, made here or installed, is durable: who waits for one that covers so much has
+    /// it, it can be sent, and older files may go.
     pub(super) fn make_current(&mut self, meta: SnapshotMeta) {
+        self.out.events.push(Event::SnapshotCurrent(meta.log_id));
         self.out.snapshots.push(SnapshotJob::Current(meta.log_id));
         self.durable_snapshot = Some(meta);
     }

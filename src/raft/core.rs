@@ -466,6 +466,12 @@ impl Raft {
         self.snapshot.as_ref().map_or(LogId::BASE, |meta| meta.log_id)
     }
 
+    /// The last entry in the current snapshot as far as its record is durable. [`RaftStatus::snapshot`] may be ahead of it:
+    /// what is decided is not yet what a crash leaves (SN17).
+    pub fn durable_snapshot(&self) -> LogId {
+        self.durable_snapshot.as_ref().map_or(LogId::BASE, |meta| meta.log_id)
+    }
+
     /// Asserts the invariants.
     fn check(&self) {
         self.log.check();

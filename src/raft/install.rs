@@ -315,15 +315,16 @@ impl Raft {
         }
     }
 
-    /// The shadow state is ready, or (`ok = false`) the snapshot does not decode and is dropped (B7).
-    pub fn snapshot_decoded(&mut self, now: Micros, log_id: LogId, ok: bool) {
+    /// The shadow state is ready, or (`ok = false`) the snapshot does not decode and is dropped (B7). Whether the shadow is
+    /// offered: if not, it belongs to nobody (SN13).
+    pub fn snapshot_decoded(&mut self, now: Micros, log_id: LogId, ok: bool) -> bool {
         self.advance(now);
         let meta = match &self.install {
             InstallSlot::Received(meta) | InstallSlot::Decoding(meta) if meta.log_id == log_id => {
                 meta.clone()
             }
-            // Withdrawn meanwhile; its file and shadow were told to go.
-            _ => return,
+            // Withdrawn meanwhile; its file was told to go.
+            _ => return false,
         };
         if ok {
             self.install = InstallSlot::Offered(meta.clone());
@@ -333,6 +334,7 @@ impl Raft {
             self.discard_file(log_id);
             self.alarm(format!("snapshot {log_id} verifies and does not decode"));
         }
+        ok
     }
 
     // ---- the handshake -------------------------------------------------------------------

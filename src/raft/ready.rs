@@ -155,7 +155,7 @@ pub enum SnapshotJob {
     /// Decode the received snapshot into a shadow state. Answered by
     /// [`Raft::decode_begun`](super::Raft::decode_begun) and [`Raft::snapshot_decoded`](super::Raft::snapshot_decoded).
     Decode(SnapshotMeta),
-    /// The received snapshot is not wanted any more: drop its file and shadow, decode no further. Only what came in by
+    /// The received snapshot is not wanted any more: drop its file, decode no further. Only what came in by
     /// a transfer: if a snapshot of the same log id was made here since, that file stays.
     Discard(LogId),
     /// This snapshot is current (its record is durable): older files beyond the retention may go.
@@ -260,7 +260,7 @@ pub enum Event {
     },
     /// Entries up to this one are durable in the own log.
     Persisted(LogId),
-    /// A snapshot made here is current now.
+    /// A snapshot, made here or installed, is current now: the record that names it is durable.
     SnapshotCurrent(LogId),
     /// A snapshot build was refused or is out of date (A9, A10): its file goes when the next one becomes current.
     SnapshotRefused(LogId),

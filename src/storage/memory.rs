@@ -6,7 +6,7 @@
 //!
 //! What it does not do: survive the process, tear writes, or fail. `write` returns with everything kept.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -14,16 +14,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::founding::{Founding, NOTHING_TO_OPEN};
-use super::log_state::{LogState, assert_fits};
+use super::mirror::LogMirror;
 use super::snapshot_choice::{DEFAULT_RETAINED, choose, superfluous, swept};
 use super::snapshot_format::{self, Flaw, Header, SnapshotContent, SnapshotWriter};
 use super::{
     Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotReceiver, SnapshotSink,
     SnapshotStore, Start, Storage, StorageError,
 };
-use crate::raft::{
-    Entry, Index, LogChange, LogId, LogOutline, Membership, Recovered, SnapshotMeta,
-};
+use crate::raft::{Entry, Index, LogChange, LogId, Membership, SnapshotMeta};
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -34,8 +32,7 @@ pub struct MemoryStorage {
 #[derive(Default)]
 struct Disk {
     founding: Option<Founding>,
-    state: LogState,
-    entries: VecDeque<Entry>,
+    log: LogMirror,
     snapshots: BTreeMap<LogId, Bytes>,
     /// Number of the last opening; handles of an earlier one are cut off.
     opening: u64,
@@ -68,19 +65,11 @@ impl Storage for MemoryStorage {
             return Err(refused("is in use: a node that is still running has it open"));
         }
         let base = disk.found(identity, start).map_err(refused)?;
-        let snapshot = disk.current_snapshot().map_err(damaged)?;
-        let incarnation = disk.state.incarnation + 1;
-        disk.state.set_incarnation(incarnation).map_err(damaged)?;
+        disk.find_snapshot().map_err(damaged)?;
+        disk.log.begin();
         disk.opening += 1;
         disk.in_use = true;
-        let recovered = Recovered {
-            incarnation,
-            hard_state: disk.state.hard_state,
-            base,
-            snapshot,
-            log: disk.outline(),
-            damaged: None,
-        };
+        let recovered = disk.log.recovered(base);
         let link = Link { disk: self.disk.clone(), opening: disk.opening };
         drop(disk);
         let opened = Arc::new(Opened { link, cluster: identity.cluster });
@@ -104,61 +93,24 @@ impl Disk {
         Ok(self.founding.as_ref().map(|founding| founding.base.clone()).unwrap_or_default())
     }
 
-    fn current_snapshot(&mut self) -> Result<Option<SnapshotMeta>, String> {
+    /// Makes sure of the current snapshot, and sweeps out what no record names.
+    fn find_snapshot(&mut self) -> Result<(), String> {
         let stored: Vec<LogId> = self.snapshots.keys().copied().collect();
-        let Disk { state, snapshots, .. } = self;
-        choose(state, &stored, |id| {
+        let Disk { log, snapshots, .. } = self;
+        choose(log.state_mut(), &stored, |id| {
             let bytes = snapshots.get(&id).ok_or("is missing")?;
             let content = SnapshotContent::open(&bytes[..]).and_then(SnapshotContent::verify_rest);
             content.map_err(|error| error.to_string())
         })?;
-        match &self.state.snapshot {
+        match log.snapshot() {
             Some(meta) => {
                 for orphan in swept(&stored, meta.log_id, DEFAULT_RETAINED) {
-                    self.snapshots.remove(&orphan);
+                    snapshots.remove(&orphan);
                 }
             }
-            None => self.snapshots.clear(),
+            None => snapshots.clear(),
         }
-        Ok(self.state.snapshot.clone())
-    }
-
-    fn outline(&self) -> LogOutline {
-        LogOutline {
-            start: self.state.start,
-            runs: self.state.runs.clone(),
-            sizes_bytes: self.entries.iter().map(|entry| entry.size_bytes() as u32).collect(),
-        }
-    }
-
-    fn change(&mut self, change: &LogChange) {
-        assert_fits(self.state.apply(change), change);
-        if change.install.as_ref().is_some_and(|install| !install.keep_suffix) {
-            self.entries.clear();
-        }
-        if let Some(from) = change.truncate_from {
-            while self.entries.back().is_some_and(|entry| entry.log_id.index >= from) {
-                self.entries.pop_back();
-            }
-        }
-        self.entries.extend(change.append.iter().cloned());
-        while self.entries.front().is_some_and(|entry| entry.log_id.index <= self.state.start.index)
-        {
-            self.entries.pop_front();
-        }
-        let stored = self.state.last - self.state.start.index;
-        assert_eq!(self.entries.len() as u64, stored, "entries stored, log {:?}", self.state);
-    }
-
-    fn read(&self, first: Index, last: Index, max_bytes: usize) -> Option<Vec<Entry>> {
-        let skipped = first.checked_sub(self.state.start.index + 1)?;
-        let mut size_bytes = 0;
-        let wanted = self.entries.iter().skip(skipped as usize).take_while(|entry| {
-            let begins = size_bytes == 0;
-            size_bytes += entry.size_bytes();
-            entry.log_id.index <= last && (begins || size_bytes <= max_bytes)
-        });
-        Some(wanted.cloned().collect())
+        Ok(())
     }
 
     fn retain(&mut self, current: LogId, keep: Option<LogId>) {
@@ -207,7 +159,9 @@ struct MemoryLog {
 
 impl LogStore for MemoryLog {
     fn write(&mut self, changes: &[LogChange]) -> Result<(), StorageError> {
-        self.opened.link.with(|disk| changes.iter().for_each(|change| disk.change(change)))
+        self.opened.link.with(|disk| {
+            disk.log.change(changes);
+        })
     }
 
     fn reader(&self) -> Box<dyn LogReader> {
@@ -226,7 +180,7 @@ impl LogReader for Link {
         last: Index,
         max_bytes: usize,
     ) -> Result<Option<Vec<Entry>>, StorageError> {
-        self.with(|disk| disk.read(first, last, max_bytes))
+        self.with(|disk| disk.log.read(first, last, max_bytes))
     }
 }
 

@@ -8,6 +8,9 @@
 //! A snapshot file is *current* only once the log's record names it (DESIGN section 8): the file is
 //! published first, the record written after, and a file without a record is an orphan (B10).
 //!
+//! A storage of one's own implements the contracts; [`LogMirror`] and [`RawSnapshots`] are most of one that keeps its log
+//! in memory as well.
+//!
 //! Not here: any decision about when. Errors are not results: an actor that gets one stops the node (PS04).
 
 use std::io::{Read, Write};
@@ -21,10 +24,15 @@ pub mod file;
 mod founding;
 mod log_state;
 pub mod memory;
+mod mirror;
+mod raw_snapshots;
 mod snapshot_choice;
 mod snapshot_format;
 #[cfg(test)]
 mod tests;
+
+pub use mirror::{LogEdit, LogMirror, StoredLog};
+pub use raw_snapshots::RawSnapshots;
 
 /// Why a store cannot go on. Whatever it is, the node stops: nothing is retried over a failed fsync.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! How members reach each other: the contract, the in-process network, the bytes on a wire.
+//! How members reach each other: the contract, the in-process network, the bytes on a wire, wires of requests and answers.
 //!
 //! ```text
 //!  peer ──────┐                                            ┌──▶ peer's mailbox
@@ -15,13 +15,13 @@
 //! # Request and answer
 //! There is no call that returns the answer. An answer is an envelope of its own and comes to the asker through the
 //! asker's [`Inbox`], whichever way it travelled. A transport over a request/answer wire (an HTTP body, say) pairs the
-//! two like this:
+//! two like this, and [`PairedTransport`] is these rules as code:
 //!
 //! 1. the asker's side sends the request's bytes and lets the exchange stand open, without waiting anywhere;
 //! 2. the answerer's side delivers the request to the local inbox and remembers the open exchange under
 //!    (`from`, `incarnation`, `id`) of the request;
 //! 3. a local `send` of an answer whose (`to`, `asker_incarnation`, `id`) is remembered goes out as that exchange's
-//!    response; any other envelope begins an exchange of its own;
+//!    response; any other answer is lost, its asker has given up; a request begins an exchange of its own;
 //! 4. an exchange nobody answered in time ends without a body. Seconds are normal: an answer waits for a disk.
 //!
 //! # Lanes
@@ -38,9 +38,11 @@ use std::sync::Arc;
 use crate::raft::{Envelope, NodeId, RequestId};
 
 pub mod in_process;
+pub mod paired;
 pub mod wire;
 
 pub use in_process::{Endpoint, InProcessNetwork, LinkFaults, NetworkCounters, NetworkOptions};
+pub use paired::{PairedError, PairedOptions, PairedTransport, ReplyTo, RequestWire};
 
 /// Moves envelopes between members: at most once as far as it can, unordered, perhaps late, perhaps never.
 ///

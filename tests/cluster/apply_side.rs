@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, Context, Handler};
 use parking_lot::Mutex;
 use quorate::actors::{ApplySide, Placement};
-use quorate::machine::{Outcome, WordCount};
+use quorate::machine::{NoMachine, Outcome};
 use quorate::messages::{
     ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, StateView,
 };
@@ -137,8 +137,8 @@ impl Keeper {
 }
 
 struct Member {
-    node: Option<Node<WordCount>>,
-    handle: Handle<WordCount>,
+    node: Option<Node<NoMachine>>,
+    handle: Handle<NoMachine>,
     diary: Arc<Mutex<Diary>>,
     disk: MemoryStorage,
 }
@@ -151,22 +151,22 @@ async fn start(
 ) -> Member {
     let diary = Arc::new(Mutex::new(Diary::default()));
     let kept = diary.clone();
-    let node = NodeBuilder::new(id, WordCount::default())
+    let keeper = move |link| {
+        let keeper = Keeper { link, diary: kept, offer: None, unasked_behind: 0 };
+        let decode = |input: &mut dyn std::io::Read| {
+            let mut bytes = Vec::new();
+            input.read_to_end(&mut bytes)?;
+            Ok(Opaque::new(Diary::decode(&bytes)))
+        };
+        ApplySide { recipient: keeper.start().recipient(), decode: Box::new(decode) }
+    };
+    let node = NodeBuilder::with_apply_side(id, keeper)
         // Only what the keeper does unasked triggers a snapshot.
         .config(Config { snapshot_bytes: None, trailing_entries: 10, ..small() })
         .storage(disk.clone())
         .transport(network.endpoint(id))
         .start_mode(Start::Bootstrap(Membership::of_voters(0..3)))
         .placement(at.clone())
-        .apply_side(move |link| {
-            let keeper = Keeper { link, diary: kept, offer: None, unasked_behind: 0 };
-            let decode = |input: &mut dyn std::io::Read| {
-                let mut bytes = Vec::new();
-                input.read_to_end(&mut bytes)?;
-                Ok(Opaque::new(Diary::decode(&bytes)))
-            };
-            ApplySide { recipient: keeper.start().recipient(), decode: Box::new(decode) }
-        })
         .start()
         .await
         .unwrap();

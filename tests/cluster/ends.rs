@@ -364,6 +364,22 @@ fn a_leaders_part_that_fails_ends_the_leader_alone() {
     }
 }
 
+/// A70, AC03: a transport that panics when it is told of the end does not keep the node from ending.
+#[test]
+fn a_transport_that_breaks_at_the_end_does_not_hold_it_up() {
+    story(async {
+        let mut trio = Trio::start().await;
+        trio.note(0..5).await;
+        trio.traps[&2].set(Trap::DetachPanics);
+        let ended = trio.nodes.remove(&2).expect("a running member");
+        let shutdown = tokio::time::timeout(Duration::from_secs(60), ended.shutdown()).await;
+        assert!(shutdown.is_ok(), "the end is held up");
+        let fatal = trio.handle(2).status().fatal.unwrap_or_default();
+        assert_eq!(fatal, "the transport panicked: DetachPanics on order");
+        trio.shutdown().await;
+    });
+}
+
 /// PS24, SN12: a leader that can't read what a member needs stops; it never takes that for the end of the log.
 #[test]
 fn a_leader_that_cannot_read_ends() {

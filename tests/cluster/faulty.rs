@@ -32,6 +32,7 @@ pub enum Trap {
     OpenFails,
     RetainFails,
     SendPanics,
+    DetachPanics,
     ApplyPanics,
     ViewPanics,
 }
@@ -205,6 +206,7 @@ impl Transport for FaultyTransport {
     }
 
     fn detach(&self, node: NodeId) {
+        self.traps.panic(Trap::DetachPanics);
         self.endpoint.detach(node);
     }
 }

@@ -106,7 +106,12 @@ impl History {
 
     /// The snapshot of the state after the entry at `index`, as a member would send it.
     pub fn snapshot(&self, index: Index) -> Snapshot {
-        Snapshot::of(&self.state(index))
+        Snapshot::of(&self.state(index), self.id(index))
+    }
+
+    /// The same state under the id of another entry: no correct member makes such a snapshot.
+    pub fn mislabelled_snapshot(&self, index: Index, label: Index) -> Snapshot {
+        Snapshot::of(&self.state(index), self.id(label))
     }
 
     /// A view of the state after the entry at `index`, as an apply side hands it out.
@@ -124,8 +129,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    fn of(replica: &Replica<WordCount>) -> Snapshot {
-        let (identity, log_id) = (Identity { cluster: 0, node: LEADER }, replica.applied());
+    fn of(replica: &Replica<WordCount>, log_id: LogId) -> Snapshot {
+        let identity = Identity { cluster: 0, node: LEADER };
         let disk = Box::new(MemoryStorage::new());
         let mut snapshots = disk.open(identity, &Start::Bootstrap(members())).unwrap().snapshots;
         let mut sink = snapshots.create(log_id, &members()).unwrap();
@@ -485,6 +490,7 @@ pub fn append_answer(answer: Answer) -> AppendAnswer {
 pub struct Hand {
     link: Arc<Mutex<Option<ApplyLink>>>,
     told: Arc<Mutex<VecDeque<ApplyMessage>>>,
+    shadows: Arc<()>,
 }
 
 struct Palm(Hand);
@@ -509,9 +515,11 @@ impl Handler<ApplyMessage> for Palm {
 impl Hand {
     fn make(self, link: ApplyLink) -> ApplySide {
         *self.link.lock() = Some(link);
+        let shadows = self.shadows.clone();
         let recipient = Palm(self).start().recipient();
-        let decode = |input: &mut dyn std::io::Read| {
-            decode_replica::<WordCount>(input, SessionConfig::default(), 0).map(Opaque::new)
+        let decode = move |input: &mut dyn std::io::Read| {
+            let replica = decode_replica::<WordCount>(input, SessionConfig::default(), 0)?;
+            Ok(Opaque::new((replica, shadows.clone())))
         };
         ApplySide { recipient, decode: Box::new(decode) }
     }
@@ -524,6 +532,12 @@ impl Hand {
     /// Lets the link go: the apply side is at its end.
     pub fn let_go(&self) {
         *self.link.lock() = None;
+    }
+
+    /// How many decoded states exist anywhere in the node.
+    pub fn shadows(&self) -> usize {
+        // The story's own, the actor's and the decoder's.
+        Arc::strong_count(&self.shadows) - 3
     }
 
     /// Whether anything was told and not taken.

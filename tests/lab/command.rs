@@ -1,7 +1,7 @@
 //! What the scenarios put into the log: numbers and texts, as MessagePack.
 
 use bytes::Bytes;
-use quorate::machine::{ApplyContext, Replicated, codec};
+use quorate::machine::codec;
 use serde::{Deserialize, Serialize};
 
 /// A command: only its being there matters.
@@ -29,18 +29,5 @@ impl Command {
 impl From<u64> for Command {
     fn from(number: u64) -> Command {
         Command::Number(number)
-    }
-}
-
-/// The state machine that the nodes are told of. It is never used: the service stands in its place.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Unused;
-
-impl Replicated for Unused {
-    type Command = ();
-    type Reply = ();
-
-    fn apply(&mut self, (): (), _: &ApplyContext) {
-        unreachable!("the service applies")
     }
 }

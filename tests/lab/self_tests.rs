@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate::actors::{Observer, Placement};
+use quorate::machine::NoMachine;
 use quorate::node::{Node, NodeBuilder};
 use quorate::raft::{
     Answer, AppendAnswer, AppendOutcome, Body, Entry, EntryKind, Envelope, FollowerReport,
@@ -16,7 +17,7 @@ use quorate::transport::{Inbox, Transport, wire};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
-use crate::command::{Command, Unused};
+use crate::command::Command;
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::invariants::Watch;
@@ -218,21 +219,20 @@ fn sees(watch: &Watch, what: &str) {
 }
 
 /// A node that takes itself for the whole cluster, whatever the watch knows.
-async fn loner(node: NodeId, watch: &Watch) -> Node<Unused> {
+async fn loner(node: NodeId, watch: &Watch) -> Node<NoMachine> {
     let watching = watch.clone();
     let ledger = Ledger::new(3, watch.clone());
     let life = ledger.begin(node as usize);
     let watch = watch.clone();
     let parts =
         ServiceParts { peer: node as usize, life, ledger, watch: watch.clone(), snapshots: false };
-    NodeBuilder::new(node, Unused)
+    NodeBuilder::with_apply_side(node, move |link| parts.start(link))
         .config(config())
         .storage(Disk::new(node as usize, watch.clone()))
         .transport(Network::new(3, true, Dice::new(1, 1), watch))
         .start_mode(Start::Bootstrap(Membership::of_voters([node])))
         .placement(Placement::virtual_time())
         .observer(Observer::new(move |observation| watching.observed(observation)))
-        .apply_side(move |link| parts.start(link))
         .start()
         .await
         .expect("a node starts")

@@ -8,12 +8,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quorate::actors::{Delays, Observer, Placement};
+use quorate::machine::NoMachine;
 use quorate::node::{Config, Handle, Node, NodeBuilder, Proposal};
 use quorate::raft::{Counters, LogId, Membership, NodeId, Role, Term};
 use quorate::storage::Start;
 use tokio::time::Instant;
 
-use crate::command::{Command, Unused};
+use crate::command::Command;
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::invariants::Watch;
@@ -73,8 +74,8 @@ struct Shared {
 
 struct Slot {
     disk: Disk,
-    node: RefCell<Option<Node<Unused>>>,
-    handle: RefCell<Option<Handle<Unused>>>,
+    node: RefCell<Option<Node<NoMachine>>>,
+    handle: RefCell<Option<Handle<NoMachine>>>,
 }
 
 impl World {
@@ -153,7 +154,7 @@ impl World {
     }
 
     /// A node that has stopped by itself is a breach, whatever the scenario sees of it.
-    fn inspect(&self, handle: &Handle<Unused>) {
+    fn inspect(&self, handle: &Handle<NoMachine>) {
         let status = handle.status();
         if let Some(why) = status.fatal {
             self.shared.watch.breach(format!("node {} has stopped: {why}", status.node));
@@ -173,15 +174,14 @@ impl World {
             ServiceParts { peer, life, ledger, watch: watch.clone(), snapshots: terms.snapshots };
         let delays = self.delays();
         let members = Membership::of_voters((0..self.size()).map(|peer| peer as NodeId));
-        let builder = NodeBuilder::new(peer as NodeId, Unused)
+        let builder = NodeBuilder::with_apply_side(peer as NodeId, move |link| service.start(link))
             .config(config.clone())
             .storage(peers[peer].disk.delayed(&delays))
             .transport(network.clone())
             .start_mode(Start::Bootstrap(members))
             .placement(placement.clone())
             .delays(delays)
-            .observer(Observer::new(move |observation| watching.observed(observation)))
-            .apply_side(move |link| service.start(link));
+            .observer(Observer::new(move |observation| watching.observed(observation)));
         let node = builder.start().await.expect("a node starts on its own disk");
         *peers[peer].handle.borrow_mut() = Some(node.handle());
         *peers[peer].node.borrow_mut() = Some(node);
@@ -247,11 +247,11 @@ impl World {
         appended
     }
 
-    fn submit(&self, peer: usize, command: &Command) -> Option<Proposal<Unused>> {
+    fn submit(&self, peer: usize, command: &Command) -> Option<Proposal<NoMachine>> {
         self.handle(peer)?.submit_data(command.encode()).ok()
     }
 
-    fn handle(&self, peer: usize) -> Option<Handle<Unused>> {
+    fn handle(&self, peer: usize) -> Option<Handle<NoMachine>> {
         self.shared.peers[peer].handle.borrow().clone()
     }
 

@@ -3,6 +3,9 @@
 //! Few and short: each waits for conditions, and none asserts how long anything takes.
 
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use quorate::actors::Placement;
@@ -150,6 +153,42 @@ async fn handles_work_from_other_threads_and_runtimes() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     all_have(&cluster, 101).await;
     cluster.shutdown().await;
+}
+
+/// Handles need no runtime at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handles_work_without_a_runtime() {
+    let cluster = words(1).start().await.unwrap();
+    count(&cluster.client(ClientOptions::default()), 1).await;
+    let handle = cluster.handle(0).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a caller of its own is what this is about")]
+    let caller = std::thread::spawn(move || {
+        block_on(async {
+            handle.propose(Increment { word: "word".into() }).await.unwrap();
+            handle.read(Consistency::Linearizable, |state| state.get(b"word")).await
+        })
+    });
+    until("the caller is done", || caller.is_finished()).await;
+    assert_eq!(caller.join().unwrap(), Ok(2));
+    cluster.shutdown().await;
+}
+
+/// Runs a future on this thread, with nothing around it.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
 }
 
 /// A6, A72, PS21: shut down and opened again, several times, with snapshots and installs in between.

@@ -540,7 +540,7 @@ impl World {
                     self.note(format!("n{id} removes its entries from {from} on"))
                 }
                 Event::SnapshotCurrent(log_id) => {
-                    self.note(format!("n{id} has made snapshot {log_id}"))
+                    self.note(format!("n{id}'s snapshot is {log_id} now"))
                 }
                 Event::Covered { through } => {
                     self.note(format!("n{id}'s log begins behind {through} now"))

@@ -3,8 +3,10 @@
 mod contract;
 mod crash;
 mod damage;
+mod edited;
 mod golden;
 pub(crate) mod model;
 mod property;
+mod raw;
 pub(crate) mod sim_disk;
 mod workload;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
 
+use super::edited::Elsewhere;
 use super::model::*;
 use super::sim_disk::SimDisk;
 use super::workload::storage;
@@ -130,6 +131,8 @@ proptest! {
         live(&|| Box::new(storage(&disk)), &actions);
         let memory = MemoryStorage::new();
         live(&|| Box::new(memory.clone()), &actions);
+        let elsewhere = Elsewhere::default();
+        live(&|| Box::new(elsewhere.clone()), &actions);
     }
 }
 

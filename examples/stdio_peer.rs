@@ -1,0 +1,208 @@
+//! One peer's life as one process, driven by frames on standard input and output: a test harness in any language
+//! supplies the network, the disk and the service. `docs/driven_peer.md` says how.
+//!
+//! ```text
+//! stdin ─▶ reader thread ─▶ Driven ──▶ Handle (start, state)          ┌─▶ disk    ─▶ save
+//!                             ├──────▶ Service (snapshot, cond_install) ├─▶ network ─▶ rpc, rpc_reply      ─▶ stdout
+//!                             └──────▶ PairedTransport (rpc)           └─▶ service ─▶ apply, started, done ..
+//! ```
+//! | file | what the library asks for |
+//! |---|---|
+//! | `disk.rs` | `Storage`: one durable step is one frame |
+//! | `network.rs` | `RequestWire`: a request goes out, an answer comes back or not |
+//! | `service.rs` | an apply side of one's own, which asks CondInstallSnapshot itself |
+//! | `frames.rs` | nothing: frames, and the line in which they leave |
+//!
+//! Everything of the peer runs on one thread; reading and writing frames have one each.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use bytes::Bytes;
+use quorate::actors::{ApplySide, Placement};
+use quorate::machine::NoMachine;
+use quorate::node::{Config, Handle, Node, NodeBuilder};
+use quorate::raft::{LogId, Membership, Role};
+use quorate::storage::Start;
+use quorate::transport::{PairedOptions, PairedTransport};
+use tokio::sync::{mpsc, oneshot};
+
+#[path = "stdio_peer/disk.rs"]
+mod disk;
+#[path = "stdio_peer/frames.rs"]
+mod frames;
+#[path = "stdio_peer/network.rs"]
+mod network;
+#[path = "stdio_peer/service.rs"]
+mod service;
+
+use disk::Disk;
+use frames::{Init, Output, Said, Told, end, note};
+use network::Network;
+use service::{CondInstall, Service, TakeSnapshot};
+
+/// What another peer asked is answered without a reply after so long; the harness waits for 7 s.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Frames that were read and not looked at yet, at most.
+const READ_AHEAD: usize = 1024;
+
+#[actix_rt::main]
+async fn main() -> ExitCode {
+    let mut input = read_frames();
+    let (init, stored) = match input.recv().await {
+        Some((Told::Init(init), stored)) => (init, stored),
+        Some((other, _)) => end(format!("the first frame has to be init, and is {other:?}")),
+        None => return ExitCode::SUCCESS,
+    };
+    let out = Output::start().unwrap_or_else(|error| end(error));
+    let (driven, _node) = Driven::start(&init, stored, out.clone()).await;
+    while let Some((told, body)) = input.recv().await {
+        driven.hear(told, body);
+    }
+    out.drained().await;
+    ExitCode::SUCCESS
+}
+
+/// Frames of standard input, in order.
+fn read_frames() -> mpsc::Receiver<(Told, Bytes)> {
+    let (to, frames) = mpsc::channel(READ_AHEAD);
+    let read = move || {
+        let mut input = io::BufReader::with_capacity(64 << 10, io::stdin().lock());
+        while let Some(frame) = frames::read(&mut input).unwrap_or_else(|error| end(error)) {
+            if to.blocking_send(frame).is_err() {
+                return;
+            }
+        }
+    };
+    let reader = std::thread::Builder::new().name("input".into()).spawn(read);
+    reader.map(|_| frames).unwrap_or_else(|error| end(error))
+}
+
+/// Few messages, no entries but the harness's commands, snapshots when the service says so; and no limit that a harness
+/// could meet before its own.
+fn config() -> Config {
+    const MANY: usize = 1 << 30;
+    Config {
+        seed: std::process::id().into(),
+        command_bytes: MANY - 1,
+        proposals_in_flight: MANY,
+        uncommitted_bytes: MANY,
+        unpersisted_bytes: MANY,
+        apply_queue_bytes: MANY,
+        // A few dozen small commands stay for a peer that is being sent a snapshot.
+        pin_bytes: 1 << 10,
+        ..Config::sparing()
+    }
+}
+
+/// The peer, with everything that a frame can be for.
+struct Driven {
+    handle: Handle<NoMachine>,
+    service: Addr<Service>,
+    transport: PairedTransport,
+    network: Network,
+    out: Output,
+}
+
+impl Driven {
+    async fn start(init: &Init, stored: Bytes, out: Output) -> (Driven, Node<NoMachine>) {
+        if init.me >= init.n || init.state.checked_add(init.snap) != Some(stored.len()) {
+            end(format!("init does not fit its body of {} bytes: {init:?}", stored.len()));
+        }
+        let (state, snapshot) = (stored.slice(..init.state), stored.slice(init.state..));
+        let network = Network::new(out.clone());
+        let options = PairedOptions { answer_within: ANSWER_WITHIN, ..PairedOptions::default() };
+        let transport = PairedTransport::new(network.clone(), options);
+        let (service, made) = (Arc::new(OnceLock::new()), out.clone());
+        let (to, (running, stopped)) = (service.clone(), oneshot::channel());
+        let node = NodeBuilder::with_apply_side(init.me, move |link| {
+            let service = to.get_or_init(|| Service::new(link, made, running).start()).clone();
+            ApplySide { recipient: service.recipient(), decode: Box::new(service::decode) }
+        })
+        .config(config())
+        .storage(Disk { state, snapshot, out: out.clone() })
+        .transport(transport.clone())
+        .start_mode(Start::Bootstrap(Membership::of_voters(0..init.n)))
+        .placement(Placement::shared())
+        .start()
+        .await
+        .unwrap_or_else(|error| end(error));
+        let handle = node.handle();
+        actix_rt::spawn(end_with_the_node(handle.clone(), stopped));
+        actix_rt::spawn(expire(transport.clone()));
+        let service = service.get().cloned().unwrap_or_else(|| end("the service did not start"));
+        (Driven { handle, service, transport, network, out }, node)
+    }
+
+    fn hear(&self, told: Told, body: Bytes) {
+        match told {
+            Told::Init(_) => end("a second init"),
+            Told::Start(asked) => self.submit(asked.id, body),
+            Told::State(asked) => {
+                let raft = self.handle.status().raft;
+                let leader = raft.role == Role::Leader;
+                self.out.say(&Said::State { id: asked.id, term: raft.term, leader }, &[]);
+            }
+            Told::Snapshot(asked) => {
+                let (id, index) = (asked.id, asked.index);
+                self.service.do_send(TakeSnapshot { id, index, snapshot: body });
+            }
+            Told::CondInstall(asked) => {
+                let log_id = LogId::new(asked.term, asked.index);
+                self.service.do_send(CondInstall { id: asked.id, log_id });
+            }
+            Told::Rpc(asked) => self.serve(asked.id, body),
+            Told::RpcReply(reply) => self.network.replied(reply.id, reply.ok, body),
+        }
+    }
+
+    /// Answered once the command is durable in the own log, or was refused; whether it commits is another matter.
+    fn submit(&self, id: u64, command: Bytes) {
+        let submitted = self.handle.submit_data(command);
+        let (handle, out) = (self.handle.clone(), self.out.clone());
+        actix_rt::spawn(async move {
+            let appended = match submitted {
+                Ok(mut proposal) => proposal.appended().await,
+                Err(_) => None,
+            };
+            let said = match appended {
+                Some(LogId { term, index }) => Said::Started { id, index, term, leader: true },
+                None => {
+                    let term = handle.status().raft.term;
+                    Said::Started { id, index: 0, term, leader: false }
+                }
+            };
+            out.say(&said, &[]);
+        });
+    }
+
+    fn serve(&self, id: u64, request: Bytes) {
+        let out = self.out.clone();
+        let respond = move |answer: Option<Bytes>| {
+            let said = Said::RpcReply { id, ok: answer.is_some() };
+            out.say(&said, &answer.unwrap_or_default());
+        };
+        if let Err(error) = self.transport.serve(request, respond) {
+            note(format!("request {id} is dropped: {error}"));
+        }
+    }
+}
+
+/// Requests that the peer ignores are answered in time even if nothing else happens.
+async fn expire(transport: PairedTransport) {
+    loop {
+        tokio::time::sleep(ANSWER_WITHIN / 2).await;
+        transport.expire();
+    }
+}
+
+/// The node ends by itself only if it can't go on.
+async fn end_with_the_node(handle: Handle<NoMachine>, stopped: oneshot::Receiver<()>) {
+    // The other side says nothing, it is dropped.
+    let _ = stopped.await;
+    end(handle.status().fatal.unwrap_or("the node has stopped".into()))
+}

@@ -1,0 +1,180 @@
+//! A log in memory, beside a store that keeps it elsewhere: what every storage of one's own needs.
+//!
+//! ```text
+//! LogStore::write(changes) ─▶ LogMirror::change ─▶ LogEdit ─▶ written to wherever it is kept
+//!                                   │
+//!                                   └─ reads, what a start recovers: from the mirror
+//! ```
+//! A storage that keeps one record per entry, and one with everything else, has nothing left to decide: it writes what the
+//! [`LogEdit`] says, and makes a [`StoredLog`] of it at the next start. `examples/stdio_peer` has one.
+//!
+//! *What it does not do:* keep anything. Entries stay in memory, all of them, so such a storage suits logs of a few
+//! megabytes; [`file`](super::file) reads old entries from disk instead.
+
+use std::collections::VecDeque;
+
+use super::StorageError;
+use super::log_state::{Breach, LogState, assert_fits};
+use crate::raft::{
+    Entry, HardState, Incarnation, Index, LogChange, LogId, LogOutline, Membership, Recovered,
+    SnapshotMeta,
+};
+
+/// A log as it has to be stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredLog {
+    /// Number of the last start.
+    pub incarnation: Incarnation,
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// The current snapshot: the one that was named last.
+    pub snapshot: Option<SnapshotMeta>,
+    /// The id just before the first entry.
+    pub start: LogId,
+    /// The entries, oldest first.
+    pub entries: Vec<Entry>,
+}
+
+/// What changes did to the list of entries: it is `before[dropped..dropped + kept]` now, with new ones behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEdit {
+    /// Entries that went at the front; 0 if none is kept.
+    pub dropped: usize,
+    /// Entries behind them that are still there.
+    pub kept: usize,
+}
+
+/// A log with its entries in memory.
+#[derive(Clone, Debug, Default)]
+pub struct LogMirror {
+    state: LogState,
+    entries: VecDeque<Entry>,
+}
+
+impl LogMirror {
+    /// The log of an empty storage.
+    pub fn new() -> LogMirror {
+        LogMirror::default()
+    }
+
+    /// The log that was stored. Fails with `Damaged` if it contradicts itself.
+    pub fn restore(stored: StoredLog) -> Result<LogMirror, StorageError> {
+        let StoredLog { incarnation, hard_state, snapshot, start, entries } = stored;
+        let state =
+            LogState { incarnation, hard_state, start, last: start.index, ..LogState::default() };
+        let mut mirror = LogMirror { state, entries: entries.into() };
+        mirror.take_over(snapshot).map_err(|what| StorageError::Damaged {
+            path: "the stored log".into(),
+            offset: 0,
+            what,
+        })?;
+        Ok(mirror)
+    }
+
+    fn take_over(&mut self, snapshot: Option<SnapshotMeta>) -> Result<(), Breach> {
+        let (start, count) = (self.state.start.index, self.entries.len() as u64);
+        if start.checked_add(count).is_none_or(|last| last == Index::MAX) {
+            return Err(format!("{count} entries behind {start}"));
+        }
+        for entry in &self.entries {
+            self.state.append(entry.log_id)?;
+        }
+        self.state.snapshot = snapshot;
+        self.state.check()
+    }
+
+    /// Counts a start; to be stored before anything else happens.
+    pub fn begin(&mut self) -> Incarnation {
+        self.state.incarnation += 1;
+        self.state.incarnation
+    }
+
+    /// Carries out changes, in order. A change that does not fit breaks the contract of [`LogStore`](super::LogStore) and
+    /// is asserted.
+    pub fn change(&mut self, changes: &[LogChange]) -> LogEdit {
+        let mut edit = LogEdit { dropped: 0, kept: self.entries.len() };
+        changes.iter().for_each(|change| self.change_one(change, &mut edit));
+        if edit.kept == 0 { LogEdit { dropped: 0, kept: 0 } } else { edit }
+    }
+
+    fn change_one(&mut self, change: &LogChange, edit: &mut LogEdit) {
+        assert_fits(self.state.apply(change), change);
+        if change.install.as_ref().is_some_and(|install| !install.keep_suffix) {
+            self.truncate(0, edit);
+        }
+        if let Some(from) = change.truncate_from {
+            let left = self.entries.partition_point(|entry| entry.log_id.index < from);
+            self.truncate(left, edit);
+        }
+        self.entries.extend(change.append.iter().cloned());
+        let start = self.state.start.index;
+        while self.entries.front().is_some_and(|entry| entry.log_id.index <= start) {
+            self.entries.pop_front();
+            if edit.kept > 0 {
+                edit.kept -= 1;
+                edit.dropped += 1;
+            }
+        }
+        let stored = self.state.last - start;
+        assert_eq!(self.entries.len() as u64, stored, "entries stored, log {:?}", self.state);
+    }
+
+    fn truncate(&mut self, left: usize, edit: &mut LogEdit) {
+        self.entries.truncate(left);
+        edit.kept = edit.kept.min(left);
+    }
+
+    /// Entries as [`LogReader::read`](super::LogReader::read) returns them; `None`: `first` has been purged.
+    pub fn read(&self, first: Index, last: Index, max_bytes: usize) -> Option<Vec<Entry>> {
+        let skipped = first.checked_sub(self.state.start.index + 1)?;
+        let mut size_bytes = 0;
+        let wanted = self.entries.iter().skip(skipped as usize).take_while(|entry| {
+            let begins = size_bytes == 0;
+            size_bytes += entry.size_bytes();
+            entry.log_id.index <= last && (begins || size_bytes <= max_bytes)
+        });
+        Some(wanted.cloned().collect())
+    }
+
+    /// What a node starts from, in a cluster that began with the members `base`.
+    pub fn recovered(&self, base: Membership) -> Recovered {
+        let sizes_bytes = self.entries.iter().map(|entry| entry.size_bytes() as u32).collect();
+        Recovered {
+            incarnation: self.state.incarnation,
+            hard_state: self.state.hard_state,
+            base,
+            snapshot: self.state.snapshot.clone(),
+            log: LogOutline { start: self.state.start, runs: self.state.runs.clone(), sizes_bytes },
+            damaged: None,
+        }
+    }
+
+    /// Number of the last start.
+    pub fn incarnation(&self) -> Incarnation {
+        self.state.incarnation
+    }
+
+    /// Term and vote.
+    pub fn hard_state(&self) -> HardState {
+        self.state.hard_state
+    }
+
+    /// The current snapshot.
+    pub fn snapshot(&self) -> Option<&SnapshotMeta> {
+        self.state.snapshot.as_ref()
+    }
+
+    /// The id just before the first entry.
+    pub fn start(&self) -> LogId {
+        self.state.start
+    }
+
+    /// The entries, oldest first.
+    pub fn entries(&self) -> &VecDeque<Entry> {
+        &self.entries
+    }
+
+    pub(crate) fn state_mut(&mut self) -> &mut LogState {
+        &mut self.state
+    }
+}
