@@ -203,9 +203,10 @@ fn print_table(rows: &[Row], seeds: &[u64]) {
     );
     rows.iter().for_each(print_row);
     println!(
-        "\nRPC: one request, lost ones too. Bytes: requests and delivered answers as encoded for the wire; the published ones are Go's \
-         gob, ours are quorate's, and part of the difference is that. \nCounts are mostly seconds x heartbeats x peers: read them beside \
-         the seconds. waits: what the script sleeps whatever the peers do; a time that is missed and is nothing else is at the floor."
+        "\nRPC: one request, lost ones too. Bytes: requests and delivered answers as encoded for the wire; the published ones are Go's gob,\n\
+         ours are quorate's, and part of the difference is that. Counts are mostly seconds x heartbeats x peers: read them beside the seconds.\n\
+         waits: what the script sleeps whatever the peers do. A time that is missed and is nothing else is at the floor; where they alone take\n\
+         longer than the published time, that is out of reach.\n"
     );
     print_counts(rows, seeds);
 }
@@ -241,13 +242,14 @@ fn print_counts(rows: &[Row], seeds: &[u64]) {
     let verdicts: Vec<Verdict> = rows.iter().flat_map(Row::verdicts).collect();
     let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
     println!(
-        "{} rows, {} figures, {} seed(s): {} beaten, {} equalled, {} at the floor, {} missed",
+        "{} rows, {} figures, {} seed(s): {} beaten, {} equalled, {} at the floor, {} out of reach, {} missed",
         rows.len(),
         verdicts.len(),
         seeds.len(),
         count(Verdict::Beaten),
         count(Verdict::Equalled),
         count(Verdict::AtTheFloor),
+        count(Verdict::OutOfReach),
         count(Verdict::Missed),
     );
 }

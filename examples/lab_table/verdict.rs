@@ -9,6 +9,8 @@ pub enum Verdict {
     Equalled,
     /// Missed, and nothing but the script's own waits is left of it: they alone take longer than the published time.
     AtTheFloor,
+    /// Missed, and the script's own waits alone take longer than the published time, but there is more than they.
+    OutOfReach,
     Missed,
 }
 
@@ -19,6 +21,7 @@ impl Verdict {
             std::cmp::Ordering::Less => Verdict::Beaten,
             std::cmp::Ordering::Equal => Verdict::Equalled,
             std::cmp::Ordering::Greater if tenths(seconds) <= tenths(waits) => Verdict::AtTheFloor,
+            std::cmp::Ordering::Greater if tenths(published) < tenths(waits) => Verdict::OutOfReach,
             std::cmp::Ordering::Greater => Verdict::Missed,
         }
     }
@@ -43,6 +46,7 @@ impl fmt::Display for Verdict {
             Verdict::Beaten => "beaten",
             Verdict::Equalled => "equalled",
             Verdict::AtTheFloor => "at the floor",
+            Verdict::OutOfReach => "out of reach",
             Verdict::Missed => "missed",
         })
     }
