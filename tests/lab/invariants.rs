@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | at most one leader a term | a peer is seen leading | everybody who ever led |
 //! | leader completeness | the same | what was committed in earlier terms |
-//! | a leader removes nothing, and commits by entries of its own term | a leader is seen again | itself before |
+//! | a leader removes nothing | a leader is seen again | itself before |
+//! | what is committed first ends with an entry of the present term (Raft §5.4.2) | the history grows | the peer's terms |
 //! | log matching | entries are written | the entry before each, and its bytes, wherever it was written |
 //! | committed on a quorum's disks | a commit index grows; anything is written | the disks |
 //! | committed history immutable, on every peer | a commit index grows; a snapshot is installed | the history |
@@ -168,8 +169,7 @@ impl Invariants {
             None => self.begins_as_stored(now),
         }
         self.in_order(before, now);
-        let committed = before.map_or(0, |before| before.commit);
-        self.commits(committed, now, log);
+        self.commits(before, now, log);
         if now.role == Role::Leader {
             self.leads(before, now, log);
         }
@@ -226,7 +226,8 @@ impl Invariants {
     }
 
     /// What a peer counts as committed is the history, or the next part of it.
-    fn commits(&mut self, from: u64, now: ObservedState, log: LogIds<'_>) {
+    fn commits(&mut self, before: Option<ObservedState>, now: ObservedState, log: LogIds<'_>) {
+        let (from, known) = (before.map_or(0, |before| before.commit), self.history.len());
         for index in from.max(now.log_start.index.max(1) - 1) + 1..=now.commit {
             let Some(term) = log.term_at(index) else { continue };
             match self.history.get(index as usize - 1) {
@@ -240,6 +241,12 @@ impl Invariants {
                 }
                 None => self.extends_history(index, term, now),
             }
+        }
+        // The term may have changed in the same turn, after the commit.
+        let term = before.map_or(now.hard_state.term, |before| before.hard_state.term);
+        let last = self.history.last().map_or(0, |committed| committed.term);
+        if self.history.len() > known && last < term {
+            self.breach(format!("committed first by an entry of term {last}: {now:?}"));
         }
     }
 
@@ -279,10 +286,6 @@ impl Invariants {
         {
             Some(before) if now.last.index < before.last.index => {
                 self.breach(format!("a leader removes entries: {now:?} after {before:?}"));
-            }
-            Some(before) if now.commit > before.commit && log.term_at(now.commit) != Some(term) => {
-                let by = log.term_at(now.commit);
-                self.breach(format!("a leader commits by an entry of term {by:?}: {now:?}"));
             }
             Some(_) => {}
             None => self.is_complete(now, log),
