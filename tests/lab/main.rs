@@ -100,5 +100,6 @@ scenarios! {
     slow_install_unreliable
     slow_install_crash
     contested_install
+    old_terms_wait
     replaced_tail
 }

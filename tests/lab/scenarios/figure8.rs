@@ -39,6 +39,24 @@ async fn sometimes_long(world: &World) {
     world.sleep(pause).await;
 }
 
+/// Not of the labs: among three, too, an entry of an earlier term is committed by a later one only, whoever does the counting.
+pub async fn old_terms_wait(world: World) {
+    world.one(world.any_command(), 3, true).await;
+    for _ in 0..5 {
+        let leader = world.check_one_leader().await;
+        let followers = [1, 2].map(|places| world.after(leader, places));
+        followers.into_iter().for_each(|peer| world.disconnect(peer));
+        world.start_at(leader, world.any_command()).await;
+        world.sleep(ELECTION_MS).await;
+        // One of them elects whoever has the entry; nothing new comes behind it.
+        world.connect(followers[0]);
+        world.check_one_leader().await;
+        world.sleep(ELECTION_MS).await;
+        world.connect(followers[1]);
+        world.one(world.any_command(), 3, true).await;
+    }
+}
+
 /// The same with peers that are cut off instead, on a network that loses, delays and holds replies back.
 pub async fn figure8_unreliable(world: World) {
     let small_command = || world.between(0, 9_999);

@@ -93,6 +93,7 @@ pub const SCENARIOS: &[Scenario] = &[
         snapshot("slow_install_crash", true, |world| Box::pin(snapshots::rounds(world, Crashes))),
     ),
     slow(VERY, snapshot("contested_install", true, |world| Box::pin(snapshots::contested(world)))),
+    reliable("old_terms_wait", 3, |world| Box::pin(figure8::old_terms_wait(world))),
     snapshot("replaced_tail", true, |world| Box::pin(snapshots::replaced_tail(world))),
 ];
 
