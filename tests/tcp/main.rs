@@ -1,0 +1,6 @@
+//! Members over real TCP: agreement, restarts, snapshots, and everything that can come in at an open port.
+//!
+//! Real sockets and real time; every test waits for conditions.
+
+mod agreement;
+mod support;
