@@ -3,4 +3,7 @@
 //! Real sockets and real time; every test waits for conditions.
 
 mod agreement;
+mod pair;
+mod proxy;
+mod raw;
 mod support;
