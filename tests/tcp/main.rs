@@ -3,7 +3,9 @@
 //! Real sockets and real time; every test waits for conditions.
 
 mod agreement;
+mod hostile;
 mod pair;
 mod proxy;
 mod raw;
 mod support;
+mod wires;
