@@ -3,6 +3,7 @@
 //! Real sockets and real time; every test waits for conditions.
 
 mod agreement;
+mod figures;
 mod hostile;
 mod pair;
 mod proxy;

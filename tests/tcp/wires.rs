@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use quorate::node::Config;
 use quorate::raft::NodeId;
+use tokio::time::sleep;
 
 use crate::proxy::Proxy;
 use crate::support::*;
@@ -69,13 +70,14 @@ async fn ac10_a_slow_transfer_delays_no_heartbeat() {
     until("the log was cut", || world.status(leader).raft.log_start.index > 50).await;
 
     let slow = &proxies[&3].trouble;
-    slow.chunks_per_10_ms.store(1 << 10, Ordering::Relaxed);
+    slow.chunks_per_10_ms.store(2 << 10, Ordering::Relaxed);
     world.start_node(3).await;
     until("the transfer has begun", || slow.chunk_bytes.load(Ordering::Relaxed) > 0).await;
     let mut committed_meanwhile = 0;
     while world.status(3).raft.counters.installs_granted == 0 {
         count(&client, "meanwhile", 1).await;
         committed_meanwhile += 1;
+        sleep(Duration::from_millis(5)).await;
     }
     assert!(committed_meanwhile > 20, "{committed_meanwhile}");
     assert!(slow.chunk_bytes.load(Ordering::Relaxed) > 50 << 10);

@@ -78,8 +78,12 @@ pub(crate) async fn run(shared: Arc<Shared>, member: Arc<Member>, lane: Lane) {
         };
         let ended = match way.call(&attached).await {
             Ok((stream, limit)) => {
-                backoff.reset();
-                way.talk(&attached, stream, limit).await
+                let ended = way.talk(&attached, stream, limit).await;
+                // Who takes us in only to throw us out is not asked at once again.
+                if !matches!(ended, Ended::Refused { .. } | Ended::Strange(_)) {
+                    backoff.reset();
+                }
+                ended
             }
             Err(ended) => {
                 way.give_up_all();

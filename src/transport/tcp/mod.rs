@@ -72,6 +72,8 @@ mod options;
 mod outbox;
 mod race;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 pub use counters::TcpCounters;
 pub use handshake::Refusal;
