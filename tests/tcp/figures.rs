@@ -1,11 +1,12 @@
 //! How fast it is, beside the network inside one process. For a look now and then, in release mode:
 //! `cargo test --release --test tcp figures -- --ignored --nocapture --test-threads 1`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quorate::machine::{Increment, WordCount};
 use quorate::node::{Client, ClientOptions, Cluster, Config};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::support::*;
 

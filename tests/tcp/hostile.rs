@@ -74,7 +74,16 @@ impl Attacked {
 
 fn vote_of_the_absent() -> Envelope {
     let body = Body::Request(Request::Vote { last: LogId::BASE });
-    Envelope { cluster: CLUSTER, group: 0, from: ABSENT, to: 1, incarnation: 1, term: 1, id: 1, body }
+    Envelope {
+        cluster: CLUSTER,
+        group: 0,
+        from: ABSENT,
+        to: 1,
+        incarnation: 1,
+        term: 1,
+        id: 1,
+        body,
+    }
 }
 
 #[tokio::test]
@@ -92,7 +101,11 @@ async fn every_wrong_hello_is_refused_with_its_reason() {
         (Refusal::Malformed, "71 bytes", Hello { length: 71, ..fine }.bytes()),
         (Refusal::Malformed, "lane 2", Hello { lane: 2, ..fine }.bytes()),
         (Refusal::Malformed, "reserved", reserved),
-        (Refusal::Cluster, "of cluster 42, you are of cluster 43", Hello { cluster: 43, ..fine }.bytes()),
+        (
+            Refusal::Cluster,
+            "of cluster 42, you are of cluster 43",
+            Hello { cluster: 43, ..fine }.bytes(),
+        ),
         (Refusal::Receiver, "member 1, you want member 2", Hello { to: 2, ..fine }.bytes()),
         (Refusal::Myself, "check the ids", Hello { from: 1, ..fine }.bytes()),
         (Refusal::Stranger, "no member 77", Hello { from: 77, ..fine }.bytes()),
@@ -139,7 +152,8 @@ async fn every_wrong_frame_ends_its_connection_with_its_reason() {
         [&(frame.len() as u32).to_le_bytes()[..], &frame].concat()
     };
     let truncated = [&40u32.to_le_bytes()[..], &[1; 40]].concat();
-    let noise: Vec<u8> = (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let noise: Vec<u8> =
+        (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let garbage = [&3000u32.to_le_bytes()[..], &noise].concat();
     let wrong: [(Refusal, Vec<u8>); 8] = [
         (Refusal::Oversized, ((8 << 20) + 1u32).to_le_bytes().to_vec()),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate::raft::*;
-use quorate::transport::{Inbox, Receipt, TcpOptions, TcpTransport, Transport};
 use quorate::transport::tcp::Refusal;
+use quorate::transport::{Inbox, Receipt, TcpOptions, TcpTransport, Transport};
 
 use crate::proxy::Proxy;
 use crate::raw::{Hello, Raw};

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use quorate::machine::{Increment, WordCount};
-use quorate::node::{Client, ClientOptions, Config, Consistency, Members, Node, NodeBuilder, NodeStatus};
+use quorate::node::{
+    Client, ClientOptions, Config, Consistency, Members, Node, NodeBuilder, NodeStatus,
+};
 use quorate::raft::{Membership, NodeId, Role};
 use quorate::storage::Start;
 use quorate::storage::memory::MemoryStorage;

@@ -60,8 +60,7 @@ mod tests {
     #[test]
     fn two_seeds_wait_differently_and_one_seed_the_same() {
         let waits = |seed| {
-            let mut backoff =
-                Backoff::new(Duration::from_millis(20), Duration::from_secs(2), seed);
+            let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2), seed);
             [(); 8].map(|()| backoff.next())
         };
         assert_eq!(waits(1), waits(1));

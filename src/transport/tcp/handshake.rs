@@ -42,7 +42,8 @@ const REPLY_BYTES: usize = 40;
 const MAX_TEXT_BYTES: usize = 512;
 
 /// The wire versions that this release speaks.
-pub(crate) const OUR_VERSIONS: Versions = Versions { lowest: wire::VERSION, highest: wire::VERSION };
+pub(crate) const OUR_VERSIONS: Versions =
+    Versions { lowest: wire::VERSION, highest: wire::VERSION };
 
 /// Which of a pair's connections one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -345,7 +345,11 @@ impl Caller {
         match ended {
             Ended::Cut => {
                 add(&self.shared.counts.cut_frames, 1);
-                tracing::info!(member, lane, "a member's connection ended in the middle of a frame");
+                tracing::info!(
+                    member,
+                    lane,
+                    "a member's connection ended in the middle of a frame"
+                );
             }
             Ended::Failed(error) => {
                 tracing::info!(member, lane, %error, "a member's connection has failed")

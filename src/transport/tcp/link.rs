@@ -30,9 +30,7 @@ use super::backoff::Backoff;
 use super::counters::{Share, add};
 use super::credit::{Allowance, FRAME_COST, cost};
 use super::frame::{Back, LENGTH_BYTES};
-use super::handshake::{
-    HEAD_BYTES, Hello, Lane, OUR_VERSIONS, Refusal, Refused, Reply, length,
-};
+use super::handshake::{HEAD_BYTES, Hello, Lane, OUR_VERSIONS, Refusal, Refused, Reply, length};
 use super::race::race;
 use super::shared::{Attached, Link, Member, Shared};
 
@@ -368,13 +366,36 @@ impl Way<'_> {
                 tracing::warn!(member, lane, address, %error, unsaid, "no connection to a member")
             }
             Ended::Strange(Refused { text, .. }) => {
-                tracing::warn!(member, lane, address, ?text, unsaid, "this is no member: check the address")
+                tracing::warn!(
+                    member,
+                    lane,
+                    address,
+                    ?text,
+                    unsaid,
+                    "this is no member: check the address"
+                )
             }
             Ended::Refused { code, text } => {
-                tracing::warn!(member, lane, address, why, code, ?text, unsaid, "a member refuses our connection")
+                tracing::warn!(
+                    member,
+                    lane,
+                    address,
+                    why,
+                    code,
+                    ?text,
+                    unsaid,
+                    "a member refuses our connection"
+                )
             }
             Ended::Late(_) | Ended::Closed | Ended::Over => {
-                tracing::warn!(member, lane, address, missing = why, unsaid, "no connection to a member")
+                tracing::warn!(
+                    member,
+                    lane,
+                    address,
+                    missing = why,
+                    unsaid,
+                    "no connection to a member"
+                )
             }
         }
     }

@@ -31,7 +31,12 @@ impl Notices {
     }
 
     /// `Some` if the line is to be said now, with how often it was left out before.
-    pub(crate) fn due(&self, about: Option<NodeId>, why: &'static str, now: Instant) -> Option<u64> {
+    pub(crate) fn due(
+        &self,
+        about: Option<NodeId>,
+        why: &'static str,
+        now: Instant,
+    ) -> Option<u64> {
         let mut lines = self.said.lock();
         match lines.get_mut(&(about, why)) {
             Some(said) if now - said.at < self.every => {

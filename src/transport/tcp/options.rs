@@ -128,7 +128,9 @@ pub enum TcpError {
     #[error("these TCP options do not work: {0}")]
     Options(&'static str),
     /// The address to listen at can't be had.
-    #[error("can't listen at {address}: {source}; is the port taken, or the address another machine's?")]
+    #[error(
+        "can't listen at {address}: {source}; is the port taken, or the address another machine's?"
+    )]
     Listen {
         /// The address.
         address: String,

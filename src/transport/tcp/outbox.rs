@@ -46,22 +46,23 @@ impl Outbox {
         Outbox { limits, attachment: 0, mail: VecDeque::new(), bytes: 0 }
     }
 
-    /// Adds an envelope of at most `size_bytes`, if there is room and it is of the present attachment.
+    /// Adds an envelope of at most `size_bytes`, if there is room and it is of the present attachment; `false` if not.
+    #[must_use]
     pub(crate) fn push(
         &mut self,
         attachment: u64,
         envelope: Envelope,
         size_bytes: usize,
         now: Instant,
-    ) -> Result<(), Envelope> {
-        let full = self.mail.len() >= self.limits.messages
-            || self.bytes + size_bytes > self.limits.bytes;
+    ) -> bool {
+        let full =
+            self.mail.len() >= self.limits.messages || self.bytes + size_bytes > self.limits.bytes;
         if full || attachment != self.attachment {
-            return Err(envelope);
+            return false;
         }
         self.bytes += size_bytes;
         self.mail.push_back(Mail { envelope, size_bytes, since: now });
-        Ok(())
+        true
     }
 
     /// The oldest envelope, if it may be as large as it is.
@@ -144,13 +145,13 @@ mod tests {
     fn a_full_outbox_refuses_by_messages_and_by_bytes() {
         let now = Instant::now();
         let (mut few, mut small) = (outbox(2, 1000), outbox(9, 100));
-        assert!([1, 2].into_iter().all(|id| few.push(1, vote(id), 10, now).is_ok()));
-        assert_eq!(few.push(1, vote(3), 10, now), Err(vote(3)));
-        assert!(small.push(1, vote(1), 60, now).is_ok());
-        assert_eq!(small.push(1, vote(2), 41, now), Err(vote(2)));
+        assert!([1, 2].into_iter().all(|id| few.push(1, vote(id), 10, now)));
+        assert!(!few.push(1, vote(3), 10, now));
+        assert!(small.push(1, vote(1), 60, now));
+        assert!(!small.push(1, vote(2), 41, now));
         assert_eq!(small.pop_within(59), None);
         assert_eq!(small.pop_within(60), Some(vote(1)));
-        assert!(small.push(1, vote(2), 100, now).is_ok(), "room again");
+        assert!(small.push(1, vote(2), 100, now), "room again");
     }
 
     #[test]
@@ -159,7 +160,7 @@ mod tests {
         let mut outbox = outbox(9, 1000);
         for (id, later_ms) in [(1, 0), (2, 600), (3, 900)] {
             let now = began + Duration::from_millis(later_ms);
-            outbox.push(1, vote(id), 10, now).expect("room");
+            assert!(outbox.push(1, vote(id), 10, now));
         }
         assert_eq!(outbox.next_expiry(), Some(began + Duration::from_secs(1)));
         assert_eq!(ids(outbox.expire(began + Duration::from_millis(1600))), [1, 2]);
@@ -170,9 +171,9 @@ mod tests {
     fn an_earlier_attachments_mail_is_neither_kept_nor_taken() {
         let now = Instant::now();
         let mut outbox = outbox(9, 1000);
-        outbox.push(1, vote(1), 10, now).expect("room");
+        assert!(outbox.push(1, vote(1), 10, now));
         outbox.hand_over(2);
         assert!(outbox.is_empty() && outbox.bytes() == 0);
-        assert_eq!(outbox.push(1, vote(2), 10, now), Err(vote(2)));
+        assert!(!outbox.push(1, vote(2), 10, now));
     }
 }

@@ -237,8 +237,9 @@ impl Shared {
             return Err(Unsent::Unsendable);
         }
         let link = member.link(lane_of(&envelope));
-        let queued = link.outbox.lock().push(number, envelope, size_bytes, Instant::now());
-        queued.map_err(|_| Unsent::Full)?;
+        if !link.outbox.lock().push(number, envelope, size_bytes, Instant::now()) {
+            return Err(Unsent::Full);
+        }
         link.stir.notify_one();
         Ok(())
     }
