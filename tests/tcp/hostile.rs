@@ -87,7 +87,7 @@ fn vote_of_the_absent() -> Envelope {
 }
 
 #[tokio::test]
-async fn every_wrong_hello_is_refused_with_its_reason() {
+async fn lr26_every_wrong_hello_is_refused_with_its_reason() {
     let attacked = Attacked::start().await;
     let fine = Hello::new(ABSENT, 1);
     let mut reserved = fine.bytes();
@@ -143,7 +143,7 @@ async fn who_says_nothing_or_too_little_is_sent_away() {
 }
 
 #[tokio::test]
-async fn every_wrong_frame_ends_its_connection_with_its_reason() {
+async fn lr26_every_wrong_frame_ends_its_connection_with_its_reason() {
     let attacked = Attacked::start().await;
     let foreign = |change: fn(&mut Envelope)| {
         let mut envelope = vote_of_the_absent();

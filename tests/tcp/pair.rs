@@ -167,7 +167,7 @@ async fn ac10_a_chunk_that_does_not_get_through_delays_nothing_else() {
 /// Whoever does not handle what it gets is sent no more than the window, however long it takes and however often it is
 /// called; what had to wait too long is given up.
 #[tokio::test]
-async fn what_is_not_handled_is_bounded_by_the_window() {
+async fn ac01_what_is_not_handled_is_bounded_by_the_window() {
     let (a, b) = pair_with(|options| {
         (options.max_frame_bytes, options.window_bytes) = (32 << 10, 64 << 10);
         options.outbox_age = Duration::from_millis(300);
@@ -281,7 +281,7 @@ async fn a_name_is_looked_up() {
 
 /// A start of the member ends what the one before it had, connections too; the earlier clone is dumb.
 #[tokio::test]
-async fn a_new_start_takes_over() {
+async fn ac16_a_new_start_takes_over() {
     let (a, b) = pair();
     a.send([1]);
     until("it arrived", || b.received() == 1).await;

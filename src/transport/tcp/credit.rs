@@ -79,7 +79,7 @@ impl Gate {
 
     /// What a sender that has sent `received` on its connection may have sent there in all.
     pub(crate) fn limit(&self, received: u64) -> u64 {
-        self.unsaid.store(0, Ordering::Relaxed);
+        self.unsaid.swap(0, Ordering::AcqRel);
         received + self.window.saturating_sub(self.unhandled())
     }
 
@@ -103,7 +103,8 @@ impl Taken for Gate {
     fn taken(&self, cost: usize) {
         let cost = cost as u64;
         self.unhandled.fetch_sub(cost, Ordering::Relaxed);
-        let before = self.unsaid.fetch_add(cost, Ordering::Relaxed);
+        // Whoever sees this sees what was handled, too.
+        let before = self.unsaid.fetch_add(cost, Ordering::AcqRel);
         let enough = self.window / 4;
         if before < enough && before + cost >= enough {
             self.moved.notify_one();

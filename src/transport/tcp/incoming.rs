@@ -224,8 +224,16 @@ impl Guest {
 
     async fn stay(&self, stream: &mut TcpStream) -> Ended {
         add(&self.shared.counts.callers_accepted, 1);
-        let Hello { from, lane, incarnation, .. } = self.hello;
-        tracing::info!(member = from, lane = lane.name(), incarnation, "a member has connected");
+        let Hello { from: member, lane, incarnation, .. } = self.hello;
+        if let Some(unsaid) = self.shared.notices.due(Some(member), "connected", Instant::now()) {
+            tracing::info!(
+                member,
+                lane = lane.name(),
+                incarnation,
+                unsaid,
+                "a member has connected"
+            );
+        }
         let (reader, writer) = stream.split();
         race(self.take_frames(reader), self.talk_back(writer)).await
     }
@@ -340,26 +348,20 @@ impl Caller {
     }
 
     fn say_ended(&self, hello: &Hello, ended: &Ended) {
-        let Hello { from: member, lane, .. } = hello;
-        let lane = lane.name();
-        match ended {
+        let why = match ended {
             Ended::Cut => {
                 add(&self.shared.counts.cut_frames, 1);
-                tracing::info!(
-                    member,
-                    lane,
-                    "a member's connection ended in the middle of a frame"
-                );
+                "it ended in the middle of a frame"
             }
-            Ended::Failed(error) => {
-                tracing::info!(member, lane, %error, "a member's connection has failed")
-            }
-            Ended::Dead => {
-                tracing::warn!(member, lane, "nothing from a member for long: connection closed")
-            }
-            Ended::Closed | Ended::Detached | Ended::Refused(_) => {
-                tracing::info!(member, lane, "a member's connection has ended")
-            }
+            Ended::Failed(_) => "it failed",
+            Ended::Dead => "nothing came for long",
+            Ended::Closed => "it was closed",
+            Ended::Detached | Ended::Refused(_) => return,
+        };
+        let error = if let Ended::Failed(error) = ended { Some(error) } else { None };
+        if let Some(unsaid) = self.shared.notices.due(Some(hello.from), why, Instant::now()) {
+            let (member, lane) = (hello.from, hello.lane.name());
+            tracing::info!(member, lane, why, ?error, unsaid, "a member's connection has ended");
         }
     }
 }

@@ -305,7 +305,7 @@ impl Way<'_> {
             let mut outbox = self.link().outbox.lock();
             (outbox.attachment(), outbox.expire(Instant::now()))
         };
-        self.shared.give_up(attachment, expired);
+        self.shared.give_up(attachment, &expired);
     }
 
     fn give_up_all(&self) {
@@ -313,7 +313,7 @@ impl Way<'_> {
             let mut outbox = self.link().outbox.lock();
             (outbox.attachment(), outbox.clear())
         };
-        self.shared.give_up(attachment, all);
+        self.shared.give_up(attachment, &all);
     }
 
     /// Until it is worth trying again. What is queued meanwhile grows old as ever.

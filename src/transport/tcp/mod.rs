@@ -157,6 +157,7 @@ impl TcpTransport {
     }
 
     /// Ends all connections and the thread, and waits for both; the address is free then. Clones send nothing any more.
+    /// A name that is just being looked up is waited for.
     pub async fn shutdown(&self) {
         self.core.thread.exit();
         let end = self.core.end.lock().take();

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::raft::{Body, Envelope, Incarnation, NodeId, Request};
+use crate::raft::{Body, Envelope, Incarnation, NodeId, Request, RequestId};
 use crate::transport::{Inbox, wire};
 
 use super::callers::Callers;
@@ -211,9 +211,9 @@ impl Shared {
 
     /// Queues an envelope of the attachment `number`, or tells its sender that it will not arrive.
     pub(crate) fn send(&self, number: u64, envelope: Envelope) {
-        let Some(attached) = self.attached().filter(|attached| attached.number == number) else {
+        if !self.is_attached(number) {
             return;
-        };
+        }
         let (to, request) = (envelope.to, request_id(&envelope));
         if let Err(why) = self.queue(number, envelope) {
             let count = match why {
@@ -222,10 +222,14 @@ impl Shared {
                 Unsent::Unsendable => &self.counts.dropped_unsendable,
             };
             add(count, 1);
-            if let Some(id) = request {
-                attached.inbox.undelivered(to, id);
-            }
+            self.undelivered(number, request.map(|id| (to, id)));
         }
+    }
+
+    /// Tells the start `number` of the local member, if it is still the same, which requests will not arrive.
+    fn undelivered(&self, number: u64, requests: impl IntoIterator<Item = (NodeId, RequestId)>) {
+        let Some(attached) = self.attached().filter(|it| it.number == number) else { return };
+        requests.into_iter().for_each(|(to, id)| attached.inbox.undelivered(to, id));
     }
 
     fn queue(&self, number: u64, envelope: Envelope) -> Result<(), Unsent> {
@@ -257,14 +261,12 @@ impl Shared {
         }
     }
 
-    /// Envelopes that will not be sent any more: their sender is told, if it is still the same.
-    pub(crate) fn give_up(&self, attachment: u64, envelopes: Vec<Envelope>) {
-        add(&self.counts.dropped_late, envelopes.len() as u64);
-        let Some(attached) = self.attached().filter(|it| it.number == attachment) else { return };
-        for envelope in envelopes {
-            if let Some(id) = request_id(&envelope) {
-                attached.inbox.undelivered(envelope.to, id);
-            }
+    /// Envelopes that will not be sent any more: their sender is told.
+    pub(crate) fn give_up(&self, attachment: u64, envelopes: &[Envelope]) {
+        if !envelopes.is_empty() {
+            add(&self.counts.dropped_late, envelopes.len() as u64);
+            let requests = envelopes.iter().filter_map(|it| Some((it.to, request_id(it)?)));
+            self.undelivered(attachment, requests);
         }
     }
 
