@@ -5,9 +5,10 @@ use std::time::Duration;
 use quorate::node::Config;
 use quorate::raft::{Body, Envelope, LogId, NodeId, Request, Term};
 use quorate::transport::tcp::Refusal;
-use quorate::transport::{TcpOptions, TcpTransport, wire};
+use quorate::transport::{Inbox, TcpOptions, TcpTransport, Transport, wire};
 use tokio::time::sleep;
 
+use crate::lines;
 use crate::raw::{CHUNKS, Hello, MAIN, Raw, Reply};
 use crate::support::*;
 
@@ -211,6 +212,7 @@ async fn a_connection_that_ends_in_a_frame_leaves_nothing_behind() {
 /// Two real transports that do not belong together: each side knows why.
 #[tokio::test]
 async fn both_ends_know_why_a_member_is_refused() {
+    lines::keep();
     let attacked = Attacked::start().await;
     let address = attacked.world.homes[&1].address.to_string();
     let stranger = |node, cluster, to: NodeId| {
@@ -228,7 +230,6 @@ async fn both_ends_know_why_a_member_is_refused() {
         let envelope =
             Envelope { cluster: options.cluster, from: options.node, to, ..vote_of_the_absent() };
         let transport = TcpTransport::bind(options).expect("a free port");
-        use quorate::transport::{Inbox, Transport};
         transport.attach(envelope.from, Inbox::new(|_| (), |_, _| ()));
         until("it was told why", || {
             transport.send(envelope.clone());
@@ -236,6 +237,9 @@ async fn both_ends_know_why_a_member_is_refused() {
         })
         .await;
         assert!(attacked.refused(why) > before);
+        let said = format!("why={:?}", why.name());
+        lines::find(&["refused a connection", &said, "text="]);
+        lines::find(&["no connection to a member", &said, "it refuses us"]);
         transport.shutdown().await;
     }
     attacked.end().await;

@@ -5,6 +5,7 @@
 mod agreement;
 mod figures;
 mod hostile;
+mod lines;
 mod pair;
 mod proxy;
 mod raw;

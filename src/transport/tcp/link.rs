@@ -21,7 +21,7 @@ use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::raft::Envelope;
 use crate::transport::wire;
@@ -316,94 +316,63 @@ impl Way<'_> {
         self.shared.give_up(attachment, &all);
     }
 
-    /// Until it is worth trying again. What is queued meanwhile grows old as ever.
+    /// Until it is worth trying again: the time has come, or the member was heard of.
     async fn rest(&self, until: Instant) {
-        let heard = async {
-            self.link().heard.notified().await;
-            true
-        };
-        let tired = async {
-            loop {
-                let next = self.next_expiry().map_or(until, |at| at.min(until));
-                let stirred = race(
-                    async {
-                        sleep_until(next).await;
-                        false
-                    },
-                    async {
-                        self.link().stir.notified().await;
-                        true
-                    },
-                );
-                let stirred = stirred.await;
-                self.expire();
-                if self.member.is_removed() || (!stirred && Instant::now() >= until) {
-                    return false;
-                }
-            }
-        };
-        race(heard, tired).await;
+        race(self.link().heard.notified(), self.grow_old(until)).await;
+    }
+
+    /// What is queued meanwhile waits no longer than ever.
+    async fn grow_old(&self, until: Instant) {
+        while Instant::now() < until && !self.member.is_removed() {
+            let next = self.next_expiry().map_or(until, |at| at.min(until));
+            // Stirred or not, something may be too old, or new.
+            let _ = timeout_at(next, self.link().stir.notified()).await;
+            self.expire();
+        }
     }
 
     fn say(&self, ended: &Ended) {
-        let (member, lane) = (self.member.node, self.lane.name());
-        let why = match ended {
-            Ended::Over => return,
-            Ended::Closed => {
-                return tracing::info!(member, lane, "a member has closed our connection");
-            }
-            Ended::Failed(_) => "failed",
-            Ended::Late(what) => what,
-            Ended::Strange(_) => "strange",
-            Ended::Refused { code, .. } => self.count_refusal(*code),
-        };
-        let Some(unsaid) = self.shared.notices.due(Some(member), why, Instant::now()) else {
-            return;
-        };
-        let address = self.member.address();
-        match ended {
-            Ended::Failed(error) => {
-                tracing::warn!(member, lane, address, %error, unsaid, "no connection to a member")
-            }
-            Ended::Strange(Refused { text, .. }) => {
-                tracing::warn!(
-                    member,
-                    lane,
-                    address,
-                    ?text,
-                    unsaid,
-                    "this is no member: check the address"
-                )
-            }
-            Ended::Refused { code, text } => {
-                tracing::warn!(
-                    member,
-                    lane,
-                    address,
-                    why,
-                    code,
-                    ?text,
-                    unsaid,
-                    "a member refuses our connection"
-                )
-            }
-            Ended::Late(_) | Ended::Closed | Ended::Over => {
-                tracing::warn!(
-                    member,
-                    lane,
-                    address,
-                    missing = why,
-                    unsaid,
-                    "no connection to a member"
-                )
+        if let Ended::Refused { code, .. } = ended
+            && let Some(why) = Refusal::of_code(*code)
+        {
+            self.shared.counts.refused_by_others.add(why);
+        }
+        let Some(why) = ended.why() else { return };
+        if let Some(unsaid) = self.shared.notices.due(Some(self.member.node), why, Instant::now()) {
+            let (member, lane, address) =
+                (self.member.node, self.lane.name(), self.member.address());
+            let text = ended.text();
+            tracing::warn!(member, lane, address, why, ?text, unsaid, "no connection to a member");
+        }
+    }
+}
+
+impl Ended {
+    /// A word for it; `None` where there is nothing to say.
+    fn why(&self) -> Option<&'static str> {
+        match self {
+            Ended::Over => None,
+            Ended::Failed(_) => Some("failed"),
+            Ended::Late(_) => Some("late"),
+            Ended::Strange(_) => Some("strange"),
+            Ended::Closed => Some("closed"),
+            Ended::Refused { code, .. } => {
+                Some(Refusal::of_code(*code).map_or("refused", Refusal::name))
             }
         }
     }
 
-    fn count_refusal(&self, code: u8) -> &'static str {
-        let Some(why) = Refusal::of_code(code) else { return "an unknown reason" };
-        self.shared.counts.refused_by_others.add(why);
-        why.name()
+    fn text(&self) -> String {
+        match self {
+            Ended::Failed(error) => error.to_string(),
+            Ended::Late(what) => format!("{what} took too long"),
+            Ended::Strange(Refused { text, .. }) => {
+                format!("whoever answers there is no member, check the address: {text}")
+            }
+            Ended::Refused { text, .. } => format!("it refuses us: {text}"),
+            Ended::Closed => "it has closed the connection".to_owned(),
+            Ended::Over => String::new(),
+        }
     }
 }
 
