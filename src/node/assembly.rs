@@ -86,7 +86,8 @@ impl<M: Machine> Parts<M> {
         site.start_persister(slots.persister, &addresses, log);
         site.start_queue(slots.queue, &addresses, &apply_side);
         site.start_peer(slots.peer, &addresses, apply_side, raft);
-        site.transport.attach(identity.node, inbox(addresses.peer));
+        let inbox = inbox(addresses.peer).of_incarnation(incarnation);
+        site.transport.attach(identity.node, inbox);
         site.places.of(Part::Peer).run(move || Box::pin(director.direct(stops)));
         Node {
             handle,
@@ -350,8 +351,8 @@ impl Site {
 
 fn inbox(peer: Recipient<PeerMessage>) -> Inbox {
     let same_peer = peer.clone();
-    Inbox::new(
-        move |envelope| peer.do_send(PeerMessage::Envelope(envelope)),
+    Inbox::with_receipts(
+        move |envelope, receipt| peer.do_send(PeerMessage::Envelope(envelope, receipt)),
         move |to, id| same_peer.do_send(PeerMessage::Undelivered { to, id }),
     )
 }
