@@ -49,7 +49,7 @@ mod receiving;
 pub(crate) mod shell;
 mod snapshot_requests;
 pub(crate) mod snapshotter;
-mod thread;
+pub(crate) mod thread;
 pub(crate) mod ticker;
 mod views;
 mod waiters;

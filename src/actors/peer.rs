@@ -82,7 +82,7 @@ impl Role for Peer {
             PeerMessage::Propose { data, reply } => self.propose(now, data, reply),
             PeerMessage::Read(job) => self.reads.add(job),
             PeerMessage::Snapshot(reply) => self.snapshot_requests.add(raft, now, reply),
-            PeerMessage::Envelope(envelope) => self.step(now, envelope),
+            PeerMessage::Envelope(envelope, _handled) => self.step(now, envelope),
             PeerMessage::Undelivered { to, id } => self.undelivered(now, to, id),
             PeerMessage::Tick { due } => self.on_tick(now, due),
             PeerMessage::Persisted { seq } => self.on_persisted(now, seq),

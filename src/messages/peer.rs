@@ -9,6 +9,7 @@ use crate::raft::{
     ChunkReadOutcome, ChunkWritten, Envelope, Index, LogId, LogReadOutcome, Micros, NodeId,
     RequestId, SnapshotMeta, TransferKey,
 };
+use crate::transport::Receipt;
 
 use super::{Opaque, ReadJob, Reply, StateView, StopAck};
 
@@ -24,8 +25,8 @@ pub(crate) enum PeerMessage {
     Read(ReadJob),
     /// Take a snapshot.
     Snapshot(SnapshotReply),
-    /// Another member speaks.
-    Envelope(Envelope),
+    /// Another member speaks; the transport waits for the receipt.
+    Envelope(Envelope, Receipt),
     /// A request did not reach its member, as far as the transport knows.
     Undelivered { to: NodeId, id: RequestId },
     /// Time has passed; this tick was due then.

@@ -87,7 +87,8 @@ impl<M: Machine> Parts<M> {
         site.start_persister(slots.persister, &addresses, log);
         site.start_queue(slots.queue, &addresses, &apply_side);
         site.start_peer(slots.peer, &addresses, apply_side, raft, observer);
-        site.transport.attach(identity.node, inbox(addresses.peer));
+        let inbox = inbox(addresses.peer).of_incarnation(incarnation);
+        site.transport.attach(identity.node, inbox);
         site.places.of(Part::Peer).run(move || Box::pin(director.direct(stops)));
         Node {
             handle,
@@ -354,8 +355,8 @@ impl Site {
 
 fn inbox(peer: Recipient<PeerMessage>) -> Inbox {
     let same_peer = peer.clone();
-    Inbox::new(
-        move |envelope| peer.do_send(PeerMessage::Envelope(envelope)),
+    Inbox::with_receipts(
+        move |envelope, receipt| peer.do_send(PeerMessage::Envelope(envelope, receipt)),
         move |to, id| same_peer.do_send(PeerMessage::Undelivered { to, id }),
     )
 }

@@ -1,4 +1,5 @@
-//! How members reach each other: the contract, the in-process network, the bytes on a wire, wires of requests and answers.
+//! How members reach each other: the contract, the in-process network, the bytes on a wire, TCP, and wires of requests and
+//! answers.
 //!
 //! ```text
 //!  peer ──────┐                                            ┌──▶ peer's mailbox
@@ -28,6 +29,18 @@
 //! A wire should give [`Request::Snapshot`](crate::raft::Request::Snapshot) a connection of its own: chunks are large,
 //! and a heartbeat that queues behind them looks like a dead leader (AC10).
 //!
+//! # Receipts
+//! A mailbox has no bounds, so a wire that puts into it whatever comes would pile up what a slow member has not handled.
+//! [`Inbox::deliver_with`] hands a [`Receipt`] in together with the envelope; the member drops it when it has handled the
+//! envelope. What a transport has handed in and got no receipt for is what it holds the other side to
+//! (`docs/decisions/010-credits-are-returned-by-the-peer.md`).
+//!
+//! # Who implements it
+//! | | |
+//! |---|---|
+//! | [`in_process`] | members of one process, and every fault a network can have |
+//! | `tcp`, with the feature `tcp` | members anywhere, over plain TCP |
+//!
 //! # What it does not do
 //! No retries (the protocol repeats what it needs), no membership (members know ids, a transport knows what address an id
 //! has), no judgement of cluster, group, term or incarnation: the receiving peer refuses what is not for it (LR26, EL25).
@@ -35,14 +48,20 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::raft::{Envelope, NodeId, RequestId};
+use crate::raft::{Envelope, Incarnation, NodeId, RequestId};
 
 pub mod in_process;
 pub mod paired;
+mod receipt;
+#[cfg(feature = "tcp")]
+pub mod tcp;
 pub mod wire;
 
 pub use in_process::{Endpoint, InProcessNetwork, LinkFaults, NetworkCounters, NetworkOptions};
 pub use paired::{PairedError, PairedOptions, PairedTransport, ReplyTo, RequestWire};
+pub use receipt::{Receipt, Taken};
+#[cfg(feature = "tcp")]
+pub use tcp::{TcpCounters, TcpError, TcpOptions, TcpTransport};
 
 /// Moves envelopes between members: at most once as far as it can, unordered, perhaps late, perhaps never.
 ///
@@ -66,23 +85,49 @@ pub trait Transport: Send + Sync + 'static {
 /// (`Addr::do_send`): they neither wait nor handle the message there. A member that is gone drops what it gets.
 #[derive(Clone)]
 pub struct Inbox {
-    deliver: Arc<dyn Fn(Envelope) + Send + Sync>,
+    incarnation: Incarnation,
+    deliver: Arc<dyn Fn(Envelope, Receipt) + Send + Sync>,
     undelivered: Arc<dyn Fn(NodeId, RequestId) + Send + Sync>,
 }
 
 impl Inbox {
     /// An inbox of the two functions: `deliver` takes envelopes to the member, `undelivered` the ids of the member's own
-    /// requests that will not arrive, with whom they were for.
+    /// requests that will not arrive, with whom they were for. What is put into it counts as handled at once.
     pub fn new(
         deliver: impl Fn(Envelope) + Send + Sync + 'static,
         undelivered: impl Fn(NodeId, RequestId) + Send + Sync + 'static,
     ) -> Inbox {
-        Inbox { deliver: Arc::new(deliver), undelivered: Arc::new(undelivered) }
+        Inbox::with_receipts(move |envelope, _handled| deliver(envelope), undelivered)
+    }
+
+    /// The same for a member that handles an envelope later than it takes it: it keeps the receipt until then.
+    pub fn with_receipts(
+        deliver: impl Fn(Envelope, Receipt) + Send + Sync + 'static,
+        undelivered: impl Fn(NodeId, RequestId) + Send + Sync + 'static,
+    ) -> Inbox {
+        Inbox { incarnation: 0, deliver: Arc::new(deliver), undelivered: Arc::new(undelivered) }
+    }
+
+    /// Says which start of the member this is, for transports that tell the others when they connect.
+    #[must_use]
+    pub fn of_incarnation(mut self, incarnation: Incarnation) -> Inbox {
+        self.incarnation = incarnation;
+        self
+    }
+
+    /// Which start of the member this is; 0 if it was not said.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
     }
 
     /// Puts an envelope into the member's mailbox.
     pub fn deliver(&self, envelope: Envelope) {
-        (self.deliver)(envelope);
+        self.deliver_with(envelope, Receipt::none());
+    }
+
+    /// Puts an envelope into the member's mailbox; the receipt is dropped when the member has handled it, or never will.
+    pub fn deliver_with(&self, envelope: Envelope, receipt: Receipt) {
+        (self.deliver)(envelope, receipt);
     }
 
     /// Tells the member that its request `id` to `to` will not arrive. Only a hint, and never certain to come: the member

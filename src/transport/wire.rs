@@ -61,8 +61,8 @@ const HEADING_BYTES: usize = 2 + 7 * 8;
 const APPEND_FIXED_BYTES: usize = 6 * 8 + 4;
 const ENTRY_FIXED_BYTES: usize = 8 + 8 + 4 + 1;
 const CHUNK_FIXED_BYTES: usize = 6 * 8 + 4;
-/// Room made for a control message before it is written; the buffer grows if that is too little.
-const CONTROL_GUESS_BYTES: usize = 96;
+/// No control message is longer: an answer with every number at its largest has not two thirds of it.
+const CONTROL_MAX_BYTES: usize = 256;
 
 /// Why bytes are not an envelope, or an envelope can't be bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -131,20 +131,46 @@ enum Control {
 ///
 /// Fails only if the entries of an append do not follow `prev`, or a length exceeds 32 bits.
 pub fn encode(envelope: &Envelope) -> Result<Bytes, WireError> {
+    let mut out = BytesMut::with_capacity(size_bound(envelope));
+    encode_into(envelope, &mut out)?;
+    Ok(out.freeze())
+}
+
+/// The envelope as one frame, behind what is in `out`. What a failure leaves there is no frame.
+pub fn encode_into(envelope: &Envelope, out: &mut BytesMut) -> Result<(), WireError> {
     match &envelope.body {
-        Body::Request(Request::Append(append)) => encode_append(envelope, append),
-        Body::Request(Request::Snapshot(chunk)) => encode_chunk(envelope, chunk),
-        Body::Request(Request::PreVote { campaign_term, last }) => encode_control(
-            envelope,
-            &Control::PreVote { campaign_term: *campaign_term, last: *last },
-        ),
-        Body::Request(Request::Vote { last }) => {
-            encode_control(envelope, &Control::Vote { last: *last })
+        Body::Request(Request::Append(append)) => encode_append(envelope, append, out),
+        Body::Request(Request::Snapshot(chunk)) => encode_chunk(envelope, chunk, out),
+        Body::Request(Request::PreVote { campaign_term, last }) => {
+            let control = Control::PreVote { campaign_term: *campaign_term, last: *last };
+            encode_control(envelope, &control, out)
         }
-        Body::Answer { asker_incarnation, answer } => encode_control(
-            envelope,
-            &Control::Answer { asker_incarnation: *asker_incarnation, answer: answer.clone() },
-        ),
+        Body::Request(Request::Vote { last }) => {
+            encode_control(envelope, &Control::Vote { last: *last }, out)
+        }
+        Body::Answer { asker_incarnation, answer } => {
+            let control =
+                Control::Answer { asker_incarnation: *asker_incarnation, answer: answer.clone() };
+            encode_control(envelope, &control, out)
+        }
+    }
+}
+
+/// No frame of the envelope is longer than this. Exact where there are payloads.
+pub fn size_bound(envelope: &Envelope) -> usize {
+    match &envelope.body {
+        Body::Request(Request::Append(append)) => {
+            let payload_bytes: usize = append.entries.iter().map(|entry| entry.data.len()).sum();
+            let entries_bytes = append.entries.len() * ENTRY_FIXED_BYTES + payload_bytes;
+            HEADING_BYTES + APPEND_FIXED_BYTES + entries_bytes
+        }
+        Body::Request(Request::Snapshot(chunk)) => {
+            let Membership { voters, voters_outgoing, learners } = &chunk.meta.membership;
+            let members = voters.len() + voters_outgoing.len() + learners.len();
+            let members_bytes = 3 * 4 + 8 * members;
+            HEADING_BYTES + CHUNK_FIXED_BYTES + members_bytes + 4 + chunk.data.len()
+        }
+        Body::Request(_) | Body::Answer { .. } => HEADING_BYTES + CONTROL_MAX_BYTES,
     }
 }
 
@@ -191,33 +217,35 @@ fn put_length(out: &mut BytesMut, field: &'static str, length: usize) -> Result<
     Ok(())
 }
 
-fn encode_control(envelope: &Envelope, control: &Control) -> Result<Bytes, WireError> {
-    let mut out = BytesMut::with_capacity(HEADING_BYTES + CONTROL_GUESS_BYTES);
-    put_heading(&mut out, KIND_CONTROL, envelope);
-    let mut out = out.writer();
-    rmp_serde::encode::write(&mut out, control)
-        .map_err(|e| WireError::Unencodable { field: "control message", what: e.to_string() })?;
-    Ok(out.into_inner().freeze())
+fn encode_control(
+    envelope: &Envelope,
+    control: &Control,
+    out: &mut BytesMut,
+) -> Result<(), WireError> {
+    put_heading(out, KIND_CONTROL, envelope);
+    rmp_serde::encode::write(&mut out.writer(), control)
+        .map_err(|e| WireError::Unencodable { field: "control message", what: e.to_string() })
 }
 
-fn encode_append(envelope: &Envelope, append: &Append) -> Result<Bytes, WireError> {
+fn encode_append(
+    envelope: &Envelope,
+    append: &Append,
+    out: &mut BytesMut,
+) -> Result<(), WireError> {
     let Append { prev, entries, commit, leader_last, leader_durable, round } = append;
-    let payload_bytes: usize = entries.iter().map(|entry| entry.data.len()).sum();
-    let fixed_bytes = HEADING_BYTES + APPEND_FIXED_BYTES + entries.len() * ENTRY_FIXED_BYTES;
-    let mut out = BytesMut::with_capacity(fixed_bytes + payload_bytes);
-    put_heading(&mut out, KIND_APPEND, envelope);
-    put_u64s(&mut out, [prev.term, prev.index, *commit, *leader_last, *leader_durable, *round]);
-    put_length(&mut out, "number of entries", entries.len())?;
+    put_heading(out, KIND_APPEND, envelope);
+    put_u64s(out, [prev.term, prev.index, *commit, *leader_last, *leader_durable, *round]);
+    put_length(out, "number of entries", entries.len())?;
     for (position, entry) in entries.iter().enumerate() {
         check_follows(*prev, position, entry)?;
-        put_u64s(&mut out, [entry.log_id.term, entry.stamp_ms]);
-        put_length(&mut out, "entry data length", entry.data.len())?;
+        put_u64s(out, [entry.log_id.term, entry.stamp_ms]);
+        put_length(out, "entry data length", entry.data.len())?;
         out.put_u8(entry_kind_code(entry.kind));
     }
     for entry in entries.iter() {
         out.put_slice(&entry.data);
     }
-    Ok(out.freeze())
+    Ok(())
 }
 
 fn check_follows(prev: LogId, position: usize, entry: &Entry) -> Result<(), WireError> {
@@ -238,22 +266,23 @@ fn index_after(prev: Index, position: usize) -> Option<Index> {
     prev.checked_add(position as u64)?.checked_add(1)
 }
 
-fn encode_chunk(envelope: &Envelope, chunk: &SnapshotChunk) -> Result<Bytes, WireError> {
+fn encode_chunk(
+    envelope: &Envelope,
+    chunk: &SnapshotChunk,
+    out: &mut BytesMut,
+) -> Result<(), WireError> {
     let SnapshotChunk { meta, transfer, offset, data, crc, round } = chunk;
     let Membership { voters, voters_outgoing, learners } = &meta.membership;
-    let members_bytes = 3 * 4 + 8 * (voters.len() + voters_outgoing.len() + learners.len());
-    let size_bytes = HEADING_BYTES + CHUNK_FIXED_BYTES + members_bytes + 4 + data.len();
-    let mut out = BytesMut::with_capacity(size_bytes);
-    put_heading(&mut out, KIND_CHUNK, envelope);
+    put_heading(out, KIND_CHUNK, envelope);
     let LogId { term, index } = meta.log_id;
-    put_u64s(&mut out, [*transfer, *offset, *round, term, index, meta.size_bytes]);
+    put_u64s(out, [*transfer, *offset, *round, term, index, meta.size_bytes]);
     out.put_u32_le(*crc);
-    put_members(&mut out, "number of voters", voters)?;
-    put_members(&mut out, "number of outgoing voters", voters_outgoing)?;
-    put_members(&mut out, "number of learners", learners)?;
-    put_length(&mut out, "chunk data length", data.len())?;
+    put_members(out, "number of voters", voters)?;
+    put_members(out, "number of outgoing voters", voters_outgoing)?;
+    put_members(out, "number of learners", learners)?;
+    put_length(out, "chunk data length", data.len())?;
     out.put_slice(data);
-    Ok(out.freeze())
+    Ok(())
 }
 
 fn put_members(

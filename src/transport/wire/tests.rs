@@ -165,6 +165,15 @@ proptest! {
         prop_assert_eq!(decode(&encode(&envelope).unwrap()).unwrap(), envelope);
     }
 
+    /// Whoever makes room by the bound has room, and does not waste it where there are payloads.
+    #[test]
+    fn no_frame_is_longer_than_its_bound(envelope in envelope()) {
+        let (frame, bound) = (encode(&envelope).unwrap(), size_bound(&envelope));
+        prop_assert!(frame.len() <= bound, "{} bytes, bound {}", frame.len(), bound);
+        let has_payloads = frame[1] != KIND_CONTROL;
+        prop_assert!(!has_payloads || frame.len() == bound, "{} bytes, bound {}", frame.len(), bound);
+    }
+
     #[test]
     fn every_proper_prefix_and_every_longer_frame_is_an_error(envelope in envelope(), extra in 1..20usize) {
         let frame = encode(&envelope).unwrap();
@@ -345,4 +354,26 @@ fn a_hostile_length_in_a_control_message_is_an_error() {
         matches!(decoded, Err(WireError::Malformed { field: "control message", .. })),
         "{decoded:?}"
     );
+}
+
+#[test]
+fn the_longest_control_message_is_far_below_the_bound() {
+    const MOST: u64 = u64::MAX;
+    let report = FollowerReport {
+        matched: MOST,
+        install: InstallStatus::Receiving { index: MOST, bytes: MOST },
+        recovering: true,
+        round: MOST,
+    };
+    let hint = LogId::new(MOST, MOST);
+    let append = AppendAnswer { report, outcome: AppendOutcome::Rejected { refused: MOST, hint } };
+    let outcome = ChunkOutcome::Continue { offset: MOST };
+    let snapshot = SnapshotAnswer { report, transfer: MOST, outcome };
+    for answer in [Answer::Append(append), Answer::Snapshot(snapshot)] {
+        let body = Body::Answer { asker_incarnation: MOST, answer };
+        let [cluster, group, from, to, incarnation, term, id] = [MOST; 7];
+        let envelope = Envelope { cluster, group, from, to, incarnation, term, id, body };
+        let frame = encode(&envelope).unwrap();
+        assert!(frame.len() - HEADING_BYTES < CONTROL_MAX_BYTES * 2 / 3, "{} bytes", frame.len());
+    }
 }

@@ -1,0 +1,69 @@
+//! How long to wait before the next attempt to connect.
+
+use std::time::Duration;
+
+/// Doubles from attempt to attempt, up to a bound, and takes a random part of it: members that lost the same one do not
+/// all come back in the same moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Backoff {
+    min: Duration,
+    max: Duration,
+    next: Duration,
+    state: u64,
+}
+
+impl Backoff {
+    pub(crate) fn new(min: Duration, max: Duration, seed: u64) -> Backoff {
+        Backoff { min, max, next: min, state: seed }
+    }
+
+    /// The time to wait: between half and all of what its turn is.
+    pub(crate) fn next(&mut self) -> Duration {
+        let full = self.next;
+        self.next = (full * 2).min(self.max);
+        let half = full / 2;
+        let spread_us = half.as_micros() as u64;
+        half + Duration::from_micros(self.random() % (spread_us + 1))
+    }
+
+    /// An attempt succeeded: the next wait is a short one.
+    pub(crate) fn reset(&mut self) {
+        self.next = self.min;
+    }
+
+    /// SplitMix64.
+    fn random(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_bound_and_begin_anew_after_a_success() {
+        let ms = Duration::from_millis;
+        let mut backoff = Backoff::new(ms(20), ms(100), 7);
+        for full in [20, 40, 80, 100, 100].map(ms) {
+            let wait = backoff.next();
+            assert!(wait >= full / 2 && wait <= full, "{wait:?} of {full:?}");
+        }
+        backoff.reset();
+        assert!(backoff.next() <= ms(20));
+    }
+
+    #[test]
+    fn two_seeds_wait_differently_and_one_seed_the_same() {
+        let waits = |seed| {
+            let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2), seed);
+            [(); 8].map(|()| backoff.next())
+        };
+        assert_eq!(waits(1), waits(1));
+        assert_ne!(waits(1), waits(2));
+    }
+}

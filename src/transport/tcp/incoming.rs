@@ -1,0 +1,386 @@
+//! One connection that came in: its hello, then frames, until it ends.
+//!
+//! ```text
+//! hello within handshake_timeout ─▶ judged ─▶ seated ─▶ accepted ─▶ frames ─▶ inbox
+//!        │                            │                     ▲          │
+//!        └──────── refused ◀──────────┴─────────────────────┼──────────┘
+//!                                                           └ limits, "I am alive"
+//! ```
+//! A refusal goes out with its reason before the connection is closed, and is logged here, at most once in a while for each
+//! member and reason. Deadlines: a frame that has begun has to end (`frame_timeout`), and somebody who says nothing at all
+//! is gone (`dead_after`). Every read is allocated for by what has come already (`frame.rs`), and what was delivered is
+//! held to the window until the peer has handled it (`credit.rs`).
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::raft::Envelope;
+use crate::transport::wire;
+
+use super::counters::{Share, add};
+use super::credit::{Gate, cost};
+use super::frame::{Back, FrameBuffer};
+use super::handshake::{
+    HEAD_BYTES, Hello, MAGIC, OUR_VERSIONS, Refusal, Refused, Reply, check_magic, length,
+};
+use super::race::race;
+use super::shared::{Attached, Shared};
+
+/// How long, and for how many bytes, a refused caller is listened to, so that it can read the refusal before the
+/// connection is reset.
+const PARTING: Duration = Duration::from_millis(500);
+const PARTING_BYTES: usize = 64 << 10;
+
+/// Somebody who has connected. Its place among the callers ends with it.
+pub(crate) struct Caller {
+    shared: Arc<Shared>,
+    number: u64,
+    address: SocketAddr,
+}
+
+impl Caller {
+    pub(crate) fn new(shared: &Arc<Shared>, address: SocketAddr) -> Caller {
+        Caller { shared: Arc::clone(shared), number: shared.callers.next(), address }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.shared.callers.remove(self.number);
+    }
+}
+
+/// Why a connection ended.
+enum Ended {
+    /// By the caller, between two frames.
+    Closed,
+    /// By the caller, in the middle of a frame.
+    Cut,
+    Failed(io::Error),
+    /// Nothing has come for so long.
+    Dead,
+    /// The local member is another now.
+    Detached,
+    Refused(Refused),
+}
+
+impl From<Refused> for Ended {
+    fn from(refused: Refused) -> Ended {
+        Ended::Refused(refused)
+    }
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Ended {
+        Ended::Failed(error)
+    }
+}
+
+pub(crate) async fn serve(caller: Caller, mut stream: TcpStream) {
+    // What is written shall go out at once; if the system will not have that, it goes out later.
+    let _ = stream.set_nodelay(true);
+    match admit(&caller, &mut stream).await {
+        Ok(guest) => match guest.stay(&mut stream).await {
+            Ended::Refused(refused) => {
+                caller.say_refused(Some(&guest.hello), &refused);
+                part(stream, &Back::Refused(Reply::refused(&refused)).encode()).await;
+            }
+            ended => caller.say_ended(&guest.hello, &ended),
+        },
+        Err(Turned { hello, ended: Ended::Refused(refused) }) => {
+            caller.say_refused(hello.as_ref(), &refused);
+            part(stream, &Reply::refused(&refused).encode()).await;
+        }
+        // Somebody came and went. That is no news.
+        Err(_) => {}
+    }
+}
+
+/// A caller that did not get through the handshake, and what it said of itself if it came so far.
+struct Turned {
+    hello: Option<Hello>,
+    ended: Ended,
+}
+
+async fn admit(caller: &Caller, stream: &mut TcpStream) -> Result<Guest, Turned> {
+    let limit = caller.shared.options.handshake_timeout;
+    let hello = match timeout(limit, read_hello(stream)).await {
+        Ok(read) => read.map_err(|ended| Turned { hello: None, ended })?,
+        Err(_) => {
+            let refused = Refused::new(Refusal::Silent, format!("no hello within {limit:?}"));
+            return Err(Turned { hello: None, ended: refused.into() });
+        }
+    };
+    let turned = |ended| Turned { hello: Some(hello), ended };
+    let guest = judge(caller, hello).map_err(|refused| turned(refused.into()))?;
+    let written = timeout(limit, stream.write_all(&guest.accepted().encode())).await;
+    match written {
+        Ok(Ok(())) => Ok(guest),
+        Ok(Err(error)) => Err(turned(error.into())),
+        Err(_) => Err(turned(Ended::Dead)),
+    }
+}
+
+/// Reads no more than the hello, and nothing behind what is already known to be wrong.
+async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Ended> {
+    let mut bytes = vec![0; HEAD_BYTES];
+    stream.read_exact(&mut bytes[..MAGIC.len()]).await?;
+    check_magic(&bytes[..MAGIC.len()])?;
+    stream.read_exact(&mut bytes[MAGIC.len()..]).await?;
+    let head = bytes[..].try_into().map_err(|_| Ended::Closed)?;
+    bytes.resize(length(head, Hello::MIN_BYTES)?, 0);
+    stream.read_exact(&mut bytes[HEAD_BYTES..]).await?;
+    Ok(Hello::decode(&bytes)?)
+}
+
+/// Whether a caller that says this of itself may stay.
+fn judge(caller: &Caller, hello: Hello) -> Result<Guest, Refused> {
+    let shared = &caller.shared;
+    check_hello(shared, &hello)?;
+    let Some(member) = shared.member(hello.from) else {
+        let text = format!(
+            "member {} knows no member {}; add it to its peers",
+            shared.options.node, hello.from
+        );
+        return Err(Refused::new(Refusal::Stranger, text));
+    };
+    let not_running =
+        || Refused::new(Refusal::NotRunning, "no node runs behind this address now; it may start");
+    let attached = shared.attached().ok_or_else(not_running)?;
+    shared.callers.seat(caller.number, (hello.from, hello.lane), hello.incarnation)?;
+    // It may have been detached just before there was somebody in the seat to be sent away.
+    if !shared.is_attached(attached.number) {
+        return Err(not_running());
+    }
+    member.heard_of();
+    let gate = Arc::clone(member.gate(hello.lane));
+    let first_limit = gate.limit(0);
+    Ok(Guest {
+        shared: Arc::clone(shared),
+        attached,
+        hello,
+        gate,
+        received: Cell::new(0),
+        allowed: Cell::new(first_limit),
+    })
+}
+
+fn check_hello(shared: &Shared, hello: &Hello) -> Result<(), Refused> {
+    let options = &shared.options;
+    if hello.cluster != options.cluster || hello.group != 0 {
+        let text = format!(
+            "member {} is of cluster {}, you are of cluster {}, group {}; check the cluster id and the address",
+            options.node, options.cluster, hello.cluster, hello.group
+        );
+        return Err(Refused::new(Refusal::Cluster, text));
+    }
+    if hello.to != options.node {
+        let text = format!(
+            "this is member {}, you want member {}; check its address",
+            options.node, hello.to
+        );
+        return Err(Refused::new(Refusal::Receiver, text));
+    }
+    if hello.from == options.node {
+        let text = format!("you say you are member {} as I am; check the ids", options.node);
+        return Err(Refused::new(Refusal::Myself, text));
+    }
+    Ok(())
+}
+
+/// A member that has got through the handshake.
+struct Guest {
+    shared: Arc<Shared>,
+    attached: Attached,
+    hello: Hello,
+    gate: Arc<Gate>,
+    /// What its frames cost so far.
+    received: Cell<u64>,
+    /// What they may, as far as it was told.
+    allowed: Cell<u64>,
+}
+
+impl Guest {
+    fn accepted(&self) -> Reply {
+        Reply::Accepted {
+            version: self.hello.versions.common(OUR_VERSIONS).unwrap_or(wire::VERSION),
+            incarnation: self.attached.incarnation(),
+            limit: self.allowed.get(),
+        }
+    }
+
+    async fn stay(&self, stream: &mut TcpStream) -> Ended {
+        add(&self.shared.counts.callers_accepted, 1);
+        let Hello { from: member, lane, incarnation, .. } = self.hello;
+        if let Some(unsaid) = self.shared.notices.due(Some(member), "connected", Instant::now()) {
+            tracing::info!(
+                member,
+                lane = lane.name(),
+                incarnation,
+                unsaid,
+                "a member has connected"
+            );
+        }
+        let (reader, writer) = stream.split();
+        race(self.take_frames(reader), self.talk_back(writer)).await
+    }
+
+    async fn take_frames(&self, mut reader: ReadHalf<'_>) -> Ended {
+        let options = &self.shared.options;
+        let mut buffer = FrameBuffer::new(options.max_frame_bytes);
+        let mut memory = Share::new(&self.shared.counts.buffer_bytes, 0);
+        let mut begun = None;
+        loop {
+            let now = Instant::now();
+            match self.deliver_whole(&mut buffer) {
+                Ok(false) if buffer.has_begun() => begun = begun.or(Some(now)),
+                Ok(_) => begun = buffer.has_begun().then_some(now),
+                Err(ended) => return ended,
+            }
+            let frame_end = begun.map(|begun| begun + options.frame_timeout);
+            if frame_end.is_some_and(|end| now >= end) {
+                return self.slow();
+            }
+            let silence_end = now + options.dead_after;
+            let deadline = frame_end.map_or(silence_end, |end| end.min(silence_end));
+            let room = buffer.room();
+            memory.set(room.capacity() as u64);
+            match timeout_at(deadline, reader.read_buf(room)).await {
+                Ok(Ok(0)) if buffer.has_begun() => return Ended::Cut,
+                Ok(Ok(0)) => return Ended::Closed,
+                Ok(Ok(bytes)) => add(&self.shared.counts.bytes_received, bytes as u64),
+                Ok(Err(error)) => return Ended::Failed(error),
+                Err(_) if Some(deadline) == frame_end => return self.slow(),
+                Err(_) => return Ended::Dead,
+            }
+        }
+    }
+
+    fn slow(&self) -> Ended {
+        let limit = self.shared.options.frame_timeout;
+        let text = format!("a frame that began did not end within {limit:?}");
+        Refused::new(Refusal::Slow, text).into()
+    }
+
+    /// Delivers all whole frames; whether there was one.
+    fn deliver_whole(&self, buffer: &mut FrameBuffer) -> Result<bool, Ended> {
+        if !self.shared.is_attached(self.attached.number) {
+            return Err(Ended::Detached);
+        }
+        let mut any = false;
+        while let Some(frame) = buffer.next()? {
+            any = true;
+            if !frame.is_empty() {
+                self.deliver(&frame)?;
+            }
+        }
+        Ok(any)
+    }
+
+    fn deliver(&self, frame: &Bytes) -> Result<(), Refused> {
+        let cost = cost(frame.len());
+        self.received.set(self.received.get() + cost as u64);
+        if self.received.get() > self.allowed.get() {
+            let text = format!("{} sent, {} allowed", self.received.get(), self.allowed.get());
+            return Err(Refused::new(Refusal::Overrun, text));
+        }
+        let envelope = wire::decode(frame)
+            .map_err(|error| Refused::new(Refusal::Undecodable, error.to_string()))?;
+        self.check_sender(&envelope)?;
+        add(&self.shared.counts.frames_received, 1);
+        self.attached.inbox.deliver_with(envelope, self.gate.admit(cost));
+        Ok(())
+    }
+
+    /// A connection carries the words of the member that opened it and of nobody else. An incarnation of 0 is none: who
+    /// attached without one can't be held to it.
+    fn check_sender(&self, envelope: &Envelope) -> Result<(), Refused> {
+        let Hello { cluster, from, to, incarnation, .. } = self.hello;
+        let said = (envelope.cluster, envelope.from, envelope.to);
+        let same_start = incarnation == 0 || envelope.incarnation == incarnation;
+        if said == (cluster, from, to) && same_start {
+            return Ok(());
+        }
+        let text = format!(
+            "a message in cluster {} from member {} (start {}) to member {} on a connection in cluster {cluster} from member {from} (start {incarnation}) to member {to}",
+            envelope.cluster, envelope.from, envelope.incarnation, envelope.to
+        );
+        Err(Refused::new(Refusal::Foreign, text))
+    }
+
+    /// Says how much more may come, when there is enough to say and at least now and then, as a sign of life.
+    async fn talk_back(&self, mut writer: WriteHalf<'_>) -> Ended {
+        loop {
+            // Woken or not: the word is due.
+            let _ = timeout(self.shared.options.alive_interval, self.gate.moved()).await;
+            let limit = self.gate.limit(self.received.get()).max(self.allowed.get());
+            self.allowed.set(limit);
+            if let Err(error) = writer.write_all(&Back::Limit(limit).encode()).await {
+                return Ended::Failed(error);
+            }
+        }
+    }
+}
+
+impl Caller {
+    fn say_refused(&self, hello: Option<&Hello>, refused: &Refused) {
+        let Refused { why, text } = refused;
+        self.shared.counts.refused.add(*why);
+        let from = hello.map(|hello| hello.from);
+        let known = from.filter(|from| self.shared.member(*from).is_some());
+        if let Some(unsaid) = self.shared.notices.due(known, why.name(), Instant::now()) {
+            let address = self.address;
+            tracing::warn!(%address, ?from, why = why.name(), %text, unsaid, "refused a connection");
+        }
+    }
+
+    fn say_ended(&self, hello: &Hello, ended: &Ended) {
+        let why = match ended {
+            Ended::Cut => {
+                add(&self.shared.counts.cut_frames, 1);
+                "it ended in the middle of a frame"
+            }
+            Ended::Failed(_) => "it failed",
+            Ended::Dead => "nothing came for long",
+            Ended::Closed => "it was closed",
+            Ended::Detached | Ended::Refused(_) => return,
+        };
+        let error = if let Ended::Failed(error) = ended { Some(error) } else { None };
+        if let Some(unsaid) = self.shared.notices.due(Some(hello.from), why, Instant::now()) {
+            let (member, lane) = (hello.from, hello.lane.name());
+            tracing::info!(member, lane, why, ?error, unsaid, "a member's connection has ended");
+        }
+    }
+}
+
+/// Says the last word and waits a little for it to be read: closing with unread bytes would take it back.
+async fn part(mut stream: TcpStream, last: &[u8]) {
+    // Whoever does not take it does without.
+    let said = async {
+        stream.write_all(last).await?;
+        stream.shutdown().await?;
+        let mut left = PARTING_BYTES;
+        let mut scrap = [0; 512];
+        while left > 0 {
+            match stream.read(&mut scrap).await? {
+                0 => break,
+                bytes => left = left.saturating_sub(bytes),
+            }
+        }
+        io::Result::Ok(())
+    };
+    let _ = timeout(PARTING, said).await;
+}

@@ -1,0 +1,59 @@
+//! Takes in connections, and gives each a task of its own.
+//!
+//! However many come, each costs a few kilobytes until its hello is accepted, and there are never more than
+//! `pending_connections` of them: for a newer one the oldest goes. Whoever is connected already does not notice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::counters::add;
+use super::incoming::{Caller, serve};
+use super::shared::Shared;
+
+/// A rest after an error: most likely too many files are open, and asking again at once changes nothing.
+const REST: Duration = Duration::from_millis(50);
+
+pub(crate) async fn listen(shared: Arc<Shared>, listener: std::net::TcpListener) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the transport can't listen"),
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                let caller = Caller::new(&shared, address);
+                let number = caller.number();
+                let task = tokio::task::spawn_local(serve(caller, stream)).abort_handle();
+                take_in(&shared, number, task);
+            }
+            Err(error) => {
+                say_failed(&shared, &error);
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+fn take_in(shared: &Shared, caller: u64, task: tokio::task::AbortHandle) {
+    add(&shared.counts.callers, 1);
+    if !shared.callers.add(caller, task) {
+        return;
+    }
+    add(&shared.counts.callers_evicted, 1);
+    if let Some(unsaid) = shared.notices.due(None, "evicted", Instant::now()) {
+        tracing::warn!(
+            pending = shared.options.pending_connections,
+            unsaid,
+            "more connections than may wait for their handshake: the oldest is dropped"
+        );
+    }
+}
+
+fn say_failed(shared: &Shared, error: &std::io::Error) {
+    if let Some(unsaid) = shared.notices.due(None, "accept", Instant::now()) {
+        tracing::warn!(%error, unsaid, "can't take in a connection; are too many files open?");
+    }
+}
