@@ -33,6 +33,7 @@
 //! - [`node`]: what you run: [`Cluster`](node::Cluster) in one process, [`NodeBuilder`](node::NodeBuilder) for one member,
 //!   [`Handle`](node::Handle) and [`Client`](node::Client) to talk to them
 //! - [`storage`], [`transport`]: where it is kept and how members reach each other, each behind a contract
+//! - `web` (a feature of that name): errors as responses, probes and metrics for services on actix-web
 //! - [`messages`]: the contract of the apply side, for services with an actor of their own there
 //! - [`raft`]: the protocol, pure; [`actors`]: where its parts run
 
@@ -43,6 +44,8 @@ pub mod node;
 pub mod raft;
 pub mod storage;
 pub mod transport;
+#[cfg(feature = "web")]
+pub mod web;
 
 /// The README's program is compiled with the tests.
 #[cfg(doctest)]

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::actors::clock::Clock;
+#[cfg(feature = "web")]
+use crate::machine::NoMachine;
 use crate::machine::{Machine, Outcome, codec, command};
 use crate::messages::{ApplyMessage, PeerMessage, Reply};
 use crate::raft::{LogId, Micros, NodeId};
@@ -148,6 +150,15 @@ impl<M: Machine> Handle<M> {
     /// How the member stands. Never waits; tells the last state after the member's end.
     pub fn status(&self) -> NodeStatus {
         self.shared.status()
+    }
+}
+
+impl<M> Handle<M> {
+    /// The same member, for whoever needs no typed commands.
+    #[cfg(feature = "web")]
+    pub(crate) fn without_machine(self) -> Handle<NoMachine> {
+        let Handle { peer, apply_side, shared, limits, clock, machine: _ } = self;
+        Handle { peer, apply_side, shared, limits, clock, machine: PhantomData }
     }
 }
 

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `builder`, `assembly` | from a machine, a storage and a transport to a running node |
 //! | `handle`, `client` | asking one member; asking the cluster, exactly once |
+//! | [`gateway`] | asking one member by typed actix messages |
 //! | `cluster` | members in one process |
 //! | `config`, `errors`, `status` | every limit; every way it can fail; everything that can be seen |
 //!
@@ -21,6 +22,7 @@ mod client;
 mod cluster;
 mod config;
 mod errors;
+pub mod gateway;
 mod handle;
 mod shared;
 mod status;
@@ -30,6 +32,7 @@ pub use client::{Client, ClientMetrics, ClientOptions, Members};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use config::{Config, ConfigError};
 pub use errors::{ClientError, ProposeError, ReadError, SnapshotError, StartError};
+pub use gateway::Gateway;
 pub use handle::{Consistency, Handle, Proposal};
 pub(crate) use shared::Shared;
 pub use status::NodeStatus;

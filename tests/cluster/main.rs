@@ -8,6 +8,7 @@ mod copies;
 mod ends;
 mod faulty;
 mod flood;
+mod gateway;
 mod installs;
 mod oddities;
 mod placement;

@@ -1,0 +1,112 @@
+//! The routes of a mounted node.
+//!
+//! | route | answer |
+//! |---|---|
+//! | `GET livez` | 200 while the node runs, 503 after its end: start the process anew |
+//! | `GET readyz` | 200, or 503 with the reasons: send traffic elsewhere |
+//! | `GET status` | [`NodeStatus`] as JSON |
+//! | `GET metrics` | the same as Prometheus text |
+//! | `POST snapshot` | takes a snapshot and answers with its last entry once it is durable |
+//!
+//! Nothing secret is in any of them: positions, counts and ids. Why a node failed may name files of the machine, so that
+//! stays in its log and is not told here.
+
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use serde::Serialize;
+
+use crate::machine::{Machine, NoMachine};
+use crate::node::{Handle, NodeStatus};
+use crate::raft::{Index, Term};
+
+use super::errors::Failure;
+use super::metrics::{CONTENT_TYPE, metrics};
+use super::probes::{NotReady, not_ready};
+
+impl<M: Machine> Handle<M> {
+    /// Routes to look at this member and to have it take a snapshot, under `path`: `livez`, `readyz`, `status`, `metrics`, and
+    /// `snapshot` (POST). Several members in one process are mounted under a path each.
+    ///
+    /// Whoever reaches the path can use it. Where not everybody may, mount it inside a scope with a middleware of yours.
+    ///
+    /// ```
+    /// # use actix_web::App;
+    /// # use quorate::{machine::KeyValue, node::Handle};
+    /// # fn app(handle: Handle<KeyValue>) {
+    /// App::new().configure(handle.mount("/raft"));
+    /// # }
+    /// ```
+    pub fn mount(&self, path: &str) -> impl FnOnce(&mut ServiceConfig) + use<M> {
+        let node = Data::new(self.clone().without_machine());
+        let scope = web::scope(path.trim_end_matches('/'))
+            .app_data(node)
+            .route("/livez", web::get().to(livez))
+            .route("/readyz", web::get().to(readyz))
+            .route("/status", web::get().to(status))
+            .route("/metrics", web::get().to(metrics_page))
+            .route("/snapshot", web::post().to(snapshot));
+        |service| {
+            service.service(scope);
+        }
+    }
+}
+
+/// The machine's type is of no use to the routes.
+type Node = Data<Handle<NoMachine>>;
+
+/// What a probe is answered.
+#[derive(Serialize)]
+struct Probe {
+    ok: bool,
+    reasons: Vec<NotReady>,
+}
+
+impl Probe {
+    fn answer(reasons: Vec<NotReady>) -> HttpResponse {
+        let ok = reasons.is_empty();
+        let response = if ok { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+        fresh(response).json(Probe { ok, reasons })
+    }
+}
+
+/// An answer of this moment, which no cache may keep.
+fn fresh(mut response: HttpResponseBuilder) -> HttpResponseBuilder {
+    response.insert_header((CACHE_CONTROL, "no-store"));
+    response
+}
+
+async fn livez(node: Node) -> HttpResponse {
+    let status = node.status();
+    Probe::answer(if status.running { Vec::new() } else { not_ready(&status) })
+}
+
+async fn readyz(node: Node) -> HttpResponse {
+    Probe::answer(not_ready(&node.status()))
+}
+
+async fn status(node: Node) -> HttpResponse {
+    fresh(HttpResponse::Ok()).json(without_secrets(node.status()))
+}
+
+fn without_secrets(mut status: NodeStatus) -> NodeStatus {
+    status.fatal = status.fatal.map(|_| "the reason is in the log of the process".into());
+    status
+}
+
+async fn metrics_page(node: Node) -> HttpResponse {
+    let mut response = fresh(HttpResponse::Ok());
+    response.content_type(CONTENT_TYPE).body(metrics(&node.status()))
+}
+
+/// The last entry of a snapshot.
+#[derive(Serialize)]
+struct Taken {
+    term: Term,
+    index: Index,
+}
+
+async fn snapshot(node: Node) -> Result<HttpResponse, Failure> {
+    let taken = node.snapshot().await?;
+    Ok(fresh(HttpResponse::Ok()).json(Taken { term: taken.term, index: taken.index }))
+}
