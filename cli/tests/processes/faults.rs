@@ -1,4 +1,7 @@
-//! Three members under load: each is killed and catches up by snapshot, and the leader stands still for ten seconds.
+//! Three members under load: each is killed and catches up by snapshot, all are killed at once, and the leader stands still
+//! for ten seconds.
+//!
+//! `QUORATE_ROUNDS=10` kills ten times as often; `QUORATE_SEED` chooses what clients do, not when.
 
 use std::time::{Duration, Instant};
 
@@ -23,25 +26,33 @@ const OPTIONS: [&str; 6] =
 fn nothing_acknowledged_is_lost_and_no_read_is_stale_through_kills_and_standstills() {
     let mut members = Members::start(3, &OPTIONS);
     let load = Load::new(members.all_http());
+    let seed = setting("QUORATE_SEED").unwrap_or(u64::from(std::process::id()));
     std::thread::scope(|scope| {
         // Ends the clients when a wait fails, too.
         let _ending = Ending(&load);
         for id in 0..CLIENTS {
             let load = &load;
-            scope.spawn(move || Client::new(load, id).run(id > 0));
+            scope.spawn(move || Client::new(load, id, seed).run(id > 0));
         }
-        for id in 1..=3 {
-            kill_and_catch_up(&mut members, id);
+        for _ in 0..setting("QUORATE_ROUNDS").unwrap_or(1) {
+            for id in 1..=3 {
+                kill_and_catch_up(&mut members, id);
+            }
+            kill_all(&mut members);
         }
         stand_still(&members);
     });
-    Client::new(&load, CLIENTS).read_all();
+    Client::new(&load, CLIENTS, seed).read_all();
     let history = load.history();
-    eprintln!("{}", summary(&history));
+    eprintln!("QUORATE_SEED={seed}: {}", summary(&history));
     check(&history).unwrap_or_else(|why| panic!("{why}"));
     for id in 1..=3 {
         assert_eq!(members.terminate(id), Some(0), "{}", members.said(id));
     }
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 struct Ending<'a>(&'a Load);
@@ -69,6 +80,13 @@ fn kill_and_catch_up(members: &mut Members, id: usize) {
     });
     let status = members.status(id).unwrap();
     assert!(index(&status, "/raft/counters/installs_granted") > 0, "no snapshot: {status}");
+}
+
+/// What was acknowledged is in files, whoever still lives.
+fn kill_all(members: &mut Members) {
+    (1..=3).for_each(|id| members.kill(id));
+    (1..=3).for_each(|id| members.restart(id));
+    members.until("somebody leads again", |members| members.leader(0));
 }
 
 /// The leader stops without a word and goes on as if no time had passed.

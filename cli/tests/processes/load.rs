@@ -60,9 +60,9 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    pub fn new(load: &'a Load, id: usize) -> Client<'a> {
+    pub fn new(load: &'a Load, id: usize, seed: u64) -> Client<'a> {
         let target = load.addresses[id % load.addresses.len()].clone();
-        let random = (id as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let random = ((seed << 8) + id as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Client { load, id, http: Http::new(PATIENCE), target, session: None, sequence: 0, random }
     }
 
