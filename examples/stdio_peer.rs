@@ -110,8 +110,13 @@ struct Driven {
 
 impl Driven {
     async fn start(init: &Init, stored: Bytes, out: Output) -> (Driven, Node<NoMachine>) {
-        if init.me >= init.n || init.state.checked_add(init.snap) != Some(stored.len()) {
-            end(format!("init does not fit its body of {} bytes: {init:?}", stored.len()));
+        let Init { me, n, state, snap } = init;
+        if me >= n {
+            end(format!("init says that this is peer {me}, of {n} counted from 0"));
+        }
+        if state.checked_add(*snap) != Some(stored.len()) {
+            let length = stored.len();
+            end(format!("init announces {state} and {snap} bytes, its body has {length}"));
         }
         let (state, snapshot) = (stored.slice(..init.state), stored.slice(init.state..));
         let network = Network::new(out.clone());

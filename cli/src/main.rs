@@ -37,10 +37,13 @@ enum Command {
     Snapshot(client::Snapshot),
 }
 
+/// A member says what goes wrong; not what strangers send it, which is answered with 400.
+const SERVING: &str = "warn,actix_http=off";
+
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    // A picture that moves wants silence; a member says what goes wrong.
-    let level = if matches!(command, Some(Command::Serve(_))) { "warn" } else { "off" };
+    // A picture that moves wants silence.
+    let level = if matches!(command, Some(Command::Serve(_))) { SERVING } else { "off" };
     let log = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG");
     let log = log.unwrap_or_else(|_| level.into());
     tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();

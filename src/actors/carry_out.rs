@@ -32,6 +32,7 @@ impl Peer {
             reads_failed,
             events,
         } = self.raft.ready();
+        self.observer.show(&self.raft);
         messages.into_iter().for_each(|envelope| self.links.outlet.send(envelope));
         if let Some(step) = persist {
             self.persist(step, now);

@@ -21,6 +21,7 @@ use crate::node::{ProposeError, Shared, SnapshotError};
 use crate::raft::{Envelope, LogId, Micros, NodeId, Raft, Refusal, RequestId, SnapshotMeta};
 
 use super::clock::Clock;
+use super::observer::Observer;
 use super::outlet::Outlet;
 use super::pending_reads::PendingReads;
 use super::shell::{Flow, Role, Turn};
@@ -34,6 +35,7 @@ pub(crate) struct Peer {
     pub(super) links: PeerLinks,
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Clock,
+    pub(super) observer: Observer,
     times: Times,
     pub(super) waiters: Waiters,
     pub(super) reads: PendingReads,
@@ -131,6 +133,7 @@ impl Peer {
         links: PeerLinks,
         shared: Arc<Shared>,
         clock: Clock,
+        observer: Observer,
         times: Times,
         alarm: Alarm,
     ) -> Peer {
@@ -139,6 +142,7 @@ impl Peer {
             links,
             shared,
             clock,
+            observer,
             times,
             waiters: Waiters::default(),
             reads: PendingReads::default(),

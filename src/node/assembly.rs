@@ -22,7 +22,7 @@ use crate::actors::shell::{Role, Slot};
 use crate::actors::snapshotter::Snapshotter;
 use crate::actors::ticker::{self, Alarm};
 use crate::actors::{
-    ApplyGuard, ApplySide, DecodeState, Delays, Ends, Part, Place, Places, Receiving,
+    ApplyGuard, ApplySide, DecodeState, Delays, Ends, Observer, Part, Place, Places, Receiving,
 };
 use crate::machine::{Machine, Replica, decode_replica};
 use crate::messages::{
@@ -46,13 +46,14 @@ pub(super) struct Parts<M> {
     pub(super) clock: Clock,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) delays: Delays,
+    pub(super) observer: Observer,
     pub(super) places: Places,
 }
 
 impl<M: Machine> Parts<M> {
     /// Starts everything.
     pub(super) fn assemble(self, opened: OpenedStorage, ends: Ends) -> Node<M> {
-        let Parts { identity, applying, config, clock, transport, delays, places } = self;
+        let Parts { identity, applying, config, clock, transport, delays, observer, places } = self;
         let OpenedStorage { recovered, log, snapshots } = opened;
         let origin = Origin::of(&recovered);
         let incarnation = recovered.incarnation;
@@ -85,7 +86,7 @@ impl<M: Machine> Parts<M> {
         );
         site.start_persister(slots.persister, &addresses, log);
         site.start_queue(slots.queue, &addresses, &apply_side);
-        site.start_peer(slots.peer, &addresses, apply_side, raft);
+        site.start_peer(slots.peer, &addresses, apply_side, raft, observer);
         let inbox = inbox(addresses.peer).of_incarnation(incarnation);
         site.transport.attach(identity.node, inbox);
         site.places.of(Part::Peer).run(move || Box::pin(director.direct(stops)));
@@ -323,6 +324,7 @@ impl Site {
         addresses: &Addresses,
         apply_side: Recipient<ApplyMessage>,
         raft: Raft,
+        observer: Observer,
     ) {
         let links = PeerLinks {
             persister: addresses.persister.clone(),
@@ -339,7 +341,9 @@ impl Site {
         };
         let alarm = Alarm::default();
         let (shared, clock, seen) = (self.shared.clone(), self.clock, alarm.clone());
-        self.start(slot, Part::Peer, move || Peer::new(raft, links, shared, clock, times, seen));
+        self.start(slot, Part::Peer, move || {
+            Peer::new(raft, links, shared, clock, observer, times, seen)
+        });
 
         let (peer, lifeline, every) =
             (addresses.peer.clone(), self.shared.lifeline.clone(), self.config.tick_interval);

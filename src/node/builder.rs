@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::actors::{ApplySide, Delays, Ends, Part, Placement, Places};
+use crate::actors::{ApplySide, Delays, Ends, Observer, Part, Placement, Places};
 use crate::machine::{Machine, NoMachine};
 use crate::messages::ApplyLink;
 use crate::raft::NodeId;
@@ -33,6 +33,7 @@ pub struct NodeBuilder<M> {
     start: Start,
     placement: Placement,
     delays: Delays,
+    observer: Observer,
 }
 
 impl NodeBuilder<NoMachine> {
@@ -63,6 +64,7 @@ impl<M: Machine> NodeBuilder<M> {
             start: Start::Open,
             placement: Placement::default(),
             delays: Delays::default(),
+            observer: Observer::default(),
         }
     }
 
@@ -119,6 +121,14 @@ impl<M: Machine> NodeBuilder<M> {
         self.with_delays(delays)
     }
 
+    /// Watches the node's protocol, turn by turn: for checkers of invariants.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn observer(mut self, observer: Observer) -> NodeBuilder<M> {
+        self.observer = observer;
+        self
+    }
+
     pub(crate) fn with_delays(mut self, delays: Delays) -> NodeBuilder<M> {
         self.delays = delays;
         self
@@ -161,6 +171,7 @@ impl<M: Machine> NodeBuilder<M> {
             clock: self.placement.clock(),
             transport,
             delays: self.delays,
+            observer: self.observer,
             places,
         };
         Ok(parts.assemble(opened, ends))

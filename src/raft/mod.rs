@@ -24,6 +24,7 @@
 //! | `transfer`, `install` | a snapshot on its way out, and on its way in up to CondInstallSnapshot |
 //! | `compaction` | local snapshots, purging |
 //! | `reads`, `apply` | ReadIndex; handing over what is committed |
+//! | `observation` | what a checker of invariants sees |
 //!
 //! It does not own the log: it keeps the tail and the terms, and asks for older entries ([`Ready::reads`]). It does not
 //! know what a command or a snapshot contains. It does not retry towards clients, keep sessions or measure time.
@@ -44,6 +45,7 @@ mod install;
 mod leader;
 mod log;
 mod message;
+mod observation;
 mod outbox;
 mod progress;
 mod quorum;
@@ -60,6 +62,7 @@ mod tests;
 pub use config::RaftConfig;
 pub use core::Raft;
 pub use message::*;
+pub use observation::{LogIds, Observation, ObservedState};
 pub use ready::*;
 pub use types::*;
 

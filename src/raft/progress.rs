@@ -44,8 +44,6 @@ pub(super) struct Progress {
     pub missed: bool,
     /// The log's last entry when it was last asked that.
     pub asked_at_last: Index,
-    /// The last entry sent to it, acknowledged or not.
-    pub sent_last: Index,
     /// What a request that was sent lets it commit.
     pub told_commit: Index,
     /// The leader's durable index, as it was last told.
@@ -126,7 +124,6 @@ impl Progress {
             call_at: Some(now),
             missed: false,
             asked_at_last: 0,
-            sent_last: 0,
             told_commit: 0,
             told_durable: 0,
             answered_at: now,
@@ -195,8 +192,8 @@ impl Progress {
         }
     }
 
-    /// Gives up on a request that was not answered in time. Whatever was sent may have arrived all the same: the member is
-    /// asked whether it is there, and holds the last of it.
+    /// Gives up on a request that was not answered in time. What was sent may have arrived all the same, so the member is
+    /// asked from where sending would have gone on.
     pub(super) fn expire(&mut self, now: Micros, timeout: Micros) {
         if self.expires_at(timeout).is_none_or(|at| now < at) {
             return;
@@ -204,7 +201,7 @@ impl Progress {
         match &mut self.state {
             ProgressState::Snapshot(transfer) => transfer.step = TransferStep::Lost,
             ProgressState::Probe { .. } | ProgressState::Replicate { .. } => {
-                self.become_probe_at(self.next.max(self.sent_last + 1));
+                self.become_probe_at(self.next);
                 self.missed = true;
                 self.call(now);
             }
@@ -290,7 +287,6 @@ impl Progress {
         self.call_at = None;
         if bytes > 0 {
             self.entries_sent_at = Some(now);
-            self.sent_last = self.sent_last.max(last);
         } else {
             self.heartbeat = (now, id);
         }
