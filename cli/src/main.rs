@@ -1,9 +1,12 @@
 //! The program `quorate`: watch a replicated state machine elect, replicate, snapshot, crash and catch up.
 //!
-//! `quorate` alone runs the demo. What it shows comes from the library's public interface; nothing here knows more than
+//! `quorate` alone runs the demo; `quorate serve` is a member as a process of its own, with clients. What it shows comes from the library's public interface; nothing here knows more than
 //! any user of the library could.
 
+mod client;
 mod demo;
+mod keys;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -20,22 +23,43 @@ struct Arguments {
 enum Command {
     /// Peers in one process count the words of a text while faults happen; the counts are checked against a plain count.
     Demo(demo::Options),
+    /// One member of a cluster of processes: a key/value store over HTTP.
+    Serve(serve::Options),
+    /// Print the value of a key.
+    Get(client::Get),
+    /// Write a value; prints its version.
+    Put(client::Put),
+    /// Remove a key.
+    Del(client::Del),
+    /// Show how members stand.
+    Status(client::Status),
+    /// Have members take a snapshot now.
+    Snapshot(client::Snapshot),
 }
 
+/// A member says what goes wrong; not what strangers send it, which is answered with 400.
+const SERVING: &str = "warn,actix_http=off";
+
 fn main() -> ExitCode {
-    let log =
-        tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG").unwrap_or_else(|_| "off".into());
+    let command = Arguments::parse().command;
+    // A picture that moves wants silence.
+    let level = if matches!(command, Some(Command::Serve(_))) { SERVING } else { "off" };
+    let log = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG");
+    let log = log.unwrap_or_else(|_| level.into());
     tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();
-    let options = match Arguments::parse().command {
-        Some(Command::Demo(options)) => options,
-        None => demo::Options::default(),
+    let good = |good| if good { 0 } else { 1 };
+    let ended = match command {
+        Some(Command::Demo(options)) => demo::run(options).map(good),
+        Some(Command::Serve(options)) => serve::run(options).map(good),
+        Some(Command::Get(options)) => client::get(options),
+        Some(Command::Put(options)) => client::put(options),
+        Some(Command::Del(options)) => client::del(options),
+        Some(Command::Status(options)) => client::status(options),
+        Some(Command::Snapshot(options)) => client::snapshot(options),
+        None => demo::run(demo::Options::default()).map(good),
     };
-    match demo::run(options) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("quorate: {error}");
-            ExitCode::from(2)
-        }
-    }
+    ended.map(ExitCode::from).unwrap_or_else(|error| {
+        eprintln!("quorate: {error}");
+        ExitCode::from(2)
+    })
 }

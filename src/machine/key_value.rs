@@ -1,4 +1,4 @@
-//! A small key-value database as a machine: put, append, delete, and put if nobody else wrote meanwhile.
+//! A small key-value database as a machine: put, append, delete, and put or delete if nobody else wrote meanwhile.
 //!
 //! Every key has a version: the log index of the entry that last wrote it. So versions only grow, no two
 //! writes share one, and a key that was deleted and written again never gets an old version back: a
@@ -59,6 +59,14 @@ pub enum KeyValueCommand {
         /// Which.
         #[serde(with = "serde_bytes")]
         key: Vec<u8>,
+    },
+    /// Removes the key if it has this version; otherwise answers [`KeyValueReply::VersionMismatch`].
+    DeleteIfVersion {
+        /// Which.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+        /// The version the key has to have.
+        version: u64,
     },
 }
 
@@ -131,6 +139,14 @@ impl KeyValue {
         KeyValueReply::Written { version }
     }
 
+    fn delete(&mut self, key: &[u8]) -> KeyValueReply {
+        let version = self.version(key);
+        if version > 0 {
+            self.entries.remove_mut(key);
+        }
+        KeyValueReply::Deleted { version }
+    }
+
     fn append(&mut self, key: Vec<u8>, value: Vec<u8>, version: u64) -> KeyValueReply {
         let Some(entry) = self.entries.get_mut(&key[..]) else {
             return self.put(key, value, version);
@@ -160,13 +176,11 @@ impl Machine for KeyValue {
                 current if current == version => self.put(key, value, context.index),
                 current => KeyValueReply::VersionMismatch { current },
             },
-            KeyValueCommand::Delete { key } => {
-                let version = self.version(&key);
-                if version > 0 {
-                    self.entries.remove_mut(&key[..]);
-                }
-                KeyValueReply::Deleted { version }
-            }
+            KeyValueCommand::Delete { key } => self.delete(&key),
+            KeyValueCommand::DeleteIfVersion { key, version } => match self.version(&key) {
+                current if current == version => self.delete(&key),
+                current => KeyValueReply::VersionMismatch { current },
+            },
         }
     }
 
@@ -239,6 +253,10 @@ mod tests {
         fn delete(&mut self, key: &str) -> KeyValueReply {
             self.apply(KeyValueCommand::Delete { key: key.into() })
         }
+
+        fn delete_if(&mut self, key: &str, version: u64) -> KeyValueReply {
+            self.apply(KeyValueCommand::DeleteIfVersion { key: key.into(), version })
+        }
     }
 
     #[test]
@@ -255,6 +273,9 @@ mod tests {
         assert_eq!(world.delete("k"), KeyValueReply::Deleted { version: 5 });
         assert_eq!(world.delete("k"), KeyValueReply::Deleted { version: 0 });
         assert_eq!((world.state.get(b"k"), world.state.len()), (None, 2));
+        assert_eq!(world.delete_if("new", 4), KeyValueReply::VersionMismatch { current: 3 });
+        assert_eq!(world.delete_if("new", 3), KeyValueReply::Deleted { version: 3 });
+        assert_eq!((world.state.get(b"new"), world.state.len()), (None, 1));
     }
 
     #[test]

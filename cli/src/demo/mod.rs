@@ -18,7 +18,7 @@ use acks::{AckLog, Bounds, Counts};
 use director::Director;
 use load::Load;
 use members::Members;
-pub use options::Options;
+pub use options::{Options, Size, Span};
 use report::Report;
 use text::Text;
 use tokio::time::Instant;

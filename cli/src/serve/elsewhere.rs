@@ -1,0 +1,136 @@
+//! When another member leads: the client is sent there, or the request is.
+//!
+//! A redirect (307) costs this member nothing and repeats nothing: the client sends the same request to the leader itself.
+//! With `--forward` this member does it, for clients that can't reach the leader or don't follow. A request is passed on
+//! once: whoever gets it and does not lead says "later".
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse};
+use awc::error::SendRequestError;
+use quorate::raft::NodeId;
+
+use super::answers::{LEADER, Problem, plain};
+use super::headers::{LOW_WATER, SEQUENCE, SESSION};
+
+/// Marks a request that was passed on, with the member that did.
+const FORWARDED: &str = "Quorate-Forwarded";
+
+/// Of a request that is passed on and of its answer these headers go along.
+const CARRIED: [&str; 9] = [
+    SESSION,
+    SEQUENCE,
+    LOW_WATER,
+    LEADER,
+    "if-match",
+    "if-none-match",
+    "etag",
+    "content-type",
+    "retry-after",
+];
+
+/// The other members, seen from one of the server's threads.
+pub struct Elsewhere {
+    pub node: NodeId,
+    /// Where members serve HTTP.
+    pub addresses: BTreeMap<NodeId, String>,
+    /// Passes requests on, if that is wished.
+    pub forward: Option<Forward>,
+}
+
+/// How requests are passed on.
+pub struct Forward {
+    pub client: awc::Client,
+    /// An answer has at most so many bytes.
+    pub limit: usize,
+}
+
+impl Forward {
+    /// Waits for the leader's own time-out and a little more.
+    pub fn new(timeout: Duration, limit: usize) -> Forward {
+        let timeout = timeout + Duration::from_secs(2);
+        let client = awc::Client::builder().disable_redirects().timeout(timeout).finish();
+        Forward { client, limit }
+    }
+}
+
+impl Elsewhere {
+    /// The answer to the client; where another member leads, a redirect there or that member's answer.
+    pub async fn answer(
+        &self,
+        request: &HttpRequest,
+        body: Bytes,
+        answer: Result<HttpResponse, Problem>,
+    ) -> HttpResponse {
+        let problem = match answer {
+            Ok(response) => return response,
+            Err(problem) => problem,
+        };
+        let Problem::NotLeader(Some(leader)) = problem else { return problem.response() };
+        let address = self.addresses.get(&leader).filter(|_| leader != self.node);
+        match (address, &self.forward) {
+            (None, _) => problem.response(),
+            (Some(_), Some(_)) if request.headers().contains_key(FORWARDED) => {
+                Problem::Later(format!("passed on to here, but member {leader} leads now"))
+                    .response()
+            }
+            (Some(address), Some(forward)) => {
+                let answer = self.pass_on(forward, request, body, address).await;
+                answer.unwrap_or_else(|problem| problem.response())
+            }
+            (Some(address), None) => redirect(request, leader, address),
+        }
+    }
+
+    async fn pass_on(
+        &self,
+        forward: &Forward,
+        request: &HttpRequest,
+        body: Bytes,
+        address: &str,
+    ) -> Result<HttpResponse, Problem> {
+        let mut onward = forward
+            .client
+            .request(request.method().clone(), format!("http://{address}{}", request.uri()))
+            .insert_header((FORWARDED, self.node.to_string()));
+        for name in CARRIED {
+            for value in request.headers().get_all(name) {
+                onward = onward.append_header((name, value.clone()));
+            }
+        }
+        let mut answer = onward.send_body(body).await.map_err(|error| lost(address, &error))?;
+        let mut response = HttpResponse::build(answer.status());
+        for name in CARRIED {
+            for value in answer.headers().get_all(name) {
+                response.append_header((name, value.clone()));
+            }
+        }
+        let body = answer.body().limit(forward.limit).await;
+        let body = body.map_err(|error| {
+            Problem::Unknown(format!("the answer of {address} broke off: {error}"))
+        })?;
+        Ok(response.body(body))
+    }
+}
+
+/// What no connection carried was not executed; of everything else that can't be said.
+fn lost(address: &str, error: &SendRequestError) -> Problem {
+    match error {
+        SendRequestError::Connect(_) | SendRequestError::Url(_) => {
+            Problem::Later(format!("the leader at {address} is not reached: {error}"))
+        }
+        _ => Problem::Unknown(format!(
+            "passed on to {address}, which did not answer ({error}): it may have been executed"
+        )),
+    }
+}
+
+fn redirect(request: &HttpRequest, leader: NodeId, address: &str) -> HttpResponse {
+    plain(StatusCode::TEMPORARY_REDIRECT)
+        .insert_header((header::LOCATION, format!("http://{address}{}", request.uri())))
+        .insert_header((LEADER, leader.to_string()))
+        .body(format!("member {leader} leads\n"))
+}

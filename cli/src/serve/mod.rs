@@ -1,0 +1,152 @@
+//! `quorate serve`: one member as a process, with the key/value machine over HTTP.
+//!
+//! ```text
+//! HTTP ─▶ routes ─▶ Handle ─▶ node ═══ TcpTransport ═══ the other processes
+//!           │ elsewhere: 307 to the leader, or passed on
+//! ```
+//! | file | idea |
+//! |---|---|
+//! | `options` | what a member can be told |
+//! | `routes` | what each request becomes |
+//! | `headers`, `body` | what a request asks for; how large it may be |
+//! | `answers`, `elsewhere` | what is said when it failed, or when another member leads |
+//!
+//! The process ends when it is asked to (SIGTERM, SIGINT: status 0), when its node can't go on (status 1), or when it can't
+//! begin (status 2). It never goes on serving HTTP without a node.
+//!
+//! *What it does not do:* TLS and authentication. Both ports are plain, and belong on loopback or a trusted network.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_web::web::Data;
+use actix_web::{App, HttpServer, dev::ServerHandle};
+use quorate::machine::KeyValue;
+use quorate::node::{Handle, Node, NodeBuilder};
+use quorate::raft::Membership;
+use quorate::storage::Start;
+use quorate::storage::file::FileStorage;
+use quorate::transport::{TcpOptions, TcpTransport};
+
+mod answers;
+mod body;
+mod elsewhere;
+mod headers;
+mod options;
+mod routes;
+
+use crate::demo::Failure;
+use body::Bodies;
+use elsewhere::{Elsewhere, Forward};
+pub use options::Options;
+use routes::Service;
+
+/// Threads that serve HTTP: they only parse and wait, the node has threads of its own.
+const WORKERS: usize = 2;
+
+/// Connections of HTTP per thread, at most; further ones wait to be accepted.
+const CONNECTIONS: usize = 1024;
+
+/// Requests under way get so long to be answered when the process is asked to end.
+const GRACE_SECONDS: u64 = 5;
+
+/// Whether the node lives is looked at this often.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Serves until asked to end; false if the node could not go on.
+pub fn run(options: Options) -> Result<bool, Failure> {
+    actix_rt::System::new().block_on(serve(options))
+}
+
+async fn serve(options: Options) -> Result<bool, Failure> {
+    let http = options.http;
+    let listener = TcpListener::bind(http).map_err(|error| {
+        Failure(format!("can't serve HTTP at {http}: {error}; is the port taken?"))
+    })?;
+    let (node, transport) = start(&options).await?;
+    announce(&options, &listener, &transport);
+    let ended = serve_http(&options, listener, node.handle()).await;
+    let status = node.handle().status();
+    node.shutdown().await;
+    transport.shutdown().await;
+    ended?;
+    if let Some(why) = status.fatal {
+        eprintln!("quorate: member {} stopped: {why}", options.id);
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+async fn start(options: &Options) -> Result<(Node<KeyValue>, TcpTransport), Failure> {
+    let refused = |error: &dyn std::error::Error| Failure(format!("can't start: {error}"));
+    let listen = options.listen.as_deref().map_or_else(|| options.own_address(), Ok)?.to_owned();
+    let members = Membership::of_voters(options.peers.0.keys().copied());
+    options.own_address()?;
+    let tcp = TcpOptions {
+        listen,
+        ..TcpOptions::new(options.id, options.cluster, options.peers.0.clone())
+    };
+    let transport = TcpTransport::bind(tcp).map_err(|error| refused(&error))?;
+    let node = NodeBuilder::new(options.id, KeyValue::default())
+        .cluster(options.cluster)
+        .config(options.config())
+        .storage(FileStorage::new(&options.data_dir))
+        .transport(transport.clone())
+        .start_mode(Start::Bootstrap(members))
+        .start()
+        .await
+        .map_err(|error| refused(&error))?;
+    Ok((node, transport))
+}
+
+/// One line: who this is, where, and how to talk to it.
+fn announce(options: &Options, listener: &TcpListener, transport: &TcpTransport) {
+    let http = listener.local_addr().unwrap_or(options.http);
+    println!(
+        "quorate: member {} of {} at {}, data in {}; try: curl -iL -X PUT -d VALUE http://{http}/kv/KEY, curl http://{http}/status",
+        options.id,
+        options.peers.ids(),
+        transport.local_addr(),
+        options.data_dir.display(),
+    );
+    if !(http.ip().is_loopback() && transport.local_addr().ip().is_loopback()) {
+        eprintln!("quorate: neither port is encrypted or asks who calls: trust the whole network");
+    }
+}
+
+async fn serve_http(
+    options: &Options,
+    listener: TcpListener,
+    handle: Handle<KeyValue>,
+) -> Result<(), Failure> {
+    let failed = |error| Failure(format!("HTTP failed: {error}"));
+    let (options, watched) = (options.clone(), handle.clone());
+    let limit = options::value_bytes(&options.config());
+    let bodies = Bodies::new(limit);
+    let app = move || {
+        let forward = options.forward.then(|| Forward::new(options.timeout.0, limit));
+        let addresses = options.http_addresses();
+        let elsewhere = Elsewhere { node: options.id, addresses, forward };
+        let service = Service { handle: handle.clone(), bodies: bodies.clone(), elsewhere };
+        App::new().app_data(Data::new(service)).configure(routes::configure)
+    };
+    let server = HttpServer::new(app)
+        .workers(WORKERS)
+        .max_connections(CONNECTIONS)
+        .shutdown_timeout(GRACE_SECONDS)
+        .listen(listener)
+        .map_err(failed)?
+        .run();
+    let watching = actix_rt::spawn(stop_with_the_node(watched, server.handle()));
+    let ended = server.await;
+    watching.abort();
+    ended.map_err(failed)
+}
+
+/// A process without a node would only look alive.
+async fn stop_with_the_node(handle: Handle<KeyValue>, server: ServerHandle) {
+    while handle.status().running {
+        tokio::time::sleep(WATCH_INTERVAL).await;
+    }
+    server.stop(false).await;
+}

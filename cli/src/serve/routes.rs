@@ -1,0 +1,220 @@
+//! What is served, and what each request becomes.
+//!
+//! | request | becomes |
+//! |---|---|
+//! | `PUT`, `DELETE /kv/KEY` | a command through the log, answered after it was applied |
+//! | `GET /kv/KEY` | a read, linearizable unless `?consistency=local` |
+//! | `POST /sessions`, `DELETE /sessions/ID` | a session opened, closed |
+//! | `POST /snapshot`, `GET /status` | of this member |
+//!
+//! A handler returns what the machine said or a [`Problem`]; what becomes of a problem at a member that does not lead is in
+//! `elsewhere`.
+
+use std::sync::Arc;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::web::{self, Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use quorate::machine::{
+    CommandRef, KeyValue, KeyValueCommand, KeyValueReply, Outcome, SessionId, command,
+};
+use quorate::node::{Consistency, Handle, Proposal, ProposeError};
+
+use super::answers::{Problem, plain};
+use super::body::{Bodies, Body};
+use super::elsewhere::Elsewhere;
+use super::headers::{self, Condition, SESSION};
+use crate::keys::{self, KeyError, MAX_KEY_BYTES};
+
+/// What handlers work with.
+pub struct Service {
+    pub handle: Handle<KeyValue>,
+    pub bodies: Arc<Bodies>,
+    pub elsewhere: Elsewhere,
+}
+
+/// Adds the routes.
+pub fn configure(app: &mut web::ServiceConfig) {
+    let key = web::resource("/kv/{key:.*}")
+        .route(web::get().to(get))
+        .route(web::put().to(put))
+        .route(web::delete().to(delete));
+    app.service(key)
+        .service(web::resource("/sessions").route(web::post().to(open_session)))
+        .service(web::resource("/sessions/{id}").route(web::delete().to(close_session)))
+        .service(web::resource("/snapshot").route(web::post().to(snapshot)))
+        .service(web::resource("/status").route(web::get().to(status)))
+        .default_service(web::to(nothing_here));
+}
+
+async fn nothing_here() -> HttpResponse {
+    plain(StatusCode::NOT_FOUND)
+        .body("here are /kv/KEY, /sessions, /snapshot and /status; see docs/serve.md\n")
+}
+
+async fn put(service: Data<Service>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let body = match service.bodies.read(&request, payload).await {
+        Ok(body) => body,
+        Err(problem) => return problem.response(),
+    };
+    let answer = service.put(&request, &body).await;
+    service.elsewhere.answer(&request, body.bytes.clone(), answer).await
+}
+
+async fn get(service: Data<Service>, request: HttpRequest) -> HttpResponse {
+    let answer = service.get(&request).await;
+    service.elsewhere.answer(&request, Bytes::new(), answer).await
+}
+
+async fn delete(service: Data<Service>, request: HttpRequest) -> HttpResponse {
+    let answer = service.delete(&request).await;
+    service.elsewhere.answer(&request, Bytes::new(), answer).await
+}
+
+async fn open_session(service: Data<Service>, request: HttpRequest) -> HttpResponse {
+    let answer = service.open_session().await;
+    service.elsewhere.answer(&request, Bytes::new(), answer).await
+}
+
+async fn close_session(
+    service: Data<Service>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> HttpResponse {
+    let answer = service.close_session(&id).await;
+    service.elsewhere.answer(&request, Bytes::new(), answer).await
+}
+
+async fn snapshot(service: Data<Service>) -> HttpResponse {
+    match service.handle.snapshot().await {
+        Ok(last) => HttpResponse::Ok().json(last),
+        Err(error) => Problem::from(error).response(),
+    }
+}
+
+async fn status(service: Data<Service>) -> HttpResponse {
+    HttpResponse::Ok().json(service.handle.status())
+}
+
+impl Service {
+    async fn put(&self, request: &HttpRequest, body: &Body) -> Result<HttpResponse, Problem> {
+        let (key, value) = (key(request)?, body.bytes.to_vec());
+        let command = match headers::condition(request.headers())? {
+            Condition::None => KeyValueCommand::Put { key, value },
+            Condition::Version(version) => KeyValueCommand::PutIfVersion { key, value, version },
+        };
+        self.execute(request, command).await.map(replied)
+    }
+
+    async fn delete(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+        let key = key(request)?;
+        let command = match headers::condition(request.headers())? {
+            Condition::None => KeyValueCommand::Delete { key },
+            Condition::Version(0) => {
+                return Err(Problem::Bad("If-None-Match: * goes with PUT".into()));
+            }
+            Condition::Version(version) => KeyValueCommand::DeleteIfVersion { key, version },
+        };
+        self.execute(request, command).await.map(replied)
+    }
+
+    /// Executes the command, in the session that the headers name if they do.
+    async fn execute(
+        &self,
+        request: &HttpRequest,
+        command: KeyValueCommand,
+    ) -> Result<KeyValueReply, Problem> {
+        let data = match headers::place(request.headers())? {
+            None => command::encode_raw(&command),
+            Some(place) => {
+                command::encode_session(place.session, place.sequence, place.low_water, &command)
+            }
+        };
+        let data = data.map_err(ProposeError::from)?;
+        Ok(self.handle.submit_data(data)?.reply().await?)
+    }
+
+    async fn get(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+        let key = key(request)?;
+        let consistency = consistency(request.query_string())?;
+        let find = move |state: &KeyValue| {
+            state.get(&key).map(|(value, version)| (Bytes::copy_from_slice(value), version))
+        };
+        Ok(match self.handle.read(consistency, find).await? {
+            Some((value, version)) => HttpResponse::Ok()
+                .insert_header((header::ETAG, tag(version)))
+                .insert_header((header::CONTENT_TYPE, "application/octet-stream"))
+                .body(value),
+            None => absent(),
+        })
+    }
+
+    async fn open_session(&self) -> Result<HttpResponse, Problem> {
+        match self.outcome(CommandRef::OpenSession).await? {
+            Outcome::SessionOpened(session) => Ok(plain(StatusCode::CREATED)
+                .insert_header((SESSION, session.to_string()))
+                .body(format!("{session}\n"))),
+            other => Err(Problem::Unknown(format!("opening a session gave {other:?}"))),
+        }
+    }
+
+    async fn close_session(&self, id: &str) -> Result<HttpResponse, Problem> {
+        let session: Option<SessionId> = id.parse().ok().filter(|&id| id > 0);
+        let session = session.ok_or_else(|| Problem::Bad(format!("{id} is no session")))?;
+        match self.outcome(CommandRef::CloseSession { session }).await? {
+            Outcome::SessionClosed => Ok(HttpResponse::NoContent().finish()),
+            Outcome::SessionExpired => Err(Problem::SessionExpired),
+            other => Err(Problem::Unknown(format!("closing a session gave {other:?}"))),
+        }
+    }
+
+    async fn outcome(&self, command: CommandRef) -> Result<Outcome, Problem> {
+        let proposal: Proposal<KeyValue> = self.handle.submit_data(command.encode())?;
+        Ok(proposal.outcome().await?)
+    }
+}
+
+fn replied(reply: KeyValueReply) -> HttpResponse {
+    match reply {
+        KeyValueReply::Written { version } => {
+            HttpResponse::NoContent().insert_header((header::ETAG, tag(version))).finish()
+        }
+        KeyValueReply::Deleted { version: 0 } => absent(),
+        KeyValueReply::Deleted { .. } => HttpResponse::NoContent().finish(),
+        KeyValueReply::VersionMismatch { current: 0 } => {
+            plain(StatusCode::PRECONDITION_FAILED).body("there is no such key\n")
+        }
+        KeyValueReply::VersionMismatch { current } => plain(StatusCode::PRECONDITION_FAILED)
+            .insert_header((header::ETAG, tag(current)))
+            .body(format!("the key has version {current}\n")),
+        other => Problem::Unreadable(format!("executed; the reply {other:?} is not known here"))
+            .response(),
+    }
+}
+
+fn absent() -> HttpResponse {
+    plain(StatusCode::NOT_FOUND).body("there is no such key\n")
+}
+
+fn tag(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
+/// The key as it stands in the request line: what actix-web hands out is decoded already, and not as bytes.
+fn key(request: &HttpRequest) -> Result<Vec<u8>, Problem> {
+    keys::from_path(request.uri().path()).map_err(|error| match error {
+        KeyError::Empty => Problem::Bad("no key: PUT /kv/KEY".into()),
+        KeyError::Escape => Problem::Bad("a % in a key is written %25".into()),
+        KeyError::TooLong => Problem::KeyTooLong(MAX_KEY_BYTES),
+    })
+}
+
+fn consistency(query: &str) -> Result<Consistency, Problem> {
+    match query {
+        "" | "consistency=linearizable" => Ok(Consistency::Linearizable),
+        "consistency=local" => Ok(Consistency::Local),
+        other => Err(Problem::Bad(format!(
+            "?{other}: there is ?consistency=linearizable and ?consistency=local"
+        ))),
+    }
+}

@@ -1,0 +1,19 @@
+//! Members as processes: real sockets, real files, real signals.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `http` | a client written here a second time, so that the server is not only understood by its own |
+//! | `members` | processes: started, killed, stopped, continued |
+//! | `history` | what clients saw, and whether one register per key could have answered so |
+//! | `load` | clients that write and read while members fail |
+//! | `answers` | what each request is answered |
+//! | `faults` | three members under load, killed and stopped in turn |
+
+#![expect(clippy::disallowed_methods, reason = "real programs run in real time")]
+
+mod answers;
+mod faults;
+mod history;
+mod http;
+mod load;
+mod members;

@@ -1,0 +1,168 @@
+//! Members as processes, each with its directory; what is left of them ends with the test.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::http::Http;
+
+/// What takes longer than this does not happen.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The cluster.
+pub struct Members {
+    directory: tempfile::TempDir,
+    options: Vec<String>,
+    peers: Vec<u16>,
+    http: Vec<u16>,
+    running: Vec<Option<Child>>,
+}
+
+impl Members {
+    /// Starts `count` members, with `options` beside the usual ones.
+    pub fn start(count: usize, options: &[&str]) -> Members {
+        let mut ports = free_ports(2 * count);
+        let http = ports.split_off(count);
+        let mut members = Members {
+            directory: tempfile::tempdir().unwrap(),
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            peers: ports,
+            http,
+            running: (0..count).map(|_| None).collect(),
+        };
+        (1..=count).for_each(|id| members.restart(id));
+        members
+    }
+
+    /// Where the member serves HTTP. Ids begin with 1.
+    pub fn http(&self, id: usize) -> String {
+        format!("127.0.0.1:{}", self.http[id - 1])
+    }
+
+    /// Where all of them do.
+    pub fn all_http(&self) -> Vec<String> {
+        (1..=self.http.len()).map(|id| self.http(id)).collect()
+    }
+
+    /// The command line of the member.
+    pub fn command(&self, id: usize) -> Command {
+        let mut command = quorate();
+        command.arg("serve").args(["--id", &id.to_string()]);
+        command.args(["--peers", &table(&self.peers), "--http-peers", &table(&self.http)]);
+        command.args(["--http", &self.http(id)]).args(&self.options);
+        command.arg("--data-dir").arg(self.directory.path().join(id.to_string()));
+        command
+    }
+
+    /// Starts the member and waits until it says that it serves.
+    pub fn restart(&mut self, id: usize) {
+        let log = std::fs::File::options().create(true).append(true).open(self.log(id)).unwrap();
+        let mut child =
+            self.command(id).stdout(Stdio::piped()).stderr(Stdio::from(log)).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains(&format!("member {id} ")), "it said {line:?}; {}", self.said(id));
+        self.running[id - 1] = Some(child);
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, id: usize) {
+        let mut child = self.running[id - 1].take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks the member to end; its exit status.
+    pub fn terminate(&mut self, id: usize) -> Option<i32> {
+        self.signal(id, "-TERM");
+        self.running[id - 1].take().unwrap().wait().unwrap().code()
+    }
+
+    /// Sends a signal: `-STOP`, `-CONT`.
+    pub fn signal(&self, id: usize, signal: &str) {
+        let child = self.running[id - 1].as_ref().unwrap();
+        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// The member's status, unless it does not answer.
+    pub fn status(&self, id: usize) -> Option<Value> {
+        let answer =
+            Http::new(Duration::from_secs(1)).ask(&self.http(id), "GET /status", &[], &[]).ok()?;
+        serde_json::from_slice(&answer.body).ok()
+    }
+
+    /// Who leads, by the word of the leader of the highest term among those that answer, `without` left out.
+    pub fn leader(&self, without: usize) -> Option<(usize, Value)> {
+        let ids = (1..=self.http.len()).filter(|&id| id != without);
+        let leaders = ids.filter_map(|id| Some((id, self.status(id)?)));
+        leaders
+            .filter(|(_, status)| status["raft"]["role"] == "Leader")
+            .max_by_key(|(_, status)| status["raft"]["term"].as_u64())
+    }
+
+    /// Waits until `seen` sees something.
+    pub fn until<T>(&self, what: &str, mut seen: impl FnMut(&Members) -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(seen) = seen(self) {
+                return seen;
+            }
+            if begun.elapsed() > PATIENCE {
+                let all: Vec<_> = (1..=self.http.len())
+                    .map(|id| format!("{id}: {:?}\n{}", self.status(id), self.said(id)))
+                    .collect();
+                panic!("waited in vain until {what}\n{}", all.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What the member has written to standard error.
+    pub fn said(&self, id: usize) -> String {
+        std::fs::read_to_string(self.log(id)).unwrap_or_default()
+    }
+
+    fn log(&self, id: usize) -> PathBuf {
+        self.directory.path().join(format!("{id}.log"))
+    }
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        for child in self.running.iter_mut().flatten() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// The program.
+pub fn quorate() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_quorate"))
+}
+
+/// Runs the program as a client of these members.
+pub fn run(args: &[&str], addresses: &[String]) -> Output {
+    quorate().args(args).env("QUORATE_HTTP", addresses.join(",")).output().unwrap()
+}
+
+fn table(ports: &[u16]) -> String {
+    let member = |(id, port)| format!("{id}=127.0.0.1:{port}");
+    (1..).zip(ports).map(member).collect::<Vec<_>>().join(",")
+}
+
+/// Ports that are free now, from below those that systems give to outgoing connections: a member that is down for a while
+/// would lose its port to one of those.
+fn free_ports(count: usize) -> Vec<u16> {
+    let first = 20_000 + (std::process::id() % 1_000) as u16 * 10;
+    let candidates = (first..32_000).chain(20_000..first);
+    let bound = candidates.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    let held: Vec<_> = bound.take(count).collect();
+    assert_eq!(held.len(), count, "there are not enough free ports");
+    held.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
