@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -157,12 +158,14 @@ fn table(ports: &[u16]) -> String {
 }
 
 /// Ports that are free now, from below those that systems give to outgoing connections: a member that is down for a while
-/// would lose its port to one of those.
+/// would lose its port to one of those. Each is given once, so that tests beside each other do not meet.
 fn free_ports(count: usize) -> Vec<u16> {
-    let first = 20_000 + (std::process::id() % 1_000) as u16 * 10;
-    let candidates = (first..32_000).chain(20_000..first);
-    let bound = candidates.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
-    let held: Vec<_> = bound.take(count).collect();
-    assert_eq!(held.len(), count, "there are not enough free ports");
-    held.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let first = (std::process::id() % 120) as u16 * 100;
+    let next = || 20_000 + (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % 12_000;
+    let candidates = std::iter::repeat_with(next).take(12_000);
+    let free = candidates.filter(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    let ports: Vec<_> = free.take(count).collect();
+    assert_eq!(ports.len(), count, "there are not enough free ports");
+    ports
 }
