@@ -236,10 +236,13 @@ fn apply_batch<M: Machine>(replica: &mut Replica<M>, batch: CommittedBatch) -> A
     let mut answers = Answers::with_capacity(batch.replies.len());
     let mut replies = batch.replies.into_iter().peekable();
     for entry in &batch.entries {
-        let outcome = apply_entry(replica, entry);
-        if let Some((_, reply)) = replies.next_if(|(index, _)| *index == entry.log_id.index) {
-            answers.push((reply, outcome));
-        }
+        let reply = replies.next_if(|(index, _)| *index == entry.log_id.index);
+        let Some((_, reply)) = reply else {
+            apply_entry(replica, entry);
+            continue;
+        };
+        let outcome = reply.span().in_scope(|| apply_entry(replica, entry));
+        answers.push((reply, outcome));
     }
     assert!(
         replies.next().is_none(),

@@ -164,9 +164,11 @@ impl Peer {
     }
 
     fn propose(&mut self, now: Micros, data: Bytes, mut reply: Reply) {
+        let (role, term, _) = self.raft.role();
+        reply.arrived(role, term);
         match self.raft.propose(now, self.clock.wall_ms(), data) {
             Ok(log_id) => {
-                reply.mark_appended();
+                reply.mark_appended(log_id);
                 self.waiters.add(log_id, now + self.times.proposal_timeout, reply);
             }
             Err(Refusal::NotLeader(leader)) => reply.refuse(ProposeError::NotLeader { leader }),

@@ -61,7 +61,10 @@ impl Waiters {
                 continue;
             };
             match waiter.log_id == entry.log_id {
-                true => taken.push((entry.log_id.index, waiter.reply)),
+                true => {
+                    waiter.reply.mark_replicated();
+                    taken.push((entry.log_id.index, waiter.reply));
+                }
                 false => waiter.reply.refuse(ProposeError::NotLeader { leader }),
             }
         }
@@ -141,7 +144,7 @@ mod tests {
             let (to, answer) = oneshot::channel();
             let permit = admission.enter().expect("a place for each");
             let mut reply = Reply::new(to, None, permit);
-            reply.mark_appended();
+            reply.mark_appended(LogId::new(term, index));
             waiters.add(LogId::new(term, index), index * 10, reply);
             answers.push(answer);
         }

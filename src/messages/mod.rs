@@ -14,6 +14,7 @@ mod reader;
 mod reads;
 mod reply;
 mod snapshotter;
+mod trace;
 
 pub use apply::{
     ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, SnapshotTaken,
@@ -28,3 +29,4 @@ pub(crate) use reads::Reads;
 pub(crate) use reply::Admission;
 pub use reply::{Reply, StopAck};
 pub(crate) use snapshotter::SnapshotterMessage;
+pub(crate) use trace::Trace;

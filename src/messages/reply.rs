@@ -7,7 +7,9 @@ use tokio::sync::oneshot;
 
 use crate::machine::Outcome;
 use crate::node::ProposeError;
-use crate::raft::LogId;
+use crate::raft::{LogId, Role, Term};
+
+use super::trace::Trace;
 
 /// How many requests of one kind are under way, counted where they enter: a flood is refused there and never
 /// reaches a mailbox.
@@ -55,6 +57,7 @@ pub struct Reply {
     to: Option<oneshot::Sender<ProposeOutcome>>,
     durable: Option<oneshot::Sender<LogId>>,
     appended: bool,
+    trace: Option<Box<Trace>>,
     _permit: Permit,
 }
 
@@ -64,12 +67,40 @@ impl Reply {
         durable: Option<oneshot::Sender<LogId>>,
         permit: Permit,
     ) -> Reply {
-        Reply { to: Some(to), durable, appended: false, _permit: permit }
+        Reply { to: Some(to), durable, appended: false, trace: None, _permit: permit }
+    }
+
+    /// With the command's span, if it has one.
+    pub(crate) fn traced(mut self, trace: Option<Box<Trace>>) -> Reply {
+        self.trace = trace;
+        self
+    }
+
+    /// The peer looks at the proposal, in this role and term.
+    pub(crate) fn arrived(&mut self, role: Role, term: Term) {
+        if let Some(trace) = &mut self.trace {
+            trace.arrived(role, term);
+        }
     }
 
     /// The proposal is in a log, or may be: its outcome is unknown until it is known.
-    pub(crate) fn mark_appended(&mut self) {
+    pub(crate) fn mark_appended(&mut self, log_id: LogId) {
         self.appended = true;
+        if let Some(trace) = &mut self.trace {
+            trace.appended(log_id);
+        }
+    }
+
+    /// The proposal's entry is committed.
+    pub(crate) fn mark_replicated(&self) {
+        if let Some(trace) = &self.trace {
+            trace.replicated();
+        }
+    }
+
+    /// The command's span: to be in while the command is executed. The empty span if nobody listens.
+    pub fn span(&self) -> tracing::Span {
+        self.trace.as_ref().map_or_else(tracing::Span::none, |trace| trace.span())
     }
 
     /// Where to say that the entry is durable in the own log, if anybody asked.
@@ -89,6 +120,11 @@ impl Reply {
 
     fn send(&mut self, outcome: ProposeOutcome) {
         if let Some(to) = self.to.take() {
+            match (&self.trace, &outcome) {
+                (Some(trace), Ok(_)) => trace.applied(),
+                (Some(trace), Err(error)) => trace.failed(error),
+                (None, _) => {}
+            }
             // A closed receiver is a client that does not wait any more.
             let _ = to.send(outcome);
         }
@@ -135,7 +171,7 @@ mod tests {
         assert_eq!(admission.under_way(), 0);
 
         let (mut dropped, mut answer, _) = reply();
-        dropped.mark_appended();
+        dropped.mark_appended(LogId::new(1, 1));
         drop(dropped);
         assert!(matches!(answer.try_recv(), Ok(Err(ProposeError::Unknown))));
     }

@@ -12,7 +12,7 @@ use crate::actors::clock::Clock;
 #[cfg(feature = "web")]
 use crate::machine::NoMachine;
 use crate::machine::{Machine, Outcome, codec, command};
-use crate::messages::{ApplyMessage, PeerMessage, Reply};
+use crate::messages::{ApplyMessage, PeerMessage, Reply, Trace};
 use crate::raft::{LogId, Micros, NodeId};
 
 use super::errors::{ProposeError, ReadError, SnapshotError};
@@ -114,7 +114,8 @@ impl<M: Machine> Handle<M> {
         }
         let permit = self.shared.proposals.enter().ok_or(ProposeError::Busy)?;
         let (to, answer) = oneshot::channel();
-        self.peer.do_send(PeerMessage::Propose { data, reply: Reply::new(to, durable, permit) });
+        let reply = Reply::new(to, durable, permit).traced(Trace::begin(self.shared.node));
+        self.peer.do_send(PeerMessage::Propose { data, reply });
         Ok(answer)
     }
 

@@ -15,5 +15,6 @@ mod placement;
 mod puppet;
 mod randomised;
 mod seldom;
+mod spans;
 mod support;
 mod views;
