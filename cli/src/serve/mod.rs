@@ -128,7 +128,8 @@ async fn serve_http(
         let addresses = options.http_addresses();
         let elsewhere = Elsewhere { node: options.id, addresses, forward };
         let service = Service { handle: handle.clone(), bodies: bodies.clone(), elsewhere };
-        App::new().app_data(Data::new(service)).configure(routes::configure)
+        let probes = handle.mount("/node");
+        App::new().app_data(Data::new(service)).configure(probes).configure(routes::configure)
     };
     let server = HttpServer::new(app)
         .workers(WORKERS)

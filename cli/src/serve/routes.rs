@@ -49,7 +49,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
 
 async fn nothing_here() -> HttpResponse {
     plain(StatusCode::NOT_FOUND)
-        .body("here are /kv/KEY, /sessions, /snapshot and /status; see docs/serve.md\n")
+        .body("here are /kv/KEY, /sessions, /snapshot, /status and /node/*; see docs/serve.md\n")
 }
 
 async fn put(service: Data<Service>, request: HttpRequest, payload: Payload) -> HttpResponse {
