@@ -276,6 +276,25 @@ fn a_silent_member_is_asked_as_often_as_a_heartbeat_is_due() {
     assert_eq!(count(&mut hand, 1), [0], "a heartbeat's time");
 }
 
+/// A read asks members that are silent too: one that is back confirms it.
+#[test]
+fn rd03_a_read_asks_silent_members() {
+    let mut hand = settled(3);
+    hand.propose_many(1);
+    hand.disk();
+    hand.after(2);
+    (1..3).for_each(|node| hand.accept_all(node));
+    hand.propose_many(1);
+    hand.after(12);
+    hand.after(150);
+    hand.sent.clear();
+    hand.does(|raft, now| raft.read_index(now)).expect("leading");
+    let question = hand.append(1);
+    assert_eq!(append_of(&question).round, 1);
+    hand.accept(&question);
+    assert_eq!(hand.out.reads_confirmed.len(), 1);
+}
+
 /// Nothing that a member can say of what it refused stops a leader.
 #[test]
 fn a_reject_of_an_impossible_index_is_passed_over() {
@@ -301,7 +320,8 @@ fn a_lost_first_probe_is_made_up_for() {
 /// A disk that is slow is no silence: while entries wait for it, heartbeats are sent and answered.
 #[test]
 fn el18_a_slow_disk_at_the_members_deposes_nobody() {
-    let mut hand = Setup::of(3).lead();
+    let patient = |config: &mut RaftConfig| config.request_timeout = 5_000 * MILLISECOND;
+    let mut hand = Setup::of(3).with(patient).lead();
     for _ in 0..40 {
         hand.propose_many(1);
         hand.after(50);
@@ -495,6 +515,16 @@ fn ac07_deadlines_are_when_something_is_done() {
     }
     assert_eq!(hand.now, beat + 200 * MILLISECOND);
     assert_eq!(hand.raft.next_deadline(), hand.now + 1, "nobody has answered: it steps down");
+}
+
+/// A request is given up at its time, not at the next heartbeat's.
+#[test]
+fn ac07_a_request_that_is_given_up_is_due() {
+    let mut hand = Setup::of(3).with(sparing).with(|c| c.request_timeout = 30 * MILLISECOND).lead();
+    (1..3).for_each(|node| hand.accept_all(node));
+    hand.propose_many(1);
+    hand.after(2);
+    assert_eq!(hand.raft.next_deadline(), hand.now + 30 * MILLISECOND);
 }
 
 #[test]
