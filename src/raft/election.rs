@@ -123,8 +123,9 @@ impl Raft {
         for &voter in &due {
             match self.role {
                 Role::PreCandidate => self.ask_pre_vote(voter),
-                Role::Candidate => self.ask_vote(voter),
-                Role::Follower | Role::Leader => {}
+                // Before that the first question still waits to leave.
+                Role::Candidate if !self.own_vote_is_pending() => self.ask_vote(voter),
+                Role::Candidate | Role::Follower | Role::Leader => {}
             }
         }
         if self.role == Role::Candidate && !due.is_empty() {
@@ -195,7 +196,11 @@ impl Raft {
         if !current || answer.id < first {
             return self.ignore(answer, "answers an earlier campaign");
         }
-        self.votes.insert(answer.from, granted);
+        if answer.id < self.campaign_first_request {
+            self.votes.entry(answer.from).or_insert(granted);
+        } else {
+            self.votes.insert(answer.from, granted);
+        }
         let news = self.canvass.heard(answer.from);
         self.count_votes();
         if news && self.role == Role::PreCandidate {

@@ -156,7 +156,7 @@ impl Raft {
         let stale = match &progress.state {
             // However late: it answers the very question that is open.
             ProgressState::Probe { outstanding } => {
-                outstanding.is_none_or(|(id, _)| id != envelope.id) && refused + 1 != progress.next
+                outstanding.is_none_or(|(id, _)| id != envelope.id) && refused != progress.next - 1
             }
             ProgressState::Replicate { inflight } => {
                 inflight.iter().all(|sent| sent.id != envelope.id)

@@ -11,7 +11,7 @@
 //! - **Replicate**: a window of requests under way; `next` runs ahead of what is acknowledged.
 //! - **Snapshot**: no entries; pieces of a snapshot, one at a time, then waiting for the install.
 //!
-//! Heartbeats go on in every state. Not here: what is sent; see `leader.rs` and `transfer.rs`.
+//! Heartbeats go on in every state. Not here: what is sent; see `sending.rs` and `transfer.rs`.
 
 use std::collections::VecDeque;
 
@@ -165,8 +165,9 @@ impl Progress {
         self.state = ProgressState::Probe { outstanding: None };
     }
 
+    /// On from `next`: the member holds what is before it, durably or on its way to the disk.
     fn become_replicate(&mut self) {
-        self.next = self.matched + 1;
+        self.next = self.next.max(self.matched + 1);
         self.read = None;
         self.state = ProgressState::Replicate { inflight: VecDeque::new() };
     }
@@ -202,8 +203,10 @@ impl Progress {
             ProgressState::Snapshot(transfer) => transfer.step = TransferStep::Lost,
             ProgressState::Probe { .. } | ProgressState::Replicate { .. } => {
                 self.become_probe_at(self.next);
-                self.missed = true;
-                self.call(now);
+                if !self.missed {
+                    self.missed = true;
+                    self.call(now);
+                }
             }
         }
     }

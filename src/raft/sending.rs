@@ -7,9 +7,9 @@
 //! - `append_interval`: small messages to one member keep that distance;
 //! - `window_messages`: so many are under way to a member, what is proposed meanwhile goes with the next.
 //!
-//! A member that has not answered in time is sent no entries until it does. It is asked whether it is there and holds what it
-//! should: at once, then when there is something new for it, and otherwise at a heartbeat's usual time. Members that can't know of a commit by themselves
-//! are told after `commit_notice`, if nothing else told them.
+//! A member that has not answered in time is sent no entries until it does. It is asked whether it is there and holds what
+//! it should: at once, then when there is something new for it, and otherwise at a heartbeat's usual time. Members that
+//! can't know of a commit by themselves are told after `commit_notice`, if nothing else told them.
 //!
 //! Snapshots are sent in `transfer.rs`; what answers mean is in `leader.rs`.
 

@@ -306,7 +306,7 @@ fn lr20_a_read_of_entries_since_acknowledged_is_dropped() {
     assert_eq!(window.iter().map(last_of).collect::<Vec<_>>(), [2, 3, 4]);
     hand.after(150);
     let question = hand.append(1);
-    let answer = hand.answer_of(&question, 2, accepted(1, 0));
+    let answer = hand.answer_of(&question, 2, rejected(1, 4, id(1, 1)));
     hand.raft.step(hand.now, answer);
     let read = hand.raft.ready().reads[0];
     assert_eq!(read.first, 2);

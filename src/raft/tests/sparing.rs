@@ -237,6 +237,74 @@ fn a_lost_heartbeat_goes_again() {
     assert_eq!(count(&mut hand, 1), [0]);
 }
 
+/// A disk slower than the request timeout: the member says that it holds what it was sent, so that is not sent again.
+#[test]
+fn what_a_slow_disk_still_writes_is_not_sent_again() {
+    let mut hand = settled(3);
+    hand.propose_many(1);
+    hand.after(2);
+    let entries = hand.append(1);
+    hand.after(150);
+    let question = hand.append(1);
+    hand.reply(&question, accepted(0, append_of(&question).round));
+    assert_eq!(count(&mut hand, 1), [] as [usize; 0], "it holds 1, and writes it");
+    hand.propose_many(1);
+    hand.after(10);
+    assert_eq!(append_of(&hand.append(1)).prev.index, 1);
+    hand.accept(&entries);
+    assert_eq!(hand.raft.progress[&1].matched, 1);
+}
+
+/// A member that stays silent is asked no more often than it would be sent heartbeats, however short the request timeout.
+#[test]
+fn a_silent_member_is_asked_as_often_as_a_heartbeat_is_due() {
+    let few = |config: &mut RaftConfig| {
+        sparing(config);
+        config.request_timeout = 30 * MILLISECOND;
+    };
+    let mut hand = Setup::of(3).with(few).lead();
+    (1..3).for_each(|node| hand.accept_all(node));
+    hand.propose_many(1);
+    hand.after(2);
+    assert_eq!(count(&mut hand, 1), [1]);
+    hand.after(30);
+    assert_eq!(count(&mut hand, 1), [0], "given up: is it there?");
+    hand.after(30);
+    hand.after(30);
+    assert_eq!(count(&mut hand, 1), [] as [usize; 0]);
+    hand.after(40);
+    assert_eq!(count(&mut hand, 1), [0], "a heartbeat's time");
+}
+
+/// A read asks members that are silent too: one that is back confirms it.
+#[test]
+fn rd03_a_read_asks_silent_members() {
+    let mut hand = settled(3);
+    hand.propose_many(1);
+    hand.disk();
+    hand.after(2);
+    (1..3).for_each(|node| hand.accept_all(node));
+    hand.propose_many(1);
+    hand.after(12);
+    hand.after(150);
+    hand.sent.clear();
+    hand.does(|raft, now| raft.read_index(now)).expect("leading");
+    let question = hand.append(1);
+    assert_eq!(append_of(&question).round, 1);
+    hand.accept(&question);
+    assert_eq!(hand.out.reads_confirmed.len(), 1);
+}
+
+/// Nothing that a member can say of what it refused stops a leader.
+#[test]
+fn a_reject_of_an_impossible_index_is_passed_over() {
+    let mut hand = Setup::of(3).with(sparing).log(&[1, 1, 1]).lead();
+    let probe = hand.append(1);
+    hand.does(|raft, now| raft.undelivered(now, 1, probe.id));
+    hand.reply(&probe, rejected(0, Index::MAX, LogId::BASE));
+    assert_eq!(hand.raft.progress[&1].next, 4);
+}
+
 /// Without a blank entry a new leader still finds out where a member stands whose first probe was lost.
 #[test]
 fn a_lost_first_probe_is_made_up_for() {
@@ -252,7 +320,8 @@ fn a_lost_first_probe_is_made_up_for() {
 /// A disk that is slow is no silence: while entries wait for it, heartbeats are sent and answered.
 #[test]
 fn el18_a_slow_disk_at_the_members_deposes_nobody() {
-    let mut hand = Setup::of(3).lead();
+    let patient = |config: &mut RaftConfig| config.request_timeout = 5_000 * MILLISECOND;
+    let mut hand = Setup::of(3).with(patient).lead();
     for _ in 0..40 {
         hand.propose_many(1);
         hand.after(50);
@@ -332,6 +401,43 @@ fn who_does_not_answer_is_asked_again() {
     assert_eq!((hand.votes_asked().len(), hand.role()), (3, Role::Candidate));
 }
 
+/// A yes of an earlier round does not outweigh the no that the same member says now: its leader lives.
+#[test]
+fn el13_a_late_yes_does_not_outweigh_a_no() {
+    let mut hand = Setup::of(3).start();
+    hand.campaign();
+    let mut asked = std::mem::take(&mut hand.sent);
+    let first = asked.remove(0);
+    let again = loop {
+        hand.campaign();
+        let sent = hand.sent_to(first.to);
+        hand.sent.clear();
+        if let Some(again) = sent.into_iter().next() {
+            break again;
+        }
+    };
+    hand.reply(&again, Answer::PreVote { campaign_term: 1, granted: false });
+    hand.reply(&first, Answer::PreVote { campaign_term: 1, granted: true });
+    assert_eq!((hand.role(), hand.term()), (Role::PreCandidate, 0));
+}
+
+/// While the own vote is on its way to the disk nobody is asked, nor asked again (PS01): one question a member waits.
+#[test]
+fn ps01_a_slow_disk_gathers_no_questions() {
+    let mut hand = Setup::of(3).start();
+    hand.campaign();
+    let asked = std::mem::take(&mut hand.sent);
+    hand.reply(&asked[0], Answer::PreVote { campaign_term: 1, granted: true });
+    hand.sent.clear();
+    hand.after(150);
+    hand.after(100);
+    assert!(hand.sent.is_empty() && hand.role() == Role::Candidate);
+    hand.disk();
+    assert_eq!(hand.votes_asked().len(), 2);
+    hand.after(150);
+    assert_eq!(hand.votes_asked().len(), 2, "now they are");
+}
+
 /// The leader has been restarted and asks for votes: whoever followed it helps it at once.
 #[test]
 fn el18_a_leader_that_asks_for_votes_leads_no_longer() {
@@ -409,6 +515,16 @@ fn ac07_deadlines_are_when_something_is_done() {
     }
     assert_eq!(hand.now, beat + 200 * MILLISECOND);
     assert_eq!(hand.raft.next_deadline(), hand.now + 1, "nobody has answered: it steps down");
+}
+
+/// A request is given up at its time, not at the next heartbeat's.
+#[test]
+fn ac07_a_request_that_is_given_up_is_due() {
+    let mut hand = Setup::of(3).with(sparing).with(|c| c.request_timeout = 30 * MILLISECOND).lead();
+    (1..3).for_each(|node| hand.accept_all(node));
+    hand.propose_many(1);
+    hand.after(2);
+    assert_eq!(hand.raft.next_deadline(), hand.now + 30 * MILLISECOND);
 }
 
 #[test]
