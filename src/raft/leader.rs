@@ -11,7 +11,7 @@ use super::message::{AppendAnswer, AppendOutcome, Envelope, FollowerReport, Inst
 use super::progress::ProgressState;
 use super::quorum;
 use super::ready::Role;
-use super::types::{Entry, EntryKind, Index, LogId, Micros};
+use super::types::{Entry, EntryKind, Index, LogId, Micros, NodeId};
 
 impl Raft {
     /// Appends a command, if this node leads and has room for it. `stamp_ms` is the wall clock, in milliseconds since 1970.
@@ -59,8 +59,14 @@ impl Raft {
             );
             return self.step_down();
         }
+        // As long as a quorum answers, silent members are asked now and then. Before a leader steps down it asks all it can.
+        let (own, timeout) = (self.config.node, self.config.request_timeout);
+        let answers = |node: NodeId| {
+            node == own || self.progress.get(&node).is_some_and(|progress| !progress.missed)
+        };
+        let in_doubt = !quorum::is_quorum(&self.membership, answers);
         for progress in self.progress.values_mut() {
-            progress.expire(self.now, self.config.request_timeout);
+            progress.expire(self.now, timeout, in_doubt);
         }
         self.expire_transfers();
     }

@@ -194,8 +194,8 @@ impl Progress {
     }
 
     /// Gives up on a request that was not answered in time. What was sent may have arrived all the same, so the member is
-    /// asked from where sending would have gone on.
-    pub(super) fn expire(&mut self, now: Micros, timeout: Micros) {
+    /// asked from where sending would have gone on: at once, and `again` if it was asked before.
+    pub(super) fn expire(&mut self, now: Micros, timeout: Micros, again: bool) {
         if self.expires_at(timeout).is_none_or(|at| now < at) {
             return;
         }
@@ -203,7 +203,7 @@ impl Progress {
             ProgressState::Snapshot(transfer) => transfer.step = TransferStep::Lost,
             ProgressState::Probe { .. } | ProgressState::Replicate { .. } => {
                 self.become_probe_at(self.next);
-                if !self.missed {
+                if !self.missed || again {
                     self.missed = true;
                     self.call(now);
                 }

@@ -135,6 +135,14 @@ fn command(collector: &Collector, look: impl FnOnce(&Seen)) {
     look(commands[0]);
 }
 
+/// Listens on this thread. Other tests may meet the places that tell something for the first time just now, while nobody
+/// listens: what they found out about them is forgotten.
+fn collect(collector: &Collector) -> tracing::subscriber::DefaultGuard {
+    let guard = tracing::subscriber::set_default(collector.clone());
+    tracing::callsite::rebuild_interest_cache();
+    guard
+}
+
 #[test]
 fn a_requests_span_shows_its_command_from_the_proposal_to_the_answer() {
     story(async {
@@ -142,7 +150,7 @@ fn a_requests_span_shows_its_command_from_the_proposal_to_the_answer() {
         let handle = cluster.handle(0).unwrap();
         until("it leads", || handle.status().raft.role == Role::Leader).await;
         let collector = Collector::default();
-        let collecting = tracing::subscriber::set_default(collector.clone());
+        let collecting = collect(&collector);
         let request = tracing::info_span!("request");
         let mut proposal = request.in_scope(|| handle.submit(5)).unwrap();
         let log_id = proposal.appended().await.unwrap();
@@ -181,8 +189,9 @@ fn a_refused_commands_span_says_why() {
         let cluster = talkative(2).start().await.unwrap();
         let handle = cluster.handle(0).unwrap();
         cluster.stop_member(1).await;
+        handle.propose(1).await.expect_err("nobody leads");
         let collector = Collector::default();
-        let collecting = tracing::subscriber::set_default(collector.clone());
+        let collecting = collect(&collector);
         let refused = handle.propose(1).await;
         drop(collecting);
         assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "{refused:?}");

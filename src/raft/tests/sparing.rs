@@ -267,11 +267,14 @@ fn a_silent_member_is_asked_as_often_as_a_heartbeat_is_due() {
     hand.propose_many(1);
     hand.after(2);
     assert_eq!(count(&mut hand, 1), [1]);
+    hand.accept_all(2);
     hand.after(30);
     assert_eq!(count(&mut hand, 1), [0], "given up: is it there?");
     hand.after(30);
+    hand.accept_all(2);
     hand.after(30);
     assert_eq!(count(&mut hand, 1), [] as [usize; 0]);
+    hand.accept_all(2);
     hand.after(40);
     assert_eq!(count(&mut hand, 1), [0], "a heartbeat's time");
 }
@@ -538,4 +541,23 @@ fn a_followers_deadline_is_its_election() {
     hand.does(|raft, now| raft.tick(now));
     assert_eq!(hand.role(), Role::PreCandidate);
     assert!(hand.raft.next_deadline() > deadline);
+}
+
+/// A leader that no quorum answers asks again and again before it steps down; answers are slow on some networks.
+#[test]
+fn el18_a_leader_in_doubt_asks_again() {
+    let few = |config: &mut RaftConfig| {
+        sparing(config);
+        config.request_timeout = 50 * MILLISECOND;
+    };
+    let mut hand = Setup::of(3).with(few).lead();
+    (1..3).for_each(|node| hand.accept_all(node));
+    hand.propose_many(1);
+    hand.after(2);
+    assert_eq!(count(&mut hand, 1), [1]);
+    hand.after(50);
+    assert_eq!(count(&mut hand, 1), [0], "given up: is it there?");
+    hand.after(50);
+    assert_eq!(hand.role(), Role::Leader);
+    assert_eq!(count(&mut hand, 1), [0], "nobody answers: once more");
 }
