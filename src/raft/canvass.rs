@@ -4,7 +4,7 @@
 //!   leader silent ─▶ just enough, not that leader ──────────── nobody answers ─▶ one in turn ─┐ round
 //!                              │ somebody answers                    ▲              │       │ by round
 //!                              ▼                                     └──────────────┼───────┘
-//!                     all the others too, again and again            ◀── it answers ┘
+//!                     all the others too, the silent ones once more  ◀── it answers ┘
 //! ```
 //! A leader that lives sends heartbeats, so the first round does not ask the one that has just fallen silent, where the
 //! others suffice. A round that nobody answers is followed by *knocking*: one member a round is asked, in turn. So a

@@ -364,17 +364,22 @@ impl Raft {
     /// A higher term: whatever this node was, it follows, and knows no leader yet.
     pub(super) fn enter_term(&mut self, term: Term) {
         assert!(term > self.hard_state.term, "term {term} entered from {}", self.hard_state.term);
-        self.hard_state = HardState { term, vote: None };
-        self.step_change.hard_state = Some(self.hard_state);
+        self.begin_term(HardState { term, vote: None });
         self.leader_heard_at = None;
-        self.refused_at_commit = None;
-        self.verified = self.log.commit();
-        self.leader_durable = 0;
         if let Some(recovering) = &mut self.recovering {
             recovering.target = None;
         }
         self.out.events.push(Event::Deposed);
         self.become_follower(None);
+    }
+
+    /// Whoever leads it will say anew how far the logs agree, and what is durable.
+    pub(super) fn begin_term(&mut self, hard_state: HardState) {
+        self.hard_state = hard_state;
+        self.step_change.hard_state = Some(hard_state);
+        self.verified = self.log.commit();
+        self.leader_durable = 0;
+        self.refused_at_commit = None;
     }
 
     /// Follows in the current term.

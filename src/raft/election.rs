@@ -72,12 +72,8 @@ impl Raft {
 
     fn campaign(&mut self) {
         self.reset_election_timer();
-        self.hard_state =
-            HardState { term: self.hard_state.term + 1, vote: Some(self.config.node) };
-        self.step_change.hard_state = Some(self.hard_state);
-        self.verified = self.log.commit();
-        self.leader_durable = 0;
-        self.refused_at_commit = None;
+        let (term, own) = (self.hard_state.term + 1, self.config.node);
+        self.begin_term(HardState { term, vote: Some(own) });
         self.set_role(Role::Candidate, None);
         let answers = std::mem::take(&mut self.votes);
         self.begin_votes();

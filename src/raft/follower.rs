@@ -118,8 +118,7 @@ impl Raft {
         if both <= self.log.commit() || !own_term || self.recovering.is_some() {
             return;
         }
-        let own = self.config.node;
-        if quorum::is_quorum(&self.membership, |member| [own, leader].contains(&member)) {
+        if quorum::is_quorum_of_two(&self.membership, self.config.node, leader) {
             self.learn_commit(both);
         }
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Refusal;
 use super::core::Raft;
-use super::message::{AppendAnswer, AppendOutcome, Envelope, FollowerReport, InstallStatus};
+use super::message::{AppendAnswer, AppendOutcome, Envelope, FollowerReport};
 use super::progress::ProgressState;
 use super::quorum;
 use super::ready::Role;
@@ -130,19 +130,18 @@ impl Raft {
             progress.incarnation = envelope.incarnation;
             if known {
                 // It has been restarted: what was under way is lost.
-                progress.install = InstallStatus::None;
                 progress.become_probe();
             }
         }
+        progress.install = report.install;
+        progress.recovering = report.recovering;
         progress.has_answered = true;
         progress.missed = false;
         progress.answered_at = self.now;
         // One that lost something may have forgotten its vote for a newer leader: its word confirms no read (PS20).
-        if !report.recovering && progress.distrusted_until.is_none() {
+        if progress.counts() {
             progress.round = progress.round.max(report.round);
         }
-        progress.install = report.install;
-        progress.recovering = report.recovering;
         if report.matched > progress.matched {
             progress.matched = report.matched;
             progress.matched_in = Some(envelope.incarnation);

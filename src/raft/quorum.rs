@@ -34,6 +34,11 @@ pub(super) fn is_quorum(membership: &Membership, agrees: impl Fn(NodeId) -> bool
         })
 }
 
+/// Whether these two alone are a quorum.
+pub(super) fn is_quorum_of_two(membership: &Membership, one: NodeId, other: NodeId) -> bool {
+    is_quorum(membership, |node| node == one || node == other)
+}
+
 /// The highest value that a quorum has reached, where `reached` says how far each member is.
 pub(super) fn reached_by_quorum(
     membership: &Membership,

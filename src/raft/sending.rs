@@ -187,7 +187,7 @@ impl Raft {
         let (own, commit, at) = (self.config.node, self.log.commit(), self.now + delay);
         let last = self.log.last_index();
         for (&node, progress) in &mut self.progress {
-            let pair = quorum::is_quorum(&self.membership, |member| [own, node].contains(&member));
+            let pair = quorum::is_quorum_of_two(&self.membership, own, node);
             let both = progress.told_durable.min(progress.matched);
             let knows_itself = if pair && both >= self.term_start { both } else { 0 };
             let untold = progress.told_commit.max(knows_itself) < commit.min(progress.matched);
