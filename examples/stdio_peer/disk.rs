@@ -11,7 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate::raft::{
-    Entry, EntryKind, HardState, Index, LogChange, LogId, Membership, SnapshotMeta, Term,
+    Acquaintances, Entry, EntryKind, HardState, Index, Life, LogChange, LogId, Membership,
+    SnapshotMeta, Term,
 };
 use quorate::storage::{
     Identity, LogEdit, LogMirror, LogReader, LogStore, OpenedStorage, RawSnapshots, Start, Storage,
@@ -29,9 +30,10 @@ pub struct Disk {
 }
 
 /// The header record. In a snapshot's place stands [`LogId::BASE`] if there is none.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Header {
-    incarnation: u64,
+    life: Life,
+    acquaintances: Acquaintances,
     hard_state: HardState,
     snapshot: LogId,
     /// The entry before the first record.
@@ -68,7 +70,7 @@ impl Storage for Disk {
 fn stored_log(state: &[u8], snapshot: &Bytes, members: &Membership) -> Result<StoredLog, String> {
     let mut records = records(state)?.into_iter();
     let header: Header = records.next().map(decoded).transpose()?.unwrap_or_default();
-    let Header { incarnation, hard_state, snapshot: named, start } = header;
+    let Header { life, acquaintances, hard_state, snapshot: named, start } = header;
     if snapshot.is_empty() != (named == LogId::BASE) {
         return Err(format!("it names snapshot {named}, beside it are {} bytes", snapshot.len()));
     }
@@ -84,7 +86,7 @@ fn stored_log(state: &[u8], snapshot: &Bytes, members: &Membership) -> Result<St
         membership: members.clone(),
         size_bytes: snapshot.len() as u64,
     });
-    Ok(StoredLog { incarnation, hard_state, snapshot, start, entries })
+    Ok(StoredLog { life, acquaintances, hard_state, snapshot, start, entries })
 }
 
 /// The records of a state: each has its length before it.
@@ -111,7 +113,8 @@ fn damaged(what: impl Into<String>) -> StorageError {
 impl Header {
     fn of(log: &LogMirror) -> Header {
         Header {
-            incarnation: log.incarnation(),
+            life: log.life(),
+            acquaintances: log.acquaintances().clone(),
             hard_state: log.hard_state(),
             snapshot: log.snapshot().map_or(LogId::BASE, |meta| meta.log_id),
             start: log.start(),

@@ -56,7 +56,7 @@ impl<M: Machine> Parts<M> {
         let Parts { identity, applying, config, clock, transport, delays, observer, places } = self;
         let OpenedStorage { recovered, log, snapshots } = opened;
         let origin = Origin::of(&recovered);
-        let incarnation = recovered.incarnation;
+        let incarnation = recovered.life.incarnation;
         let raft = Raft::new(config.raft(identity.cluster, identity.node), recovered, clock.now());
 
         let (lifeline, stops) = Lifeline::new();

@@ -155,7 +155,11 @@ impl<M: Machine> NodeBuilder<M> {
         let transport =
             self.transport.ok_or(StartError::Incomplete("NodeBuilder::transport is missing"))?;
         let (places, ends) = self.placement.open(self.node)?;
-        let identity = Identity { cluster: self.cluster, node: self.node };
+        let identity = Identity {
+            cluster: self.cluster,
+            node: self.node,
+            birth_ms: self.placement.clock().wall_ms(),
+        };
         let opened = match open(&places, storage, identity, self.start).await {
             Ok(opened) => opened,
             Err(error) => {

@@ -112,8 +112,12 @@ impl Raft {
             recovered.snapshot.as_ref().map_or(recovered.base, |meta| meta.membership.clone());
         let log = RaftLog::new(recovered.log, snapshot_index, config.log_cache_bytes);
         let mut raft = Raft {
-            random: Random::new([config.seed, config.node, recovered.incarnation]),
-            incarnation: recovered.incarnation,
+            random: Random::new([
+                config.seed,
+                config.node,
+                start_number(recovered.life.incarnation),
+            ]),
+            incarnation: recovered.life.incarnation,
             now,
             hard_state: recovered.hard_state,
             durable: recovered.hard_state,
@@ -131,7 +135,7 @@ impl Raft {
             votes: BTreeMap::new(),
             campaign_first_request: 0,
             canvass: Canvass::default(),
-            recovering: recovered.damaged.map(|_| Recovering { target: None }),
+            recovering: recovered.life.loss.map(|_| Recovering { target: None }),
             leader_durable: 0,
             install: InstallSlot::None,
             refused_at_commit: None,

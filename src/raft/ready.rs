@@ -7,7 +7,9 @@
 use bytes::Bytes;
 
 use super::message::Envelope;
-use super::types::{Entry, HardState, Index, LogId, NodeId, SnapshotMeta, Term};
+use super::types::{
+    Acquaintances, Entry, HardState, Index, Life, LogId, NodeId, SnapshotMeta, Term,
+};
 
 /// Everything to be done after some inputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -56,6 +58,10 @@ pub struct Persist {
 /// A change of what is on stable storage, applied as a whole in the order of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LogChange {
+    /// What this member lost, or that it has caught up.
+    pub life: Option<Life>,
+    /// What is newly remembered of other members.
+    pub acquaintances: Acquaintances,
     /// New term and vote.
     pub hard_state: Option<HardState>,
     /// An installed snapshot becomes current and the log is cut to match it.

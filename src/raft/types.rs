@@ -2,7 +2,7 @@
 //!
 //! Nothing here decides anything; these are the values that [`crate::raft`]'s rules are about.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::Bytes;
@@ -16,8 +16,27 @@ pub type Term = u64;
 pub type Index = u64;
 /// Microseconds on a monotone clock of this node, from any origin. The protocol only compares them.
 pub type Micros = u64;
-/// Counts the starts of one node on one directory, from 1. Answers to an earlier one never count.
+/// A start of a node: the birth of its directory, and the number of the start on it ([`incarnation`]). Later starts have
+/// higher ones. Answers to an earlier one never count.
 pub type Incarnation = u64;
+
+/// How many bits of an incarnation count starts.
+const START_BITS: u32 = 22;
+
+/// The incarnation before the first start on a directory that came into being at `birth_ms`, in milliseconds since 1970.
+pub const fn unborn(birth_ms: u64) -> Incarnation {
+    birth_ms << START_BITS
+}
+
+/// Which directory an incarnation belongs to: two with different births never were the same node's lasting memory.
+pub const fn birth_ms(incarnation: Incarnation) -> u64 {
+    incarnation >> START_BITS
+}
+
+/// The number of the start on its directory, from 1.
+pub const fn start_number(incarnation: Incarnation) -> u64 {
+    incarnation & ((1 << START_BITS) - 1)
+}
 
 /// An entry's identity: two logs that hold the same `LogId` agree on everything up to it (Raft §5.3).
 ///
@@ -178,11 +197,44 @@ impl LogOutline {
     }
 }
 
+/// Which life of a member this is, and what it lost since others knew it: durable, one record of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Life {
+    /// The last start.
+    pub incarnation: Incarnation,
+    /// The highest incarnation of an earlier life that this member has been told of and accounts for: it knows that
+    /// its directory is not the one that others remember (PS20). 0: none.
+    pub predecessor: Incarnation,
+    /// Something that it may have acknowledged is gone: it neither campaigns nor counts until it has caught up.
+    pub loss: Option<Loss>,
+}
+
+/// What a member that lost something still knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Loss {
+    /// Its term and vote may be older than those it answered with.
+    pub forgot_vote: bool,
+    /// The last entry that its log held before. `None`: not known.
+    pub last: Option<LogId>,
+}
+
+/// What a member remembers of another one, durably, so that it notices if the other comes back with less (PS20).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Acquaintance {
+    /// Its highest incarnation that was heard of.
+    pub incarnation: Incarnation,
+    /// The last entry that it is known to have acknowledged.
+    pub acknowledged: LogId,
+}
+
+/// What a member remembers of the others.
+pub type Acquaintances = BTreeMap<NodeId, Acquaintance>;
+
 /// What storage found at start: everything the protocol needs to go on (MECHANISMS A6, A72).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Recovered {
-    /// This start's number, already durable.
-    pub incarnation: Incarnation,
+    /// This life, its new incarnation already durable.
+    pub life: Life,
     /// Term and vote.
     pub hard_state: HardState,
     /// The members the cluster began with (the base record: index 0, term 0).
@@ -191,7 +243,6 @@ pub struct Recovered {
     pub snapshot: Option<SnapshotMeta>,
     /// The stored log.
     pub log: LogOutline,
-    /// Set if storage noticed that this node may have lost something it acknowledged; says what.
-    /// Such a node neither votes nor campaigns nor counts until it has caught up.
-    pub damaged: Option<String>,
+    /// What is remembered of the other members.
+    pub acquaintances: Acquaintances,
 }

@@ -15,7 +15,8 @@
 //! Not here: entries, files, and where anything is stored.
 
 use crate::raft::{
-    Entry, HardState, Incarnation, Index, Install, LogChange, LogId, SnapshotMeta, Term, TermRun,
+    Acquaintance, Acquaintances, Entry, HardState, Index, Install, Life, LogChange, LogId, NodeId,
+    SnapshotMeta, Term, TermRun,
 };
 
 /// Why a change does not fit the log it is meant for, with the values.
@@ -27,8 +28,10 @@ pub(crate) type Breach = String;
 /// - without a snapshot `start` is the base
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogState {
-    /// Number of the last start.
-    pub incarnation: Incarnation,
+    /// The last start, and what was lost before it.
+    pub life: Life,
+    /// What is remembered of other members.
+    pub acquaintances: Acquaintances,
     /// Term and vote.
     pub hard_state: HardState,
     /// The id just before the first entry.
@@ -45,6 +48,12 @@ impl LogState {
     /// Carries out the change without its entries' data, in the order of the fields. After a refusal
     /// the state is of no use any more.
     pub(crate) fn apply(&mut self, change: &LogChange) -> Result<(), Breach> {
+        if let Some(life) = change.life {
+            self.set_life(life)?;
+        }
+        for (&node, &acquaintance) in &change.acquaintances {
+            self.remember(node, acquaintance);
+        }
         if let Some(hard_state) = change.hard_state {
             self.set_hard_state(hard_state)?;
         }
@@ -106,13 +115,23 @@ impl LogState {
         self.term_at(id.index) == Some(id.term)
     }
 
-    /// Number of the next start.
-    pub(crate) fn set_incarnation(&mut self, incarnation: Incarnation) -> Result<(), Breach> {
-        if incarnation <= self.incarnation {
-            return Err(format!("incarnation {incarnation} after {}", self.incarnation));
+    /// The life that a start begins.
+    pub(crate) fn next_life(&self) -> Life {
+        Life { incarnation: self.life.incarnation + 1, ..self.life }
+    }
+
+    /// A start, a loss, or that a loss is made good. Incarnations never fall.
+    pub(crate) fn set_life(&mut self, life: Life) -> Result<(), Breach> {
+        if life.incarnation < self.life.incarnation || life.predecessor < self.life.predecessor {
+            return Err(format!("{life:?} after {:?}", self.life));
         }
-        self.incarnation = incarnation;
+        self.life = life;
         Ok(())
+    }
+
+    /// What is remembered of a member from now on.
+    pub(crate) fn remember(&mut self, node: NodeId, acquaintance: Acquaintance) {
+        self.acquaintances.insert(node, acquaintance);
     }
 
     /// The term never falls, and a vote is never changed within a term.

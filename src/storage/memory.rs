@@ -21,7 +21,7 @@ use super::{
     Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotReceiver, SnapshotSink,
     SnapshotStore, Start, Storage, StorageError,
 };
-use crate::raft::{Entry, Index, LogChange, LogId, Membership, SnapshotMeta};
+use crate::raft::{Entry, Index, LogChange, LogId, Membership, SnapshotMeta, unborn};
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -87,6 +87,7 @@ impl Disk {
             (Some(founding), _) => founding.check(identity, start)?,
             (None, Start::Bootstrap(base)) => {
                 self.founding = Some(Founding { identity, base: base.clone() });
+                self.log.state_mut().life.incarnation = unborn(identity.birth_ms);
             }
             (None, Start::Open) => return Err(NOTHING_TO_OPEN.into()),
         }

@@ -16,15 +16,17 @@ use std::collections::VecDeque;
 use super::StorageError;
 use super::log_state::{Breach, LogState, assert_fits};
 use crate::raft::{
-    Entry, HardState, Incarnation, Index, LogChange, LogId, LogOutline, Membership, Recovered,
-    SnapshotMeta,
+    Acquaintances, Entry, HardState, Incarnation, Index, Life, LogChange, LogId, LogOutline,
+    Membership, Recovered, SnapshotMeta,
 };
 
 /// A log as it has to be stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredLog {
-    /// Number of the last start.
-    pub incarnation: Incarnation,
+    /// The last start, and what was lost before it.
+    pub life: Life,
+    /// What is remembered of other members.
+    pub acquaintances: Acquaintances,
     /// Term and vote.
     pub hard_state: HardState,
     /// The current snapshot: the one that was named last.
@@ -59,9 +61,10 @@ impl LogMirror {
 
     /// The log that was stored. Fails with `Damaged` if it contradicts itself.
     pub fn restore(stored: StoredLog) -> Result<LogMirror, StorageError> {
-        let StoredLog { incarnation, hard_state, snapshot, start, entries } = stored;
+        let StoredLog { life, acquaintances, hard_state, snapshot, start, entries } = stored;
+        let last = start.index;
         let state =
-            LogState { incarnation, hard_state, start, last: start.index, ..LogState::default() };
+            LogState { life, acquaintances, hard_state, start, last, ..LogState::default() };
         let mut mirror = LogMirror { state, entries: entries.into() };
         mirror.take_over(snapshot).map_err(|what| StorageError::Damaged {
             path: "the stored log".into(),
@@ -85,8 +88,8 @@ impl LogMirror {
 
     /// Counts a start; to be stored before anything else happens.
     pub fn begin(&mut self) -> Incarnation {
-        self.state.incarnation += 1;
-        self.state.incarnation
+        self.state.life = self.state.next_life();
+        self.state.life.incarnation
     }
 
     /// Carries out changes, in order. A change that does not fit breaks the contract of [`LogStore`](super::LogStore) and
@@ -140,18 +143,23 @@ impl LogMirror {
     pub fn recovered(&self, base: Membership) -> Recovered {
         let sizes_bytes = self.entries.iter().map(|entry| entry.size_bytes() as u32).collect();
         Recovered {
-            incarnation: self.state.incarnation,
+            life: self.state.life,
             hard_state: self.state.hard_state,
             base,
             snapshot: self.state.snapshot.clone(),
             log: LogOutline { start: self.state.start, runs: self.state.runs.clone(), sizes_bytes },
-            damaged: None,
+            acquaintances: self.state.acquaintances.clone(),
         }
     }
 
-    /// Number of the last start.
-    pub fn incarnation(&self) -> Incarnation {
-        self.state.incarnation
+    /// The last start, and what was lost before it.
+    pub fn life(&self) -> Life {
+        self.state.life
+    }
+
+    /// What is remembered of other members.
+    pub fn acquaintances(&self) -> &Acquaintances {
+        &self.state.acquaintances
     }
 
     /// Term and vote.

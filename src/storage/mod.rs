@@ -182,6 +182,8 @@ pub struct Identity {
     pub cluster: u64,
     /// The node's id.
     pub node: NodeId,
+    /// The time in milliseconds since 1970: the birth of a storage that is founded now. Not compared.
+    pub birth_ms: u64,
 }
 
 /// Something that can be opened to a node's storage: file directory, memory, or a user's own.

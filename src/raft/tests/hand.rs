@@ -22,12 +22,12 @@ impl Setup {
         let config =
             RaftConfig { snapshot_bytes: None, uncommitted_bytes: 100_000, ..world::config() };
         let recovered = Recovered {
-            incarnation: 1,
+            life: Life { incarnation: 1, ..Life::default() },
             hard_state: HardState::default(),
             base: Membership::of_voters(0..size),
             snapshot: None,
             log: LogOutline::default(),
-            damaged: None,
+            acquaintances: Acquaintances::new(),
         };
         Setup { config, recovered }
     }
@@ -48,12 +48,12 @@ impl Setup {
     }
 
     pub(super) fn incarnation(mut self, incarnation: Incarnation) -> Setup {
-        self.recovered.incarnation = incarnation;
+        self.recovered.life.incarnation = incarnation;
         self
     }
 
     pub(super) fn damaged(mut self) -> Setup {
-        self.recovered.damaged = Some("a segment is missing".into());
+        self.recovered.life.loss = Some(Loss::default());
         self
     }
 

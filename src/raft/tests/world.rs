@@ -137,12 +137,16 @@ impl Disk {
         }
         let sizes_bytes = self.entries.iter().map(|entry| entry.size_bytes() as u32).collect();
         Recovered {
-            incarnation: self.incarnation,
+            life: Life {
+                incarnation: self.incarnation,
+                predecessor: 0,
+                loss: self.damaged.then(Loss::default),
+            },
             hard_state: self.hard_state,
             base: members.clone(),
             snapshot: self.snapshot.clone(),
             log: LogOutline { start: self.start, runs, sizes_bytes },
-            damaged: self.damaged.then(|| "the log's end is gone".into()),
+            acquaintances: Acquaintances::new(),
         }
     }
 }

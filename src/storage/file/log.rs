@@ -85,14 +85,14 @@ impl FileLog {
     /// The buffer holds the log's last bytes, for which no later `fdatasync` vouches: after a failed one the cache
     /// may show what the disk does not hold, so they are written again with the new incarnation's frame.
     fn begin_incarnation(&mut self, tail_at: u64, fell_back: bool) -> Result<(), StorageError> {
-        let incarnation = self.state.incarnation + 1;
-        let outcome = self.state.set_incarnation(incarnation);
+        let life = self.state.next_life();
+        let outcome = self.state.set_life(life);
         assert!(outcome.is_ok(), "{outcome:?}");
         let frame = FrameStart::begin(&mut self.buffer, self.end);
         if fell_back {
             record::put_fall_back(&mut self.buffer, self.state.snapshot.as_ref());
         }
-        record::put_incarnation(&mut self.buffer, incarnation);
+        record::put_life(&mut self.buffer, life);
         let synced = Position { segment: self.end.segment, offset: tail_at };
         self.end_frame(frame, synced);
         self.file.write_at(&self.buffer, tail_at)?;

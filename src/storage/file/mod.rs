@@ -102,12 +102,12 @@ impl Storage for FileStorage {
         let current = state.snapshot.as_ref().map(|meta| meta.log_id);
         snapshots::sweep(&opened.files, &opened.layout, current, options.retained_snapshots)?;
         let recovered = Recovered {
-            incarnation: state.incarnation,
+            life: state.life,
             hard_state: state.hard_state,
             base: founding.base,
             snapshot: state.snapshot.clone(),
             log: outline,
-            damaged: None,
+            acquaintances: state.acquaintances.clone(),
         };
         let snapshots = FileSnapshots::new(opened, options.retained_snapshots);
         Ok(OpenedStorage { recovered, log: Box::new(log), snapshots: Box::new(snapshots) })

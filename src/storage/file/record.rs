@@ -8,12 +8,12 @@
 use super::super::binary::{Fields, Malformed, put_log_id, put_snapshot_meta, put_u32, put_u64};
 use super::super::log_state::LogState;
 use crate::raft::{
-    Entry, EntryKind, HardState, Incarnation, Index, Install, LogChange, LogId, SnapshotMeta,
-    TermRun,
+    Acquaintance, Acquaintances, Entry, EntryKind, HardState, Index, Install, Life, LogChange,
+    LogId, Loss, NodeId, SnapshotMeta, TermRun,
 };
 
 const CHECKPOINT: u8 = 1;
-const INCARNATION: u8 = 2;
+const LIFE: u8 = 2;
 const HARD_STATE: u8 = 3;
 const INSTALL: u8 = 4;
 const SNAPSHOT: u8 = 5;
@@ -21,14 +21,17 @@ const TRUNCATE: u8 = 6;
 const ENTRY: u8 = 7;
 const PURGE: u8 = 8;
 const FALL_BACK: u8 = 9;
+const ACQUAINTANCE: u8 = 10;
 
 /// One record of a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Record<'a> {
     /// The whole state at the beginning of a segment.
     Checkpoint(LogState),
-    /// A start of the node.
-    Incarnation(Incarnation),
+    /// A start of the node, a loss, or that one is made good.
+    Life(Life),
+    /// What is remembered of a member.
+    Acquaintance(NodeId, Acquaintance),
     /// Term and vote.
     HardState(HardState),
     /// An accepted install.
@@ -73,7 +76,7 @@ impl EntryView<'_> {
 
 pub(crate) fn put_checkpoint(out: &mut Vec<u8>, state: &LogState) {
     out.push(CHECKPOINT);
-    put_u64(out, state.incarnation);
+    put_life_fields(out, state.life);
     put_term_and_vote(out, state.hard_state);
     put_log_id(out, state.start);
     put_u64(out, state.last);
@@ -83,11 +86,32 @@ pub(crate) fn put_checkpoint(out: &mut Vec<u8>, state: &LogState) {
         put_u64(out, run.first);
         put_u64(out, run.term);
     }
+    put_u32(out, state.acquaintances.len() as u32);
+    for (&node, &acquaintance) in &state.acquaintances {
+        put_acquaintance(out, node, acquaintance);
+    }
 }
 
-pub(crate) fn put_incarnation(out: &mut Vec<u8>, incarnation: Incarnation) {
-    out.push(INCARNATION);
-    put_u64(out, incarnation);
+pub(crate) fn put_life(out: &mut Vec<u8>, life: Life) {
+    out.push(LIFE);
+    put_life_fields(out, life);
+}
+
+fn put_life_fields(out: &mut Vec<u8>, life: Life) {
+    put_u64(out, life.incarnation);
+    put_u64(out, life.predecessor);
+    out.push(life.loss.is_some().into());
+    if let Some(loss) = life.loss {
+        out.push(loss.forgot_vote.into());
+        out.push(loss.last.is_some().into());
+        put_log_id(out, loss.last.unwrap_or_default());
+    }
+}
+
+fn put_acquaintance(out: &mut Vec<u8>, node: NodeId, acquaintance: Acquaintance) {
+    put_u64(out, node);
+    put_u64(out, acquaintance.incarnation);
+    put_log_id(out, acquaintance.acknowledged);
 }
 
 pub(crate) fn put_fall_back(out: &mut Vec<u8>, snapshot: Option<&SnapshotMeta>) {
@@ -97,6 +121,13 @@ pub(crate) fn put_fall_back(out: &mut Vec<u8>, snapshot: Option<&SnapshotMeta>) 
 
 /// The change's records without its entries and what comes behind them.
 pub(crate) fn put_before_entries(out: &mut Vec<u8>, change: &LogChange) {
+    if let Some(life) = change.life {
+        put_life(out, life);
+    }
+    for (&node, &acquaintance) in &change.acquaintances {
+        out.push(ACQUAINTANCE);
+        put_acquaintance(out, node, acquaintance);
+    }
     if let Some(hard_state) = change.hard_state {
         out.push(HARD_STATE);
         put_term_and_vote(out, hard_state);
@@ -180,7 +211,11 @@ impl<'a> Records<'a> {
         let fields = &mut self.fields;
         Ok(match fields.u8()? {
             CHECKPOINT => Record::Checkpoint(checkpoint(fields)?),
-            INCARNATION => Record::Incarnation(fields.u64()?),
+            LIFE => Record::Life(life(fields)?),
+            ACQUAINTANCE => {
+                let (node, acquaintance) = acquaintance(fields)?;
+                Record::Acquaintance(node, acquaintance)
+            }
             HARD_STATE => Record::HardState(term_and_vote(fields)?),
             INSTALL => {
                 let keep_suffix = fields.flag()?;
@@ -198,17 +233,38 @@ impl<'a> Records<'a> {
 
 fn checkpoint(fields: &mut Fields<'_>) -> Result<LogState, Malformed> {
     let mut state = LogState {
-        incarnation: fields.u64()?,
+        life: life(fields)?,
         hard_state: term_and_vote(fields)?,
         start: fields.log_id()?,
         last: fields.u64()?,
         snapshot: optional_snapshot(fields)?,
         runs: Vec::new(),
+        acquaintances: Acquaintances::new(),
     };
     for _ in 0..fields.u32()? {
         state.runs.push(TermRun { first: fields.u64()?, term: fields.u64()? });
     }
+    for _ in 0..fields.u32()? {
+        let (node, acquaintance) = acquaintance(fields)?;
+        state.acquaintances.insert(node, acquaintance);
+    }
     Ok(state)
+}
+
+fn life(fields: &mut Fields<'_>) -> Result<Life, Malformed> {
+    let (incarnation, predecessor) = (fields.u64()?, fields.u64()?);
+    let loss = if fields.flag()? { Some(loss(fields)?) } else { None };
+    Ok(Life { incarnation, predecessor, loss })
+}
+
+fn loss(fields: &mut Fields<'_>) -> Result<Loss, Malformed> {
+    let (forgot_vote, known, last) = (fields.flag()?, fields.flag()?, fields.log_id()?);
+    Ok(Loss { forgot_vote, last: known.then_some(last) })
+}
+
+fn acquaintance(fields: &mut Fields<'_>) -> Result<(NodeId, Acquaintance), Malformed> {
+    let (node, incarnation) = (fields.u64()?, fields.u64()?);
+    Ok((node, Acquaintance { incarnation, acknowledged: fields.log_id()? }))
 }
 
 fn term_and_vote(fields: &mut Fields<'_>) -> Result<HardState, Malformed> {

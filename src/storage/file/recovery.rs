@@ -137,7 +137,8 @@ impl Replay {
     fn record(&mut self, record: Record<'_>, frame: Position, place: usize) -> Result<(), String> {
         match record {
             Record::Checkpoint(state) => return self.checkpoint(state),
-            Record::Incarnation(incarnation) => self.state.set_incarnation(incarnation)?,
+            Record::Life(life) => self.state.set_life(life)?,
+            Record::Acquaintance(node, acquaintance) => self.state.remember(node, acquaintance),
             Record::HardState(hard_state) => self.state.set_hard_state(hard_state)?,
             Record::Snapshot(meta) => self.state.record_snapshot(&meta)?,
             Record::FallBack(older) => self.state.fall_back(older.as_ref())?,

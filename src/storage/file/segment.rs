@@ -17,6 +17,7 @@ use super::super::Identity;
 use super::super::binary::{Fields, Malformed, put_u32, put_u64};
 use super::super::log_state::LogState;
 use super::record;
+use crate::raft::{Life, unborn};
 
 const MAGIC: &[u8; 8] = b"QRTWAL1\n";
 /// The version this code writes, and the newest that it reads.
@@ -28,7 +29,7 @@ pub(crate) const FIRST: u64 = 1;
 /// Length of a segment as the bootstrap leaves it: header and the checkpoint of an empty log.
 pub(crate) const FOUNDED_BYTES: u64 =
     (HEADER_BYTES + FRAME_HEAD_BYTES + EMPTY_CHECKPOINT_BYTES) as u64;
-const EMPTY_CHECKPOINT_BYTES: usize = 1 + 8 + 17 + 16 + 8 + 1 + 4;
+const EMPTY_CHECKPOINT_BYTES: usize = 1 + 17 + 17 + 16 + 8 + 1 + 4 + 4;
 
 const FRAME_MAGIC: [u8; 4] = *b"qrF1";
 /// Length of a frame without its payload.
@@ -117,7 +118,8 @@ pub(crate) fn founded(identity: Identity) -> Vec<u8> {
     encode_header(&mut out, identity, FIRST);
     let at = Position { segment: FIRST, offset: HEADER_BYTES as u64 };
     let frame = FrameStart::begin(&mut out, at);
-    record::put_checkpoint(&mut out, &LogState::default());
+    let life = Life { incarnation: unborn(identity.birth_ms), ..Life::default() };
+    record::put_checkpoint(&mut out, &LogState { life, ..LogState::default() });
     frame.end(&mut out, 0, Position::default());
     out
 }

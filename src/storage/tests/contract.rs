@@ -60,7 +60,7 @@ fn a_start_is_what_was_asked_for_or_refused() {
         let nothing = disk.refusal(IDENTITY, &Start::Open);
         assert!(nothing.contains("Start::Bootstrap"), "{nothing}");
         let opened = disk.open();
-        assert_eq!((opened.recovered.incarnation, held(&opened)), (1, Model::default()));
+        assert_eq!((opened.recovered.life.incarnation, held(&opened)), (1, Model::default()));
         let in_use = disk.refusal(IDENTITY, &Start::Open);
         assert!(in_use.contains("in use"), "{in_use}");
         drop(opened);
@@ -70,8 +70,11 @@ fn a_start_is_what_was_asked_for_or_refused() {
         assert!(other_node.contains("node 1, not to 2"), "{other_node}");
         let other_list = disk.refusal(IDENTITY, &Start::Bootstrap(Membership::of_voters([1, 2])));
         assert!(other_list.contains("bootstrapped with"), "{other_list}");
-        assert_eq!(disk.open().recovered.incarnation, 2, "a refused start counts as none");
-        assert_eq!(disk.storage().open(IDENTITY, &Start::Open).unwrap().recovered.incarnation, 3);
+        assert_eq!(disk.open().recovered.life.incarnation, 2, "a refused start counts as none");
+        assert_eq!(
+            disk.storage().open(IDENTITY, &Start::Open).unwrap().recovered.life.incarnation,
+            3
+        );
     });
 }
 
@@ -114,7 +117,7 @@ fn a6_what_was_written_is_there_at_the_next_start() {
             assert_eq!(held(&opened), model);
             check_snapshot(&mut opened);
         }
-        assert_eq!(opened.recovered.incarnation, 8);
+        assert_eq!(opened.recovered.life.incarnation, 8);
     });
 }
 
@@ -259,7 +262,7 @@ fn sn09_what_does_not_verify_is_not_published() {
 #[test]
 fn sn09_another_clusters_snapshot_is_not_published() {
     on_every_disk(|disk| {
-        let other = Identity { cluster: 5, node: 9 };
+        let other = Identity { cluster: 5, node: 9, birth_ms: 0 };
         let mut source = Box::new(MemoryStorage::new()).open(other, &bootstrap()).unwrap();
         let meta = publish(&mut *source.snapshots, LogId::new(3, 12)).unwrap();
         let pieces = stored_bytes(&*source.snapshots, &meta, 64);

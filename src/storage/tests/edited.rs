@@ -28,7 +28,8 @@ impl Storage for Elsewhere {
         let kept = self.0.lock().clone();
         kept.snapshot.into_iter().for_each(|(log_id, bytes)| snapshots.insert(log_id, bytes));
         let mut log = LogMirror::restore(kept.log)?;
-        self.0.lock().log.incarnation = log.begin();
+        log.begin();
+        self.0.lock().log.life = log.life();
         let recovered = log.recovered(members.clone());
         let log = Log {
             mirror: Arc::new(Mutex::new(log)),

@@ -8,7 +8,7 @@ use crate::raft::{
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Identity, OpenedStorage, SnapshotStore, Start, Storage, StorageError};
 
-pub(crate) const IDENTITY: Identity = Identity { cluster: 77, node: 1 };
+pub(crate) const IDENTITY: Identity = Identity { cluster: 77, node: 1, birth_ms: 0 };
 
 pub(crate) fn members() -> Membership {
     Membership::of_voters([1, 2, 3])
@@ -158,7 +158,7 @@ pub(crate) fn held(opened: &OpenedStorage) -> Model {
         log.runs.iter().map(|run| (run.first, run.term)).collect::<Vec<_>>()
     );
     assert_eq!(recovered.base, members());
-    assert_eq!(recovered.damaged, None);
+    assert_eq!(recovered.life.loss, None);
     let snapshot = recovered.snapshot.clone();
     Model { hard_state: recovered.hard_state, start: log.start, entries, snapshot }
 }

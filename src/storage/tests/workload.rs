@@ -157,8 +157,8 @@ pub(crate) fn run(disk: &SimDisk, steps: &[Step]) -> Run {
 fn start(disk: &SimDisk, run: &mut Run) -> Result<(), StorageError> {
     run.opened = None;
     let opened = open(storage(disk))?;
-    assert!(opened.recovered.incarnation > run.incarnation);
-    run.incarnation = opened.recovered.incarnation;
+    assert!(opened.recovered.life.incarnation > run.incarnation);
+    run.incarnation = opened.recovered.life.incarnation;
     run.opened = Some(opened);
     Ok(())
 }
@@ -204,18 +204,18 @@ fn transfer(snapshots: &mut dyn SnapshotStore, meta: &SnapshotMeta) -> Result<bo
 /// start; and it goes on from there.
 pub(crate) fn check_recovery(disk: &SimDisk, run: &Run, models: &[Model]) {
     let mut opened = open(storage(disk)).unwrap();
-    assert!(opened.recovered.incarnation > run.incarnation);
+    assert!(opened.recovered.life.incarnation > run.incarnation);
     let model = held(&opened);
     let allowed = &models[run.acknowledged..=run.attempted];
     assert!(allowed.contains(&model), "{model:#?} is none of {allowed:#?}");
     check_snapshot(&mut opened);
-    let incarnation = opened.recovered.incarnation;
+    let incarnation = opened.recovered.life.incarnation;
     drop(opened);
     let mut again = open(storage(disk)).unwrap();
-    assert_eq!((again.recovered.incarnation, held(&again)), (incarnation + 1, model.clone()));
+    assert_eq!((again.recovered.life.incarnation, held(&again)), (incarnation + 1, model.clone()));
     let next = model.last() + 1;
     again.log.write(&[append(model.last_term().max(9), next..=next)]).unwrap();
     let rebooted = disk.reboot(super::sim_disk::Unsynced::Lost);
     let last = open(storage(&rebooted)).unwrap();
-    assert_eq!((last.recovered.incarnation, held(&last).last()), (incarnation + 2, next));
+    assert_eq!((last.recovered.life.incarnation, held(&last).last()), (incarnation + 2, next));
 }
