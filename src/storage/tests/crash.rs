@@ -4,6 +4,7 @@ use super::model::*;
 use super::sim_disk::{SimDisk, Unsynced};
 use super::workload::{self, Run, check_recovery, models, run, storage};
 use crate::storage::Storage;
+use crate::storage::file::{FileOptions, FileStorage};
 
 /// How often a start after a crash is interrupted at the same call.
 const SEEDS: u64 = 12;
@@ -123,7 +124,8 @@ fn assert_closed_after(mut opened: crate::storage::OpenedStorage, failed: bool) 
 #[test]
 fn ps19_a_call_is_one_fsync_however_many_changes() {
     let disk = SimDisk::default();
-    let mut opened = open(storage(&disk)).unwrap();
+    let options = FileOptions { segment_bytes: 900, spare_segments: 0, ..FileOptions::default() };
+    let mut opened = open(FileStorage::on(disk.clone(), "node", options)).unwrap();
     let before = disk.syncs();
     opened.log.write(&[vote(1, Some(1)), append(1, 1..=3), append(1, 4..=9)]).unwrap();
     assert_eq!(disk.syncs() - before, 1);

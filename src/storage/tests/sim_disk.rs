@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::storage::file::env::{Env, Guard, ReadFile, WriteFile, WriteMode};
+use crate::storage::file::env::{Env, Guard, Job, ReadFile, WriteFile, WriteMode};
 
 /// The granularity at which un-synced bytes persist; smaller than a real sector, so that small frames tear.
 const SECTOR_BYTES: usize = 64;
@@ -314,6 +314,11 @@ impl Env for SimDisk {
             Ok(())
         })
     }
+
+    fn background(&self, work: Box<dyn FnOnce() + Send>) -> Job {
+        work();
+        Job::done()
+    }
 }
 
 struct Unlock {
@@ -361,15 +366,6 @@ impl WriteFile for SimFile {
             }
             inode.live[range.clone()].copy_from_slice(bytes);
             inode.dirty.push(range);
-            Ok(())
-        })
-    }
-
-    fn set_len(&mut self, length: u64) -> io::Result<()> {
-        self.disk.call(true, |inner, fails| {
-            if !fails {
-                inner.inodes[self.number].live.resize(length as usize, 0);
-            }
             Ok(())
         })
     }
