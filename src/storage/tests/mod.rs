@@ -8,5 +8,6 @@ mod golden;
 pub(crate) mod model;
 mod property;
 mod raw;
+mod repair;
 pub(crate) mod sim_disk;
 mod workload;
