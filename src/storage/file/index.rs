@@ -1,7 +1,7 @@
 //! Where entries are, for the reader beside the writer.
 //!
 //! A *block* is a stretch of one segment in which entries follow each other; only its beginning is kept, so
-//! the index costs 32 bytes for each 64 KiB of log, or less. Whoever wants an entry walks its block's frames.
+//! the index costs 32 bytes for each 16 KiB of log, or less: with entries of 256 bytes, half a byte an entry. Whoever wants an entry walks its block's frames.
 //!
 //! ```text
 //! block 1        block 2          block 3 (a truncation begins a new one)
@@ -19,7 +19,7 @@ use crate::raft::Index;
 use super::segment::Position;
 
 /// A block ends with the frame in which it has grown to this.
-const BLOCK_BYTES: u64 = if cfg!(test) { 300 } else { 64 * 1024 };
+const BLOCK_BYTES: u64 = if cfg!(test) { 300 } else { 16 * 1024 };
 
 /// Where a run of entries begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,10 @@ use super::env::InFile;
 use super::segment::{self, FRAME_HEAD_BYTES, Flaw, FrameHead, Position};
 use crate::raft::Incarnation;
 
-/// What is read at once, at least.
-const READ_AHEAD_BYTES: usize = 128 * 1024;
+/// What is read at once, at least: little where somebody looks here and there, more and more where he goes on.
+const READ_AHEAD_BYTES: std::ops::RangeInclusive<usize> = 16 * 1024..=512 * 1024;
+/// What is searched at once for frames.
+const WINDOW_BYTES: usize = 128 * 1024;
 
 /// A segment being read.
 pub(crate) struct Scanner {
@@ -21,11 +23,21 @@ pub(crate) struct Scanner {
     /// How much of the buffer holds bytes of the file, and where in the file they begin.
     filled: usize,
     buffer_at: u64,
+    ahead_bytes: usize,
 }
 
 impl Scanner {
     pub(crate) fn new(file: InFile, segment: u64) -> Scanner {
-        Scanner { file, segment, length: 0, buffer: Vec::new(), filled: 0, buffer_at: 0 }
+        let ahead_bytes = *READ_AHEAD_BYTES.start();
+        Scanner {
+            file,
+            segment,
+            length: 0,
+            buffer: Vec::new(),
+            filled: 0,
+            buffer_at: 0,
+            ahead_bytes,
+        }
     }
 
     /// The file's name for errors.
@@ -58,7 +70,10 @@ impl Scanner {
 
     fn fill(&mut self, offset: u64, wanted: usize) -> Result<(), StorageError> {
         let available = self.length.saturating_sub(offset);
-        let ahead = available.min(wanted.max(READ_AHEAD_BYTES) as u64) as usize;
+        let goes_on = (self.buffer_at..=self.buffer_at + self.filled as u64).contains(&offset);
+        let doubled = (2 * self.ahead_bytes).min(*READ_AHEAD_BYTES.end());
+        self.ahead_bytes = if goes_on { doubled } else { *READ_AHEAD_BYTES.start() };
+        let ahead = available.min(wanted.max(self.ahead_bytes) as u64) as usize;
         if self.buffer.len() < ahead {
             self.buffer.resize(ahead, 0);
         }
@@ -117,7 +132,7 @@ impl Scanner {
         let mut behind = Behind::default();
         let (mut offset, mut is_reused, mut is_blank) = (from, false, true);
         loop {
-            let window = self.bytes(offset, READ_AHEAD_BYTES)?;
+            let window = self.bytes(offset, WINDOW_BYTES)?;
             let length = window.len();
             is_blank = is_blank && window.iter().all(|&byte| byte == 0);
             match segment::find_magic(window) {
@@ -137,7 +152,7 @@ impl Scanner {
                     }
                 }
                 // A magic may lie across the border of two windows.
-                None if length >= READ_AHEAD_BYTES => offset += length as u64 - 3,
+                None if length >= WINDOW_BYTES => offset += length as u64 - 3,
                 None => break,
             }
         }
