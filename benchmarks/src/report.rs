@@ -97,7 +97,7 @@ impl Figure {
             Figure::Once(number) => shown(*number),
             Figure::Each(spread) => {
                 let [median, min, max] = [spread.median(), spread.min(), spread.max()].map(shown);
-                format!("{median} ({min}..{max})")
+                if min == max { median } else { format!("{median} ({min}..{max})") }
             }
         }
     }
@@ -118,7 +118,7 @@ impl Figure {
 /// Three digits that count, or all before the point, in groups.
 fn shown(number: f64) -> String {
     let decimals = match number.abs() {
-        size if size >= 100.0 => 0,
+        size if size >= 100.0 || size.fract() == 0.0 => 0,
         size if size >= 10.0 => 1,
         _ => 2,
     };
@@ -166,11 +166,12 @@ impl Report<'_> {
     fn about(&self) -> Vec<String> {
         let Place { file_system, device, .. } = self.place;
         let mut lines = vec![format!(
-            "{}: {} cores, Linux {}, {file_system} on {device}. Median (smallest..largest) of the rounds.",
+            "{}: {} cores, Linux {}, {file_system} on {device}",
             self.subcommand,
             system::cores(),
             system::kernel(),
         )];
+        lines.push("Each figure: median (smallest..largest) of the rounds. ours_divided_by_it: speeds, so above 1 ours is faster.".into());
         lines.extend(self.place.warning());
         if self.quick {
             lines.push("quick: small sizes, the figures mean little".into());
@@ -190,12 +191,7 @@ impl Section {
         for note in &self.notes {
             let _ = writeln!(out, "{note}");
         }
-        let mut keys: Vec<&str> = Vec::new();
-        for (key, _) in self.rows.iter().flat_map(|row| &row.figures) {
-            if !keys.contains(key) {
-                keys.push(key);
-            }
-        }
+        let keys = self.keys();
         let mut lines = vec![vec![String::new()]];
         lines[0].extend(keys.iter().map(|key| key.replace('_', " ")));
         for row in &self.rows {
@@ -203,6 +199,24 @@ impl Section {
             lines.push(std::iter::once(row.name.clone()).chain(figures).collect());
         }
         put_aligned(out, &lines);
+    }
+
+    /// Of all rows; one that a row alone has stands behind what is before it in that row.
+    fn keys(&self) -> Vec<&'static str> {
+        let mut keys: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            let mut behind = 0;
+            for (key, _) in &row.figures {
+                match keys.iter().position(|there| there == key) {
+                    Some(at) => behind = at + 1,
+                    None => {
+                        keys.insert(behind, key);
+                        behind += 1;
+                    }
+                }
+            }
+        }
+        keys
     }
 }
 
@@ -243,24 +257,24 @@ mod tests {
 
     #[test]
     fn a_number_shows_three_digits_that_count() {
-        let all = [1234567.8, 999.4, 12.34, 0.125, -1234.0].map(shown);
-        assert_eq!(all, ["1,234,568", "999", "12.3", "0.12", "-1,234"]);
+        let all = [1234567.8, 999.4, 12.34, 0.125, -1234.0, 3.0].map(shown);
+        assert_eq!(all, ["1,234,568", "999", "12.3", "0.12", "-1,234", "3"]);
     }
 
     #[test]
     fn a_figure_that_a_row_lacks_leaves_its_cell_empty() {
         let rows = vec![
-            Row::new("ours").with("a_b", 1.0),
-            Row::new("raw").with("a_b", 20.0).with("c", Spread::of([1.0, 3.0, 2.0])),
+            Row::new("ours").with("a_b", 1.25).with("d", Spread::of([7.0, 7.0])),
+            Row::new("raw").with("a_b", 20.5).with("c", Spread::of([1.5, 3.0, 2.0])).with("d", 8.0),
         ];
         let section = Section { key: "x", title: "X".into(), notes: vec![], rows };
         let mut text = String::new();
         section.put_text(&mut text);
         let expected = "\n## X
-|      |  a b |                 c |
-|------|-----:|------------------:|
-| ours | 1.00 |                   |
-| raw  | 20.0 | 2.00 (1.00..3.00) |
+|      |  a b |           c | d |
+|------|-----:|------------:|--:|
+| ours | 1.25 |             | 7 |
+| raw  | 20.5 | 2 (1.50..3) | 8 |
 ";
         assert_eq!(text, expected);
         assert_eq!(section.json()["rows"][1]["c"]["samples"][1], json!(3.0));

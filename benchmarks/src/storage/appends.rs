@@ -83,7 +83,6 @@ fn rows_of(place: &Place, sizes: &Sizes, batch: usize) -> Outcome<Vec<Row>> {
         let name = format!("{batch}, {}", log.name());
         let is_ours = log.name() == "ours";
         row(name, turns, own, (!is_ours).then_some(&speeds[0]))
-            .with_some("bytes_per_batch", is_ours.then_some(batch_bytes as f64))
     });
     Ok(rows.collect())
 }

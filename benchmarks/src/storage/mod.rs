@@ -131,9 +131,13 @@ trait Purge: Append {
 /// All sections.
 pub fn run(place: &Place, quick: bool) -> Outcome<Vec<Section>> {
     let sizes = if quick { Sizes::quick() } else { Sizes::full() };
+    eprintln!("storage: appending");
     let mut sections = vec![appends::section(place, &sizes)?];
+    eprintln!("storage: opening and reading");
     sections.extend(stored::sections(place, &sizes)?);
+    eprintln!("storage: memory");
     sections.push(memory::section(place, &sizes)?);
+    eprintln!("storage: purging");
     sections.push(purges::section(place, &sizes)?);
     Ok(sections)
 }

@@ -68,7 +68,6 @@ pub fn section(place: &Place, sizes: &Sizes) -> Outcome<Section> {
     let notes = vec![
         "ours: one write that purges, synced. raft-engine: compact_to, not synced, and purge_expired_files.".into(),
         "settled_ms: when the last change in the folder was seen, from the beginning of the call.".into(),
-        "ours_divided_by_it: by speed; above 1 ours is faster.".into(),
     ];
     let title = format!("Purging the older half of a log of {} entries", sizes.entries);
     Ok(Section { key: "purging", title, notes, rows: rows.collect() })
