@@ -9,9 +9,12 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use crate::measure::Spread;
+use crate::measure::{Outcome, Spread};
 use crate::place::Place;
-use crate::system;
+use crate::system::{self, Busy};
+
+/// With more of the machine's time than this gone elsewhere, figures are told with a warning.
+const DISTURBED: f64 = 0.05;
 
 /// All of a run.
 pub struct Report<'a> {
@@ -35,6 +38,8 @@ pub struct Section {
     pub notes: Vec<String>,
     /// Rows with the same figures, as far as they have them.
     pub rows: Vec<Row>,
+    /// The part of the processors' time that others had meanwhile, the kernel's own threads and a host's included.
+    pub elsewhere: f64,
 }
 
 /// The figures of one contestant.
@@ -135,6 +140,19 @@ fn shown(number: f64) -> String {
     rest.map_or(grouped.clone(), |rest| format!("{grouped}.{rest}"))
 }
 
+/// Measures, and notes in each section how busy the machine was with other things meanwhile.
+pub fn undisturbed(measure: impl FnOnce() -> Outcome<Vec<Section>>) -> Outcome<Vec<Section>> {
+    let before = Busy::until_now()?;
+    let mut sections = measure()?;
+    let elsewhere = before.elsewhere_since()?;
+    for section in &mut sections {
+        section.elsewhere = elsewhere;
+    }
+    let keys: Vec<_> = sections.iter().map(|section| section.key).collect();
+    eprintln!("measured: {}", keys.join(", "));
+    Ok(sections)
+}
+
 impl Report<'_> {
     /// For people.
     pub fn text(&self) -> String {
@@ -183,13 +201,19 @@ impl Report<'_> {
 impl Section {
     fn json(&self) -> Value {
         let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
-        json!({ "title": self.title, "notes": self.notes, "rows": rows })
+        let Section { title, notes, elsewhere, .. } = self;
+        json!({ "title": title, "notes": notes, "elsewhere": elsewhere, "rows": rows })
     }
 
     fn put_text(&self, out: &mut String) {
         let _ = writeln!(out, "\n## {}", self.title);
         for note in &self.notes {
             let _ = writeln!(out, "{note}");
+        }
+        if self.elsewhere > DISTURBED {
+            let percent = self.elsewhere * 100.0;
+            let _ =
+                writeln!(out, "DISTURBED: {percent:.0} % of the processors' time went elsewhere.");
         }
         let keys = self.keys();
         let mut lines = vec![vec![String::new()]];
@@ -267,7 +291,7 @@ mod tests {
             Row::new("ours").with("a_b", 1.25).with("d", Spread::of([7.0, 7.0])),
             Row::new("raw").with("a_b", 20.5).with("c", Spread::of([1.5, 3.0, 2.0])).with("d", 8.0),
         ];
-        let section = Section { key: "x", title: "X".into(), notes: vec![], rows };
+        let section = Section { key: "x", title: "X".into(), notes: vec![], rows, elsewhere: 0.0 };
         let mut text = String::new();
         section.put_text(&mut text);
         let expected = "\n## X

@@ -45,6 +45,45 @@ impl Moved {
     }
 }
 
+/// Ticks of the processors' time.
+#[derive(Clone, Copy, Debug)]
+pub struct Busy {
+    all: u64,
+    idle: u64,
+    own: u64,
+}
+
+impl Busy {
+    /// Until now.
+    pub fn until_now() -> Outcome<Busy> {
+        let (machine, process) =
+            (fs::read_to_string("/proc/stat")?, fs::read_to_string("/proc/self/stat")?);
+        // user nice system idle iowait irq softirq steal; guests are in the first two.
+        let machine = ticks(machine.lines().next().unwrap_or_default(), 1, 8)?;
+        // Behind the name in parentheses: utime, stime, and those of children that have ended.
+        let process = process.rsplit(')').next().unwrap_or_default();
+        Ok(Busy {
+            all: machine.iter().sum(),
+            idle: machine[3] + machine[4],
+            own: ticks(process, 11, 4)?.iter().sum(),
+        })
+    }
+
+    /// The part of the time since then that neither this process had nor nobody.
+    pub fn elsewhere_since(self) -> Outcome<f64> {
+        let now = Busy::until_now()?;
+        let (all, idle) = (now.all - self.all, now.idle - self.idle);
+        let elsewhere = all.saturating_sub(idle + now.own - self.own);
+        Ok(elsewhere as f64 / all.max(1) as f64)
+    }
+}
+
+fn ticks(text: &str, from: usize, count: usize) -> Outcome<Vec<u64>> {
+    let words = text.split_whitespace().skip(from).take(count);
+    let ticks = words.map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+    if ticks.len() < count { Err("the kernel does not tell ticks".into()) } else { Ok(ticks) }
+}
+
 /// Memory of this process that no file stands behind, counted page by page, in bytes.
 pub fn anonymous_bytes() -> Outcome<u64> {
     Ok(number(&fs::read_to_string("/proc/self/smaps_rollup")?, "Anonymous:")? * 1024)

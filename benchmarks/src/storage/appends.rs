@@ -1,7 +1,8 @@
 //! Batches of entries, each one synced write, while the log is kept short as in real life.
 //!
-//! A turn appends for a while; once per segment's worth of bytes it makes room, which is counted apart. Everyone is
-//! warmed up until files that became free are there to be used again.
+//! A turn appends for a while; once per segment's worth of bytes it makes room, which is counted apart. Turns are cut
+//! into slices that the contestants take in turn, so that what disturbs the machine for a second disturbs them all.
+//! Everyone is warmed up until files that became free are there to be used again.
 //!
 //! Not here: several writers. A log has one.
 
@@ -21,7 +22,8 @@ const WARM_UP_SEGMENTS: u64 = 6;
 /// Length of the file that the plain calls go round in.
 const RING_SEGMENTS: u64 = 2;
 
-/// A turn of a contestant.
+/// A turn of a contestant, or a slice of it.
+#[derive(Default)]
 struct Turn {
     calls: Vec<Duration>,
     appending: Duration,
@@ -30,6 +32,17 @@ struct Turn {
 }
 
 impl Turn {
+    fn of(slices: &[Turn]) -> Turn {
+        let mut whole = Turn::default();
+        for slice in slices {
+            whole.calls.extend_from_slice(&slice.calls);
+            whole.appending += slice.appending;
+            whole.tended.extend_from_slice(&slice.tended);
+            whole.written += slice.written;
+        }
+        whole
+    }
+
     fn entries(&self, batch: usize) -> f64 {
         (self.calls.len() * batch) as f64
     }
@@ -40,16 +53,16 @@ impl Turn {
 }
 
 /// The section.
-pub fn section(place: &Place, sizes: &Sizes) -> Outcome<Section> {
+pub fn sections(place: &Place, sizes: &Sizes) -> Outcome<Vec<Section>> {
     let mut rows = Vec::new();
     for batch in BATCHES {
         rows.extend(rows_of(place, sizes, batch)?);
     }
-    let length = sizes.turn.as_millis();
+    let length = sizes.slice.as_millis();
     let notes = vec![
         format!(
-            "{} rounds, {length} ms a turn. raw: as many bytes as ours wrote for a batch, into a file preallocated with zeros.",
-            sizes.rounds
+            "{} rounds; in each everyone has {} slices of {length} ms. raw: as many bytes as ours wrote for a batch, into a file preallocated with zeros.",
+            sizes.rounds, sizes.slices
         ),
         format!(
             "tended: a snapshot with its record and a purge (raft-engine: compaction and purge) once per segment of {}, {} and {} KiB.",
@@ -59,7 +72,7 @@ pub fn section(place: &Place, sizes: &Sizes) -> Outcome<Section> {
         ),
     ];
     let title = "Appending: batches of 1, 16, 256 entries of 256 bytes, each synced".into();
-    Ok(Section { key: "appending", title, notes, rows })
+    Ok(vec![Section { key: "appending", title, notes, rows, elsewhere: 0.0 }])
 }
 
 fn rows_of(place: &Place, sizes: &Sizes, batch: usize) -> Outcome<Vec<Row>> {
@@ -77,7 +90,11 @@ fn rows_of(place: &Place, sizes: &Sizes, batch: usize) -> Outcome<Vec<Row>> {
         warm_up(&mut peer, segment_bytes)?;
         contestants.push(Box::new(peer));
     }
-    let turns = alternate(sizes.rounds, &mut contestants, |log| turn(log.as_mut(), batch, sizes))?;
+    let slices = alternate(sizes.rounds * sizes.slices, &mut contestants, |log| {
+        slice(log.as_mut(), batch, sizes.slice)
+    })?;
+    let turns_of = |slices: &Vec<Turn>| slices.chunks(sizes.slices).map(Turn::of).collect();
+    let turns: Vec<Vec<Turn>> = slices.iter().map(turns_of).collect();
     let speeds: Vec<_> = turns.iter().map(|turns| Speeds::of(turns, batch)).collect();
     let rows = contestants.iter().zip(&turns).zip(&speeds).map(|((log, turns), own)| {
         let name = format!("{batch}, {}", log.name());
@@ -96,11 +113,11 @@ fn warm_up(log: &mut impl Append, segment_bytes: u64) -> Outcome<()> {
     Ok(())
 }
 
-fn turn(log: &mut dyn Append, batch: usize, sizes: &Sizes) -> Outcome<Turn> {
+fn slice(log: &mut dyn Append, batch: usize, length: Duration) -> Outcome<Turn> {
     let before = Moved::until_now()?;
     let (mut calls, mut tended) = (Vec::new(), Vec::new());
     let stopwatch = Stopwatch::start();
-    while stopwatch.elapsed() < sizes.turn {
+    while stopwatch.elapsed() < length {
         calls.push(log.append(batch)?);
         tended.extend(log.tend()?);
     }

@@ -101,7 +101,7 @@ impl Closed {
 }
 
 /// The section.
-pub fn section(place: &Place, sizes: &Sizes) -> Outcome<Section> {
+pub fn sections(place: &Place, sizes: &Sizes) -> Outcome<Vec<Section>> {
     let folder = place.folder()?;
     let mut rows = Vec::new();
     for whose in Whose::value_variants() {
@@ -118,7 +118,7 @@ pub fn section(place: &Place, sizes: &Sizes) -> Outcome<Section> {
         "outline: what `recovered` hands to the protocol. peak_mib: the most there was while opening, less what was there before.".into(),
     ];
     let title = format!("Memory of an open log of {} entries", sizes.entries);
-    Ok(Section { key: "memory", title, notes, rows })
+    Ok(vec![Section { key: "memory", title, notes, rows, elsewhere: 0.0 }])
 }
 
 fn make(folder: &Path, whose: Whose, entries: u64, segment_bytes: u64) -> Outcome<Closed> {

@@ -26,7 +26,7 @@ use bytes::Bytes;
 
 use crate::measure::{Outcome, Random};
 use crate::place::Place;
-use crate::report::Section;
+use crate::report::{Section, undisturbed};
 
 pub use memory::{Probe, answer};
 use ours::Ours;
@@ -42,8 +42,10 @@ const FILL_BATCH: usize = 256;
 struct Sizes {
     /// How often each contestant has its turn.
     rounds: usize,
-    /// How long a turn of appending lasts.
-    turn: Duration,
+    /// Into so many slices a turn of appending is cut, for the contestants to take in turn.
+    slices: usize,
+    /// How long a slice lasts.
+    slice: Duration,
     /// A log file ends here, and a snapshot is made after as much again, when batches of `FILL_BATCH` are written.
     segment_bytes: u64,
     /// Entries of the log that is opened, read and purged.
@@ -56,7 +58,8 @@ impl Sizes {
     fn full() -> Sizes {
         Sizes {
             rounds: 7,
-            turn: Duration::from_millis(700),
+            slices: 14,
+            slice: Duration::from_millis(50),
             segment_bytes: 64 << 20,
             entries: 1_000_000,
             random_reads: 5000,
@@ -66,7 +69,8 @@ impl Sizes {
     fn quick() -> Sizes {
         Sizes {
             rounds: 5,
-            turn: Duration::from_millis(30),
+            slices: 2,
+            slice: Duration::from_millis(15),
             segment_bytes: 1 << 20,
             entries: 20_000,
             random_reads: 200,
@@ -131,14 +135,13 @@ trait Purge: Append {
 /// All sections.
 pub fn run(place: &Place, quick: bool) -> Outcome<Vec<Section>> {
     let sizes = if quick { Sizes::quick() } else { Sizes::full() };
-    eprintln!("storage: appending");
-    let mut sections = vec![appends::section(place, &sizes)?];
-    eprintln!("storage: opening and reading");
-    sections.extend(stored::sections(place, &sizes)?);
-    eprintln!("storage: memory");
-    sections.push(memory::section(place, &sizes)?);
-    eprintln!("storage: purging");
-    sections.push(purges::section(place, &sizes)?);
+    type Part = fn(&Place, &Sizes) -> Outcome<Vec<Section>>;
+    let parts: [Part; 4] =
+        [appends::sections, stored::sections, memory::sections, purges::sections];
+    let mut sections = Vec::new();
+    for part in parts {
+        sections.extend(undisturbed(|| part(place, &sizes))?);
+    }
     Ok(sections)
 }
 

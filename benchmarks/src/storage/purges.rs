@@ -41,7 +41,7 @@ impl Seen {
 }
 
 /// The section.
-pub fn section(place: &Place, sizes: &Sizes) -> Outcome<Section> {
+pub fn sections(place: &Place, sizes: &Sizes) -> Outcome<Vec<Section>> {
     let folder = place.folder()?;
     let ours = Ours::new(folder.path().join("ours"), sizes.segment_bytes)?;
     let mut contestants: Vec<Box<dyn Purge>> = vec![Box::new(ours)];
@@ -70,7 +70,7 @@ pub fn section(place: &Place, sizes: &Sizes) -> Outcome<Section> {
         "settled_ms: when the last change in the folder was seen, from the beginning of the call.".into(),
     ];
     let title = format!("Purging the older half of a log of {} entries", sizes.entries);
-    Ok(Section { key: "purging", title, notes, rows: rows.collect() })
+    Ok(vec![Section { key: "purging", title, notes, rows: rows.collect(), elsewhere: 0.0 }])
 }
 
 fn each(turns: &[Turn], of: fn(&Turn) -> f64) -> Spread {

@@ -42,6 +42,7 @@ pub fn sections(place: &Place, sizes: &Sizes) -> Outcome<Vec<Section>> {
         title: format!("Opening a log of {entries} entries of 256 bytes"),
         notes: vec![COLD.into()],
         rows: both(&mut contestants, sizes, Work::Open)?,
+        elsewhere: 0.0,
     };
     for log in &mut contestants {
         log.open()?;
@@ -51,12 +52,14 @@ pub fn sections(place: &Place, sizes: &Sizes) -> Outcome<Vec<Section>> {
         title: format!("Reading those {entries} entries in order, 1 MiB at a time"),
         notes: vec![COLD.into()],
         rows: both(&mut contestants, sizes, Work::ReadInOrder)?,
+        elsewhere: 0.0,
     };
     let single = Section {
         key: "reading_single_entries",
         title: format!("Reading single entries anywhere in those {entries}"),
         notes: vec!["Warm. plain read: as many bytes as an entry has, anywhere.".into()],
         rows: single(&mut contestants, sizes)?,
+        elsewhere: 0.0,
     };
     Ok(vec![opening, reading, single])
 }
