@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Files above this have more than one idea.
 const MAX_FILE_LINES: usize = 600;
+/// Where the code of the crate, of its program and of its benchmarks is.
+const SOURCES: [&str; 3] = ["src", "cli/src", "benchmarks/src"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -150,7 +152,7 @@ fn the_protocol_does_not_unwrap() {
 #[test]
 fn every_source_file_says_what_it_is() {
     let sources =
-        ["src", "cli/src", "tests", "examples"].iter().flat_map(|folder| files(folder, &["rs"]));
+        SOURCES.iter().chain(&["tests", "examples"]).flat_map(|folder| files(folder, &["rs"]));
     let silent = sources.filter(|path| !read(path).starts_with("//! "));
     assert_none(
         "a source file opens with `//!`",
@@ -160,7 +162,7 @@ fn every_source_file_says_what_it_is() {
 
 #[test]
 fn no_source_file_is_too_long() {
-    let sources = ["src", "cli/src"].iter().flat_map(|folder| files(folder, &["rs"]));
+    let sources = SOURCES.iter().flat_map(|folder| files(folder, &["rs"]));
     let lengths =
         sources.filter(|path| !is_test_file(path)).map(|path| (read(&path).lines().count(), path));
     let long = lengths.filter(|(lines, _)| *lines > MAX_FILE_LINES);
@@ -226,7 +228,7 @@ fn links_between_documents_lead_somewhere() {
 fn every_dependency_has_its_reason() {
     let reasons = read(&root().join("docs/decisions/dependencies.md"));
     let mut without = Vec::new();
-    for manifest in ["Cargo.toml", "cli/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "cli/Cargo.toml", "benchmarks/Cargo.toml"] {
         for name in dependencies(&read(&root().join(manifest))) {
             let has_row = reasons.lines().any(|line| first_cell_names(line, &name));
             if !has_row {

@@ -1,0 +1,306 @@
+//! What was found: sections of rows of figures.
+//!
+//! A figure has one name for both ways of telling it: `entries_per_s` is a key in JSON and a column `entries per s`.
+//! A table shows the median with the smallest and largest; JSON has each round's figure too.
+//!
+//! Not here: what the figures mean. A section's notes say what was done.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use crate::measure::{Outcome, Spread};
+use crate::place::Place;
+use crate::system::{self, Busy};
+
+/// With more of the machine's time than this gone elsewhere, figures are told with a warning. The kernel's own threads,
+/// which write back and journal for us, take some of it on a quiet machine too.
+const DISTURBED: f64 = 0.25;
+
+/// All of a run.
+pub struct Report<'a> {
+    /// Which one ran.
+    pub subcommand: &'static str,
+    /// With small sizes.
+    pub quick: bool,
+    /// Where its files were.
+    pub place: &'a Place,
+    /// What it found.
+    pub sections: Vec<Section>,
+}
+
+/// What belongs together.
+pub struct Section {
+    /// Its key in JSON.
+    pub key: &'static str,
+    /// What it is about.
+    pub title: String,
+    /// What was done, and what to keep in mind.
+    pub notes: Vec<String>,
+    /// Rows with the same figures, as far as they have them.
+    pub rows: Vec<Row>,
+    /// The part of the processors' time that others had meanwhile, the kernel's own threads and a host's included.
+    pub elsewhere: f64,
+}
+
+/// The figures of one contestant.
+pub struct Row {
+    /// Whose.
+    pub name: String,
+    /// In the order in which they are shown.
+    pub figures: Vec<(&'static str, Figure)>,
+}
+
+/// A number, or one for each round.
+pub enum Figure {
+    /// Found once.
+    Once(f64),
+    /// Found in each round.
+    Each(Spread),
+}
+
+impl From<f64> for Figure {
+    fn from(number: f64) -> Figure {
+        Figure::Once(number)
+    }
+}
+
+impl From<Spread> for Figure {
+    fn from(spread: Spread) -> Figure {
+        Figure::Each(spread)
+    }
+}
+
+impl Row {
+    /// Without figures yet.
+    pub fn new(name: impl Into<String>) -> Row {
+        Row { name: name.into(), figures: Vec::new() }
+    }
+
+    /// The row with one more figure.
+    pub fn with(mut self, key: &'static str, figure: impl Into<Figure>) -> Row {
+        self.figures.push((key, figure.into()));
+        self
+    }
+
+    /// The row with one more figure, if there is one.
+    pub fn with_some(self, key: &'static str, figure: Option<impl Into<Figure>>) -> Row {
+        match figure {
+            Some(figure) => self.with(key, figure),
+            None => self,
+        }
+    }
+
+    fn text_of(&self, key: &str) -> String {
+        let figure = self.figures.iter().find(|(at, _)| *at == key);
+        figure.map_or(String::new(), |(_, figure)| figure.text())
+    }
+}
+
+impl Figure {
+    fn text(&self) -> String {
+        match self {
+            Figure::Once(number) => shown(*number),
+            Figure::Each(spread) => {
+                let [median, min, max] = [spread.median(), spread.min(), spread.max()].map(shown);
+                if min == max { median } else { format!("{median} ({min}..{max})") }
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Figure::Once(number) => json!(number),
+            Figure::Each(spread) => json!({
+                "median": spread.median(),
+                "min": spread.min(),
+                "max": spread.max(),
+                "samples": spread.samples(),
+            }),
+        }
+    }
+}
+
+/// Three digits that count, or all before the point, in groups.
+fn shown(number: f64) -> String {
+    let decimals = match number.abs() {
+        size if size >= 100.0 || size.fract() == 0.0 => 0,
+        size if size >= 10.0 => 1,
+        _ => 2,
+    };
+    let text = format!("{number:.decimals$}");
+    let (whole, rest) = text.split_once('.').map_or((text.as_str(), None), |(a, b)| (a, Some(b)));
+    let mut grouped = String::new();
+    for (at, digit) in whole.chars().enumerate() {
+        let left = whole.len() - at;
+        if at > 0 && left % 3 == 0 && !grouped.ends_with('-') {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    rest.map_or(grouped.clone(), |rest| format!("{grouped}.{rest}"))
+}
+
+/// Measures, and notes in each section how busy the machine was with other things meanwhile.
+pub fn undisturbed(measure: impl FnOnce() -> Outcome<Vec<Section>>) -> Outcome<Vec<Section>> {
+    let before = Busy::until_now()?;
+    let mut sections = measure()?;
+    let elsewhere = before.elsewhere_since()?;
+    for section in &mut sections {
+        section.elsewhere = elsewhere;
+    }
+    let keys: Vec<_> = sections.iter().map(|section| section.key).collect();
+    eprintln!("measured: {}", keys.join(", "));
+    Ok(sections)
+}
+
+impl Report<'_> {
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for line in self.about() {
+            let _ = writeln!(out, "{line}");
+        }
+        for section in &self.sections {
+            section.put_text(&mut out);
+        }
+        out
+    }
+
+    /// For machines.
+    pub fn json(&self) -> Value {
+        let sections: Map<String, Value> =
+            self.sections.iter().map(|section| (section.key.into(), section.json())).collect();
+        json!({
+            "subcommand": self.subcommand,
+            "quick": self.quick,
+            "cores": system::cores(),
+            "kernel": system::kernel(),
+            "file_system": self.place.file_system,
+            "device": self.place.device,
+            "sections": sections,
+        })
+    }
+
+    fn about(&self) -> Vec<String> {
+        let Place { file_system, device, .. } = self.place;
+        let mut lines = vec![format!(
+            "{}: {} cores, Linux {}, {file_system} on {device}",
+            self.subcommand,
+            system::cores(),
+            system::kernel(),
+        )];
+        lines.push("Each figure: median (smallest..largest) of the rounds. ours_divided_by_it: speeds, so above 1 ours is faster.".into());
+        lines.extend(self.place.warning());
+        if self.quick {
+            lines.push("quick: small sizes, the figures mean little".into());
+        }
+        lines
+    }
+}
+
+impl Section {
+    fn json(&self) -> Value {
+        let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
+        let Section { title, notes, elsewhere, .. } = self;
+        json!({ "title": title, "notes": notes, "elsewhere": elsewhere, "rows": rows })
+    }
+
+    fn put_text(&self, out: &mut String) {
+        let _ = writeln!(out, "\n## {}", self.title);
+        for note in &self.notes {
+            let _ = writeln!(out, "{note}");
+        }
+        let percent = self.elsewhere * 100.0;
+        let warning = if self.elsewhere > DISTURBED { ": DISTURBED" } else { "" };
+        let _ = writeln!(out, "{percent:.0} % of the processors' time went elsewhere{warning}");
+        let keys = self.keys();
+        let mut lines = vec![vec![String::new()]];
+        lines[0].extend(keys.iter().map(|key| key.replace('_', " ")));
+        for row in &self.rows {
+            let figures = keys.iter().map(|key| row.text_of(key));
+            lines.push(std::iter::once(row.name.clone()).chain(figures).collect());
+        }
+        put_aligned(out, &lines);
+    }
+
+    /// Of all rows; one that a row alone has stands behind what is before it in that row.
+    fn keys(&self) -> Vec<&'static str> {
+        let mut keys: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            let mut behind = 0;
+            for (key, _) in &row.figures {
+                match keys.iter().position(|there| there == key) {
+                    Some(at) => behind = at + 1,
+                    None => {
+                        keys.insert(behind, key);
+                        behind += 1;
+                    }
+                }
+            }
+        }
+        keys
+    }
+}
+
+impl Row {
+    fn json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("name".into(), json!(self.name));
+        object.extend(self.figures.iter().map(|(key, figure)| ((*key).into(), figure.json())));
+        Value::Object(object)
+    }
+}
+
+/// A Markdown table: the first line is its head, the first column its names.
+fn put_aligned(out: &mut String, lines: &[Vec<String>]) {
+    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
+    for (number, line) in lines.iter().enumerate() {
+        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if column == 0 { format!("{cell:width$}") } else { format!("{cell:>width$}") }
+        });
+        let _ = writeln!(out, "| {} |", cells.collect::<Vec<_>>().join(" | "));
+        if number == 0 {
+            let rules = widths.iter().enumerate().map(|(column, &width)| {
+                if column == 0 {
+                    "-".repeat(width + 2)
+                } else {
+                    format!("{}:", "-".repeat(width + 1))
+                }
+            });
+            let _ = writeln!(out, "|{}|", rules.collect::<Vec<_>>().join("|"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_shows_three_digits_that_count() {
+        let all = [1234567.8, 999.4, 12.34, 0.125, -1234.0, 3.0].map(shown);
+        assert_eq!(all, ["1,234,568", "999", "12.3", "0.12", "-1,234", "3"]);
+    }
+
+    #[test]
+    fn a_figure_that_a_row_lacks_leaves_its_cell_empty() {
+        let rows = vec![
+            Row::new("ours").with("a_b", 1.25).with("d", Spread::of([7.0, 7.0])),
+            Row::new("raw").with("a_b", 20.5).with("c", Spread::of([1.5, 3.0, 2.0])).with("d", 8.0),
+        ];
+        let section = Section { key: "x", title: "X".into(), notes: vec![], rows, elsewhere: 0.0 };
+        let mut text = String::new();
+        section.put_text(&mut text);
+        let expected = "\n## X
+0 % of the processors' time went elsewhere
+|      |  a b |           c | d |
+|------|-----:|------------:|--:|
+| ours | 1.25 |             | 7 |
+| raw  | 20.5 | 2 (1.50..3) | 8 |
+";
+        assert_eq!(text, expected);
+        assert_eq!(section.json()["rows"][1]["c"]["samples"][1], json!(3.0));
+    }
+}

@@ -1,0 +1,137 @@
+//! What the machine gives when nothing is done but the calls.
+//!
+//! [`Ring`] writes batches of so many bytes one behind the other into a file whose zeros were really written before,
+//! each followed by `fdatasync`, and begins again at its end. [`PlainFiles`] reads the files of another contestant.
+//!
+//! Not here: checksums, an index, or anything else that a log needs.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Append, ENTRY_BYTES, Stored};
+use crate::measure::{Outcome, Random, timed};
+use crate::system::files;
+
+/// What one call reads.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// A preallocated file, written round and round.
+pub struct Ring {
+    file: File,
+    file_bytes: u64,
+    at: u64,
+    batch: Vec<u8>,
+}
+
+impl Ring {
+    /// At `path`; its zeros are on the device before this returns.
+    pub fn new(path: &Path, file_bytes: u64, batch_bytes: u64) -> Outcome<Ring> {
+        let file = File::options().write(true).create_new(true).open(path)?;
+        let zeros = vec![0; PIECE_BYTES];
+        for at in (0..file_bytes).step_by(PIECE_BYTES) {
+            file.write_all_at(&zeros, at)?;
+        }
+        file.sync_all()?;
+        Ok(Ring { file, file_bytes, at: 0, batch: Random::new(2).bytes(batch_bytes as usize) })
+    }
+}
+
+impl Append for Ring {
+    fn name(&self) -> &'static str {
+        "raw"
+    }
+
+    fn append(&mut self, _: usize) -> Outcome<Duration> {
+        if self.at + self.batch.len() as u64 > self.file_bytes {
+            self.at = 0;
+        }
+        let (took, ()) = timed(|| {
+            self.file.write_all_at(&self.batch, self.at)?;
+            Ok(self.file.sync_data()?)
+        })?;
+        self.at += self.batch.len() as u64;
+        Ok(took)
+    }
+
+    fn tend(&mut self) -> Outcome<Option<Duration>> {
+        Ok(None)
+    }
+}
+
+/// The files of a log, read without understanding them.
+pub struct PlainFiles {
+    folder: PathBuf,
+    log_bytes: u64,
+    buffer: Vec<u8>,
+    /// Whose single reads go to; files that are not full of log are the last.
+    open: Vec<(File, u64)>,
+}
+
+impl PlainFiles {
+    /// The first `log_bytes` of them, by name.
+    pub fn new(folder: PathBuf, log_bytes: u64) -> PlainFiles {
+        PlainFiles { folder, log_bytes, buffer: vec![0; PIECE_BYTES], open: Vec::new() }
+    }
+
+    fn read_through(&mut self) -> Outcome<()> {
+        let mut left = self.log_bytes;
+        for (path, _) in files(&self.folder)? {
+            let mut file = File::open(path)?;
+            while left > 0 {
+                let read = file.read(&mut self.buffer)? as u64;
+                if read == 0 {
+                    break;
+                }
+                left = left.saturating_sub(read);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stored for PlainFiles {
+    fn name(&self) -> &'static str {
+        "plain read"
+    }
+
+    fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn log_bytes(&self) -> Outcome<u64> {
+        Ok(self.log_bytes)
+    }
+
+    fn open(&mut self) -> Outcome<()> {
+        self.read_through()
+    }
+
+    fn close(&mut self) {
+        self.open.clear();
+    }
+
+    fn read_in_order(&mut self) -> Outcome<()> {
+        self.read_through()
+    }
+
+    fn read_one(&mut self, chosen: u64) -> Outcome<()> {
+        if self.open.is_empty() {
+            let long = files(&self.folder)?.into_iter().filter(|(_, bytes)| *bytes > ENTRY_BYTES);
+            for (path, bytes) in long {
+                self.open.push((File::open(path)?, bytes));
+            }
+        }
+        let mut at = chosen % self.log_bytes;
+        for (file, bytes) in &self.open {
+            if at < *bytes {
+                let at = at.min(bytes - ENTRY_BYTES);
+                return Ok(file.read_exact_at(&mut self.buffer[..ENTRY_BYTES as usize], at)?);
+            }
+            at -= bytes;
+        }
+        Err("the log is longer than its files".into())
+    }
+}

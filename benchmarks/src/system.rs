@@ -1,0 +1,147 @@
+//! What the kernel says of this process, and what it is asked to forget.
+//!
+//! Bytes written and read are the kernel's counts, so they hold whatever a store does inside. A *cold* read follows
+//! [`forget`], and the bytes that then came from the device are counted: had the pages stayed, it would show.
+//!
+//! Not here: other processes, and caches below this machine's kernel.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::measure::Outcome;
+
+/// How many cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The kernel's release.
+pub fn kernel() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.trim().to_owned()
+}
+
+/// Bytes this process has moved, all its threads together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moved {
+    /// Handed to calls that write.
+    pub written: u64,
+    /// Fetched from the device.
+    pub fetched: u64,
+}
+
+impl Moved {
+    /// Until now.
+    pub fn until_now() -> Outcome<Moved> {
+        let text = fs::read_to_string("/proc/self/io")?;
+        Ok(Moved { written: number(&text, "wchar:")?, fetched: number(&text, "read_bytes:")? })
+    }
+
+    /// Since then.
+    pub fn since(self) -> Outcome<Moved> {
+        let now = Moved::until_now()?;
+        Ok(Moved { written: now.written - self.written, fetched: now.fetched - self.fetched })
+    }
+}
+
+/// Ticks of the processors' time.
+#[derive(Clone, Copy, Debug)]
+pub struct Busy {
+    all: u64,
+    idle: u64,
+    own: u64,
+}
+
+impl Busy {
+    /// Until now.
+    pub fn until_now() -> Outcome<Busy> {
+        let (machine, process) =
+            (fs::read_to_string("/proc/stat")?, fs::read_to_string("/proc/self/stat")?);
+        // user nice system idle iowait irq softirq steal; guests are in the first two.
+        let machine = ticks(machine.lines().next().unwrap_or_default(), 1, 8)?;
+        // Behind the name in parentheses: utime, stime, and those of children that have ended.
+        let process = process.rsplit(')').next().unwrap_or_default();
+        Ok(Busy {
+            all: machine.iter().sum(),
+            idle: machine[3] + machine[4],
+            own: ticks(process, 11, 4)?.iter().sum(),
+        })
+    }
+
+    /// The part of the time since then that neither this process had nor nobody.
+    pub fn elsewhere_since(self) -> Outcome<f64> {
+        let now = Busy::until_now()?;
+        let (all, idle) = (now.all - self.all, now.idle - self.idle);
+        let elsewhere = all.saturating_sub(idle + now.own - self.own);
+        Ok(elsewhere as f64 / all.max(1) as f64)
+    }
+}
+
+fn ticks(text: &str, from: usize, count: usize) -> Outcome<Vec<u64>> {
+    let words = text.split_whitespace().skip(from).take(count);
+    let ticks = words.map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+    if ticks.len() < count { Err("the kernel does not tell ticks".into()) } else { Ok(ticks) }
+}
+
+/// Memory of this process that no file stands behind, counted page by page, in bytes.
+pub fn anonymous_bytes() -> Outcome<u64> {
+    Ok(number(&fs::read_to_string("/proc/self/smaps_rollup")?, "Anonymous:")? * 1024)
+}
+
+/// The most memory this process has had at once, files it runs from included, in bytes.
+pub fn peak_bytes() -> Outcome<u64> {
+    Ok(number(&fs::read_to_string("/proc/self/status")?, "VmHWM:")? * 1024)
+}
+
+fn number(text: &str, key: &str) -> Outcome<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key));
+    let word = line.and_then(|rest| rest.split_whitespace().next());
+    Ok(word.ok_or_else(|| format!("the kernel does not tell {key}"))?.parse()?)
+}
+
+/// The files below `folder`, by name, and their lengths.
+pub fn files(folder: &Path) -> Outcome<Vec<(PathBuf, u64)>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for item in fs::read_dir(folder)? {
+            let path = item?.path();
+            match fs::metadata(&path) {
+                Ok(meta) if meta.is_dir() => folders.push(path),
+                Ok(meta) => found.push((path, meta.len())),
+                // A store may be removing files just now.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Makes the kernel forget the cached pages of the files below `folder`, after they are on the device.
+pub fn forget(folder: &Path) -> Outcome<()> {
+    for (path, _) in files(folder)? {
+        let file = File::open(path)?;
+        file.sync_all()?;
+        advise(&file)?;
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn advise(file: &File) -> std::io::Result<()> {
+    Ok(rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise(_: &File) -> std::io::Result<()> {
+    Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "the benchmarks need Linux"))
+}
+
+/// Lets other threads go on.
+#[expect(clippy::disallowed_methods, reason = "a benchmark runs in real time")]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
