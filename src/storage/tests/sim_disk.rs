@@ -179,6 +179,9 @@ impl SimDisk {
         let outcome = work(&mut inner, fault.filter(|fault| *fault != Fault::Late));
         let Some(fault) = fault else { return outcome };
         inner.failed = Some(format!("{name} {}", path.display()));
+        // A lock that was taken all the same is given back now, and asks for the disk.
+        drop(inner);
+        drop(outcome);
         Err(fault.error())
     }
 
