@@ -148,7 +148,8 @@ impl<'a> Client<'a> {
                     let address = location.strip_prefix("http://").unwrap().split('/').next();
                     self.target = address.unwrap().to_owned();
                 }
-                Ok(answer) if ![503, 504].contains(&answer.status) => return Some(answer),
+                // 408: a member that was stopped comes back to a connection whose time is over.
+                Ok(answer) if ![408, 503, 504].contains(&answer.status) => return Some(answer),
                 _ => break,
             }
         }

@@ -4,6 +4,7 @@
 //! LOCK                     held while a node has the directory open
 //! identity                 format, cluster, node, base membership; written once, last of all at the bootstrap
 //! log/<number>.wal         the log, oldest segment first
+//! log/<number>.spare       a file for a segment to come
 //! snapshots/<index>-<term>.snap
 //! ```
 //! Names are made from numbers, never from anything that was received. `identity` is the end of a bootstrap: a
@@ -66,6 +67,14 @@ impl Layout {
 
     pub(crate) fn segment_number(name: &str) -> Option<u64> {
         number(name.strip_suffix(".wal")?)
+    }
+
+    pub(crate) fn spare(&self, number: u64) -> PathBuf {
+        self.log().join(format!("{number:020}.spare"))
+    }
+
+    pub(crate) fn is_spare(name: &str) -> bool {
+        name.strip_suffix(".spare").and_then(number).is_some()
     }
 
     pub(crate) fn snapshots(&self) -> PathBuf {

@@ -9,6 +9,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+
+use parking_lot::Mutex;
 
 use super::super::StorageError;
 
@@ -44,6 +47,24 @@ pub(crate) trait Env: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Does something beside the caller; a simulated file system does it at once.
+    fn background(&self, work: Box<dyn FnOnce() + Send>) -> Job;
+}
+
+/// Work beside the caller.
+pub(crate) struct Job(Option<thread::JoinHandle<()>>);
+
+impl Job {
+    /// Work that has been done already.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn done() -> Job {
+        Job(None)
+    }
+
+    /// Waits until it is done. A panic in it has closed the storage, and is reported there.
+    pub(crate) fn join(self) {
+        let _ = self.0.map(thread::JoinHandle::join);
+    }
 }
 
 /// A file being read.
@@ -58,8 +79,6 @@ pub(crate) trait ReadFile: Send {
 pub(crate) trait WriteFile: Send {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Cuts it, or grows it with zeros.
-    fn set_len(&mut self, length: u64) -> io::Result<()>;
     /// Makes the content durable, and the length as far as reading the content needs it.
     fn sync_data(&mut self) -> io::Result<()>;
     /// Makes content and length durable.
@@ -116,6 +135,23 @@ impl Env for RealEnv {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
     }
+
+    /// Where no thread can be had the caller does it.
+    fn background(&self, work: Box<dyn FnOnce() + Send>) -> Job {
+        let work = Arc::new(Mutex::new(Some(work)));
+        let run = move || {
+            let work = work.lock().take();
+            work.into_iter().for_each(|work| work());
+        };
+        match thread::Builder::new().name("quorate-spares".into()).spawn(run.clone()) {
+            Ok(handle) => Job(Some(handle)),
+            Err(error) => {
+                tracing::warn!(%error, "no thread for preparing files of the log");
+                run();
+                Job(None)
+            }
+        }
+    }
 }
 
 impl ReadFile for File {
@@ -133,10 +169,6 @@ impl WriteFile for File {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.seek(SeekFrom::Start(offset))?;
         self.write_all(bytes)
-    }
-
-    fn set_len(&mut self, length: u64) -> io::Result<()> {
-        File::set_len(self, length)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
@@ -233,6 +265,10 @@ impl Files {
         }
     }
 
+    pub(crate) fn background(&self, work: Box<dyn FnOnce() + Send>) -> Job {
+        self.env.background(work)
+    }
+
     pub(crate) fn sync_dir(&self, dir: &Path) -> Result<(), StorageError> {
         self.env.sync_dir(dir).map_err(failed("fsync directory", dir))
     }
@@ -282,10 +318,6 @@ pub(crate) struct OutFile {
 impl OutFile {
     pub(crate) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), StorageError> {
         self.file.write_at(bytes, offset).map_err(failed("write", &self.path))
-    }
-
-    pub(crate) fn set_len(&mut self, length: u64) -> Result<(), StorageError> {
-        self.file.set_len(length).map_err(failed("truncate", &self.path))
     }
 
     pub(crate) fn sync_data(&mut self) -> Result<(), StorageError> {

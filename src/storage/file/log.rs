@@ -1,14 +1,18 @@
 //! The log as its one writer sees it: changes in, one write and one `fdatasync` for each call.
 //!
 //! ```text
-//! write(changes): check and encode all ─▶ write ─▶ fdatasync ─▶ enter into the index ─▶ remove purged segments
+//! write(changes): check and encode all ─▶ write ─▶ fdatasync ─▶ enter into the index ─▶ retire purged segments
 //!                 (a full segment: the next one is begun in the same buffer, and its name is made durable too)
 //! ```
 //! Nothing is visible to readers and nothing is removed before it is durable. A call that fails, or panics,
 //! leaves the log closed for good (PS04): what the disk holds is then known only after a restart.
 //!
-//! Not here: preallocation. Segments grow; the frames would allow them to be recycled.
+//! Bytes go where zeros or an old segment stood before, up to the end of a page, the rest of it zeros: whole pages are
+//! never read before they are written, and the log's end is plain to see.
+//!
+//! Not here: where the next file comes from ([`spares`](super::spares)).
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,12 +26,18 @@ use super::env::{OutFile, WriteMode};
 use super::index::{LogIndex, Stage};
 use super::reader::FileLogReader;
 use super::record;
-use super::recovery::Replayed;
-use super::segment::{self, FrameStart, Position};
+use super::replay::Replay;
+use super::segment::{self, FRAME_HEAD_BYTES, FrameStart, Position};
+use super::spares::Spares;
+use super::verdict::{Onwards, Verdict};
 use crate::raft::LogChange;
 
 /// What the buffer may keep allocated between two calls.
 const KEPT_BUFFER_BYTES: usize = 4 << 20;
+/// What the system reads and writes at once.
+const PAGE_BYTES: u64 = 4096;
+/// So many zeros at least stand behind the log's end: no frame begins with them.
+const END_BYTES: u64 = 8;
 
 /// The log of an opened directory.
 pub(crate) struct FileLog {
@@ -37,44 +47,69 @@ pub(crate) struct FileLog {
     state: LogState,
     stage: Stage,
     index: Arc<Mutex<LogIndex>>,
+    /// The newest segment: where it is written, and how long it is.
     file: OutFile,
+    file_bytes: u64,
     /// Where the next frame goes. Everything before it is durable whenever no call is running.
     end: Position,
-    batch: u64,
-    oldest_segment: u64,
+    /// Segments that the log is made of, oldest first.
+    segments: VecDeque<u64>,
+    /// Segments that are part of the log no more and stay until what was lost is there again.
+    set_aside: Vec<u64>,
+    spares: Spares,
     /// The last frame is an empty one, which it would do no harm to lose.
     is_sealed: bool,
     buffer: Vec<u8>,
 }
 
+/// What is known of a directory's files when its log goes on.
+pub(crate) struct Found {
+    /// Segments that are no part of the log, ascending.
+    pub set_aside: Vec<u64>,
+    /// The highest number that any segment has.
+    pub highest: u64,
+}
+
 impl FileLog {
-    /// Repairs what the replay found, then makes the new incarnation durable. `fell_back`: the state's snapshot
-    /// is not the one that the log names.
+    /// Makes the new incarnation durable, and whatever the verdict changes.
     pub(crate) fn resume(
         opened: Arc<Opened>,
-        segment_bytes: u64,
-        replayed: Replayed,
-        fell_back: bool,
+        verdict: Verdict,
+        found: Found,
     ) -> Result<FileLog, StorageError> {
-        repair(&opened, &replayed)?;
-        let path = opened.layout.segment(replayed.end.segment);
-        let tail_at = unvouched(&replayed);
-        let tail = read_tail(&opened, &path, tail_at, replayed.end.offset)?;
-        let mut log = FileLog {
-            file: opened.files.open_write(&path, WriteMode::Existing)?,
-            opened,
-            segment_bytes,
-            state: replayed.state,
-            stage: replayed.stage,
-            index: Arc::default(),
-            end: replayed.end,
-            batch: replayed.batch,
-            oldest_segment: replayed.oldest,
-            is_sealed: false,
-            buffer: tail,
+        let Verdict { log, onwards } = verdict;
+        let (segment_bytes, kept) = (opened.options.segment_bytes, opened.options.spare_segments);
+        let mut spares = Spares::new(opened.clone(), segment_bytes, kept);
+        let path = opened.layout.segment(log.end.segment);
+        let (buffer, at, (file, file_bytes)) = match onwards {
+            Onwards::Here { .. } => {
+                let (tail, tail_at) = read_tail(&opened, &path, &log)?;
+                (tail, tail_at, reopen(&opened, &path)?)
+            }
+            Onwards::Elsewhere => (Vec::new(), 0, spares.take(found.highest + 1)?),
         };
-        log.begin_incarnation(tail_at, fell_back)?;
-        Ok(log)
+        let Replay { state, stage, end, segments, .. } = log;
+        let mut resumed = FileLog {
+            segment_bytes,
+            state,
+            stage,
+            index: Arc::default(),
+            file,
+            file_bytes,
+            end,
+            segments,
+            set_aside: found.set_aside,
+            spares,
+            is_sealed: false,
+            buffer,
+            opened,
+        };
+        match onwards {
+            Onwards::Here { fell_back, purged } => resumed.begin_here(at, fell_back, purged)?,
+            Onwards::Elsewhere => resumed.begin_elsewhere(found.highest + 1)?,
+        }
+        resumed.retire();
+        Ok(resumed)
     }
 
     /// The state with the new incarnation.
@@ -84,58 +119,90 @@ impl FileLog {
 
     /// The buffer holds the log's last bytes, for which no later `fdatasync` vouches: after a failed one the cache
     /// may show what the disk does not hold, so they are written again with the new incarnation's frame.
-    fn begin_incarnation(&mut self, tail_at: u64, fell_back: bool) -> Result<(), StorageError> {
-        let life = self.state.next_life();
-        let outcome = self.state.set_life(life);
-        assert!(outcome.is_ok(), "{outcome:?}");
+    fn begin_here(
+        &mut self,
+        tail_at: u64,
+        fell_back: bool,
+        purged: bool,
+    ) -> Result<(), StorageError> {
+        let synced = Position { segment: self.end.segment, offset: tail_at };
         let frame = FrameStart::begin(&mut self.buffer, self.end);
         if fell_back {
             record::put_fall_back(&mut self.buffer, self.state.snapshot.as_ref());
         }
-        record::put_life(&mut self.buffer, life);
-        let synced = Position { segment: self.end.segment, offset: tail_at };
+        if purged {
+            let purge_through = Some(self.state.start);
+            let change = LogChange { purge_through, ..LogChange::default() };
+            record::put_behind_entries(&mut self.buffer, &change);
+        }
+        self.begin_life();
+        record::put_life(&mut self.buffer, self.state.life);
         self.end_frame(frame, synced);
-        self.file.write_at(&self.buffer, tail_at)?;
-        self.file.sync_data()?;
+        self.flush(tail_at)?;
         self.opened.files.sync_dir(&self.opened.layout.log())?;
         self.enter();
         Ok(())
     }
 
+    /// A new segment whose checkpoint says what is left of the log.
+    fn begin_elsewhere(&mut self, number: u64) -> Result<(), StorageError> {
+        self.begin_life();
+        self.encode_segment_start(number);
+        self.flush(0)?;
+        self.opened.files.sync_dir(&self.opened.layout.log())?;
+        self.enter();
+        Ok(())
+    }
+
+    fn begin_life(&mut self) {
+        let outcome = self.state.set_life(self.state.next_life());
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+
     fn end_frame(&mut self, frame: FrameStart, synced: Position) {
-        self.batch += 1;
-        self.end = frame.end(&mut self.buffer, self.batch, synced);
+        self.end = frame.end(&mut self.buffer, self.state.life.incarnation, synced);
     }
 
     fn write_frames(&mut self, changes: &[LogChange]) -> Result<(), StorageError> {
+        let begins_segment = !self.has_room_for(changes);
         let synced = self.end;
-        let new_segment =
-            (self.end.offset >= self.segment_bytes).then(|| self.encode_segment_start(synced));
-        let written_at = if new_segment.is_some() { 0 } else { synced.offset };
+        let written_at = if begins_segment {
+            let number = self.end.segment + 1;
+            (self.file, self.file_bytes) = self.spares.take(number)?;
+            self.encode_segment_start(number);
+            0
+        } else {
+            self.end.offset
+        };
         self.encode(changes, synced);
-        if let Some(number) = new_segment {
-            self.file = self
-                .opened
-                .files
-                .open_write(&self.opened.layout.segment(number), WriteMode::New)?;
-        }
-        self.file.write_at(&self.buffer, written_at)?;
-        self.file.sync_data()?;
-        if new_segment.is_some() {
+        self.flush(written_at)?;
+        if begins_segment {
             self.opened.files.sync_dir(&self.opened.layout.log())?;
         }
         self.enter();
-        self.remove_purged_segments()
+        self.retire();
+        if self.end.offset > self.segment_bytes / 2 {
+            self.spares.prepare();
+        }
+        Ok(())
     }
 
-    fn encode_segment_start(&mut self, synced: Position) -> u64 {
-        let number = synced.segment + 1;
+    /// Whether the newest segment takes the changes. Its bytes may go over the configured size by what is not counted.
+    fn has_room_for(&self, changes: &[LogChange]) -> bool {
+        let entries = changes.iter().flat_map(|change| &change.append);
+        let entries_bytes: usize = entries.map(|entry| entry.size_bytes()).sum();
+        let end = self.end.offset + (FRAME_HEAD_BYTES + entries_bytes) as u64;
+        end <= self.segment_bytes || self.end.offset < segment::FOUNDED_BYTES
+    }
+
+    fn encode_segment_start(&mut self, number: u64) {
+        let synced = self.end;
         segment::encode_header(&mut self.buffer, self.opened.identity, number);
         self.end = Position { segment: number, offset: self.buffer.len() as u64 };
         let frame = FrameStart::begin(&mut self.buffer, self.end);
         record::put_checkpoint(&mut self.buffer, &self.state);
         self.end_frame(frame, synced);
-        number
+        self.segments.push_back(number);
     }
 
     /// Frames for all changes; for none, one empty frame.
@@ -167,6 +234,16 @@ impl FileLog {
         record::put_behind_entries(&mut self.buffer, change);
     }
 
+    /// Writes the buffer at `offset` of the newest segment, with zeros to the end of the page, and makes it durable.
+    fn flush(&mut self, offset: u64) -> Result<(), StorageError> {
+        let end = offset + self.buffer.len() as u64;
+        let filled = (end + END_BYTES).next_multiple_of(PAGE_BYTES).min(self.file_bytes).max(end);
+        self.buffer.resize((filled - offset) as usize, 0);
+        self.file.write_at(&self.buffer, offset)?;
+        self.file_bytes = self.file_bytes.max(filled);
+        self.file.sync_data()
+    }
+
     /// What was encoded is durable: readers may see it.
     fn enter(&mut self) {
         self.stage.enter(&mut self.index.lock(), self.state.start.index, self.state.last);
@@ -174,14 +251,17 @@ impl FileLog {
         self.buffer.shrink_to(KEPT_BUFFER_BYTES);
     }
 
-    /// Whole segments before the oldest entry go. The newest one's checkpoint holds all else that they held.
-    fn remove_purged_segments(&mut self) -> Result<(), StorageError> {
+    /// Whole segments before the oldest entry go: the newest one's checkpoint holds all else that they held. Those that were set
+    /// aside go once nothing is lost any more.
+    fn retire(&mut self) {
         let needed = self.index.lock().oldest_segment().unwrap_or(self.end.segment);
-        while self.oldest_segment < needed {
-            self.opened.files.remove(&self.opened.layout.segment(self.oldest_segment))?;
-            self.oldest_segment += 1;
+        let purged = self.segments.partition_point(|&segment| segment < needed);
+        let mut retired: Vec<u64> = self.segments.drain(..purged).collect();
+        if self.state.life.loss.is_none() {
+            retired.append(&mut self.set_aside);
+            retired.sort_unstable();
         }
-        Ok(())
+        self.spares.retire(retired);
     }
 }
 
@@ -214,32 +294,16 @@ impl LogStore for FileLog {
     }
 }
 
-/// Removes segments of no use and the bytes of an unfinished write, durably, before anything is written behind
-/// them: otherwise they might come back as if they followed it.
-fn repair(opened: &Opened, replayed: &Replayed) -> Result<(), StorageError> {
-    let Opened { files, layout, .. } = opened;
-    for &number in &replayed.useless {
-        files.remove(&layout.segment(number))?;
-    }
-    if !replayed.useless.is_empty() {
-        files.sync_dir(&layout.log())?;
-    }
-    if replayed.torn_bytes > 0 {
-        let mut file =
-            files.open_write(&layout.segment(replayed.end.segment), WriteMode::Existing)?;
-        file.set_len(replayed.end.offset)?;
-        file.sync_all()?;
-    }
-    Ok(())
+fn reopen(opened: &Opened, path: &Path) -> Result<(OutFile, u64), StorageError> {
+    let length_bytes = opened.files.open_read(path)?.len()?;
+    Ok((opened.files.open_write(path, WriteMode::Existing)?, length_bytes))
 }
 
-/// Where in the newest segment the bytes begin that no later frame vouches for.
-fn unvouched(replayed: &Replayed) -> u64 {
-    if replayed.synced.segment == replayed.end.segment { replayed.synced.offset } else { 0 }
-}
-
-fn read_tail(opened: &Opened, path: &Path, from: u64, to: u64) -> Result<Vec<u8>, StorageError> {
-    let mut tail = vec![0; (to - from) as usize];
+/// The bytes of the newest segment that no later frame vouches for, and where they begin.
+fn read_tail(opened: &Opened, path: &Path, log: &Replay) -> Result<(Vec<u8>, u64), StorageError> {
+    let is_here = log.synced.segment == log.end.segment;
+    let from = if is_here { log.synced.offset } else { 0 };
+    let mut tail = vec![0; (log.end.offset - from) as usize];
     let read = opened.files.open_read(path)?.read_at(&mut tail, from)?;
     if read < tail.len() {
         return Err(refused(
@@ -247,5 +311,5 @@ fn read_tail(opened: &Opened, path: &Path, from: u64, to: u64) -> Result<Vec<u8>
             "became shorter while it was read: something else writes to this directory",
         ));
     }
-    Ok(tail)
+    Ok((tail, from))
 }

@@ -4,16 +4,19 @@
 //! |---|---|
 //! | `directory` | what is where, whose it is, how it begins |
 //! | `segment`, `record` | the log's bytes |
-//! | `scanner`, `recovery` | reading them back, and what damage means |
+//! | `chain`, `scanner`, `replay`, `recovery` | reading them back, and what is damage |
+//! | `verdict` | what a node goes on from |
 //! | `log`, `index`, `reader` | one writer, readers beside it |
+//! | `spares` | files for the segments to come |
 //! | `snapshots` | snapshots, published by a rename |
 //! | `env` | every file call there is |
 //!
-//! Opening goes: lock, identity, replay of the log, choice of the snapshot; all of that only looks. Then repairs,
-//! the new incarnation, and the sweep. A start that is refused has changed nothing.
+//! Opening goes: lock, identity, replay of the log, choice of the snapshot; all of that only looks. Then the new
+//! incarnation, and the sweep. A start that is refused has changed nothing.
 //!
-//! What it does not do: encrypt, compress, preallocate, or keep two copies. `docs/formats.md` has every byte.
+//! What it does not do: encrypt, compress, or keep two copies. `docs/formats.md` has every byte.
 
+mod chain;
 mod directory;
 pub(crate) mod env;
 mod index;
@@ -21,17 +24,22 @@ mod log;
 mod reader;
 mod record;
 mod recovery;
+mod replay;
 mod scanner;
 mod segment;
 mod snapshots;
+mod spares;
+mod verdict;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
+
+use self::chain::Chain;
 use self::directory::{Layout, refused};
 use self::env::{Env, Files, Guard, RealEnv};
-use self::log::FileLog;
+use self::log::{FileLog, Found};
 use self::snapshots::FileSnapshots;
 use super::snapshot_choice::DEFAULT_RETAINED;
 use super::{Identity, OpenedStorage, Start, Storage, StorageError};
@@ -40,15 +48,37 @@ use crate::raft::Recovered;
 /// What can be chosen about a [`FileStorage`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileOptions {
-    /// A log file that has grown to this is ended and the next one begun; a log is removed file by file.
+    /// A log file is made this long, and the next one begun when it is full; a log is removed file by file.
     pub segment_bytes: u64,
+    /// How many files that are not needed any more are kept to become log files again; 0: none, and no file is made long
+    /// before it is written.
+    pub spare_segments: usize,
     /// How many snapshots stay, the current one included: more than one gives something to fall back to.
     pub retained_snapshots: usize,
+    /// What a start makes of damage to what was durable.
+    pub on_damage: OnDamage,
+}
+
+/// What a start makes of damage to what was durable: a log that does not verify, a snapshot without another to stand in.
+/// Whatever it is, damage is named, and no damaged byte is taken for anything else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDamage {
+    /// The node goes on from what is whole and catches up from the others; it does not vote for what it no longer knows and
+    /// does not count before it has caught up. The damaged files stay until then. In a cluster of one: as `Refuse`.
+    #[default]
+    CatchUp,
+    /// The start is an error that says where the damage is; nothing is changed.
+    Refuse,
 }
 
 impl Default for FileOptions {
     fn default() -> FileOptions {
-        FileOptions { segment_bytes: 64 << 20, retained_snapshots: DEFAULT_RETAINED }
+        FileOptions {
+            segment_bytes: 16 << 20,
+            spare_segments: 2,
+            retained_snapshots: DEFAULT_RETAINED,
+            on_damage: OnDamage::CatchUp,
+        }
     }
 }
 
@@ -71,7 +101,7 @@ impl FileStorage {
     }
 
     /// The same in another file system.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn on(env: impl Env, dir: impl Into<PathBuf>, options: FileOptions) -> FileStorage {
         FileStorage { dir: dir.into(), options, env: Arc::new(env) }
     }
@@ -86,21 +116,29 @@ impl Storage for FileStorage {
         let FileStorage { dir, options, env } = *self;
         let (files, layout) = (Files::new(env), Layout::new(dir));
         let (guard, founding) = directory::enter(&files, &layout, identity, start)?;
-        let mut replayed = recovery::replay(&files, &layout, identity)?;
-        let fell_back =
-            snapshots::choose_current(&files, &layout, identity.cluster, &mut replayed.state)?;
-        let outline = replayed.outline();
+        let mut recovery = recovery::recover(&files, &layout, identity)?;
+        let others = founding.base.voters.iter().any(|&voter| voter != identity.node);
+        let may_lose = others && options.on_damage == OnDamage::CatchUp;
+        let mut verdict =
+            snapshots::examine(&files, &layout, identity.cluster, |snapshots, path| {
+                verdict::reach(&mut recovery, snapshots, path, identity, may_lose)
+            })?;
+        let outline = verdict.log.outline();
         let opened = Arc::new(Opened {
             files,
             layout,
             identity,
-            failed: AtomicBool::new(false),
+            options,
+            failed: Mutex::default(),
             _guard: guard,
         });
-        let log = FileLog::resume(opened.clone(), options.segment_bytes, replayed, fell_back)?;
+        let found = tidy(&opened, recovery.chain, &verdict.log.segments)?;
+        let log = FileLog::resume(opened.clone(), verdict, found)?;
         let state = log.state();
-        let current = state.snapshot.as_ref().map(|meta| meta.log_id);
-        snapshots::sweep(&opened.files, &opened.layout, current, options.retained_snapshots)?;
+        if state.life.loss.is_none() {
+            let current = state.snapshot.as_ref().map(|meta| meta.log_id);
+            snapshots::sweep(&opened, current)?;
+        }
         let recovered = Recovered {
             life: state.life,
             hard_state: state.hard_state,
@@ -109,9 +147,35 @@ impl Storage for FileStorage {
             log: outline,
             acquaintances: state.acquaintances.clone(),
         };
-        let snapshots = FileSnapshots::new(opened, options.retained_snapshots);
+        let snapshots = FileSnapshots::new(opened);
         Ok(OpenedStorage { recovered, log: Box::new(log), snapshots: Box::new(snapshots) })
     }
+}
+
+/// Removes what no log can be made of, durably, so that it does not come back as if it followed what is written from now
+/// on: the segment that was begun and never used, and spare files.
+fn tidy(
+    opened: &Opened,
+    chain: Chain,
+    used: &std::collections::VecDeque<u64>,
+) -> Result<Found, StorageError> {
+    let Opened { files, layout, .. } = opened;
+    let names = files.list(&layout.log())?;
+    let spares = names.iter().filter(|name| Layout::is_spare(name));
+    let useless: Vec<PathBuf> = spares
+        .map(|name| layout.log().join(name))
+        .chain(chain.unused.map(|number| layout.segment(number)))
+        .collect();
+    useless.iter().try_for_each(|path| files.remove(path))?;
+    if !useless.is_empty() {
+        files.sync_dir(&layout.log())?;
+    }
+    let highest = chain.highest();
+    let linked = chain.links.iter().map(|link| link.segment);
+    let mut set_aside: Vec<u64> =
+        linked.chain(chain.left_over).filter(|segment| !used.contains(segment)).collect();
+    set_aside.sort_unstable();
+    Ok(Found { set_aside, highest })
 }
 
 /// What the log and the snapshots of one opening share. The lock goes with the last of them, readers apart.
@@ -119,7 +183,9 @@ struct Opened {
     files: Files,
     layout: Layout,
     identity: Identity,
-    failed: AtomicBool,
+    options: FileOptions,
+    /// What failed first.
+    failed: Mutex<Option<String>>,
     _guard: Guard,
 }
 
@@ -130,28 +196,27 @@ impl Opened {
         &self,
         work: impl FnOnce() -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
-        if self.failed.load(Ordering::SeqCst) {
-            let what =
-                "is closed: a file call failed earlier. Restart the node once the cause is gone";
+        if let Some(cause) = &*self.failed.lock() {
+            let what = format!("is closed since {cause}. Restart the node once the cause is gone");
             return Err(refused(self.layout.root(), what));
         }
-        let mut latch = Latch { failed: &self.failed, is_armed: true };
+        let mut latch = Latch { opened: self, cause: Some("a call panicked".into()) };
         let outcome = work();
-        latch.is_armed = outcome.is_err();
+        latch.cause = outcome.as_ref().err().map(|error| format!("a call failed ({error})"));
         outcome
     }
 }
 
 /// Closes the storage when dropped, unless the work went well.
 struct Latch<'a> {
-    failed: &'a AtomicBool,
-    is_armed: bool,
+    opened: &'a Opened,
+    cause: Option<String>,
 }
 
 impl Drop for Latch<'_> {
     fn drop(&mut self) {
-        if self.is_armed {
-            self.failed.store(true, Ordering::SeqCst);
+        if let Some(cause) = self.cause.take() {
+            self.opened.failed.lock().get_or_insert(cause);
         }
     }
 }

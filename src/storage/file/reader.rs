@@ -106,7 +106,7 @@ impl FileLogReader {
                 Ok((head, payload)) => {
                     take_entries(payload, record_at, &mut index, through, collected).map(|()| head)
                 }
-                Err(flaw) => Err(flaw.to_owned()),
+                Err(flaw) => Err(flaw.what().to_owned()),
             };
             let head = walked.map_err(|flaw| StorageError::Damaged {
                 path: scanner.path(),

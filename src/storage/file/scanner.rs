@@ -6,7 +6,8 @@
 
 use super::super::StorageError;
 use super::env::InFile;
-use super::segment::{self, FRAME_HEAD_BYTES, FrameHead, Position};
+use super::segment::{self, FRAME_HEAD_BYTES, Flaw, FrameHead, Position};
+use crate::raft::Incarnation;
 
 /// What is read at once, at least.
 const READ_AHEAD_BYTES: usize = 128 * 1024;
@@ -71,16 +72,16 @@ impl Scanner {
     pub(crate) fn frame(
         &mut self,
         offset: u64,
-    ) -> Result<Result<(FrameHead, &[u8]), &'static str>, StorageError> {
+    ) -> Result<Result<(FrameHead, &[u8]), Flaw>, StorageError> {
         let verified = self.verify(offset)?;
         Ok(verified.map(|head| (head, self.payload(&head))))
     }
 
-    /// The same for a file that grows: what was read ahead earlier counts if it verifies, else it is read again.
+    /// The same for a file that is written to: what was read ahead earlier counts if it verifies, else it is read again.
     pub(crate) fn frame_now(
         &mut self,
         offset: u64,
-    ) -> Result<Result<(FrameHead, &[u8]), &'static str>, StorageError> {
+    ) -> Result<Result<(FrameHead, &[u8]), Flaw>, StorageError> {
         let mut verified = self.verify(offset)?;
         if verified.is_err() {
             self.refresh()?;
@@ -89,16 +90,17 @@ impl Scanner {
         Ok(verified.map(|head| (head, self.payload(&head))))
     }
 
-    fn verify(&mut self, offset: u64) -> Result<Result<FrameHead, &'static str>, StorageError> {
+    fn verify(&mut self, offset: u64) -> Result<Result<FrameHead, Flaw>, StorageError> {
+        let segment = self.segment;
         let Some(head) = self.bytes(offset, FRAME_HEAD_BYTES)?.first_chunk::<FRAME_HEAD_BYTES>()
         else {
-            return Ok(Err("ends too early"));
+            return Ok(Err(Flaw::CutOff));
         };
-        let payload = match segment::announced_bytes(head) {
+        let payload = match segment::announced_bytes(head, segment) {
             Ok(payload) => payload,
             Err(flaw) => return Ok(Err(flaw)),
         };
-        let at = Position { segment: self.segment, offset };
+        let at = Position { segment, offset };
         let frame = segment::decode_frame(self.bytes(offset, FRAME_HEAD_BYTES + payload)?, at);
         Ok(frame.map(|(head, _)| head))
     }
@@ -109,28 +111,56 @@ impl Scanner {
         &self.buffer[from..from + head.payload_bytes]
     }
 
-    /// The highest `synced through` of any frame that verifies at or behind `from`, wherever it begins.
-    pub(crate) fn synced_behind(&mut self, from: u64) -> Result<Option<Position>, StorageError> {
-        let mut highest = None;
-        let mut offset = from;
+    /// What stands at and behind `from`, wherever frames begin there. Those of starts before `least` are what an
+    /// unfinished write left, and say nothing.
+    pub(crate) fn behind(&mut self, from: u64, least: Incarnation) -> Result<Behind, StorageError> {
+        let mut behind = Behind::default();
+        let (mut offset, mut is_reused, mut is_blank) = (from, false, true);
         loop {
             let window = self.bytes(offset, READ_AHEAD_BYTES)?;
             let length = window.len();
+            is_blank = is_blank && window.iter().all(|&byte| byte == 0);
             match segment::find_magic(window) {
                 Some(skipped) => {
                     offset += skipped as u64;
                     match self.frame(offset)? {
                         Ok((head, _)) => {
-                            highest = highest.max(Some(head.synced));
+                            if head.incarnation >= least {
+                                behind.note(head);
+                            }
                             offset = head.end();
                         }
-                        Err(_) => offset += 1,
+                        Err(flaw) => {
+                            is_reused |= flaw == Flaw::OtherSegment;
+                            offset += 1;
+                        }
                     }
                 }
                 // A magic may lie across the border of two windows.
                 None if length >= READ_AHEAD_BYTES => offset += length as u64 - 3,
-                None => return Ok(highest),
+                None => break,
             }
         }
+        behind.is_written |= !(is_blank || is_reused);
+        Ok(behind)
+    }
+}
+
+/// What stands behind a place where no frame does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Behind {
+    /// The highest `synced through` of any frame there.
+    pub synced: Position,
+    /// The latest start that wrote one.
+    pub incarnation: Incarnation,
+    /// Something was written there that is no earlier segment's.
+    pub is_written: bool,
+}
+
+impl Behind {
+    fn note(&mut self, head: FrameHead) {
+        self.synced = self.synced.max(head.synced);
+        self.incarnation = self.incarnation.max(head.incarnation);
+        self.is_written = true;
     }
 }

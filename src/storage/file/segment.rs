@@ -4,24 +4,29 @@
 //! segment  header: magic, version, segment, cluster, node, group, CRC-32C
 //!          frame 0: a checkpoint, the log's whole state but the entries
 //!          frame 1 .. one or more for each write
-//! frame    magic, CRC-32C, payload length, segment, batch, synced through; payload: records
+//! frame    magic, CRC-32C, payload length, segment, incarnation, synced through; payload: records
 //! ```
-//! A frame's CRC begins with where it stands (segment, offset), so bytes of a segment's earlier life never
-//! verify. `synced through` is the end of what had been made durable before the frame was written: damage
-//! before it is corruption, damage behind it a write that was never acknowledged (PS05, PS06).
+//! Files are made longer than what is in them, and used again: behind the last frame stand zeros, or what an earlier
+//! segment left there. A frame's CRC begins with where it stands (segment, offset), so such bytes never verify; the
+//! incarnation tells a frame from what an unfinished write of an earlier start left behind. `synced through` is the end
+//! of what had been made durable before the frame was written: damage before it is corruption, damage behind it a
+//! write that was never acknowledged (PS05, PS06). In a segment's first frame it is where the segment before ended.
 //! `docs/formats.md` has every byte.
 //!
 //! Not here: the [records](super::record), what they mean together ([`recovery`](super::recovery)), and any file call.
+
+use std::cmp::Ordering;
+use std::fmt;
 
 use super::super::Identity;
 use super::super::binary::{Fields, Malformed, put_u32, put_u64};
 use super::super::log_state::LogState;
 use super::record;
-use crate::raft::{Life, unborn};
+use crate::raft::{Incarnation, Life, unborn};
 
 const MAGIC: &[u8; 8] = b"QRTWAL1\n";
-/// The version this code writes, and the newest that it reads.
-const VERSION: u32 = 1;
+/// The version this code writes, and the only one it reads: version 1 was never released.
+const VERSION: u32 = 2;
 /// Length of a segment's header.
 pub(crate) const HEADER_BYTES: usize = 56;
 /// Number of the first segment.
@@ -44,6 +49,12 @@ pub(crate) struct Position {
     pub segment: u64,
     /// The byte in it.
     pub offset: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "byte {} of segment {}", self.offset, self.segment)
+    }
 }
 
 /// A new segment's header.
@@ -104,12 +115,22 @@ pub(crate) fn check_header(
             "is of a newer format: use the version that wrote it, or a newer one",
         ));
     }
-    if ids != [segment, identity.cluster, identity.node, 0] {
+    if version < VERSION {
         return Err(HeaderFlaw::Refused(
-            "is a segment of another node, or has another one's name: restore this node's own",
+            "is of a format that no release wrote: begin with an empty directory",
         ));
     }
-    Ok(())
+    let [own, owner @ ..] = ids;
+    if owner != [identity.cluster, identity.node, 0] {
+        return Err(HeaderFlaw::Refused("is a segment of another node: restore this node's own"));
+    }
+    match own.cmp(&segment) {
+        Ordering::Less => Err(damaged("the header is that of an earlier segment")),
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => {
+            Err(HeaderFlaw::Refused("is a later segment under another one's name: give it its own"))
+        }
+    }
 }
 
 /// The first segment of a log in which nothing has happened.
@@ -120,7 +141,7 @@ pub(crate) fn founded(identity: Identity) -> Vec<u8> {
     let frame = FrameStart::begin(&mut out, at);
     let life = Life { incarnation: unborn(identity.birth_ms), ..Life::default() };
     record::put_checkpoint(&mut out, &LogState { life, ..LogState::default() });
-    frame.end(&mut out, 0, Position::default());
+    frame.end(&mut out, life.incarnation, Position::default());
     out
 }
 
@@ -150,7 +171,12 @@ impl FrameStart {
     }
 
     /// Fills in the head. Returns the end of the frame.
-    pub(crate) fn end(self, out: &mut [u8], batch: u64, synced: Position) -> Position {
+    pub(crate) fn end(
+        self,
+        out: &mut [u8],
+        incarnation: Incarnation,
+        synced: Position,
+    ) -> Position {
         let payload = self.payload_bytes(out);
         assert!(
             payload <= u32::MAX as usize,
@@ -160,7 +186,7 @@ impl FrameStart {
         let frame = &mut out[self.begin..];
         frame[..4].copy_from_slice(&FRAME_MAGIC);
         frame[8..12].copy_from_slice(&(payload as u32).to_le_bytes());
-        let numbers = [self.at.segment, batch, synced.segment, synced.offset];
+        let numbers = [self.at.segment, incarnation, synced.segment, synced.offset];
         for (field, number) in frame[16..FRAME_HEAD_BYTES].chunks_exact_mut(8).zip(numbers) {
             field.copy_from_slice(&number.to_le_bytes());
         }
@@ -182,8 +208,8 @@ fn frame_crc(at: Position, frame_behind_crc: &[u8]) -> u32 {
 pub(crate) struct FrameHead {
     /// Where the frame stands.
     pub at: Position,
-    /// Its number: one more than the frame's before it.
-    pub batch: u64,
+    /// The start that wrote it.
+    pub incarnation: Incarnation,
     /// End of what had been made durable before the frame was written.
     pub synced: Position,
     /// Length of the payload.
@@ -197,37 +223,80 @@ impl FrameHead {
     }
 }
 
-/// Length of the payload that a head announces, unverified.
-pub(crate) fn announced_bytes(head: &[u8; FRAME_HEAD_BYTES]) -> Result<usize, &'static str> {
+/// Length of the payload that a head announces, unverified. Nothing is announced where no frame of the segment begins.
+pub(crate) fn announced_bytes(head: &[u8; FRAME_HEAD_BYTES], segment: u64) -> Result<usize, Flaw> {
+    if head[..4] == [0; 4] {
+        return Err(Flaw::Empty);
+    }
     if head[..4] != FRAME_MAGIC {
-        return Err("is not the beginning of a frame");
+        return Err(Flaw::NoFrame);
+    }
+    if head[16..24] != segment.to_le_bytes() {
+        return Err(Flaw::OtherSegment);
     }
     Ok(u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize)
 }
 
 /// Where in `bytes` a frame's magic begins, the first one.
 pub(crate) fn find_magic(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(FRAME_MAGIC.len()).position(|window| window == FRAME_MAGIC)
+    memchr::memmem::find(bytes, &FRAME_MAGIC)
+}
+
+/// Why no frame of the log stands in a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// The file ends within it.
+    CutOff,
+    /// Zeros, as behind every last frame.
+    Empty,
+    /// Something else.
+    NoFrame,
+    /// A frame that the file held as another segment.
+    OtherSegment,
+    /// The checksum does not hold.
+    Checksum,
+    /// It verifies and contradicts its place.
+    Contradiction,
+    /// An earlier start wrote it, and its write was never finished.
+    Unfinished,
+}
+
+impl Flaw {
+    /// For a sentence that begins with "the log".
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Flaw::CutOff => "ends in the middle of a frame",
+            Flaw::Empty => "holds zeros where a frame should begin",
+            Flaw::NoFrame => "holds something else where a frame should begin",
+            Flaw::OtherSegment => "holds a frame of another segment where one of its own should be",
+            Flaw::Checksum => "has a frame whose checksum does not hold",
+            Flaw::Contradiction => "has a frame whose head contradicts its place",
+            Flaw::Unfinished => "has a frame left by an earlier start",
+        }
+    }
 }
 
 /// Verifies a whole frame that stands at `at`.
-pub(crate) fn decode_frame(frame: &[u8], at: Position) -> Result<(FrameHead, &[u8]), &'static str> {
+pub(crate) fn decode_frame(frame: &[u8], at: Position) -> Result<(FrameHead, &[u8]), Flaw> {
     let mut fields = Fields::new(frame);
     let mut numbers = || -> Result<_, Malformed> {
         let magic = fields.bytes(4)?;
         let (crc, length, zero) = (fields.u32()?, fields.u32()? as usize, fields.u32()?);
-        let segment = fields.u64()?;
-        let (batch, synced) =
-            (fields.u64()?, Position { segment: fields.u64()?, offset: fields.u64()? });
-        Ok((magic, crc, zero, segment, FrameHead { at, batch, synced, payload_bytes: length }))
+        let (segment, incarnation) = (fields.u64()?, fields.u64()?);
+        let synced = Position { segment: fields.u64()?, offset: fields.u64()? };
+        let head = FrameHead { at, incarnation, synced, payload_bytes: length };
+        Ok((magic, crc, zero, segment, head))
     };
-    let (magic, crc, zero, segment, head) = numbers().map_err(|Malformed(what)| what)?;
-    let payload = fields.bytes(head.payload_bytes).map_err(|Malformed(what)| what)?;
-    if magic != FRAME_MAGIC || frame_crc(at, &frame[8..]) != crc {
-        return Err("has a checksum that does not hold");
+    let (magic, crc, zero, segment, head) = numbers().map_err(|_| Flaw::CutOff)?;
+    let payload = fields.bytes(head.payload_bytes).map_err(|_| Flaw::CutOff)?;
+    if magic != FRAME_MAGIC {
+        return Err(Flaw::NoFrame);
+    }
+    if frame_crc(at, &frame[8..]) != crc {
+        return Err(Flaw::Checksum);
     }
     if segment != at.segment || zero != 0 || head.synced > at {
-        return Err("has a head that contradicts its place");
+        return Err(Flaw::Contradiction);
     }
     Ok((head, payload))
 }

@@ -14,8 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::log_state::LogState;
-use super::super::snapshot_choice::{choose, superfluous, swept};
+use super::super::snapshot_choice::{superfluous, swept};
 use super::super::snapshot_format::{
     Flaw, Header, SnapshotContent, SnapshotWriter, verify_received,
 };
@@ -23,18 +22,18 @@ use super::super::{SnapshotReader, SnapshotReceiver, SnapshotSink, SnapshotStore
 use super::Opened;
 use super::directory::Layout;
 use super::env::{Files, InFile, OutFile, WriteMode};
+use super::verdict::{Examination, Examined};
 use crate::raft::{LogId, Membership, SnapshotMeta};
 
 /// The snapshots of an opened directory.
 pub(crate) struct FileSnapshots {
     opened: Arc<Opened>,
-    retained: usize,
     next_tmp: u64,
 }
 
 impl FileSnapshots {
-    pub(crate) fn new(opened: Arc<Opened>, retained: usize) -> FileSnapshots {
-        FileSnapshots { opened, retained, next_tmp: 1 }
+    pub(crate) fn new(opened: Arc<Opened>) -> FileSnapshots {
+        FileSnapshots { opened, next_tmp: 1 }
     }
 
     fn begin_file(&mut self) -> Result<TmpFile, StorageError> {
@@ -45,45 +44,47 @@ impl FileSnapshots {
     }
 }
 
-/// Finds the snapshot to start from and makes it the state's; changes no file. Whether an older one stands in.
-pub(crate) fn choose_current(
+/// Lets `judge` look at the stored snapshots, and says where they are; changes no file.
+pub(crate) fn examine<T>(
     files: &Files,
     layout: &Layout,
     cluster: u64,
-    state: &mut LogState,
-) -> Result<bool, StorageError> {
-    let named = state.snapshot.as_ref().map(|meta| meta.log_id);
-    choose(state, &stored(files, layout)?, |id| {
-        let content =
-            open_content(files, &layout.snapshot(id)).map_err(|error| error.to_string())?;
-        match content {
-            None => Err("is missing".into()),
-            Some(content) if content.header().cluster != cluster => {
-                Err("belongs to another cluster".into())
-            }
-            Some(content) => content.verify_rest().map_err(|error| error.to_string()),
+    judge: impl FnOnce(&mut Examined<'_>, &Path) -> Result<T, StorageError>,
+) -> Result<T, StorageError> {
+    let read = |id| match open_content(files, &layout.snapshot(id)) {
+        Ok(None) => Ok(Err("is missing".into())),
+        Ok(Some(content)) if content.header().cluster != cluster => {
+            Ok(Err("belongs to another cluster".into()))
         }
-    })
-    .map_err(|what| StorageError::Damaged {
-        path: layout.snapshots().display().to_string(),
-        offset: 0,
-        what,
-    })?;
-    Ok(state.snapshot.as_ref().map(|meta| meta.log_id) != named)
+        Ok(Some(content)) => {
+            judged(content.verify_rest().map_err(|error| unreadable(&layout.snapshot(id), error)))
+        }
+        Err(error) => judged(Err(error)),
+    };
+    let mut examined = Examined::new(stored(files, layout)?, &read);
+    let judgement = judge(&mut examined, &layout.snapshots());
+    examined.check()?;
+    judgement
+}
+
+/// Damage is a judgement on a snapshot, anything else a failed call.
+fn judged(outcome: Result<SnapshotMeta, StorageError>) -> Examination {
+    match outcome {
+        Ok(meta) => Ok(Ok(meta)),
+        Err(damaged @ StorageError::Damaged { .. }) => Ok(Err(damaged.to_string())),
+        Err(failed) => Err(failed),
+    }
 }
 
 /// Removes what an earlier opening left: unfinished files, and snapshots that no record names or needs.
-pub(crate) fn sweep(
-    files: &Files,
-    layout: &Layout,
-    current: Option<LogId>,
-    retained: usize,
-) -> Result<(), StorageError> {
+pub(crate) fn sweep(opened: &Opened, current: Option<LogId>) -> Result<(), StorageError> {
+    let Opened { files, layout, options, .. } = opened;
     for name in files.list(&layout.snapshots())?.iter().filter(|name| Layout::is_snapshot_tmp(name))
     {
         files.remove(&layout.snapshots().join(name))?;
     }
     let stored = stored(files, layout)?;
+    let retained = options.retained_snapshots;
     let needless = current.map_or(stored.clone(), |current| swept(&stored, current, retained));
     needless.into_iter().try_for_each(|id| files.remove(&layout.snapshot(id)))
 }
@@ -165,7 +166,7 @@ impl SnapshotStore for FileSnapshots {
         let opened = self.opened.clone();
         opened.latched(|| {
             let stored = stored(&opened.files, &opened.layout)?;
-            let needless = superfluous(&stored, current, keep, self.retained);
+            let needless = superfluous(&stored, current, keep, opened.options.retained_snapshots);
             needless.into_iter().try_for_each(|id| opened.files.remove(&opened.layout.snapshot(id)))
         })
     }

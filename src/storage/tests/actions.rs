@@ -139,7 +139,8 @@ pub(crate) fn random_workload(seed: u64) -> Workload {
         steps.extend(beside(&mut random, &model, group.is_empty()));
     }
     steps.push(Step::Write(group));
-    Workload { name: format!("random {seed}"), segment_bytes, steps }
+    let spare_segments = random.below(3) as usize;
+    Workload { name: format!("random {seed}"), segment_bytes, spare_segments, steps }
 }
 
 /// What the snapshotter does meanwhile.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::model::*;
 use super::sim_disk::SimDisk;
 use crate::raft::{LogChange, LogId, Membership, SnapshotMeta};
-use crate::storage::file::{FileOptions, FileStorage};
+use crate::storage::file::{FileOptions, FileStorage, OnDamage};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Identity, OpenedStorage, SnapshotStore, Start, Storage, StorageError};
 
@@ -37,14 +37,16 @@ impl Disk for MemoryStorage {
 
 impl Disk for SimDisk {
     fn storage(&self) -> Box<dyn Storage> {
-        let options = FileOptions { segment_bytes: 600, ..FileOptions::default() };
+        let on_damage = OnDamage::Refuse;
+        let options = FileOptions { segment_bytes: 600, on_damage, ..FileOptions::default() };
         Box::new(FileStorage::on(self.clone(), "node", options))
     }
 }
 
 impl Disk for tempfile::TempDir {
     fn storage(&self) -> Box<dyn Storage> {
-        Box::new(FileStorage::new(self.path().join("node")))
+        let options = FileOptions { on_damage: OnDamage::Refuse, ..FileOptions::default() };
+        Box::new(FileStorage::with_options(self.path().join("node"), options))
     }
 }
 

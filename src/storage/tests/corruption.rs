@@ -74,7 +74,7 @@ impl Corpus {
         if is_sealed {
             steps.push(Step::Seal);
         }
-        let workload = Workload { name: "corpus".into(), segment_bytes, steps };
+        let workload = Workload { name: "corpus".into(), segment_bytes, spare_segments: 2, steps };
         let disk = SimDisk::default();
         let run = workload.run(&disk);
         assert!(run.error.is_none(), "{:?}", run.error);

@@ -14,6 +14,7 @@ use super::sim_disk::{SimDisk, Unsynced};
 use super::workload::{Expected, Progress, Workload, in_context, storage};
 use super::workloads;
 use crate::storage::Storage;
+use crate::storage::file::{FileOptions, FileStorage};
 
 /// How many images are to be recovered at least.
 const IMAGES: usize = 200_000;
@@ -238,7 +239,8 @@ fn interrupted_recoveries(image: &State, expected: Expected<'_>) -> usize {
 #[test]
 fn ps19_a_call_is_one_fsync_however_many_changes() {
     let disk = SimDisk::default();
-    let mut opened = open(storage(&disk)).unwrap();
+    let options = FileOptions { segment_bytes: 900, spare_segments: 0, ..FileOptions::default() };
+    let mut opened = open(FileStorage::on(disk.clone(), "node", options)).unwrap();
     let before = disk.syncs();
     opened.log.write(&[vote(1, Some(1)), append(1, 1..=3), append(1, 4..=9)]).unwrap();
     assert_eq!(disk.syncs() - before, 1);

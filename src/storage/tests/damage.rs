@@ -4,10 +4,16 @@ use std::path::{Path, PathBuf};
 
 use super::model::*;
 use super::sim_disk::SimDisk;
-use super::workload::storage;
 use crate::raft::LogId;
-use crate::storage::file::{FileOptions, FileStorage};
+use crate::storage::file::{FileOptions, FileStorage, OnDamage};
 use crate::storage::{Start, Storage, StorageError};
+
+/// Storage that says where damage is instead of going on without.
+fn storage(disk: &SimDisk) -> FileStorage {
+    let on_damage = OnDamage::Refuse;
+    let options = FileOptions { segment_bytes: 600, on_damage, ..FileOptions::default() };
+    FileStorage::on(disk.clone(), "node", options)
+}
 
 /// A sealed log of one segment.
 fn sealed() -> SimDisk {
@@ -16,6 +22,15 @@ fn sealed() -> SimDisk {
     let mut opened = open(FileStorage::on(disk.clone(), "node", options)).unwrap();
     opened.log.write(&[vote(2, Some(1)), append(2, 1..=4)]).unwrap();
     opened.log.write(&[append(2, 5..=6), truncate(6)]).unwrap();
+    opened.log.seal().unwrap();
+    disk
+}
+
+/// A log of several segments, all of them needed.
+fn unpurged() -> SimDisk {
+    let disk = SimDisk::default();
+    let mut opened = open(storage(&disk)).unwrap();
+    (1..=30).for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
     opened.log.seal().unwrap();
     disk
 }
@@ -76,13 +91,18 @@ fn ps06_no_flipped_bit_before_the_seal_is_taken_for_the_end_of_the_log() {
     }
 }
 
+fn used_bytes(segment: &[u8]) -> usize {
+    segment.iter().rposition(|&byte| byte != 0).unwrap() + 1
+}
+
 #[test]
 fn ps06_an_earlier_segment_is_whole_or_damaged() {
-    let disk = rolled();
+    let disk = unpurged();
     let segments = segments(&disk);
     assert!(segments.len() > 2, "{segments:?}");
     let earlier = &segments[segments.len() - 2];
-    let length = disk.files()[earlier].len();
+    // Behind its last frame are zeros, which do no harm however they look.
+    let length = used_bytes(&disk.files()[earlier]);
     for cut in 0..length {
         let disk = copy(&disk);
         let bytes = disk.files()[earlier][..cut].to_vec();
@@ -96,13 +116,13 @@ fn ps06_an_earlier_segment_is_whole_or_damaged() {
 
 #[test]
 fn a_missing_segment_is_damage_unless_it_was_purged() {
-    let disk = rolled();
+    let disk = unpurged();
     let all = segments(&disk);
     for missing in &all[..all.len() - 1] {
         let disk = copy(&disk);
         disk.take(missing);
         let error = open(storage(&disk)).err().unwrap().to_string();
-        assert!(error.contains("are missing"), "{missing:?}: {error}");
+        assert!(error.contains("lacks entries 1 to "), "{missing:?}: {error}");
     }
     let none = copy(&disk);
     all.iter().for_each(|path| none.take(path));
@@ -157,7 +177,7 @@ fn a_newer_format_is_refused_as_such() {
     {
         let disk = copy(&disk);
         let mut bytes = disk.files()[Path::new(path)].clone();
-        bytes[8] = 2;
+        bytes[8] += 1;
         let crc_at = crc_at.unwrap_or(bytes.len() - 4);
         let crc = crc32c::crc32c(&bytes[..crc_at]);
         bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());

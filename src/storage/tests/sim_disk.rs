@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 pub(crate) use super::recording::Unsynced;
 use super::recording::{Call, Recorded, State};
-use crate::storage::file::env::{Env, Guard, ReadFile, WriteFile, WriteMode};
+use crate::storage::file::env::{Env, Guard, Job, ReadFile, WriteFile, WriteMode};
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,15 +184,6 @@ impl SimDisk {
         drop(outcome);
         Err(fault.error())
     }
-
-    fn change(&self, name: &'static str, path: &Path, call: Call) -> io::Result<()> {
-        self.call(name, path, true, |inner, fault| {
-            if fault.is_none() {
-                inner.change(call);
-            }
-            Ok(())
-        })
-    }
 }
 
 fn run(hook: &Mutex<Option<Hook>>) {
@@ -290,7 +281,17 @@ impl Env for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let same = dir.strip_prefix(".").unwrap_or(dir);
-        self.change("sync_dir", dir, Call::SyncDir(same.to_owned()))
+        self.call("sync_dir", dir, true, |inner, fault| {
+            if fault.is_none() {
+                inner.change(Call::SyncDir(same.to_owned()));
+            }
+            Ok(())
+        })
+    }
+
+    fn background(&self, work: Box<dyn FnOnce() + Send>) -> Job {
+        work();
+        Job::done()
     }
 }
 
@@ -339,10 +340,6 @@ impl WriteFile for SimFile {
             inner.change(Call::Write { file: self.file, offset, bytes });
             Ok(())
         })
-    }
-
-    fn set_len(&mut self, length: u64) -> io::Result<()> {
-        self.disk.change("set_len", &self.path, Call::SetLen { file: self.file, length })
     }
 
     fn sync_data(&mut self) -> io::Result<()> {

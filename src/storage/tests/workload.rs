@@ -48,13 +48,16 @@ use Step::{
 pub(crate) struct Workload {
     pub name: String,
     pub segment_bytes: u64,
+    pub spare_segments: usize,
     pub steps: Vec<Step>,
 }
 
 impl Workload {
     /// The storage that it lives in.
     pub(crate) fn storage(&self, disk: &SimDisk) -> FileStorage {
-        storage_of(disk, self.segment_bytes)
+        let Workload { segment_bytes, spare_segments, .. } = *self;
+        let options = FileOptions { segment_bytes, spare_segments, ..FileOptions::default() };
+        FileStorage::on(disk.clone(), "node", options)
     }
 
     /// The state after each number of changes.

@@ -18,7 +18,7 @@ pub(crate) fn all(random: u64) -> Vec<Workload> {
 }
 
 fn workload(name: &str, segment_bytes: u64, steps: Vec<Step>) -> Workload {
-    Workload { name: name.to_owned(), segment_bytes, steps }
+    Workload { name: name.to_owned(), segment_bytes, spare_segments: 2, steps }
 }
 
 fn single(term: u64, index: u64) -> Step {

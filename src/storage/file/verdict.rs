@@ -1,0 +1,209 @@
+//! What a node goes on from, after all that its directory holds has been read.
+//!
+//! | log | snapshot | the node goes on |
+//! |---|---|---|
+//! | whole | the named one | as it was |
+//! | whole | an older one, and the log reaches back to it | from there (A76) |
+//! | damaged before what the snapshot covers | the named one | without the damaged part: nothing is lost |
+//! | damaged | | from the longest beginning that is whole, as one that lost something |
+//! | whole | none, and the log does not reach back | from nothing, as one that lost something |
+//!
+//! Who lost something catches up from the others and counts no sooner (PS20). Nothing is discarded before that: the log
+//! goes on in a new segment that leaves out what is damaged, the files stay. Without others, or if damage is to be
+//! looked at first, the start is refused and says where the damage is.
+//!
+//! Not here: any change of a file.
+
+use std::collections::BTreeMap;
+
+use super::super::log_state::LogState;
+use super::super::snapshot_choice::choose;
+use super::super::{Identity, StorageError};
+use super::recovery::{Damage, Recovery};
+use super::replay::Replay;
+use crate::raft::{Life, LogId, Loss, SnapshotMeta, unborn};
+
+/// What to go on from, and how.
+pub(crate) struct Verdict {
+    /// The log.
+    pub log: Replay,
+    /// How it goes on.
+    pub onwards: Onwards,
+}
+
+/// How the log goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Onwards {
+    /// Where it ends.
+    Here {
+        /// The state's snapshot is not the one that the log names.
+        fell_back: bool,
+        /// Entries before the log's start are damaged, and not needed.
+        purged: bool,
+    },
+    /// In a new segment: behind what is whole, or without any of it.
+    Elsewhere,
+}
+
+/// How reading a snapshot through went: a call failed, or what it is, or what is wrong with it.
+pub(crate) type Examination = Result<Result<SnapshotMeta, String>, StorageError>;
+
+/// The snapshots of a directory, each read through once at most.
+pub(crate) struct Examined<'a> {
+    stored: Vec<LogId>,
+    read: &'a dyn Fn(LogId) -> Examination,
+    outcomes: BTreeMap<LogId, Result<SnapshotMeta, String>>,
+    failed: Option<StorageError>,
+}
+
+impl<'a> Examined<'a> {
+    /// Those of `stored` that are asked for are read through by `read`.
+    pub(crate) fn new(stored: Vec<LogId>, read: &'a dyn Fn(LogId) -> Examination) -> Examined<'a> {
+        Examined { stored, read, outcomes: BTreeMap::new(), failed: None }
+    }
+
+    /// A call that failed says nothing about a snapshot: nothing must be made of it (PS24).
+    pub(crate) fn check(self) -> Result<(), StorageError> {
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    fn verify(&mut self, id: LogId) -> Result<SnapshotMeta, String> {
+        let Examined { read, outcomes, failed, .. } = self;
+        let outcome = outcomes.entry(id).or_insert_with(|| {
+            read(id).unwrap_or_else(|error| {
+                let what = error.to_string();
+                failed.get_or_insert(error);
+                Err(what)
+            })
+        });
+        outcome.clone()
+    }
+
+    /// Finds the snapshot to start from and makes it the state's. Whether an older one stands in.
+    fn choose_for(&mut self, state: &mut LogState) -> Result<bool, String> {
+        let named = state.snapshot.as_ref().map(|meta| meta.log_id);
+        let stored = self.stored.clone();
+        choose(state, &stored, |id| self.verify(id))?;
+        Ok(state.snapshot.as_ref().map(|meta| meta.log_id) != named)
+    }
+
+    fn is_whole(&mut self, meta: &SnapshotMeta) -> bool {
+        self.verify(meta.log_id).is_ok_and(|stored| stored == *meta)
+    }
+}
+
+/// Decides. `may_lose`: there are others to catch up from, and damage is not to be looked at first.
+pub(crate) fn reach(
+    recovery: &mut Recovery,
+    snapshots: &mut Examined<'_>,
+    snapshots_path: &std::path::Path,
+    identity: Identity,
+    may_lose: bool,
+) -> Result<Verdict, StorageError> {
+    let mut log = std::mem::take(&mut recovery.log);
+    let mut damage = recovery.damage.clone();
+    if damage.is_none() {
+        match snapshots.choose_for(&mut log.state) {
+            Ok(fell_back) => {
+                let onwards = Onwards::Here { fell_back, purged: false };
+                return Ok(Verdict { log, onwards });
+            }
+            Err(what) => {
+                damage = Some(Damage::new(snapshots_path, 0, what));
+                recovery.beyond = Some(std::mem::take(&mut log));
+            }
+        }
+    } else if let Some(mut beyond) = recovery.beyond.take() {
+        if beyond.purge_missing()
+            && let Ok(fell_back) = snapshots.choose_for(&mut beyond.state)
+        {
+            tracing::warn!(
+                ?damage,
+                "the log is damaged where a snapshot covers it: nothing is lost"
+            );
+            let onwards = Onwards::Here { fell_back, purged: true };
+            return Ok(Verdict { log: beyond, onwards });
+        }
+        recovery.beyond = Some(beyond);
+    }
+    let damage = damage.unwrap_or_else(|| Damage::new(snapshots_path, 0, "is damaged"));
+    if !may_lose {
+        return Err(refusal(&damage));
+    }
+    let known = recovery.beyond.as_ref().map(|beyond| &beyond.state);
+    let life = lossy_life(known, &log.state, recovery.incarnation.max(unborn(identity.birth_ms)));
+    longest_beginning(&mut log, known, snapshots);
+    log.state.life = life;
+    if let Some(known) = known {
+        log.state.hard_state = known.hard_state;
+        log.state.acquaintances = known.acquaintances.clone();
+    }
+    tracing::error!(
+        path = damage.path,
+        offset = damage.offset,
+        what = damage.what,
+        goes_on_from = %log.state.last,
+        forgot_vote = life.loss.is_some_and(|loss| loss.forgot_vote),
+        "the storage is damaged: this node catches up from the others before it counts again; the damaged files stay \
+         until then"
+    );
+    Ok(Verdict { log, onwards: Onwards::Elsewhere })
+}
+
+/// What this node is from now on. With the end of its log at hand it knows what it voted and what it held.
+fn lossy_life(known: Option<&LogState>, beginning: &LogState, incarnation: u64) -> Life {
+    let state = known.unwrap_or(beginning);
+    let earlier = state.life.loss;
+    let forgot_vote = known.is_none() || earlier.is_some_and(|loss| loss.forgot_vote);
+    let held = known.map(|state| LogId {
+        term: state.term_at(state.last).unwrap_or(state.start.term),
+        index: state.last,
+    });
+    let last = match earlier {
+        _ if forgot_vote => None,
+        Some(loss) => held.max(loss.last),
+        None => held,
+    };
+    let incarnation = incarnation.max(state.life.incarnation);
+    Life { incarnation, loss: Some(Loss { forgot_vote, last }), ..state.life }
+}
+
+/// Cuts `log`, the whole part before the damage, down to what a snapshot and entries make together; or takes the
+/// snapshot alone, or nothing.
+fn longest_beginning(log: &mut Replay, known: Option<&LogState>, snapshots: &mut Examined<'_>) {
+    let newest =
+        known.and_then(|state| state.snapshot.clone()).filter(|meta| snapshots.is_whole(meta));
+    let alone = newest.as_ref().map_or(0, |meta| meta.log_id.index);
+    let is_usable = log.has_begun() && alone <= log.state.last && {
+        match &newest {
+            Some(meta) if log.state.holds(meta.log_id) => {
+                log.state.snapshot = Some(meta.clone());
+                true
+            }
+            _ => snapshots.choose_for(&mut log.state).is_ok(),
+        }
+    };
+    if is_usable {
+        return;
+    }
+    let start = newest.as_ref().map_or(LogId::BASE, |meta| meta.log_id);
+    let LogState { life, hard_state, acquaintances, .. } = std::mem::take(&mut log.state);
+    log.reset(LogState {
+        life,
+        hard_state,
+        acquaintances,
+        start,
+        last: start.index,
+        runs: Vec::new(),
+        snapshot: newest,
+    });
+}
+
+fn refusal(damage: &Damage) -> StorageError {
+    let Damage { path, offset, what } = damage.clone();
+    let what = format!(
+        "the log or a snapshot {what}: acknowledged entries may be lost, nothing was changed; restore this directory from \
+         an intact copy, or replace this node"
+    );
+    StorageError::Damaged { path, offset, what }
+}

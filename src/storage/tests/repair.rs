@@ -1,0 +1,242 @@
+//! What is left of a damaged log or snapshot, and that nothing is discarded before the others' copies are here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::model::*;
+use super::sim_disk::{SimDisk, Unsynced};
+use crate::raft::{HardState, Life, LogChange, LogId, Loss, Membership};
+use crate::storage::file::{FileOptions, FileStorage, OnDamage};
+use crate::storage::{OpenedStorage, Start, Storage};
+
+fn options() -> FileOptions {
+    FileOptions { segment_bytes: 1000, ..FileOptions::default() }
+}
+
+fn storage(disk: &SimDisk) -> FileStorage {
+    FileStorage::on(disk.clone(), "node", options())
+}
+
+/// Thirty entries in several segments; the vote was cast last.
+fn long_log() -> SimDisk {
+    let disk = SimDisk::default();
+    let mut opened = open(storage(&disk)).unwrap();
+    opened.log.write(&[vote(1, None)]).unwrap();
+    (1..=30).for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
+    opened.log.write(&[vote(2, Some(3))]).unwrap();
+    opened.log.seal().unwrap();
+    disk
+}
+
+fn segments(disk: &SimDisk) -> Vec<PathBuf> {
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "wal");
+    disk.files().into_keys().filter(is_segment).collect()
+}
+
+/// The files that hold something.
+fn kept(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = disk.files();
+    files.retain(|path, _| path.extension().is_some_and(|end| end == "wal" || end == "snap"));
+    files
+}
+
+fn flip(disk: &SimDisk, path: &PathBuf, at: usize) {
+    let mut bytes = disk.files()[path].clone();
+    bytes[at] ^= 1;
+    disk.put(path, bytes);
+}
+
+fn finish_recovery(opened: &mut OpenedStorage) {
+    let life = Some(Life { loss: None, ..opened.recovered.life });
+    opened.log.write(&[LogChange { life, ..LogChange::default() }]).unwrap();
+}
+
+/// PS06, PS20: what is whole stays, what was voted and held is known from behind the damage; the damaged files stay until the loss
+/// is made good, over starts.
+#[test]
+fn ps06_a_log_goes_on_from_its_whole_beginning_and_keeps_the_rest_until_it_has_caught_up() {
+    let disk = long_log();
+    let all = segments(&disk);
+    assert!(all.len() > 3, "{all:?}");
+    flip(&disk, &all[1], 500);
+    let before = kept(&disk);
+    let mut opened = open(storage(&disk)).unwrap();
+    let last = Some(LogId::new(1, 30));
+    assert_eq!(opened.recovered.life.loss, Some(Loss { forgot_vote: false, last }));
+    assert_eq!(opened.recovered.hard_state, HardState { term: 2, vote: Some(3) });
+    let held_before = opened.recovered.log.last_index();
+    assert!((1..30).contains(&held_before), "{held_before}");
+    for (path, bytes) in &before {
+        assert_eq!(disk.files().get(path), Some(bytes), "{path:?}");
+    }
+    opened.log.write(&[append(2, held_before + 1..=held_before + 2)]).unwrap();
+    drop(opened);
+    let mut again = open(storage(&disk.reboot(Unsynced::Lost))).unwrap();
+    drop(again);
+    again = open(storage(&disk)).unwrap();
+    assert_eq!(again.recovered.life.loss, Some(Loss { forgot_vote: false, last }), "still");
+    let expected =
+        [entries(1, 1..=held_before), entries(2, held_before + 1..=held_before + 2)].concat();
+    let mut reader = again.log.reader();
+    assert_eq!(reader.read(1, held_before + 2, usize::MAX).unwrap(), Some(expected.clone()));
+    assert!(all.iter().all(|path| disk.files().contains_key(path)));
+    finish_recovery(&mut again);
+    assert!(disk.files().contains_key(&all[1]), "its beginning is part of the log");
+    assert!(!disk.files().contains_key(&all[2]), "what was set aside is gone");
+    drop(again);
+    let healthy = open(storage(&disk)).unwrap();
+    assert_eq!(held(&healthy).entries, expected);
+}
+
+/// PS20: without anything whole behind the damage a vote may be forgotten.
+#[test]
+fn ps20_damage_in_the_newest_segment_may_hide_a_vote() {
+    let disk = long_log();
+    let newest = segments(&disk).pop().unwrap();
+    flip(&disk, &newest, 60);
+    let opened = open(storage(&disk)).unwrap();
+    assert_eq!(opened.recovered.life.loss, Some(Loss { forgot_vote: true, last: None }));
+    assert!(opened.recovered.log.last_index() > 20, "{:?}", opened.recovered.log);
+    assert!(opened.recovered.life.incarnation > 1);
+}
+
+/// PS20: all that is left is whose directory it is.
+#[test]
+fn ps20_a_lost_log_is_a_loss() {
+    let disk = long_log();
+    segments(&disk).iter().for_each(|path| disk.take(path));
+    let mut opened = open(storage(&disk)).unwrap();
+    assert_eq!(opened.recovered.life.loss, Some(Loss { forgot_vote: true, last: None }));
+    assert_eq!(opened.recovered.log.last_index(), 0);
+    opened.log.write(&[append(3, 1..=2)]).unwrap();
+    drop(opened);
+    let again = open(storage(&disk)).unwrap();
+    assert_eq!(again.recovered.log.last_index(), 2);
+    assert!(again.recovered.life.loss.is_some());
+}
+
+/// A snapshot at 25, the log purged through `purged`.
+fn compacted(purged: u64) -> SimDisk {
+    let disk = long_log();
+    let mut opened = open(storage(&disk)).unwrap();
+    let meta = publish(&mut *opened.snapshots, LogId::new(1, 25)).unwrap();
+    opened.log.write(&[record(&meta), purge(1, purged)]).unwrap();
+    opened.log.seal().unwrap();
+    drop(opened);
+    // The start rolls so often that the newest segment's checkpoint knows the snapshot.
+    let mut opened = open(storage(&disk)).unwrap();
+    (31..=60).for_each(|index| opened.log.write(&[append(2, index..=index)]).unwrap());
+    opened.log.seal().unwrap();
+    drop(opened);
+    disk
+}
+
+/// Damage that a snapshot covers costs nothing.
+#[test]
+fn damage_before_what_a_snapshot_covers_loses_nothing() {
+    let disk = compacted(10);
+    let first = &segments(&disk)[0];
+    flip(&disk, first, 400);
+    let opened = open(storage(&disk)).unwrap();
+    assert_eq!(opened.recovered.life.loss, None);
+    assert_eq!(opened.recovered.snapshot, Some(meta_of(LogId::new(1, 25))));
+    let log = &opened.recovered.log;
+    assert!(log.start.index > 10 && log.start.index <= 25, "{:?}", log.start);
+    let expected: Vec<_> = [entries(1, log.start.index + 1..=30), entries(2, 31..=60)].concat();
+    let state = held(&opened);
+    assert_eq!(state.entries, expected);
+    drop(opened);
+    assert!(!disk.files().contains_key(first), "nobody needs it");
+    assert_eq!(held(&open(storage(&disk)).unwrap()), state);
+}
+
+/// A72, A76: neither the snapshot nor the entries before it: the node begins from nothing, and knows what it voted and held.
+#[test]
+fn a_damaged_snapshot_that_nothing_stands_in_for_is_a_loss() {
+    let disk = compacted(20);
+    let is_snapshot = |path: &PathBuf| path.extension().is_some_and(|end| end == "snap");
+    let snapshot = disk.files().into_keys().find(is_snapshot).unwrap();
+    flip(&disk, &snapshot, 150);
+    let before = kept(&disk);
+    let mut opened = open(storage(&disk)).unwrap();
+    let last = Some(LogId::new(2, 60));
+    assert_eq!(opened.recovered.life.loss, Some(Loss { forgot_vote: false, last }));
+    assert_eq!((opened.recovered.snapshot.clone(), opened.recovered.log.last_index()), (None, 0));
+    assert!(before.iter().all(|(path, bytes)| disk.files().get(path) == Some(bytes)));
+    let meta = publish(&mut *opened.snapshots, LogId::new(2, 70)).unwrap();
+    opened.log.write(&[install(&meta, false), append(2, 71..=72)]).unwrap();
+    finish_recovery(&mut opened);
+    drop(opened);
+    let opened = open(storage(&disk)).unwrap();
+    assert_eq!((opened.recovered.life.loss, opened.recovered.snapshot.clone()), (None, Some(meta)));
+    assert_eq!(held(&opened).entries, entries(2, 71..=72));
+    assert!(kept(&disk).len() < before.len(), "what was set aside is gone");
+}
+
+/// Nobody could give it back.
+#[test]
+fn ps06_a_cluster_of_one_and_whoever_asks_for_it_are_refused_instead() {
+    let alone = SimDisk::default();
+    let start = Start::Bootstrap(Membership::of_voters([1]));
+    let mut opened = Box::new(storage(&alone)).open(IDENTITY, &start).unwrap();
+    (1..=30).for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
+    drop(opened);
+    flip(&alone, &segments(&alone)[0], 200);
+    let error = Box::new(storage(&alone)).open(IDENTITY, &start).err().unwrap().to_string();
+    assert!(error.contains("00000000000000000001.wal at byte"), "{error}");
+    let refusing = long_log();
+    flip(&refusing, &segments(&refusing)[0], 200);
+    let options = FileOptions { on_damage: OnDamage::Refuse, ..options() };
+    let before = refusing.files();
+    assert!(open(FileStorage::on(refusing.clone(), "node", options)).is_err());
+    assert_eq!(refusing.files(), before);
+}
+
+/// Two losses before the first is made good: the second beginning is the shorter one.
+#[test]
+fn damage_on_damage_goes_on_from_what_is_still_whole() {
+    let disk = long_log();
+    let all = segments(&disk);
+    flip(&disk, &all[2], 300);
+    drop(open(storage(&disk)).unwrap());
+    flip(&disk, &all[1], 300);
+    let opened = open(storage(&disk)).unwrap();
+    let last = Some(LogId::new(1, 30));
+    assert_eq!(opened.recovered.life.loss, Some(Loss { forgot_vote: false, last }));
+    let length = opened.recovered.log.last_index();
+    let read = opened.log.reader().read(1, length, usize::MAX).unwrap();
+    assert_eq!(read, Some(entries(1, 1..=length)));
+}
+
+/// The steady state: no zeros are written, no file is made, names come and go.
+#[test]
+fn purged_segments_become_the_next_ones() {
+    let disk = SimDisk::default();
+    let mut opened = open(storage(&disk)).unwrap();
+    let mut most = 0;
+    for round in 1..=40u64 {
+        let last = round * 10;
+        (last - 9..=last).for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
+        let meta = publish(&mut *opened.snapshots, LogId::new(1, last)).unwrap();
+        opened.log.write(&[record(&meta), purge(1, last - 5)]).unwrap();
+        opened.snapshots.retain(meta.log_id, None).unwrap();
+        most = most.max(disk.files().len());
+        let expected = entries(1, last - 4..=last);
+        assert_eq!(opened.log.reader().read(last - 4, last, usize::MAX).unwrap(), Some(expected));
+    }
+    drop(opened);
+    assert!(most < 12, "{most} files");
+    let made = disk
+        .files()
+        .keys()
+        .filter(|path| path.extension().is_some_and(|end| end == "spare"))
+        .count();
+    assert!(made > 0, "{:?}", disk.files().keys());
+    for unsynced in [Unsynced::Lost, Unsynced::Kept, Unsynced::Torn(5)] {
+        let reopened = disk.reboot(unsynced);
+        let opened = open(storage(&reopened)).unwrap();
+        assert_eq!(opened.recovered.log.start, LogId::new(1, 395));
+        let is_spare = |path: &PathBuf| path.extension().is_some_and(|end| end == "spare");
+        assert!(!reopened.files().keys().any(is_spare), "what is not known to be free is removed");
+    }
+}
