@@ -6,7 +6,7 @@
 //! Not here: retries. A failed call is reported; who called it stops (PS04).
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -160,15 +160,13 @@ impl ReadFile for File {
     }
 
     fn read_at(&mut self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.seek(SeekFrom::Start(offset))?;
-        self.read(out)
+        at_offset::read(self, out, offset)
     }
 }
 
 impl WriteFile for File {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.seek(SeekFrom::Start(offset))?;
-        self.write_all(bytes)
+        at_offset::write_all(self, bytes, offset)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
@@ -177,6 +175,38 @@ impl WriteFile for File {
 
     fn sync_all(&mut self) -> io::Result<()> {
         File::sync_all(self)
+    }
+}
+
+/// Reading and writing at an offset: one call where the system has one.
+#[cfg(unix)]
+mod at_offset {
+    use std::fs::File;
+    use std::io;
+    use std::os::unix::fs::FileExt;
+
+    pub(super) fn read(file: &mut File, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        file.read_at(out, offset)
+    }
+
+    pub(super) fn write_all(file: &mut File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+}
+
+#[cfg(not(unix))]
+mod at_offset {
+    use std::fs::File;
+    use std::io::{self, Read, Seek, SeekFrom, Write};
+
+    pub(super) fn read(file: &mut File, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        file.seek(SeekFrom::Start(offset))?;
+        file.read(out)
+    }
+
+    pub(super) fn write_all(file: &mut File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(bytes)
     }
 }
 

@@ -160,6 +160,10 @@ fn tidy(
     used: &std::collections::VecDeque<u64>,
 ) -> Result<Found, StorageError> {
     let Opened { files, layout, .. } = opened;
+    if let Some(number) = chain.unused {
+        let path = layout.segment(number);
+        tracing::warn!(path = %path.display(), "a segment that was begun and never used is removed");
+    }
     let names = files.list(&layout.log())?;
     let spares = names.iter().filter(|name| Layout::is_spare(name));
     let useless: Vec<PathBuf> = spares

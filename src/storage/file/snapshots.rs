@@ -25,6 +25,9 @@ use super::env::{Files, InFile, OutFile, WriteMode};
 use super::verdict::{Examination, Examined};
 use crate::raft::{LogId, Membership, SnapshotMeta};
 
+/// What is read of a snapshot at once.
+const READ_BYTES: usize = 256 * 1024;
+
 /// The snapshots of an opened directory.
 pub(crate) struct FileSnapshots {
     opened: Arc<Opened>,
@@ -102,7 +105,9 @@ type Content = SnapshotContent<BufReader<InFile>>;
 /// `None`: no such file.
 fn open_content(files: &Files, path: &Path) -> Result<Option<Content>, StorageError> {
     let Some(file) = files.open_read_if_there(path)? else { return Ok(None) };
-    SnapshotContent::open(BufReader::new(file)).map(Some).map_err(|error| unreadable(path, error))
+    SnapshotContent::open(BufReader::with_capacity(READ_BYTES, file))
+        .map(Some)
+        .map_err(|error| unreadable(path, error))
 }
 
 /// A flaw of the bytes, or a failed read.
@@ -295,7 +300,7 @@ impl SnapshotReceiver for FileReceiver {
         let opened = file.opened.clone();
         opened.latched(|| {
             file.sync()?;
-            let stored = BufReader::new(opened.files.open_read(&file.path())?);
+            let stored = BufReader::with_capacity(READ_BYTES, opened.files.open_read(&file.path())?);
             match verify_received(stored, opened.identity.cluster, &meta) {
                 Ok(()) => file.publish(meta.log_id).map(|()| true),
                 Err(error) if Flaw::of(&error).is_some() => {

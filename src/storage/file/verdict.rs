@@ -131,7 +131,9 @@ pub(crate) fn reach(
         return Err(refusal(&damage));
     }
     let known = recovery.beyond.as_ref().map(|beyond| &beyond.state);
-    let life = lossy_life(known, &log.state, recovery.incarnation.max(unborn(identity.birth_ms)));
+    // Starts that nothing tells of any more may have been counted: only a new birth is surely later.
+    let born_again = if known.is_none() { unborn(identity.birth_ms) } else { 0 };
+    let life = lossy_life(known, &log.state, recovery.incarnation.max(born_again));
     longest_beginning(&mut log, known, snapshots);
     log.state.life = life;
     if let Some(known) = known {
