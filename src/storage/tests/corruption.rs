@@ -105,6 +105,10 @@ impl Corpus {
         is_small: bool,
         twice: bool,
     ) -> Outcome {
+        let before = self.bytes(path).unwrap_or_default();
+        let first = before.iter().zip(&bytes).take_while(|(before, byte)| before == byte).count();
+        // What is left of the file might as well never have been longer.
+        let leaves_nothing = bytes[first..].iter().all(|&byte| byte == 0);
         let mut damaged = self.state.clone();
         damaged.put(path, bytes);
         let disk = SimDisk::of(damaged.clone());
@@ -117,7 +121,7 @@ impl Corpus {
             }
             Ok(mut opened) => {
                 check_snapshot(&mut opened);
-                self.classify(&held(&opened), &events.take(), is_small)
+                self.classify(&held(&opened), &events.take(), is_small, leaves_nothing)
             }
         };
         if twice {
@@ -134,7 +138,13 @@ impl Corpus {
         assert!(!matches!(error, StorageError::Io { .. }), "{message}");
     }
 
-    fn classify(&self, model: &Model, events: &[String], is_small: bool) -> Outcome {
+    fn classify(
+        &self,
+        model: &Model,
+        events: &[String],
+        is_small: bool,
+        leaves_nothing: bool,
+    ) -> Outcome {
         let Model { snapshot, entries, start, .. } = self.whole.clone();
         let is_reported = events.iter().any(|event| event.contains("node/"));
         let says = |words: &str| events.iter().any(|event| event.contains(words));
@@ -150,7 +160,8 @@ impl Corpus {
             assert!(says("stands in"), "fell back without a word: {events:?}");
             return Outcome::FellBack;
         }
-        if (Model { entries, start, ..model.clone() }) == self.whole {
+        let is_whole_behind = model.last() == self.whole.last();
+        if is_whole_behind && (Model { entries, start, ..model.clone() }) == self.whole {
             assert!(is_reported, "entries are gone without a word: {events:?}");
             let covered = self.whole.snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
             assert!(model.start.index <= covered, "{} is not covered", model.start);
@@ -162,7 +173,8 @@ impl Corpus {
         let reach = if is_small { 4 } else { self.models.len() };
         let is_prefix = self.models.iter().rev().take(reach).any(|allowed| allowed == model);
         assert!(!self.is_sealed && is_prefix, "gone: {} to {}", model.last(), self.whole.last());
-        assert!(is_reported && says("cut"), "cut without a word: {events:?}");
+        let is_said = is_reported && says("cut");
+        assert!(is_said || leaves_nothing, "cut without a word: {events:?}");
         Outcome::Cut
     }
 
@@ -178,7 +190,16 @@ impl Corpus {
         // Nothing at all is a prefix as well.
         let is_empty = *model == Model { loss: model.loss, ..Model::default() };
         assert!(is_empty || fitting.peek().is_some(), "{} to {}", model.start, model.last());
-        assert!(is_empty || fitting.any(|then| then.hard_state == model.hard_state));
+        let Some(loss) = model.loss else {
+            assert!(fitting.any(|then| then.hard_state == model.hard_state));
+            return;
+        };
+        // Terms and votes may be known from behind the damage; if the last one is not, that is known.
+        assert!(loss.forgot_vote || model.hard_state == self.whole.hard_state);
+        assert!(self.models.iter().any(|then| then.hard_state == model.hard_state));
+        if let Some(last) = loss.last {
+            assert!(last.index >= self.whole.last(), "it held {}, not {last}", self.whole.last());
+        }
     }
 }
 

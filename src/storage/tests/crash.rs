@@ -25,9 +25,9 @@ const SEEDS_BEFORE: u64 = 90;
 /// How often it is within a write.
 const SEEDS_WITHIN: u64 = 24;
 /// Of how many images of one workload the recovery is interrupted, at every call.
-const INTERRUPTED: usize = 200;
+const INTERRUPTED: usize = 1_000;
 /// How often what an interrupted recovery leaves is decided by a seed.
-const SEEDS_INTERRUPTED: u64 = 6;
+const SEEDS_INTERRUPTED: u64 = 10;
 
 /// What has been done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -180,7 +180,7 @@ fn a_crash_in_a_new_life_loses_nothing_acknowledged() {
 /// The calls of a recovery can be interrupted like any others. Once it has returned, what it said stays.
 #[test]
 fn a_crash_during_the_recovery_from_a_crash_loses_nothing_acknowledged() {
-    let workloads = workloads::all(8);
+    let workloads = workloads::all(40);
     let counts = on_two_threads(&workloads, interrupted_recoveries_of);
     let total: usize = counts.into_iter().sum();
     println!("{total} images of interrupted recoveries");

@@ -138,13 +138,13 @@ fn ps24_a_failing_read_is_an_error_and_nothing_else() {
     opened.log.write(&[record(&meta)]).unwrap();
     let read = |opened: &OpenedStorage| opened.log.reader().read(1, 20, usize::MAX);
     let stored = |opened: &OpenedStorage| opened.snapshots.reader().read_at(meta.log_id, 0, 1000);
-    let content_of =
-        |opened: &mut OpenedStorage| {
-            let mut read = Vec::new();
-            opened.snapshots.open(meta.log_id)?.read_to_end(&mut read).map_err(|source| {
-                StorageError::Io { operation: "read", path: String::new(), source }
-            })
-        };
+    let content_of = |opened: &mut OpenedStorage| -> Result<Vec<u8>, StorageError> {
+        let mut read = Vec::new();
+        match opened.snapshots.open(meta.log_id)?.read_to_end(&mut read) {
+            Ok(_) => Ok(read),
+            Err(source) => Err(StorageError::Io { operation: "read", path: String::new(), source }),
+        }
+    };
     let calls_of = |work: &mut dyn FnMut()| {
         let before = disk.calls();
         work();
@@ -158,7 +158,9 @@ fn ps24_a_failing_read_is_an_error_and_nothing_else() {
         disk.fail_at(disk.calls() + call, Fault::Broken);
         assert!(matches!(stored(&opened), Err(StorageError::Io { .. })), "call {call}");
     }
-    for call in 0..calls_of(&mut || drop(content_of(&mut opened).unwrap())) {
+    for call in
+        0..calls_of(&mut || assert_eq!(content_of(&mut opened).unwrap(), content(meta.log_id)))
+    {
         disk.fail_at(disk.calls() + call, Fault::Broken);
         assert!(matches!(content_of(&mut opened), Err(StorageError::Io { .. })), "call {call}");
     }

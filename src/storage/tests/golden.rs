@@ -19,16 +19,30 @@ use super::workload::storage_of;
 use crate::raft::{LogId, Loss};
 use crate::storage::OpenedStorage;
 
-/// Where the files are kept, and what they are called there.
-const FILES: [(&str, &str); 4] = [
-    ("node/identity", "identity"),
-    ("node/log/00000000000000000001.wal", "1.wal"),
-    ("node/log/00000000000000000002.wal", "2.wal"),
-    ("node/snapshots/00000000000000000003-00000000000000000002.snap", "3-2.snap"),
-];
-
 fn kept(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+/// The files that are kept: all but the lock and what is only made ready.
+fn lasting(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
+    let ends = |name: &str| ["identity", ".wal", ".snap"].iter().any(|end| name.ends_with(end));
+    let name = |path: &Path| path.strip_prefix("node").unwrap().to_string_lossy().into_owned();
+    let files = disk.files().into_iter().map(|(path, bytes)| (name(&path), bytes));
+    files.filter(|(name, _)| ends(name)).collect()
+}
+
+/// What `tests/golden` holds, by the name in the directory.
+fn golden() -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for folder in ["", "log/", "snapshots/"] {
+        for item in fs::read_dir(kept(folder)).unwrap().map(Result::unwrap) {
+            if item.path().is_file() {
+                let name = format!("{folder}{}", item.file_name().to_string_lossy());
+                found.insert(name, fs::read(item.path()).unwrap());
+            }
+        }
+    }
+    found
 }
 
 /// Writes every kind of record; what it amounts to.
@@ -61,27 +75,24 @@ fn in_first_life(change: crate::raft::LogChange) -> crate::raft::LogChange {
 fn the_formats_stay_as_they_are() {
     let disk = SimDisk::default();
     write(&disk);
-    let mut files = disk.files();
-    let written: BTreeMap<&str, Vec<u8>> = FILES
-        .iter()
-        .map(|(path, name)| (*name, files.remove(Path::new(path)).expect("written")))
-        .collect();
+    let written = lasting(&disk);
     if std::env::var("QUORATE_GOLDEN").is_ok_and(|what| what == "rewrite") {
         assert!(std::env::var_os("CI").is_none(), "the formats are not made on CI");
-        fs::create_dir_all(kept("")).unwrap();
+        drop(fs::remove_dir_all(kept("")));
+        fs::create_dir_all(kept("log")).unwrap();
+        fs::create_dir_all(kept("snapshots")).unwrap();
         written.iter().for_each(|(name, bytes)| fs::write(kept(name), bytes).unwrap());
         panic!(
             "tests/golden is written anew: look at the difference, and run again without QUORATE_GOLDEN"
         );
     }
+    let golden = golden();
+    assert_eq!(golden.keys().collect::<Vec<_>>(), written.keys().collect::<Vec<_>>());
     for (name, bytes) in written {
-        let golden = fs::read(kept(name)).unwrap();
+        let golden = &golden[&name];
         let first = golden.iter().zip(&bytes).position(|(golden, byte)| golden != byte);
         let lengths = (golden.len(), bytes.len());
-        assert!(
-            golden == bytes,
-            "tests/golden/{name}: first other byte {first:?}, lengths {lengths:?}"
-        );
+        assert!(*golden == bytes, "{name}: first other byte {first:?}, lengths {lengths:?}");
     }
 }
 
@@ -89,12 +100,12 @@ fn the_formats_stay_as_they_are() {
 fn what_an_earlier_version_wrote_is_read() {
     let disk = SimDisk::default();
     let model = write(&disk);
-    let golden = SimDisk::default();
-    drop(open(storage_of(&golden, 1024)).unwrap());
-    for (path, name) in FILES {
-        golden.put(Path::new(path), fs::read(kept(name)).unwrap());
+    let copy = SimDisk::default();
+    drop(open(storage_of(&copy, 1024)).unwrap());
+    for (path, bytes) in golden() {
+        copy.put(&Path::new("node").join(path), bytes);
     }
-    let mut opened = open(storage_of(&golden, 1024)).unwrap();
+    let mut opened = open(storage_of(&copy, 1024)).unwrap();
     assert_eq!((opened.recovered.life.incarnation, held(&opened)), (2, model));
     check_snapshot(&mut opened);
 }
