@@ -165,7 +165,7 @@ pub fn storage_directory(data: &[u8]) {
         let content = |path: &Path| state.file(path).map(|file| state.bytes(file).to_vec());
         let mut bytes = content(path).unwrap_or_default();
         let end = bytes.len().min(at.saturating_add(length % 600));
-        match kind % 7 {
+        match kind % 6 {
             0 if at < bytes.len() => bytes[at] = value,
             1 if at < end => bytes[at..end].fill(value),
             2 => bytes.truncate(at),
@@ -175,13 +175,6 @@ pub fn storage_directory(data: &[u8]) {
                 continue;
             }
             5 => bytes = other.and_then(|other| content(other)).unwrap_or(bytes),
-            6 => {
-                // Under the name of a segment before or behind.
-                let number = u64::from(value) % 12;
-                let name = format!("node/log/{number:020}.wal");
-                state.put(name.as_ref(), bytes);
-                continue;
-            }
             _ => {}
         }
         if mended % 2 == 1 && path.extension().is_some_and(|end| end == "wal") {

@@ -368,12 +368,14 @@ impl State {
         self.live.keys().map(PathBuf::as_path)
     }
 
-    /// Whether both have the same files, directories apart.
+    /// Whether both have the same files, directories and the lock apart.
     pub(crate) fn same_files(&self, other: &State) -> bool {
         let files = |state: &State| -> Vec<_> {
             let path = |(path, node): (&PathBuf, &Node)| match node {
-                Node::File(file) => Some((path.clone(), state.files[*file].live.hash())),
-                Node::Dir(_) => None,
+                Node::File(file) if !path.ends_with("LOCK") => {
+                    Some((path.clone(), state.files[*file].live.hash()))
+                }
+                _ => None,
             };
             state.live.iter().filter_map(path).collect()
         };

@@ -45,6 +45,7 @@ struct Inner {
     syncs: u64,
     fault: Option<(u64, Fault)>,
     failed: Option<String>,
+    is_beside: bool,
     crash_after: Option<u64>,
     record: Vec<Recorded>,
     mark: usize,
@@ -109,7 +110,7 @@ impl SimDisk {
         self.inner.lock().fault = Some((call, fault));
     }
 
-    /// Which call failed: its name and its file's.
+    /// Which call failed: its name, its file's, and whether it was made in the background.
     pub(crate) fn failed(&self) -> Option<String> {
         self.inner.lock().failed.clone()
     }
@@ -178,7 +179,8 @@ impl SimDisk {
         inner.changes += u64::from(changes);
         let outcome = work(&mut inner, fault.filter(|fault| *fault != Fault::Late));
         let Some(fault) = fault else { return outcome };
-        inner.failed = Some(format!("{name} {}", path.display()));
+        let beside = if inner.is_beside { " beside the writer" } else { "" };
+        inner.failed = Some(format!("{name} {}{beside}", path.display()));
         // A lock that was taken all the same is given back now, and asks for the disk.
         drop(inner);
         drop(outcome);
@@ -290,7 +292,9 @@ impl Env for SimDisk {
     }
 
     fn background(&self, work: Box<dyn FnOnce() + Send>) -> Job {
+        self.inner.lock().is_beside = true;
         work();
+        self.inner.lock().is_beside = false;
         Job::done()
     }
 }
