@@ -22,13 +22,16 @@ use crate::raft::{Entry, Index, LogChange, LogId, Membership, NodeId, Recovered,
 mod binary;
 pub mod file;
 mod founding;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod log_state;
 pub mod memory;
 mod mirror;
 mod raw_snapshots;
 mod snapshot_choice;
 mod snapshot_format;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod tests;
 
 pub use mirror::{LogEdit, LogMirror, StoredLog};

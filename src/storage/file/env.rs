@@ -56,7 +56,7 @@ pub(crate) struct Job(Option<thread::JoinHandle<()>>);
 
 impl Job {
     /// Work that has been done already.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn done() -> Job {
         Job(None)
     }
@@ -215,7 +215,20 @@ pub(crate) fn failed(
     operation: &'static str,
     path: &Path,
 ) -> impl FnOnce(io::Error) -> StorageError {
-    move |source| StorageError::Io { operation, path: path.display().to_string(), source }
+    move |source| StorageError::Io {
+        operation,
+        path: path.display().to_string(),
+        source: with_remedy(source),
+    }
+}
+
+/// Says what can be done, where that is known.
+fn with_remedy(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::StorageFull {
+        return error;
+    }
+    let what = format!("the disk is full ({error}): make room, then start this node again");
+    io::Error::new(io::ErrorKind::StorageFull, what)
 }
 
 /// The file system with errors that say where.

@@ -101,7 +101,7 @@ impl FileStorage {
     }
 
     /// The same in another file system.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn on(env: impl Env, dir: impl Into<PathBuf>, options: FileOptions) -> FileStorage {
         FileStorage { dir: dir.into(), options, env: Arc::new(env) }
     }

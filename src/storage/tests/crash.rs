@@ -1,123 +1,238 @@
-//! The power goes after every single file call; any single file call fails.
+//! The power goes: at every file call of every workload, in the middle of writes, and during the recovery.
+//!
+//! A workload runs once. Its images are made from the record of its calls (see [`recording`](super::recording)): before
+//! each call, and within each write, with what was not durable kept, lost, reordered and torn. Images that are the same
+//! byte for byte, after the same acknowledgements, are opened once.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::actions::random_workload;
 use super::model::*;
+use super::recording::{Call, Random, Recorded, State};
 use super::sim_disk::{SimDisk, Unsynced};
-use super::workload::{self, Run, check_recovery, models, run, storage};
+use super::workload::{Expected, Progress, Workload, in_context, storage};
+use super::workloads;
 use crate::storage::Storage;
 use crate::storage::file::{FileOptions, FileStorage};
 
-/// How often a start after a crash is interrupted at the same call.
-const SEEDS: u64 = 12;
-/// How often the same crash is torn, each time otherwise.
-const TORN: u64 = 20;
+/// How many images are to be recovered at least.
+const IMAGES: usize = 200_000;
+/// How many random workloads there are beside those written down.
+const RANDOM: u64 = 130;
+/// How often what was not durable before a call is decided by a seed.
+const SEEDS_BEFORE: u64 = 90;
+/// How often it is within a write.
+const SEEDS_WITHIN: u64 = 24;
+/// Of how many images of one workload the recovery is interrupted, at every call.
+const INTERRUPTED: usize = 1_000;
+/// How often what an interrupted recovery leaves is decided by a seed.
+const SEEDS_INTERRUPTED: u64 = 10;
 
-fn outcomes() -> impl Iterator<Item = Unsynced> {
-    [Unsynced::Lost, Unsynced::Kept].into_iter().chain((0..TORN).map(Unsynced::Torn))
+/// What has been done.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    /// Images made.
+    made: usize,
+    /// Images opened: different ones, or after different acknowledgements.
+    recovered: usize,
+    /// Different ones of those.
+    distinct: usize,
+}
+
+impl Count {
+    fn add(&mut self, other: Count) {
+        self.made += other.made;
+        self.recovered += other.recovered;
+        self.distinct += other.distinct;
+    }
+}
+
+/// The images of a workload's states.
+struct Images<'a> {
+    workload: &'a Workload,
+    models: Vec<Model>,
+    past: &'a [Progress],
+    record: &'a [Recorded],
+    seen: BTreeSet<(u64, usize)>,
+    distinct: BTreeSet<u64>,
+    count: Count,
+}
+
+impl Images<'_> {
+    fn every(&mut self) -> Count {
+        let mut state = State::default();
+        for at in 0..=self.record.len() {
+            let mark = self.record.get(at).map_or(self.past.len() - 1, |recorded| recorded.mark);
+            self.at(&state, at, "before", mark, SEEDS_BEFORE);
+            let Some(Recorded { call, .. }) = self.record.get(at) else { break };
+            if let Call::Write { file, offset, bytes } = call {
+                let mut random = Random::new(at as u64);
+                for _ in 0..SEEDS_WITHIN / 4 {
+                    let mut within = state.clone();
+                    let bytes = bytes.slice(..random.below(bytes.len() as u64 + 1) as usize);
+                    within.apply(&Call::Write { file: *file, offset: *offset, bytes });
+                    self.at(&within, at, "within", mark, 4);
+                }
+            }
+            state.apply(call);
+        }
+        self.count.distinct = self.distinct.len();
+        self.count
+    }
+
+    fn at(&mut self, state: &State, at: usize, place: &str, mark: usize, seeds: u64) {
+        let kinds = [Unsynced::Kept, Unsynced::Lost, Unsynced::NamesLost, Unsynced::BytesLost];
+        let seeded = (0..seeds).map(|seed| Unsynced::Torn(seed << 32 | at as u64));
+        let kinds = kinds.into_iter().chain(seeded);
+        for unsynced in kinds.take(if state.is_settled() { 1 } else { usize::MAX }) {
+            let image = state.after_crash(unsynced);
+            self.count.made += 1;
+            let progress = &self.past[mark];
+            let fingerprint = image.fingerprint();
+            if !self.seen.insert((fingerprint, mark)) {
+                continue;
+            }
+            self.distinct.insert(fingerprint);
+            self.count.recovered += 1;
+            let expected = Expected { workload: self.workload, models: &self.models, progress };
+            in_context(
+                || {
+                    format!(
+                        "{:?}, {place} call {at} of {}, un-synced {unsynced:?}",
+                        self.workload.name,
+                        self.record.len()
+                    )
+                },
+                || {
+                    expected.check(&SimDisk::of(image));
+                },
+            );
+        }
+    }
+}
+
+fn images_of(workload: &Workload) -> Count {
+    let disk = SimDisk::default();
+    let run = workload.run(&disk);
+    let models = workload.models();
+    assert!(run.error.is_none(), "{:?}: {:?}", workload.name, run.error);
+    assert_eq!(run.progress().acknowledged, models.len() - 1, "{:?}", workload.name);
+    let record = disk.record();
+    Images {
+        workload,
+        models,
+        past: &run.past,
+        record: &record,
+        seen: BTreeSet::new(),
+        distinct: BTreeSet::new(),
+        count: Count::default(),
+    }
+    .every()
+}
+
+/// Spreads the workloads over two threads.
+pub(crate) fn on_two_threads<T: Send>(
+    workloads: &[Workload],
+    work: impl Fn(&Workload) -> T + Sync,
+) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut done = Vec::new();
+        while let Some(workload) = workloads.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.push(in_context(|| format!("{workload:?}"), || work(workload)));
+        }
+        done
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(take);
+        let mut done = take();
+        done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        done
+    })
 }
 
 /// PS05, PS08, PS09, PS10, PS13, PS14, PS25, B10, B11: whatever was under way.
 #[test]
-fn a_crash_after_any_file_call_loses_nothing_acknowledged() {
-    for (name, steps) in workload::all() {
-        let models = models(&steps);
-        let whole = SimDisk::default();
-        let finished = run(&whole, &steps);
-        assert!(finished.error.is_none(), "{name}: {:?}", finished.error);
-        assert_eq!(held_now(finished, &whole), models[models.len() - 1], "{name}");
-        for point in 0..whole.changes() {
-            let disk = SimDisk::default();
-            disk.crash_after(point);
-            let run = run(&disk, &steps);
-            for unsynced in outcomes() {
-                let rebooted = disk.reboot(unsynced);
-                in_context(name, point, unsynced, || check_recovery(&rebooted, &run, &models));
-            }
-        }
-    }
+fn a_crash_at_any_file_call_loses_nothing_acknowledged() {
+    let workloads = workloads::all(RANDOM);
+    let begun = tokio::time::Instant::now();
+    let mut total = Count::default();
+    on_two_threads(&workloads, images_of).into_iter().for_each(|count| total.add(count));
+    println!("{} workloads, {total:?}, {:?}", workloads.len(), begun.elapsed());
+    assert!(total.recovered >= IMAGES, "{total:?}");
+    assert!(total.distinct >= IMAGES, "{total:?}");
 }
 
-fn held_now(run: Run, disk: &SimDisk) -> Model {
-    drop(run);
-    held(&open(storage(disk)).unwrap())
-}
-
-/// Says where a panic inside came from.
-fn in_context(name: &str, point: u64, outcome: impl std::fmt::Debug, check: impl FnOnce()) {
-    struct Where<F: Fn()>(F);
-    impl<F: Fn()> Drop for Where<F> {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                (self.0)();
-            }
-        }
-    }
-    let _say =
-        Where(|| eprintln!("in the workload \"{name}\", call {point}, un-synced {outcome:?}"));
-    check();
-}
-
-/// The repairs of a start can be interrupted like anything else.
+/// The same for a life that nobody has seen before; `QUORATE_SEED` repeats one.
 #[test]
-fn a_crash_during_the_recovery_from_a_crash_changes_nothing() {
-    for (name, steps) in workload::all() {
-        let models = models(&steps);
-        let whole = SimDisk::default();
-        drop(run(&whole, &steps));
-        for point in whole.changes() / 4..whole.changes() {
-            let disk = SimDisk::default();
-            disk.crash_after(point);
-            let run = run(&disk, &steps);
-            for during in 4..10 {
-                for seed in 0..SEEDS {
-                    let rebooted = disk.reboot(Unsynced::Torn(seed));
-                    rebooted.crash_after(during);
-                    drop(open(storage(&rebooted)));
-                    let again = rebooted.reboot(Unsynced::Torn(seed + 99));
-                    in_context(name, point, (during, seed), || {
-                        check_recovery(&again, &run, &models)
-                    });
-                }
-            }
-        }
-    }
+fn a_crash_in_a_new_life_loses_nothing_acknowledged() {
+    let seed = std::env::var("QUORATE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or(u64::from(std::process::id()) << 8);
+    let workloads: Vec<Workload> = (seed..seed + 4).map(random_workload).collect();
+    let counts = in_context(
+        || format!("QUORATE_SEED={seed} cargo test --lib storage::tests::crash"),
+        || on_two_threads(&workloads, images_of),
+    );
+    println!("QUORATE_SEED={seed}: {counts:?}");
 }
 
-/// PS04: an error, a store that refuses everything from then on, and nothing acknowledged that is not there.
+/// The calls of a recovery can be interrupted like any others. Once it has returned, what it said stays.
 #[test]
-fn ps04_a_failing_file_call_closes_the_store_and_loses_nothing_acknowledged() {
-    for (name, steps) in workload::all() {
-        let models = models(&steps);
-        let whole = SimDisk::default();
-        drop(run(&whole, &steps));
-        for call in 0..whole.calls() {
-            let disk = SimDisk::default();
-            disk.fail_at(call);
-            let mut run = run(&disk, &steps);
-            in_context(name, call, "failed", || {
-                assert_eq!(
-                    run.error.is_none(),
-                    run.acknowledged == models.len() - 1,
-                    "{:?}",
-                    run.error
+fn a_crash_during_the_recovery_from_a_crash_loses_nothing_acknowledged() {
+    let workloads = workloads::all(40);
+    let counts = on_two_threads(&workloads, interrupted_recoveries_of);
+    let total: usize = counts.into_iter().sum();
+    println!("{total} images of interrupted recoveries");
+    assert!(total > 20_000, "{total}");
+}
+
+fn interrupted_recoveries_of(workload: &Workload) -> usize {
+    let disk = SimDisk::default();
+    let run = workload.run(&disk);
+    let (models, record) = (workload.models(), disk.record());
+    let mut random = Random::new(record.len() as u64);
+    let every = (record.len() / INTERRUPTED).max(1) as u64;
+    let (mut state, mut count) = (State::default(), 0);
+    for (at, Recorded { call, mark }) in record.iter().enumerate() {
+        let is_sampled = !state.is_settled() && random.below(every) == 0;
+        if is_sampled {
+            let unsynced = Unsynced::Torn(random.next());
+            let progress = run.past[*mark].without_publications();
+            let expected = Expected { workload, models: &models, progress: &progress };
+            in_context(
+                || format!("{:?}, before call {at}, un-synced {unsynced:?}", workload.name),
+                || count += interrupted_recoveries(&state.after_crash(unsynced), expected),
+            );
+        }
+        state.apply(call);
+    }
+    count
+}
+
+fn interrupted_recoveries(image: &State, expected: Expected<'_>) -> usize {
+    let disk = SimDisk::of(image.clone());
+    let opened = open(expected.workload.storage(&disk)).unwrap();
+    let (model, incarnation) = (held(&opened), opened.recovered.life.incarnation);
+    let (mut state, mut seen) = (image.clone(), BTreeSet::new());
+    for (at, Recorded { call, .. }) in disk.record().iter().enumerate() {
+        let kinds = [Unsynced::Kept, Unsynced::Lost];
+        for unsynced in kinds.into_iter().chain((0..SEEDS_INTERRUPTED).map(Unsynced::Torn)) {
+            let image = state.after_crash(unsynced);
+            if seen.insert(image.fingerprint()) {
+                in_context(
+                    || format!("the recovery, before its call {at}, un-synced {unsynced:?}"),
+                    || expected.check(&SimDisk::of(image)),
                 );
-                if let Some(opened) = run.opened.take() {
-                    assert_closed_after(opened, run.error.is_some());
-                }
-                check_recovery(&disk.reboot(Unsynced::Lost), &run, &models);
-                // The process alone restarts: the cache shows what a failed fsync did not write.
-                check_recovery(&disk, &run, &models);
-            });
+            }
         }
+        state.apply(call);
     }
-}
-
-fn assert_closed_after(mut opened: crate::storage::OpenedStorage, failed: bool) {
-    if failed {
-        let message = opened.log.write(&[vote(99, None)]).unwrap_err().to_string();
-        assert!(message.contains("closed"), "{message}");
-        assert!(opened.log.seal().is_err());
-        assert!(publish(&mut *opened.snapshots, crate::raft::LogId::new(9, 99)).is_err());
-    }
+    let lost = SimDisk::of(state.after_crash(Unsynced::Lost));
+    let again = open(expected.workload.storage(&lost)).unwrap();
+    assert!(again.recovered.life.incarnation > incarnation, "a life twice");
+    assert_eq!(held(&again), model, "a recovery that returned is durable");
+    seen.len() + 1
 }
 
 /// PS19: neither too often nor too seldom.

@@ -1,44 +1,111 @@
 //! The bytes on disk are a promise to every earlier and later version: they must not change by accident.
-//! Whoever changes a format raises its version, writes `docs/formats.md`, and reads the old one.
+//!
+//! `tests/golden` holds a small directory, file by file. It must be read to what was written into it, and be written again
+//! byte for byte. Whoever changes a format raises its version, writes `docs/formats.md`, reads the old one, and then
+//! writes the files anew:
+//! ```text
+//! QUORATE_GOLDEN=rewrite cargo test --lib storage::tests::golden
+//! ```
+//! That test fails when it has written something, so that no run with this variable left behind is ever green; on CI it
+//! writes nothing.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::model::*;
 use super::sim_disk::SimDisk;
-use crate::raft::LogId;
-use crate::storage::file::{FileOptions, FileStorage};
+use super::workload::storage_of;
+use crate::raft::{LogId, Loss};
+use crate::storage::OpenedStorage;
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn kept(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-fn file(disk: &SimDisk, path: &str) -> Vec<u8> {
-    disk.files().remove(Path::new(path)).unwrap()
+/// The files that are kept: all but the lock and what is only made ready.
+fn lasting(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
+    let ends = |name: &str| ["identity", ".wal", ".snap"].iter().any(|end| name.ends_with(end));
+    let name = |path: &Path| path.strip_prefix("node").unwrap().to_string_lossy().into_owned();
+    let files = disk.files().into_iter().map(|(path, bytes)| (name(&path), bytes));
+    files.filter(|(name, _)| ends(name)).collect()
+}
+
+/// What `tests/golden` holds, by the name in the directory.
+fn golden() -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for folder in ["", "log/", "snapshots/"] {
+        for item in fs::read_dir(kept(folder)).unwrap().map(Result::unwrap) {
+            if item.path().is_file() {
+                let name = format!("{folder}{}", item.file_name().to_string_lossy());
+                found.insert(name, fs::read(item.path()).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// Writes every kind of record; what it amounts to.
+fn write(disk: &SimDisk) -> Model {
+    let mut opened = open(storage_of(disk, 1024)).unwrap();
+    let OpenedStorage { log, snapshots, .. } = &mut opened;
+    let meta = publish(&mut **snapshots, LogId::new(2, 3)).unwrap();
+    let loss = Loss { forgot_vote: true, last: Some(LogId::new(1, 9)) };
+    let calls = [
+        vec![vote(2, Some(3)), append(2, 1..=6), truncate(6), record(&meta), purge(2, 2)],
+        vec![in_first_life(life(0, Some(loss))), remember(3, 7, LogId::new(2, 4))],
+        vec![append(2, 6..=6), vote(3, None), in_first_life(life(0, None))],
+        vec![append(3, 7..=16)],
+        vec![append_big(3, 17, 200)],
+    ];
+    let mut model = Model::default();
+    for changes in calls {
+        log.write(&changes).unwrap();
+        changes.iter().for_each(|change| model.apply(change));
+    }
+    log.seal().unwrap();
+    model
+}
+
+fn in_first_life(change: crate::raft::LogChange) -> crate::raft::LogChange {
+    super::workload::in_this_life(change, 1)
 }
 
 #[test]
 fn the_formats_stay_as_they_are() {
     let disk = SimDisk::default();
-    let mut opened = open(FileStorage::on(disk.clone(), "node", FileOptions::default())).unwrap();
-    let meta = publish(&mut *opened.snapshots, LogId::new(2, 3)).unwrap();
-    opened
-        .log
-        .write(&[vote(2, Some(3)), append(2, 1..=6), truncate(6), record(&meta), purge(2, 2)])
-        .unwrap();
-    opened.log.write(&[append(2, 6..=6), install(&meta_of(LogId::new(4, 50)), false)]).unwrap();
-    opened.log.seal().unwrap();
-    let identity = file(&disk, "node/identity");
-    assert_eq!(hex(&identity), IDENTITY_HEX);
-    let log = file(&disk, "node/log/00000000000000000001.wal");
-    assert_eq!(hex(&log[..56]), SEGMENT_HEADER_HEX);
-    assert_eq!(hex(&log[56..56 + 48]), FIRST_FRAME_HEAD_HEX);
-    assert_eq!((log.len(), crc32c::crc32c(&log)), LOG);
-    let snapshot = file(&disk, "node/snapshots/00000000000000000003-00000000000000000002.snap");
-    assert_eq!((snapshot.len(), crc32c::crc32c(&snapshot)), SNAPSHOT);
+    write(&disk);
+    let written = lasting(&disk);
+    if std::env::var("QUORATE_GOLDEN").is_ok_and(|what| what == "rewrite") {
+        assert!(std::env::var_os("CI").is_none(), "the formats are not made on CI");
+        drop(fs::remove_dir_all(kept("")));
+        fs::create_dir_all(kept("log")).unwrap();
+        fs::create_dir_all(kept("snapshots")).unwrap();
+        written.iter().for_each(|(name, bytes)| fs::write(kept(name), bytes).unwrap());
+        panic!(
+            "tests/golden is written anew: look at the difference, and run again without QUORATE_GOLDEN"
+        );
+    }
+    let golden = golden();
+    assert_eq!(golden.keys().collect::<Vec<_>>(), written.keys().collect::<Vec<_>>());
+    for (name, bytes) in written {
+        let golden = &golden[&name];
+        let first = golden.iter().zip(&bytes).position(|(golden, byte)| golden != byte);
+        let lengths = (golden.len(), bytes.len());
+        assert!(*golden == bytes, "{name}: first other byte {first:?}, lengths {lengths:?}");
+    }
 }
 
-const IDENTITY_HEX: &str = "5152544944454e0a01000000500000004d00000000000000000000000000000001000000000000000300000000000000000000000100000000000000020000000000000003000000000000000aee4ae2";
-const SEGMENT_HEADER_HEX: &str = "51525457414c310a020000003800000001000000000000004d000000000000000100000000000000000000000000000000000000e667f095";
-const FIRST_FRAME_HEAD_HEX: &str = "717246316d620e0444000000000000000100000000000000000000000000000000000000000000000000000000000000";
-const LOG: (usize, u32) = (885, 1489146960);
-const SNAPSHOT: (usize, u32) = (388, 2428729490);
+#[test]
+fn what_an_earlier_version_wrote_is_read() {
+    let disk = SimDisk::default();
+    let model = write(&disk);
+    let copy = SimDisk::default();
+    drop(open(storage_of(&copy, 1024)).unwrap());
+    for (path, bytes) in golden() {
+        copy.put(&Path::new("node").join(path), bytes);
+    }
+    let mut opened = open(storage_of(&copy, 1024)).unwrap();
+    assert_eq!((opened.recovered.life.incarnation, held(&opened)), (2, model));
+    check_snapshot(&mut opened);
+}

@@ -1,13 +1,34 @@
 //! Tests of both contracts on every storage, and of the file storage on a disk that can fail.
 
+#[cfg(test)]
+mod actions;
+#[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod corruption;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod damage;
+#[cfg(test)]
 mod edited;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod fuzzed;
+#[cfg(test)]
 mod golden;
 pub(crate) mod model;
+#[cfg(test)]
 mod property;
+#[cfg(test)]
 mod raw;
+pub(crate) mod recording;
+#[cfg(test)]
 mod repair;
 pub(crate) mod sim_disk;
-mod workload;
+pub(crate) mod workload;
+#[cfg(test)]
+mod workloads;

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use crate::raft::{
-    Entry, EntryKind, HardState, Index, Install, LogChange, LogId, Membership, SnapshotMeta, Term,
+    Acquaintance, Acquaintances, Entry, EntryKind, HardState, Incarnation, Index, Install, Life,
+    LogChange, LogId, Loss, Membership, NodeId, SnapshotMeta, Term,
 };
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Identity, OpenedStorage, SnapshotStore, Start, Storage, StorageError};
@@ -32,6 +33,12 @@ pub(crate) fn entry(term: Term, index: Index) -> Entry {
     Entry { log_id: LogId::new(term, index), kind, stamp_ms: 1000 + index, data }
 }
 
+/// The same with data of so many bytes.
+pub(crate) fn big_entry(term: Term, index: Index, bytes: usize) -> Entry {
+    let data: Vec<u8> = (0..bytes).map(|at| (at as u64 * 7 + index) as u8).collect();
+    Entry { kind: EntryKind::Command, data: data.into(), ..entry(term, index) }
+}
+
 pub(crate) fn entries(term: Term, indexes: std::ops::RangeInclusive<Index>) -> Vec<Entry> {
     indexes.map(|index| entry(term, index)).collect()
 }
@@ -42,6 +49,22 @@ pub(crate) fn append(term: Term, indexes: std::ops::RangeInclusive<Index>) -> Lo
 
 pub(crate) fn vote(term: Term, vote: Option<u64>) -> LogChange {
     LogChange { hard_state: Some(HardState { term, vote }), ..LogChange::default() }
+}
+
+/// One entry of so many bytes.
+pub(crate) fn append_big(term: Term, index: Index, bytes: usize) -> LogChange {
+    LogChange { append: vec![big_entry(term, index, bytes)], ..LogChange::default() }
+}
+
+/// What was lost, or that nothing is; whoever writes it fills in the incarnation.
+pub(crate) fn life(predecessor: Incarnation, loss: Option<Loss>) -> LogChange {
+    LogChange { life: Some(Life { predecessor, loss, ..Life::default() }), ..LogChange::default() }
+}
+
+/// What is remembered of a member.
+pub(crate) fn remember(node: NodeId, incarnation: Incarnation, acknowledged: LogId) -> LogChange {
+    let acquaintance = Acquaintance { incarnation, acknowledged };
+    LogChange { acquaintances: [(node, acquaintance)].into(), ..LogChange::default() }
 }
 
 pub(crate) fn truncate(from: Index) -> LogChange {
@@ -91,6 +114,9 @@ pub(crate) fn named_snapshot(change: &LogChange) -> Option<&SnapshotMeta> {
 /// A store's log as lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Model {
+    pub predecessor: Incarnation,
+    pub loss: Option<Loss>,
+    pub acquaintances: Acquaintances,
     pub hard_state: HardState,
     pub start: LogId,
     pub entries: Vec<Entry>,
@@ -114,6 +140,10 @@ impl Model {
     }
 
     pub(crate) fn apply(&mut self, change: &LogChange) {
+        if let Some(life) = change.life {
+            (self.predecessor, self.loss) = (life.predecessor, life.loss);
+        }
+        self.acquaintances.extend(&change.acquaintances);
         if let Some(hard_state) = change.hard_state {
             self.hard_state = hard_state;
         }
@@ -158,9 +188,15 @@ pub(crate) fn held(opened: &OpenedStorage) -> Model {
         log.runs.iter().map(|run| (run.first, run.term)).collect::<Vec<_>>()
     );
     assert_eq!(recovered.base, members());
-    assert_eq!(recovered.life.loss, None);
-    let snapshot = recovered.snapshot.clone();
-    Model { hard_state: recovered.hard_state, start: log.start, entries, snapshot }
+    Model {
+        predecessor: recovered.life.predecessor,
+        loss: recovered.life.loss,
+        acquaintances: recovered.acquaintances.clone(),
+        hard_state: recovered.hard_state,
+        start: log.start,
+        entries,
+        snapshot: recovered.snapshot.clone(),
+    }
 }
 
 fn runs_of(entries: &[Entry]) -> Vec<(Index, Term)> {

@@ -4,28 +4,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
 
+use super::actions::Action;
 use super::edited::Elsewhere;
 use super::model::*;
-use super::sim_disk::SimDisk;
-use super::workload::storage;
+use super::sim_disk::{SimDisk, Unsynced};
+use super::workload::{in_this_life, storage};
 use crate::raft::{LogChange, LogId};
 use crate::storage::file::{FileOptions, FileStorage};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{LogReader, OpenedStorage, Storage};
-
-/// What happens next; numbers pick a place within what is possible.
-#[derive(Clone, Debug)]
-enum Action {
-    Append { count: u64, higher_term: bool },
-    Conflict { back: u64, count: u64 },
-    Truncate { back: u64 },
-    Snapshot { back: u64, purge_back: u64 },
-    Install { ahead: u64 },
-    InstallInside { back: u64 },
-    Vote,
-    Reopen,
-    Seal,
-}
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
@@ -36,74 +23,108 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (1..50u64).prop_map(|ahead| Action::Install { ahead }),
         1 => (0..9u64).prop_map(|back| Action::InstallInside { back }),
         1 => Just(Action::Vote),
+        1 => (0..2000usize).prop_map(|bytes| Action::AppendBig { bytes }),
+        1 => (1..5u64).prop_map(|node| Action::Remember { node }),
+        1 => Just(Action::Lose),
+        1 => Just(Action::Recover),
         1 => Just(Action::Reopen),
+        2 => (0..6u64, any::<u64>()).prop_map(|(after, seed)| Action::Crash { after, seed }),
         1 => Just(Action::Seal),
     ]
 }
 
-/// The change that the action amounts to in this state, if it is possible at all.
-fn change(model: &Model, action: &Action) -> Option<LogChange> {
-    let covered = model.snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
-    let (last, term) = (model.last(), model.last_term().max(1));
-    let cut = |back: u64| {
-        last.checked_sub(back - 1).filter(|from| *from > covered.max(model.start.index))
-    };
-    let inside = |back: u64| last.checked_sub(back).filter(|index| *index > covered);
-    Some(match *action {
-        Action::Append { count, higher_term } => {
-            append(term + u64::from(higher_term), last + 1..=last + count)
-        }
-        Action::Conflict { back, count } => {
-            let from = cut(back)?;
-            LogChange { truncate_from: Some(from), ..append(term + 1, from..=from + count - 1) }
-        }
-        Action::Truncate { back } => truncate(cut(back)?),
-        Action::Snapshot { back, purge_back } => {
-            let id = model.id_at(inside(back)?);
-            let purged = id.index.saturating_sub(purge_back).max(model.start.index);
-            LogChange { purge_through: Some(model.id_at(purged)), ..record(&meta_of(id)) }
-        }
-        Action::Install { ahead } => install(&meta_of(LogId::new(term + 1, last + ahead)), false),
-        Action::InstallInside { back } => install(&meta_of(model.id_at(inside(back)?)), true),
-        Action::Vote => vote(model.hard_state.term + 1, Some(last % 3 + 1)),
-        Action::Reopen | Action::Seal => return None,
-    })
+/// Where a life takes place.
+trait Place {
+    fn storage(&self) -> Box<dyn Storage>;
+
+    /// The power goes after so many more changing calls, if the place has such.
+    fn crash_after(&self, _after: u64) {}
+
+    /// The power comes back.
+    fn reboot(&mut self, _seed: u64) {}
+
+    fn open(&self) -> OpenedStorage {
+        self.storage().open(IDENTITY, &bootstrap()).unwrap()
+    }
+}
+
+impl Place for SimDisk {
+    fn storage(&self) -> Box<dyn Storage> {
+        Box::new(storage(self))
+    }
+
+    fn crash_after(&self, after: u64) {
+        SimDisk::crash_after(self, self.changes() + after);
+    }
+
+    fn reboot(&mut self, seed: u64) {
+        *self = SimDisk::reboot(self, Unsynced::Torn(seed));
+    }
+}
+
+impl Place for MemoryStorage {
+    fn storage(&self) -> Box<dyn Storage> {
+        Box::new(self.clone())
+    }
+}
+
+impl Place for Elsewhere {
+    fn storage(&self) -> Box<dyn Storage> {
+        Box::new(self.clone())
+    }
 }
 
 /// Runs the actions; several changes go into each call, as the group commit does.
-fn live(new_storage: &dyn Fn() -> Box<dyn Storage>, actions: &[Action]) {
-    let start = || new_storage().open(IDENTITY, &bootstrap()).unwrap();
-    let mut opened = start();
-    let (mut durable, mut model) = (Model::default(), Model::default());
+fn live(mut place: impl Place, actions: &[Action]) {
+    let mut opened = place.open();
+    // The state with what is durable, and then with each change of the group.
+    let mut models = vec![Model::default()];
     let mut group = Vec::new();
     let mut reader = opened.log.reader();
     for (turn, action) in actions.iter().enumerate() {
-        if let Some(change) = change(&model, action) {
+        let mut model = models[models.len() - 1].clone();
+        if let Some(change) = action.change(&model) {
             if let Some(meta) = named_snapshot(&change) {
                 publish(&mut *opened.snapshots, meta.log_id).unwrap();
             }
             model.apply(&change);
-            group.push(change);
+            models.push(model);
+            group.push(in_this_life(change, opened.recovered.life.incarnation));
+        }
+        if let Action::Crash { after, seed } = *action {
+            place.crash_after(after);
+            let outcome = opened.log.write(&group);
+            group.clear();
+            drop(opened);
+            place.reboot(seed);
+            opened = place.open();
+            reader = opened.log.reader();
+            let left = held(&opened);
+            let whole = models.len() - 1;
+            let allowed = if outcome.is_ok() { &models[whole..] } else { &models[..] };
+            assert!(allowed.contains(&left), "{left:?} is none of {allowed:?}");
+            models = vec![left];
+            continue;
         }
         if turn % 3 == 0 || matches!(action, Action::Reopen | Action::Seal) {
             opened.log.write(&group).unwrap();
             group.clear();
-            durable = model.clone();
+            models.drain(..models.len() - 1);
         }
-        check_reads(&mut *reader, &durable, turn as u64);
+        check_reads(&mut *reader, &models[0], turn as u64);
         match action {
             Action::Seal => opened.log.seal().unwrap(),
             Action::Reopen => {
                 drop(opened);
-                opened = start();
+                opened = place.open();
                 reader = opened.log.reader();
-                assert_eq!(held(&opened), durable);
+                assert_eq!(held(&opened), models[0]);
             }
             _ => {}
         }
     }
     drop(opened);
-    assert_eq!(held(&start()), durable);
+    assert_eq!(held(&place.open()), models[0]);
 }
 
 fn check_reads(reader: &mut dyn LogReader, model: &Model, turn: u64) {
@@ -127,12 +148,9 @@ proptest! {
     /// PS07, PS08, PS11, PS12.
     #[test]
     fn ps12_a_log_is_what_a_list_would_be(actions in prop::collection::vec(action(), 1..60)) {
-        let disk = SimDisk::default();
-        live(&|| Box::new(storage(&disk)), &actions);
-        let memory = MemoryStorage::new();
-        live(&|| Box::new(memory.clone()), &actions);
-        let elsewhere = Elsewhere::default();
-        live(&|| Box::new(elsewhere.clone()), &actions);
+        live(SimDisk::default(), &actions);
+        live(MemoryStorage::new(), &actions);
+        live(Elsewhere::default(), &actions);
     }
 }
 

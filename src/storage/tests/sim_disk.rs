@@ -1,55 +1,61 @@
-//! A disk that knows what is durable: file calls are counted, any can fail, and after any the power can go.
+//! A disk that knows what is durable: file calls are counted and recorded, any can fail, and after any the power can go.
 //!
 //! A name and a file's bytes are *live* at once and *durable* with the fsync of the directory or the file. After
-//! [`SimDisk::reboot`] what was not durable is lost, kept, or torn: then every 64 bytes and every name
-//! decide for themselves. A failed fsync forgets what was to be written (the pages look clean from then on).
+//! [`SimDisk::reboot`] what was not durable is lost, kept, or decided piece by piece; [`recording`](super::recording) says
+//! how, and makes the same images from a record without running anything again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
+pub(crate) use super::recording::Unsynced;
+use super::recording::{Call, Recorded, State};
 use crate::storage::file::env::{Env, Guard, Job, ReadFile, WriteFile, WriteMode};
 
-/// The granularity at which un-synced bytes persist; smaller than a real sector, so that small frames tear.
-const SECTOR_BYTES: usize = 64;
-
-/// What becomes of what was not durable.
+/// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unsynced {
-    Lost,
-    Kept,
-    /// Decided by this seed.
-    Torn(u64),
+pub(crate) enum Fault {
+    /// It has no effect; of a write the first half is stored.
+    Broken,
+    /// The same for want of room.
+    Full,
+    /// It has its whole effect and fails all the same.
+    Late,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Node {
-    Dir,
-    File(usize),
-}
-
-#[derive(Clone, Default)]
-struct Inode {
-    live: Vec<u8>,
-    durable: Vec<u8>,
-    dirty: Vec<Range<usize>>,
+impl Fault {
+    fn error(self) -> io::Error {
+        match self {
+            Fault::Full => io::ErrorKind::StorageFull.into(),
+            Fault::Broken | Fault::Late => io::Error::other("a fault was injected"),
+        }
+    }
 }
 
 #[derive(Default)]
 struct Inner {
-    inodes: Vec<Inode>,
-    live: BTreeMap<PathBuf, Node>,
-    durable: BTreeMap<PathBuf, Node>,
+    state: State,
     locks: BTreeSet<PathBuf>,
     calls: u64,
     changes: u64,
     syncs: u64,
-    fail_at: Option<u64>,
+    fault: Option<(u64, Fault)>,
+    failed: Option<String>,
+    is_beside: bool,
     crash_after: Option<u64>,
+    record: Vec<Recorded>,
+    mark: usize,
+}
+
+impl Inner {
+    fn change(&mut self, call: Call) {
+        self.state.apply(&call);
+        self.record.push(Recorded { call, mark: self.mark });
+    }
 }
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -63,6 +69,12 @@ pub(crate) struct SimDisk {
 }
 
 impl SimDisk {
+    /// A disk that holds this, all of it durable or not as the state says.
+    pub(crate) fn of(state: State) -> SimDisk {
+        let inner = Inner { state, ..Inner::default() };
+        SimDisk { inner: Arc::new(Mutex::new(inner)), ..SimDisk::default() }
+    }
+
     /// File calls so far, of any kind.
     pub(crate) fn calls(&self) -> u64 {
         self.inner.lock().calls
@@ -78,9 +90,29 @@ impl SimDisk {
         self.inner.lock().syncs
     }
 
+    /// Calls recorded from now on bear this mark.
+    pub(crate) fn mark(&self, mark: usize) {
+        self.inner.lock().mark = mark;
+    }
+
+    /// All calls that changed something since the disk was made.
+    pub(crate) fn record(&self) -> Vec<Recorded> {
+        self.inner.lock().record.clone()
+    }
+
+    /// What it holds.
+    pub(crate) fn state(&self) -> State {
+        self.inner.lock().state.clone()
+    }
+
     /// The call of this number (from 0) fails, once.
-    pub(crate) fn fail_at(&self, call: u64) {
-        self.inner.lock().fail_at = Some(call);
+    pub(crate) fn fail_at(&self, call: u64, fault: Fault) {
+        self.inner.lock().fault = Some((call, fault));
+    }
+
+    /// Which call failed: its name, its file's, and whether it was made in the background.
+    pub(crate) fn failed(&self) -> Option<String> {
+        self.inner.lock().failed.clone()
     }
 
     /// After so many changing calls the power is gone: every further call fails.
@@ -100,103 +132,59 @@ impl SimDisk {
 
     /// The disk after the power came back.
     pub(crate) fn reboot(&self, unsynced: Unsynced) -> SimDisk {
-        let inner = self.inner.lock();
-        let mut random = Random(match unsynced {
-            Unsynced::Torn(seed) => seed,
-            _ => 0,
-        });
-        let mut next = Inner::default();
-        let paths: BTreeSet<&PathBuf> = inner.live.keys().chain(inner.durable.keys()).collect();
-        for path in paths {
-            let (live, durable) = (inner.live.get(path), inner.durable.get(path));
-            let node = if pick_live(unsynced, &mut random) { live } else { durable };
-            let parent_there =
-                path.parent().is_none_or(|dir| dir == Path::new("") || next.live.contains_key(dir));
-            if let Some(&node) = node.filter(|_| parent_there) {
-                next.live.insert(path.clone(), node);
-            }
-        }
-        next.durable = next.live.clone();
-        next.inodes =
-            inner.inodes.iter().map(|inode| after_crash(inode, unsynced, &mut random)).collect();
-        SimDisk { inner: Arc::new(Mutex::new(next)), ..SimDisk::default() }
+        SimDisk::of(self.inner.lock().state.after_crash(unsynced))
     }
 
     /// All files with their bytes.
     pub(crate) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let inner = self.inner.lock();
-        let file = |(path, node): (&PathBuf, &Node)| match node {
-            Node::File(number) => Some((path.clone(), inner.inodes[*number].live.clone())),
-            Node::Dir => None,
-        };
-        inner.live.iter().filter_map(file).collect()
+        let Inner { state, .. } = &*self.inner.lock();
+        let bytes = |path: &Path| Some((path.to_owned(), state.bytes(state.file(path)?).to_vec()));
+        state.paths().filter_map(bytes).collect()
     }
 
     /// Replaces a file's bytes, durably; the file need not be there.
     pub(crate) fn put(&self, path: &Path, bytes: Vec<u8>) {
+        self.inner.lock().state.put(path, bytes);
+    }
+
+    /// Changes bytes of a file behind everybody's back, those who have it open included. Whether it is there.
+    pub(crate) fn rot(&self, path: &Path, edit: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut inner = self.inner.lock();
-        let number = inner.inodes.len();
-        inner.inodes.push(Inode { live: bytes.clone(), durable: bytes, dirty: Vec::new() });
-        inner.live.insert(path.to_owned(), Node::File(number));
-        inner.durable.insert(path.to_owned(), Node::File(number));
+        let Some(file) = inner.state.file(path) else { return false };
+        let mut bytes = inner.state.bytes(file).to_vec();
+        edit(&mut bytes);
+        inner.change(Call::Rot { file, bytes });
+        true
     }
 
     /// Removes a file, durably.
     pub(crate) fn take(&self, path: &Path) {
-        let mut inner = self.inner.lock();
-        inner.live.remove(path);
-        inner.durable.remove(path);
+        self.inner.lock().state.take(path);
     }
 
     fn call<T>(
         &self,
+        name: &'static str,
+        path: &Path,
         changes: bool,
-        work: impl FnOnce(&mut Inner, bool) -> io::Result<T>,
+        work: impl FnOnce(&mut Inner, Option<Fault>) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut inner = self.inner.lock();
         if inner.crash_after.is_some_and(|after| inner.changes >= after) {
             return Err(io::Error::other("the power is gone"));
         }
-        let fails = inner.fail_at == Some(inner.calls);
+        let (number, due) = (inner.calls, inner.fault);
+        let fault = due.filter(|(call, _)| *call == number).map(|(_, fault)| fault);
         inner.calls += 1;
         inner.changes += u64::from(changes);
-        let outcome = work(&mut inner, fails);
-        if fails { Err(io::Error::other("a fault was injected")) } else { outcome }
-    }
-}
-
-fn pick_live(unsynced: Unsynced, random: &mut Random) -> bool {
-    match unsynced {
-        Unsynced::Lost => false,
-        Unsynced::Kept => true,
-        Unsynced::Torn(_) => random.coin(),
-    }
-}
-
-fn after_crash(inode: &Inode, unsynced: Unsynced, random: &mut Random) -> Inode {
-    let longer = pick_live(unsynced, random);
-    let length = if longer { inode.live.len() } else { inode.durable.len() };
-    let mut bytes = vec![0; length];
-    for at in (0..length).step_by(SECTOR_BYTES) {
-        let dirty =
-            inode.dirty.iter().any(|range| range.start < at + SECTOR_BYTES && range.end > at);
-        let from = if dirty && pick_live(unsynced, random) { &inode.live } else { &inode.durable };
-        let end = length.min(at + SECTOR_BYTES).min(from.len());
-        if at < end {
-            bytes[at..end].copy_from_slice(&from[at..end]);
-        }
-    }
-    Inode { live: bytes.clone(), durable: bytes, dirty: Vec::new() }
-}
-
-/// A small generator: what is torn comes from a seed.
-struct Random(u64);
-
-impl Random {
-    fn coin(&mut self) -> bool {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 63 == 1
+        let outcome = work(&mut inner, fault.filter(|fault| *fault != Fault::Late));
+        let Some(fault) = fault else { return outcome };
+        let beside = if inner.is_beside { " beside the writer" } else { "" };
+        inner.failed = Some(format!("{name} {}{beside}", path.display()));
+        // A lock that was taken all the same is given back now, and asks for the disk.
+        drop(inner);
+        drop(outcome);
+        Err(fault.error())
     }
 }
 
@@ -213,33 +201,31 @@ fn not_found() -> io::Error {
 
 impl Env for SimDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.call(true, |inner, fails| {
-            if !fails {
-                inner.live.insert(dir.to_owned(), Node::Dir);
+        self.call("create_dir", dir, true, |inner, fault| {
+            if fault.is_none() && !inner.state.has_dir(dir) {
+                inner.change(Call::MakeDir(dir.to_owned()));
             }
             Ok(())
         })
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.call(false, |inner, _| {
-            if inner.live.get(dir) != Some(&Node::Dir) {
+        self.call("list", dir, false, |inner, _| {
+            if !inner.state.has_dir(dir) {
                 return Err(not_found());
             }
-            let inside = inner.live.keys().filter(|path| path.parent() == Some(dir));
+            let inside = inner.state.paths().filter(|path| path.parent() == Some(dir));
             Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
         })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Guard>> {
-        self.call(true, |inner, fails| {
-            if fails || !inner.locks.insert(path.to_owned()) {
+        self.call("lock", path, true, |inner, fault| {
+            if fault.is_some() || !inner.locks.insert(path.to_owned()) {
                 return Ok(None);
             }
-            if !inner.live.contains_key(path) {
-                let number = inner.inodes.len();
-                inner.inodes.push(Inode::default());
-                inner.live.insert(path.to_owned(), Node::File(number));
+            if inner.state.file(path).is_none() {
+                inner.change(Call::Make(path.to_owned()));
             }
             Ok(Some(Box::new(Unlock { disk: self.clone(), path: path.to_owned() }) as Guard))
         })
@@ -247,76 +233,68 @@ impl Env for SimDisk {
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
         run(&self.before_open);
-        self.call(false, |inner, _| match inner.live.get(path) {
-            Some(Node::File(number)) => {
-                Ok(Box::new(SimFile { disk: self.clone(), number: *number }) as _)
-            }
-            _ => Err(not_found()),
+        self.call("open_read", path, false, |inner, _| {
+            let file = inner.state.file(path).ok_or_else(not_found)?;
+            Ok(Box::new(SimFile { disk: self.clone(), path: path.to_owned(), file }) as _)
         })
     }
 
     fn open_write(&self, path: &Path, mode: WriteMode) -> io::Result<Box<dyn WriteFile>> {
-        self.call(mode != WriteMode::Existing, |inner, fails| {
-            if fails {
+        self.call("open_write", path, mode != WriteMode::Existing, |inner, fault| {
+            if fault.is_some() {
                 return Err(not_found());
             }
-            let known = match inner.live.get(path) {
-                Some(Node::File(number)) => Some(*number),
-                _ => None,
-            };
-            let number = match (mode, known) {
+            let file = match (mode, inner.state.file(path)) {
                 (WriteMode::Existing, None) => return Err(not_found()),
                 (WriteMode::New, Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
-                (WriteMode::Existing, Some(number)) => number,
-                _ => {
-                    let number = inner.inodes.len();
-                    inner.inodes.push(Inode::default());
-                    inner.live.insert(path.to_owned(), Node::File(number));
-                    number
+                (WriteMode::Existing, Some(file)) => file,
+                (WriteMode::Fresh, Some(file)) => {
+                    inner.change(Call::SetLen { file, length: 0 });
+                    file
+                }
+                (WriteMode::New | WriteMode::Fresh, None) => {
+                    inner.change(Call::Make(path.to_owned()));
+                    inner.state.file(path).ok_or_else(not_found)?
                 }
             };
-            Ok(Box::new(SimFile { disk: self.clone(), number }) as _)
+            Ok(Box::new(SimFile { disk: self.clone(), path: path.to_owned(), file }) as _)
         })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call(true, |inner, fails| {
-            if !fails {
-                let node = inner.live.remove(from).ok_or_else(not_found)?;
-                inner.live.insert(to.to_owned(), node);
+        self.call("rename", from, true, |inner, fault| {
+            if fault.is_none() {
+                inner.state.file(from).ok_or_else(not_found)?;
+                inner.change(Call::Rename { from: from.to_owned(), to: to.to_owned() });
             }
             Ok(())
         })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.call(true, |inner, fails| {
-            if !fails {
-                inner.live.remove(path).ok_or_else(not_found)?;
+        self.call("remove", path, true, |inner, fault| {
+            if fault.is_none() {
+                inner.state.file(path).ok_or_else(not_found)?;
+                inner.change(Call::Remove(path.to_owned()));
             }
             Ok(())
         })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.call(true, |inner, fails| {
-            if !fails {
-                let dir = dir.strip_prefix(".").unwrap_or(dir);
-                let inside = |path: &Path| path.parent() == Some(dir);
-                let Inner { live, durable, .. } = inner;
-                durable.retain(|path, _| !inside(path));
-                durable.extend(
-                    live.iter()
-                        .filter(|(path, _)| inside(path))
-                        .map(|(path, node)| (path.clone(), *node)),
-                );
+        let same = dir.strip_prefix(".").unwrap_or(dir);
+        self.call("sync_dir", dir, true, |inner, fault| {
+            if fault.is_none() {
+                inner.change(Call::SyncDir(same.to_owned()));
             }
             Ok(())
         })
     }
 
     fn background(&self, work: Box<dyn FnOnce() + Send>) -> Job {
+        self.inner.lock().is_beside = true;
         work();
+        self.inner.lock().is_beside = false;
         Job::done()
     }
 }
@@ -334,19 +312,22 @@ impl Drop for Unlock {
 
 struct SimFile {
     disk: SimDisk,
-    number: usize,
+    path: PathBuf,
+    file: usize,
 }
 
 impl ReadFile for SimFile {
     fn len(&mut self) -> io::Result<u64> {
-        self.disk.call(false, |inner, _| Ok(inner.inodes[self.number].live.len() as u64))
+        self.disk.call("len", &self.path, false, |inner, _| {
+            Ok(inner.state.bytes(self.file).len() as u64)
+        })
     }
 
     fn read_at(&mut self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         run(&self.disk.before_read);
-        self.disk.call(false, |inner, _| {
-            let live = &inner.inodes[self.number].live;
-            let rest = live.get(offset as usize..).unwrap_or(&[]);
+        self.disk.call("read_at", &self.path, false, |inner, _| {
+            let bytes = inner.state.bytes(self.file);
+            let rest = bytes.get(offset as usize..).unwrap_or(&[]);
             let read = out.len().min(rest.len());
             out[..read].copy_from_slice(&rest[..read]);
             Ok(read)
@@ -357,32 +338,21 @@ impl ReadFile for SimFile {
 impl WriteFile for SimFile {
     /// A failing write stores the first half.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.disk.call(true, |inner, fails| {
-            let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
-            let inode = &mut inner.inodes[self.number];
-            let range = offset as usize..offset as usize + bytes.len();
-            if inode.live.len() < range.end {
-                inode.live.resize(range.end, 0);
-            }
-            inode.live[range.clone()].copy_from_slice(bytes);
-            inode.dirty.push(range);
+        self.disk.call("write_at", &self.path, true, |inner, fault| {
+            let stored = if fault.is_some() { &bytes[..bytes.len() / 2] } else { bytes };
+            let bytes = Bytes::copy_from_slice(stored);
+            inner.change(Call::Write { file: self.file, offset, bytes });
             Ok(())
         })
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
-        self.disk.call(true, |inner, fails| {
+        self.disk.call("sync", &self.path, true, |inner, fault| {
             inner.syncs += 1;
-            let Inode { live, durable, dirty } = &mut inner.inodes[self.number];
-            if !fails {
-                durable.resize(live.len(), 0);
-            }
-            for range in dirty.drain(..).filter(|_| !fails) {
-                let end = range.end.min(live.len());
-                if range.start < end {
-                    durable[range.start..end].copy_from_slice(&live[range.start..end]);
-                }
-            }
+            inner.change(match fault {
+                None => Call::Sync(self.file),
+                Some(_) => Call::Forget(self.file),
+            });
             Ok(())
         })
     }

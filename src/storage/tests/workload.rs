@@ -1,8 +1,12 @@
-//! Small lives of a node's storage, to be interrupted everywhere.
+//! Lives of a node's storage, to be interrupted everywhere: their steps, and what must be there afterwards.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
 
 use super::model::*;
-use super::sim_disk::SimDisk;
-use crate::raft::{LogChange, LogId, SnapshotMeta};
+use super::sim_disk::{SimDisk, Unsynced};
+use crate::raft::{Life, LogChange, LogId, SnapshotMeta};
 use crate::storage::file::{FileOptions, FileStorage};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{OpenedStorage, SnapshotStore, StorageError};
@@ -10,109 +14,163 @@ use crate::storage::{OpenedStorage, SnapshotStore, StorageError};
 /// One thing done with the storage.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// One call; snapshots that it names and that are not there are published first.
+    /// One call; snapshots that it names are published first.
     Write(Vec<LogChange>),
     /// The same with a snapshot that was received.
     Received(Vec<LogChange>),
-    /// Older snapshots go.
-    Retain(LogId),
+    /// A snapshot whose record is still on its way.
+    Publish(LogId),
+    /// Two at once, written in turns; the older one comes last.
+    PublishBoth(LogId, LogId),
+    /// A snapshot is begun here and another one from elsewhere, both are given up in the middle.
+    Abandon(LogId),
+    /// One comes that does not verify.
+    ReceiveBroken(LogId),
+    /// Older snapshots go, but not this one.
+    Retain(LogId, Option<LogId>),
+    /// One snapshot goes.
+    Remove(LogId),
+    /// A snapshot's file rots; at the next start this one stands in for it.
+    Rot(LogId, Option<SnapshotMeta>),
     /// The log is sealed.
     Seal,
     /// The node stops and starts.
     Reopen,
 }
 
-use Step::{Received, Reopen, Retain, Seal, Write};
+use Step::{
+    Abandon, Publish, PublishBoth, ReceiveBroken, Received, Remove, Reopen, Retain, Rot, Seal,
+    Write,
+};
 
-/// The workloads, by name.
-pub(crate) fn all() -> Vec<(&'static str, Vec<Step>)> {
-    let [three, eight, twenty] =
-        [LogId::new(1, 3), LogId::new(1, 8), LogId::new(4, 20)].map(meta_of);
-    let single = |term, index| Write(vec![append(term, index..=index)]);
-    vec![
-        (
-            "appends and votes",
-            vec![
-                Write(vec![vote(1, Some(1)), append(1, 1..=2)]),
-                single(1, 3),
-                Write(vec![vote(2, None)]),
-                Write(vec![append(2, 4..=4), vote(3, Some(2)), append(3, 5..=6)]),
-                Seal,
-                single(3, 7),
-            ],
-        ),
-        (
-            "conflicting tails",
-            vec![
-                Write(vec![append(1, 1..=9)]),
-                Write(vec![LogChange { truncate_from: Some(4), ..append(2, 4..=6) }]),
-                Write(vec![
-                    LogChange { truncate_from: Some(6), ..append(3, 6..=8) },
-                    truncate(7),
-                    append(4, 7..=9),
-                ]),
-                Reopen,
-                Write(vec![LogChange { truncate_from: Some(1), ..append(5, 1..=2) }]),
-            ],
-        ),
-        ("segments roll", (1..=14).map(|index| single(1, index)).collect()),
-        (
-            "snapshots and purges",
-            vec![
-                Write(vec![append(1, 1..=5)]),
-                Write(vec![append(1, 6..=12)]),
-                Write(vec![record(&three)]),
-                Write(vec![purge(1, 3), append(1, 13..=16)]),
-                Write(vec![append(1, 17..=19)]),
-                Write(vec![record(&eight), purge(1, 8)]),
-                Retain(eight.log_id),
-                Write(vec![vote(2, Some(3)), truncate(15)]),
-            ],
-        ),
-        (
-            "an install drops the log",
-            vec![
-                Write(vec![append(1, 1..=5)]),
-                Write(vec![append(1, 6..=10), record(&three)]),
-                Received(vec![vote(4, None), install(&twenty, false)]),
-                Retain(twenty.log_id),
-                Write(vec![append(4, 21..=30)]),
-                Reopen,
-                Write(vec![append(4, 31..=33)]),
-            ],
-        ),
-        (
-            "an install keeps the suffix",
-            vec![
-                Write(vec![append(1, 1..=5)]),
-                Write(vec![append(1, 6..=10)]),
-                Received(vec![install(&eight, true), append(1, 11..=12)]),
-                Seal,
-                Reopen,
-                Write(vec![append(1, 13..=14)]),
-            ],
-        ),
-        (
-            "one call of many frames",
-            vec![
-                Write((1..=30).map(|index| append(1, index..=index)).collect()),
-                Write((0..3).map(|turn| append(2, 31 + 9 * turn..=39 + 9 * turn)).collect()),
-                Reopen,
-                Write((0..3).map(|turn| append(3, 58 + 9 * turn..=66 + 9 * turn)).collect()),
-            ],
-        ),
-    ]
+/// A life.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Workload {
+    pub name: String,
+    pub segment_bytes: u64,
+    pub spare_segments: usize,
+    pub steps: Vec<Step>,
 }
 
-/// The state after each number of changes.
-pub(crate) fn models(steps: &[Step]) -> Vec<Model> {
-    let mut models = vec![Model::default()];
-    for change in steps.iter().flat_map(changes) {
-        let mut next = models[models.len() - 1].clone();
-        next.apply(change);
-        models.push(next);
+impl Workload {
+    /// The storage that it lives in.
+    pub(crate) fn storage(&self, disk: &SimDisk) -> FileStorage {
+        let Workload { segment_bytes, spare_segments, .. } = *self;
+        let options = FileOptions { segment_bytes, spare_segments, ..FileOptions::default() };
+        FileStorage::on(disk.clone(), "node", options)
     }
-    models
+
+    /// The state after each number of changes.
+    pub(crate) fn models(&self) -> Vec<Model> {
+        let mut models = vec![Model::default()];
+        for step in &self.steps {
+            let last = models[models.len() - 1].clone();
+            if let Rot(_, older) = step {
+                models.push(Model { snapshot: older.clone(), ..last });
+                continue;
+            }
+            for change in changes(step) {
+                let mut next = models[models.len() - 1].clone();
+                next.apply(change);
+                models.push(next);
+            }
+        }
+        models
+    }
+
+    /// Goes through it until something fails.
+    pub(crate) fn run(&self, disk: &SimDisk) -> Run {
+        let mut run = Run { past: vec![Progress::default()], opened: None, error: None };
+        run.error = self
+            .start(disk, &mut run)
+            .and_then(|()| self.steps.iter().try_for_each(|step| self.go(disk, &mut run, step)))
+            .err();
+        run
+    }
+
+    fn start(&self, disk: &SimDisk, run: &mut Run) -> Result<(), StorageError> {
+        run.opened = None;
+        // What no record names is swept.
+        run.note(disk, |progress| progress.published.clear());
+        let opened = open(self.storage(disk))?;
+        let incarnation = opened.recovered.life.incarnation;
+        assert!(incarnation > run.progress().incarnation);
+        run.note(disk, |progress| progress.incarnation = incarnation);
+        run.opened = Some(opened);
+        Ok(())
+    }
+
+    fn go(&self, disk: &SimDisk, run: &mut Run, step: &Step) -> Result<(), StorageError> {
+        let Some(mut opened) = run.opened.take() else { return self.start(disk, run) };
+        let outcome = self.step(disk, run, step, &mut opened);
+        run.opened = Some(opened);
+        match step {
+            Reopen if outcome.is_ok() => self.start(disk, run),
+            _ => outcome,
+        }
+    }
+
+    fn step(
+        &self,
+        disk: &SimDisk,
+        run: &mut Run,
+        step: &Step,
+        opened: &mut OpenedStorage,
+    ) -> Result<(), StorageError> {
+        let OpenedStorage { log, snapshots, .. } = opened;
+        let snapshots = &mut **snapshots;
+        match step {
+            Reopen => {}
+            Seal => log.seal()?,
+            Retain(current, keep) => {
+                run.note(disk, |progress| progress.published.clear());
+                snapshots.retain(*current, *keep)?;
+            }
+            Remove(id) => {
+                run.note(disk, |progress| {
+                    progress.published.retain(|path, _| *path != snapshot_path(*id))
+                });
+                snapshots.remove(*id)?;
+            }
+            Publish(id) => {
+                publish(snapshots, *id)?;
+                run.published(disk, *id);
+            }
+            PublishBoth(first, last) => {
+                publish_both(snapshots, *first, *last)?;
+                run.published(disk, *first);
+                run.published(disk, *last);
+            }
+            Abandon(id) => abandon(snapshots, *id)?,
+            ReceiveBroken(id) => assert!(!transfer(snapshots, &meta_of(*id), true)?),
+            Rot(id, _) => {
+                run.note(disk, |progress| {
+                    progress.attempted += 1;
+                    progress.published.clear();
+                });
+                disk.rot(&snapshot_path(*id), |bytes| bytes[70] ^= 1);
+                run.note(disk, |progress| progress.acknowledged += 1);
+            }
+            Write(changes) | Received(changes) => {
+                for meta in changes.iter().filter_map(named_snapshot) {
+                    match step {
+                        Received(_) => assert!(transfer(snapshots, meta, false)?),
+                        _ => assert_eq!(publish(snapshots, meta.log_id)?, *meta),
+                    }
+                    run.published(disk, meta.log_id);
+                }
+                run.note(disk, |progress| progress.attempted += changes.len());
+                let incarnation = run.progress().incarnation;
+                let changes: Vec<LogChange> = changes
+                    .iter()
+                    .map(|change| in_this_life(change.clone(), incarnation))
+                    .collect();
+                log.write(&changes)?;
+                run.note(disk, |progress| progress.acknowledged += changes.len());
+            }
+        }
+        Ok(())
+    }
 }
 
 fn changes(step: &Step) -> &[LogChange] {
@@ -122,100 +180,188 @@ fn changes(step: &Step) -> &[LogChange] {
     }
 }
 
-pub(crate) fn storage(disk: &SimDisk) -> FileStorage {
-    FileStorage::on(
-        disk.clone(),
-        "node",
-        FileOptions { segment_bytes: 600, ..FileOptions::default() },
-    )
+/// The change with this incarnation where it speaks of a life.
+pub(crate) fn in_this_life(change: LogChange, incarnation: u64) -> LogChange {
+    LogChange { life: change.life.map(|life| Life { incarnation, ..life }), ..change }
 }
 
-/// How far a workload came.
-#[derive(Default)]
-pub(crate) struct Run {
+/// The storage of most tests: segments of a few frames.
+pub(crate) fn storage(disk: &SimDisk) -> FileStorage {
+    storage_of(disk, 600)
+}
+
+pub(crate) fn storage_of(disk: &SimDisk, segment_bytes: u64) -> FileStorage {
+    FileStorage::on(disk.clone(), "node", FileOptions { segment_bytes, ..FileOptions::default() })
+}
+
+fn snapshot_path(id: LogId) -> PathBuf {
+    format!("node/snapshots/{:020}-{:020}.snap", id.index, id.term).into()
+}
+
+/// How far a workload has come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
     /// Changes whose call returned.
     pub acknowledged: usize,
     /// Changes that were handed in.
     pub attempted: usize,
     /// The last start that returned.
     pub incarnation: u64,
+    /// Snapshots whose publication returned, and that nobody wants to go.
+    published: BTreeMap<PathBuf, u32>,
+}
+
+impl Progress {
+    /// What a start that was begun leaves of it: snapshots that no record names may be swept.
+    pub(crate) fn without_publications(&self) -> Progress {
+        Progress { published: BTreeMap::new(), ..self.clone() }
+    }
+}
+
+/// A workload's way and where it ended.
+pub(crate) struct Run {
+    /// Each progress; a recorded call's mark is its place here.
+    pub past: Vec<Progress>,
     /// The storage as the last step left it.
     pub opened: Option<OpenedStorage>,
     /// What ended the workload early.
     pub error: Option<StorageError>,
 }
 
-/// Goes through the workload until something fails.
-pub(crate) fn run(disk: &SimDisk, steps: &[Step]) -> Run {
-    let mut run = Run::default();
-    run.error = start(disk, &mut run)
-        .and_then(|()| steps.iter().try_for_each(|step| go(disk, &mut run, step)))
-        .err();
-    run
-}
-
-fn start(disk: &SimDisk, run: &mut Run) -> Result<(), StorageError> {
-    run.opened = None;
-    let opened = open(storage(disk))?;
-    assert!(opened.recovered.life.incarnation > run.incarnation);
-    run.incarnation = opened.recovered.life.incarnation;
-    run.opened = Some(opened);
-    Ok(())
-}
-
-fn go(disk: &SimDisk, run: &mut Run, step: &Step) -> Result<(), StorageError> {
-    let Some(OpenedStorage { log, snapshots, .. }) = &mut run.opened else {
-        return start(disk, run);
-    };
-    match step {
-        Reopen => return start(disk, run),
-        Seal => log.seal()?,
-        Retain(current) => snapshots.retain(*current, None)?,
-        Write(changes) => {
-            for meta in changes.iter().filter_map(named_snapshot) {
-                assert_eq!(publish(&mut **snapshots, meta.log_id)?, *meta);
-            }
-        }
-        Received(changes) => {
-            for meta in changes.iter().filter_map(named_snapshot) {
-                assert!(transfer(&mut **snapshots, meta)?);
-            }
-        }
+impl Run {
+    /// The last progress.
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.past[self.past.len() - 1]
     }
-    let changes = changes(step);
-    run.attempted += changes.len();
-    log.write(changes)?;
-    run.acknowledged += changes.len();
+
+    fn note(&mut self, disk: &SimDisk, edit: impl FnOnce(&mut Progress)) {
+        let mut progress = self.progress().clone();
+        edit(&mut progress);
+        self.past.push(progress);
+        disk.mark(self.past.len() - 1);
+    }
+
+    fn published(&mut self, disk: &SimDisk, id: LogId) {
+        let path = snapshot_path(id);
+        let state = disk.state();
+        let file = state.file(&path).expect("published, so it is there");
+        let crc = crc32c::crc32c(state.bytes(file));
+        self.note(disk, |progress| progress.published.extend([(path, crc)]));
+    }
+}
+
+fn publish_both(
+    snapshots: &mut dyn SnapshotStore,
+    first: LogId,
+    last: LogId,
+) -> Result<(), StorageError> {
+    let (mut one, mut other) =
+        (snapshots.create(first, &members())?, snapshots.create(last, &members())?);
+    let (one_content, other_content) = (content(first), content(last));
+    let (one_half, other_half) = (one_content.len() / 2, other_content.len() / 2);
+    // What fails here fails again at the end.
+    let _ = one.write_all(&one_content[..one_half]);
+    let _ = other.write_all(&other_content[..other_half]);
+    let _ = one.write_all(&one_content[one_half..]);
+    let _ = other.write_all(&other_content[other_half..]);
+    other.publish()?;
+    one.publish()?;
     Ok(())
 }
 
-fn transfer(snapshots: &mut dyn SnapshotStore, meta: &SnapshotMeta) -> Result<bool, StorageError> {
+fn abandon(snapshots: &mut dyn SnapshotStore, id: LogId) -> Result<(), StorageError> {
+    let mut sink = snapshots.create(id, &members())?;
+    let mut receiver = snapshots.receive(&meta_of(id))?;
+    let written = sink.write_all(&content(id)).and_then(|()| sink.flush());
+    receiver.append(&vec![7; 100].into())?;
+    match written {
+        Ok(()) => Ok(()),
+        Err(error) => Err(error.downcast().expect("a storage error")),
+    }
+}
+
+fn transfer(
+    snapshots: &mut dyn SnapshotStore,
+    meta: &SnapshotMeta,
+    broken: bool,
+) -> Result<bool, StorageError> {
     let mut source = open(MemoryStorage::new()).unwrap();
     publish(&mut *source.snapshots, meta.log_id).unwrap();
     let bytes = source.snapshots.reader().read_at(meta.log_id, 0, usize::MAX).unwrap().unwrap();
+    let mut bytes = bytes.to_vec();
+    bytes[80] ^= u8::from(broken);
     let mut receiver = snapshots.receive(meta)?;
-    for at in (0..bytes.len()).step_by(150) {
-        receiver.append(&bytes.slice(at..bytes.len().min(at + 150)))?;
+    for piece in bytes.chunks(150) {
+        receiver.append(&piece.to_vec().into())?;
     }
     receiver.publish()
 }
 
-/// Opens what is left: all that was acknowledged, and of the rest a prefix of whole changes; the same at each
-/// start; and it goes on from there.
-pub(crate) fn check_recovery(disk: &SimDisk, run: &Run, models: &[Model]) {
-    let mut opened = open(storage(disk)).unwrap();
-    assert!(opened.recovered.life.incarnation > run.incarnation);
-    let model = held(&opened);
-    let allowed = &models[run.acknowledged..=run.attempted];
-    assert!(allowed.contains(&model), "{model:#?} is none of {allowed:#?}");
-    check_snapshot(&mut opened);
-    let incarnation = opened.recovered.life.incarnation;
-    drop(opened);
-    let mut again = open(storage(disk)).unwrap();
-    assert_eq!((again.recovered.life.incarnation, held(&again)), (incarnation + 1, model.clone()));
-    let next = model.last() + 1;
-    again.log.write(&[append(model.last_term().max(9), next..=next)]).unwrap();
-    let rebooted = disk.reboot(super::sim_disk::Unsynced::Lost);
-    let last = open(storage(&rebooted)).unwrap();
-    assert_eq!((last.recovered.life.incarnation, held(&last).last()), (incarnation + 2, next));
+/// What a workload's storage must hold after a crash.
+#[derive(Clone, Copy)]
+pub(crate) struct Expected<'a> {
+    pub workload: &'a Workload,
+    pub models: &'a [Model],
+    pub progress: &'a Progress,
+}
+
+impl Expected<'_> {
+    /// Opens what is left: all that was acknowledged, and of the rest a prefix of whole changes. What it held.
+    pub(crate) fn check_opening(&self, disk: &SimDisk) -> Model {
+        let Expected { workload, models, progress } = *self;
+        let state = disk.state();
+        for (path, crc) in &progress.published {
+            let file = state.file(path).unwrap_or_else(|| panic!("{path:?} was published"));
+            assert_eq!(crc32c::crc32c(state.bytes(file)), *crc, "{path:?}");
+        }
+        let mut opened = open(workload.storage(disk)).unwrap();
+        assert!(opened.recovered.life.incarnation > progress.incarnation);
+        let model = held(&opened);
+        let allowed = &models[progress.acknowledged..=progress.attempted];
+        assert!(allowed.contains(&model), "{model:#?} is none of {allowed:#?}");
+        check_snapshot(&mut opened);
+        model
+    }
+
+    /// The same again at the next start, and it goes on from there: entries, a snapshot, and a crash.
+    pub(crate) fn check_going_on(&self, disk: &SimDisk, model: Model) {
+        let mut again = open(self.workload.storage(disk)).unwrap();
+        let incarnation = again.recovered.life.incarnation;
+        assert_eq!(held(&again), model, "at the second start");
+        let mut goal = model;
+        let (term, next) = (goal.last_term().max(9), goal.last() + 1);
+        let meta = publish(&mut *again.snapshots, LogId::new(term, next + 1)).unwrap();
+        for change in
+            [append(term, next..=next + 1), record(&meta), append(term, next + 2..=next + 2)]
+        {
+            again.log.write(std::slice::from_ref(&change)).unwrap();
+            goal.apply(&change);
+        }
+        let rebooted = disk.reboot(Unsynced::Lost);
+        drop(again);
+        let mut last = open(self.workload.storage(&rebooted)).unwrap();
+        assert_eq!(last.recovered.life.incarnation, incarnation + 1);
+        assert_eq!(held(&last), goal, "after it went on");
+        check_snapshot(&mut last);
+    }
+
+    /// Both.
+    pub(crate) fn check(&self, disk: &SimDisk) {
+        let model = self.check_opening(disk);
+        self.check_going_on(disk, model);
+    }
+}
+
+/// Says where a panic inside came from.
+pub(crate) fn in_context<T>(context: impl Fn() -> String, check: impl FnOnce() -> T) -> T {
+    struct Where<F: Fn() -> String>(F);
+    impl<F: Fn() -> String> Drop for Where<F> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("in {}", (self.0)());
+            }
+        }
+    }
+    let _say = Where(context);
+    check()
 }

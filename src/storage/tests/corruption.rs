@@ -1,0 +1,396 @@
+//! Bytes change on the disk: every one of a small corpus, and a great many of a larger one.
+//!
+//! | outcome | what it means |
+//! |---|---|
+//! | refused | an error that names the file; nothing was changed |
+//! | recovering | opened with a loss, and with a prefix of what was there |
+//! | fell back | an older snapshot stands in, and it is reported |
+//! | covered | entries that a snapshot covers are gone, and it is reported |
+//! | cut | the last batch of a log without a seal, or with it, is gone, and it is reported |
+//! | cut unsaid | the same without a word: what is left is what an earlier segment in the same file would leave |
+//! | reported | all is there, and it is reported |
+//! | harmless | all is there: padding, a seal, a stale byte |
+//!
+//! Anything else fails: a panic, or less than there was without a word.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::crash::on_two_threads;
+use super::events::Events;
+use super::model::*;
+use super::recording::{Random, State};
+use super::sim_disk::{SimDisk, Unsynced};
+use super::workload::{Step, Workload, in_context};
+use crate::raft::LogId;
+use crate::storage::{OpenedStorage, StorageError};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    Refused,
+    Recovering,
+    FellBack,
+    Covered,
+    Cut,
+    CutUnsaid,
+    Reported,
+    Harmless,
+}
+
+type Counts = BTreeMap<Outcome, usize>;
+
+/// A directory to be damaged.
+struct Corpus {
+    workload: Workload,
+    state: State,
+    models: Vec<Model>,
+    /// What there is, damage or not, unless it is noticed.
+    whole: Model,
+    is_sealed: bool,
+}
+
+impl Corpus {
+    /// About `bytes` of log: entries, votes, conflicts, two snapshots, a purge.
+    fn new(bytes: usize, segment_bytes: u64, entry_bytes: usize, is_sealed: bool) -> Corpus {
+        let groups = (bytes / (3 * entry_bytes)) as u64;
+        let mut steps = Vec::new();
+        for group in 0..groups {
+            let (first, term) = (3 * group + 1, 1 + group / 4);
+            let mut changes: Vec<_> =
+                (first..first + 3).map(|index| append_big(term, index, entry_bytes)).collect();
+            changes[0].truncate_from = (group > 0).then_some(first);
+            changes[1].hard_state = vote(term, Some(group / 4 % 3)).hard_state;
+            steps.push(Step::Write(changes));
+            for (part, purged) in [(4, 0), (2, 3)] {
+                if group == groups / part {
+                    let id = LogId::new(term, first);
+                    steps.push(Step::Write(vec![record(&meta_of(id))]));
+                    let through = LogId::new(1, purged);
+                    steps.push(Step::Write(vec![purge(through.term, through.index)]));
+                }
+            }
+        }
+        if is_sealed {
+            steps.push(Step::Seal);
+        }
+        let workload = Workload { name: "corpus".into(), segment_bytes, spare_segments: 2, steps };
+        let disk = SimDisk::default();
+        let run = workload.run(&disk);
+        assert!(run.error.is_none(), "{:?}", run.error);
+        drop(run);
+        let state = disk.state().after_crash(Unsynced::Kept);
+        let models = workload.models();
+        let whole = held(&open(workload.storage(&SimDisk::of(state.clone()))).unwrap());
+        assert_eq!(whole, models[models.len() - 1]);
+        Corpus { workload, state, models, whole, is_sealed }
+    }
+
+    /// The files that hold something, with their lengths.
+    fn files(&self) -> Vec<(PathBuf, usize)> {
+        let length = |path: &Path| Some((path.to_owned(), self.bytes(path)?.len()));
+        self.state.paths().filter_map(length).filter(|(_, length)| *length > 0).collect()
+    }
+
+    fn bytes(&self, path: &Path) -> Option<&[u8]> {
+        Some(self.state.bytes(self.state.file(path)?))
+    }
+
+    /// What becomes of it with these bytes in that file.
+    fn outcome(
+        &self,
+        events: &Events,
+        path: &Path,
+        bytes: Vec<u8>,
+        is_small: bool,
+        twice: bool,
+    ) -> Outcome {
+        let mut damaged = self.state.clone();
+        damaged.put(path, bytes);
+        let disk = SimDisk::of(damaged.clone());
+        events.take();
+        let outcome = match open(self.workload.storage(&disk)) {
+            Err(error) => {
+                self.check_refusal(&error);
+                assert!(disk.state().same_files(&damaged), "a refused start changed something");
+                return Outcome::Refused;
+            }
+            Ok(mut opened) => {
+                check_snapshot(&mut opened);
+                self.classify(&held(&opened), &events.take(), is_small)
+            }
+        };
+        if twice {
+            let first = held(&open(self.workload.storage(&disk)).unwrap());
+            let second = held(&open(self.workload.storage(&disk)).unwrap());
+            assert_eq!(first, second, "the second start");
+        }
+        outcome
+    }
+
+    fn check_refusal(&self, error: &StorageError) {
+        let message = error.to_string();
+        assert!(message.contains("node"), "{message}");
+        assert!(!matches!(error, StorageError::Io { .. }), "{message}");
+    }
+
+    fn classify(&self, model: &Model, events: &[String], is_small: bool) -> Outcome {
+        let Model { snapshot, entries, start, .. } = self.whole.clone();
+        let is_reported = events.iter().any(|event| event.contains("node/"));
+        let says = |words: &str| events.iter().any(|event| event.contains(words));
+        if model.loss.is_some() {
+            assert!(is_reported, "a loss without a word: {events:?}");
+            self.check_prefix(model);
+            return Outcome::Recovering;
+        }
+        if *model == self.whole {
+            return if events.is_empty() { Outcome::Harmless } else { Outcome::Reported };
+        }
+        if (Model { snapshot, ..model.clone() }) == self.whole {
+            assert!(says("stands in"), "fell back without a word: {events:?}");
+            return Outcome::FellBack;
+        }
+        let is_whole_behind = model.last() == self.whole.last();
+        if is_whole_behind && (Model { entries, start, ..model.clone() }) == self.whole {
+            assert!(is_reported, "entries are gone without a word: {events:?}");
+            let covered = self.whole.snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
+            assert!(model.start.index <= covered, "{} is not covered", model.start);
+            self.check_prefix(model);
+            return Outcome::Covered;
+        }
+        // Behind a flipped byte only the last batch is not vouched for by another one, or by the seal. A longer stretch may
+        // take the seal as well; and where all is gone to the end of the file, nothing is left that could tell it from a file
+        // in which nothing was ever written there, or that held another segment before.
+        let reach = if is_small || self.is_sealed { 4 } else { self.models.len() };
+        let is_prefix = self.models.iter().rev().take(reach).any(|allowed| allowed == model);
+        let reaches = !self.is_sealed || !is_small;
+        assert!(reaches && is_prefix, "gone: {} to {}", model.last(), self.whole.last());
+        let is_said = is_reported && says("cut");
+        if is_said { Outcome::Cut } else { Outcome::CutUnsaid }
+    }
+
+    /// What is left is what the log was at some moment, perhaps without entries that a snapshot covers.
+    fn check_prefix(&self, model: &Model) {
+        let is_prefix = |then: &Model| {
+            then.last() == model.last()
+                && then.start.index <= model.start.index
+                && then.entries[(model.start.index - then.start.index) as usize..] == model.entries
+        };
+        let then = self.models.iter().rev().filter(|then| then.last() == model.last()).take(9);
+        let mut fitting = then.filter(|then| is_prefix(then)).peekable();
+        // Nothing at all is a prefix as well.
+        let is_empty = *model == Model { loss: model.loss, ..Model::default() };
+        assert!(is_empty || fitting.peek().is_some(), "{} to {}", model.start, model.last());
+        let Some(loss) = model.loss else {
+            assert!(fitting.any(|then| then.hard_state == model.hard_state));
+            return;
+        };
+        // Terms and votes may be known from behind the damage; if the last one is not, that is known.
+        assert!(loss.forgot_vote || model.hard_state == self.whole.hard_state);
+        assert!(self.models.iter().any(|then| then.hard_state == model.hard_state));
+        if let Some(last) = loss.last {
+            assert!(last.index >= self.whole.last(), "it held {}, not {last}", self.whole.last());
+        }
+    }
+}
+
+/// Goes through `jobs` on two threads, each with an ear for what is reported.
+fn counted(jobs: usize, work: impl Fn(usize, &Events) -> Option<Outcome> + Sync) -> Counts {
+    let (next, counts) = (AtomicUsize::new(0), Mutex::new(Counts::new()));
+    let both = [Workload::default(), Workload::default()];
+    on_two_threads(&both, |_| {
+        let events = Events::listen();
+        loop {
+            let job = next.fetch_add(1, Ordering::Relaxed);
+            if job >= jobs {
+                return;
+            }
+            if let Some(outcome) = in_context(|| format!("damage {job}"), || work(job, &events)) {
+                *counts.lock().entry(outcome).or_default() += 1;
+            }
+        }
+    });
+    counts.into_inner()
+}
+
+fn share(counts: &Counts, outcomes: &[Outcome]) -> f64 {
+    let of = |outcomes: &[Outcome]| -> usize {
+        outcomes.iter().filter_map(|outcome| counts.get(outcome)).sum()
+    };
+    of(outcomes) as f64 / counts.values().sum::<usize>() as f64
+}
+
+const NOTICED: [Outcome; 5] =
+    [Outcome::Refused, Outcome::Recovering, Outcome::FellBack, Outcome::Covered, Outcome::Reported];
+
+/// PS06: each byte of each file, one at a time.
+#[test]
+fn ps06_every_flipped_byte_of_a_sealed_directory_is_noticed_or_harmless() {
+    let corpus = Corpus::new(56 << 10, 8 << 10, 300, true);
+    let files = corpus.files();
+    let total: usize = files.iter().map(|(_, length)| length).sum();
+    let counts = counted(total, |job, events| {
+        let mut at = job;
+        let (path, _) = files.iter().find(|(_, length)| {
+            let is_here = at < *length;
+            at -= if is_here { 0 } else { *length };
+            is_here
+        })?;
+        let mut bytes = corpus.bytes(path)?.to_vec();
+        bytes[at] ^= 1 << (job % 8);
+        let twice = job % 4 == 0;
+        Some(in_context(
+            || format!("{} byte {at}", path.display()),
+            || corpus.outcome(events, path, bytes, true, twice),
+        ))
+    });
+    println!("{total} bytes of {} files, each flipped: {counts:?}", files.len());
+    assert!(total >= 50 << 10 && counts.values().sum::<usize>() == total, "{total}: {counts:?}");
+    assert!(share(&counts, &NOTICED) > 0.8, "{counts:?}");
+}
+
+/// What happens to a stretch of bytes. Whether it is one byte.
+fn damage(random: &mut Random, corpus: &Corpus, bytes: &mut [u8], other: &Path) -> bool {
+    let at = random.below(bytes.len() as u64) as usize;
+    let kind = random.below(4);
+    match kind {
+        0 => bytes[at] ^= 1 << random.below(8),
+        1 => bytes[at] = random.next() as u8,
+        2 => {
+            let end = bytes.len().min(at + 1 + random.below(4096) as usize);
+            bytes[at..end].fill(0);
+        }
+        // A write that went to the wrong place.
+        _ => {
+            let source = corpus.bytes(other).expect("a file of the corpus");
+            let from = (random.below(source.len() as u64) as usize / 512) * 512;
+            let to = (at / 512) * 512;
+            let length = 512.min(bytes.len() - to).min(source.len() - from);
+            bytes[to..to + length].copy_from_slice(&source[from..from + length]);
+        }
+    }
+    kind < 2
+}
+
+fn random_damage(corpus: &Corpus, jobs: usize, only: Option<&Path>) -> Counts {
+    let files = corpus.files();
+    let total: usize = files.iter().map(|(_, length)| length).sum();
+    counted(jobs, |job, events| {
+        let mut random = Random::new(job as u64);
+        loop {
+            // Larger files more often, every tenth time any.
+            let mut at = random.below(total as u64) as usize;
+            let by_size = files.iter().find(|(_, length)| {
+                let is_here = at < *length;
+                at -= if is_here { 0 } else { *length };
+                is_here
+            });
+            let any =
+                |random: &mut Random| files[random.below(files.len() as u64) as usize].0.clone();
+            let path = match (only, by_size) {
+                (Some(path), _) => path.to_owned(),
+                (None, Some((path, _))) if random.below(10) > 0 => path.clone(),
+                _ => any(&mut random),
+            };
+            let other = any(&mut random);
+            let before = corpus.bytes(&path)?;
+            let mut bytes = before.to_vec();
+            let is_small = damage(&mut random, corpus, &mut bytes, &other);
+            if bytes != before {
+                let twice = job % 8 == 0;
+                return Some(in_context(
+                    || format!("damage to {}", path.display()),
+                    || corpus.outcome(events, &path, bytes, is_small, twice),
+                ));
+            }
+        }
+    })
+}
+
+/// PS06: bits, bytes, runs of zeros, misdirected sectors.
+#[test]
+fn ps06_random_damage_to_a_large_directory_is_noticed_or_harmless() {
+    let corpus = Corpus::new(1 << 20, 64 << 10, 2000, true);
+    let jobs = 20_000;
+    let counts = random_damage(&corpus, jobs, None);
+    println!("{jobs} damages to 1 MiB: {counts:?}");
+    assert_eq!(counts.values().sum::<usize>(), jobs);
+    assert!(share(&counts, &NOTICED) > 0.8, "{counts:?}");
+    assert!(share(&counts, &[Outcome::Cut, Outcome::CutUnsaid]) < 0.01, "{counts:?}");
+}
+
+/// PS05: without a seal the last batch may be taken for a write that was cut short; then that is said.
+#[test]
+fn ps05_what_is_cut_from_a_log_without_a_seal_is_reported() {
+    let corpus = Corpus::new(20 << 10, 8 << 10, 300, false);
+    let is_segment = |path: &&PathBuf| path.extension().is_some_and(|end| end == "wal");
+    let files = corpus.files();
+    let newest = files.iter().map(|(path, _)| path).filter(is_segment).max().expect("a segment");
+    let counts = random_damage(&corpus, 5_000, Some(newest));
+    println!("5000 damages to the newest segment of a log without a seal: {counts:?}");
+    assert!(counts.contains_key(&Outcome::Cut), "{counts:?}");
+    let noticed = [&NOTICED[..], &[Outcome::Cut]].concat();
+    assert!(share(&counts, &noticed) > 0.2, "{counts:?}");
+    assert!(share(&counts, &[Outcome::CutUnsaid]) < 0.02, "{counts:?}");
+}
+
+/// PS24: damage done while the node runs is an error to whoever reads it.
+#[test]
+fn ps24_damage_to_a_running_node_is_an_error_to_whoever_reads_it() {
+    let corpus = Corpus::new(56 << 10, 8 << 10, 300, true);
+    let disk = SimDisk::of(corpus.state.clone());
+    let mut opened = open(corpus.workload.storage(&disk)).unwrap();
+    let (mut noticed, mut harmless) = (0, 0);
+    let mut random = Random::new(5);
+    for turn in 0..4_000 {
+        let files = corpus.files();
+        let (path, _) = &files[random.below(files.len() as u64) as usize];
+        // What the disk holds now: the start has written a little.
+        let Some(file) = disk.state().file(path) else { continue };
+        let before = disk.state().bytes(file).to_vec();
+        let (other, _) = &files[random.below(files.len() as u64) as usize];
+        disk.rot(path, |bytes| {
+            damage(&mut random, &corpus, bytes, other);
+        });
+        let in_log = read_log(&opened, &corpus.whole);
+        let in_snapshot = read_snapshot(&mut opened, &corpus.whole);
+        if in_log && in_snapshot {
+            harmless += 1
+        } else {
+            noticed += 1
+        }
+        disk.rot(path, |bytes| *bytes = before);
+        assert!(read_log(&opened, &corpus.whole), "turn {turn}");
+    }
+    println!("damage while running: {noticed} noticed, {harmless} harmless");
+    assert!(noticed > 1_000 && harmless > 0, "{noticed} noticed, {harmless} harmless");
+}
+
+/// Whether all entries come, as they are; `false`: an error.
+fn read_log(opened: &OpenedStorage, whole: &Model) -> bool {
+    match opened.log.reader().read(whole.start.index + 1, whole.last(), usize::MAX) {
+        Ok(entries) => {
+            assert_eq!(entries.as_ref(), Some(&whole.entries), "wrong entries, or too few");
+            true
+        }
+        Err(error) => {
+            assert!(error.to_string().contains("node/log/"), "{error}");
+            false
+        }
+    }
+}
+
+fn read_snapshot(opened: &mut OpenedStorage, whole: &Model) -> bool {
+    let id = whole.snapshot.as_ref().expect("the corpus has one").log_id;
+    let mut read = Vec::new();
+    let Ok(mut reader) = opened.snapshots.open(id) else { return false };
+    match reader.read_to_end(&mut read) {
+        Ok(_) => {
+            assert_eq!(read, content(id));
+            true
+        }
+        Err(_) => false,
+    }
+}
