@@ -1,10 +1,12 @@
 //! The program `quorate`: watch a replicated state machine elect, replicate, snapshot, crash and catch up.
 //!
-//! `quorate` alone runs the demo; `quorate serve` is a member as a process of its own, with clients. What it shows comes from the library's public interface; nothing here knows more than
-//! any user of the library could.
+//! `quorate` alone runs the demo; `quorate serve` is a member as a process of its own, with clients; `quorate inspect` and
+//! `verify` look at a member's directory. What it shows comes from the library's public interface; nothing here knows more
+//! than any user of the library could.
 
 mod client;
 mod demo;
+mod directory;
 mod keys;
 mod serve;
 
@@ -35,6 +37,10 @@ enum Command {
     Status(client::Status),
     /// Have members take a snapshot now.
     Snapshot(client::Snapshot),
+    /// Show what a node's directory holds; changes nothing, and works while the node runs.
+    Inspect(directory::Inspect),
+    /// Say whether a node's directory is sound, and what a start would make of it; changes nothing.
+    Verify(directory::Verify),
 }
 
 /// A member says what goes wrong; not what strangers send it, which is answered with 400.
@@ -56,6 +62,8 @@ fn main() -> ExitCode {
         Some(Command::Del(options)) => client::del(options),
         Some(Command::Status(options)) => client::status(options),
         Some(Command::Snapshot(options)) => client::snapshot(options),
+        Some(Command::Inspect(options)) => directory::inspect(options),
+        Some(Command::Verify(options)) => directory::verify(options),
         None => demo::run(demo::Options::default()).map(good),
     };
     ended.map(ExitCode::from).unwrap_or_else(|error| {

@@ -15,9 +15,12 @@
 //! Not here: entries, files, and where anything is stored.
 
 use crate::raft::{
-    Acquaintance, Acquaintances, Entry, HardState, Index, Install, Life, LogChange, LogId, NodeId,
-    SnapshotMeta, Term, TermRun,
+    Acquaintance, Acquaintances, Entry, HardState, Incarnation, Index, Install, Life, LogChange,
+    LogId, NodeId, SnapshotMeta, Term, TermRun,
 };
+
+/// No start ever has a higher number: births are milliseconds, and 42 bits of them last until the year 2109.
+pub(crate) const HIGHEST_INCARNATION: Incarnation = Incarnation::MAX / 2;
 
 /// Why a change does not fit the log it is meant for, with the values.
 pub(crate) type Breach = String;
@@ -122,7 +125,9 @@ impl LogState {
 
     /// A start, a loss, or that a loss is made good. Incarnations never fall.
     pub(crate) fn set_life(&mut self, life: Life) -> Result<(), Breach> {
-        if life.incarnation < self.life.incarnation || life.predecessor < self.life.predecessor {
+        let falls =
+            life.incarnation < self.life.incarnation || life.predecessor < self.life.predecessor;
+        if falls || life.incarnation > HIGHEST_INCARNATION {
             return Err(format!("{life:?} after {:?}", self.life));
         }
         self.life = life;

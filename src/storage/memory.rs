@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::founding::{Founding, NOTHING_TO_OPEN};
 use super::mirror::LogMirror;
-use super::snapshot_choice::{DEFAULT_RETAINED, choose, superfluous, swept};
+use super::snapshot_choice::{DEFAULT_RETAINED, Substitute, choose, superfluous, swept};
 use super::snapshot_format::{self, Flaw, Header, SnapshotContent, SnapshotWriter};
 use super::{
     Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotReceiver, SnapshotSink,
@@ -98,11 +98,12 @@ impl Disk {
     fn find_snapshot(&mut self) -> Result<(), String> {
         let stored: Vec<LogId> = self.snapshots.keys().copied().collect();
         let Disk { log, snapshots, .. } = self;
-        choose(log.state_mut(), &stored, |id| {
+        let substitute = choose(log.state_mut(), &stored, |id| {
             let bytes = snapshots.get(&id).ok_or("is missing")?;
             let content = SnapshotContent::open(&bytes[..]).and_then(SnapshotContent::verify_rest);
             content.map_err(|error| error.to_string())
         })?;
+        substitute.iter().for_each(Substitute::warn);
         match log.snapshot() {
             Some(meta) => {
                 for orphan in swept(&stored, meta.log_id, DEFAULT_RETAINED) {

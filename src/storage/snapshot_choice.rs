@@ -10,18 +10,37 @@ use crate::raft::{LogId, SnapshotMeta};
 /// How many snapshots are kept unless configured: the current one and one to fall back to.
 pub(crate) const DEFAULT_RETAINED: usize = 2;
 
+/// An older snapshot, or none, for the one that the log names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Substitute {
+    /// The one that the log names.
+    pub named: LogId,
+    /// What is wrong with it.
+    pub flaw: String,
+    /// What stands in; the base: none is needed.
+    pub older: LogId,
+}
+
+impl Substitute {
+    /// For whoever looks after the node.
+    pub(crate) fn warn(&self) {
+        let Substitute { named, flaw, older } = self;
+        tracing::warn!(current = %named, flaw, older = %older, "a snapshot is unusable, an older one stands in");
+    }
+}
+
 /// Finds the snapshot to start from and makes it the state's. `stored` are the ids of all published ones,
 /// `verify` reads one through. `Err`: there is none; says why and what to do.
 pub(crate) fn choose(
     state: &mut LogState,
     stored: &[LogId],
     mut verify: impl FnMut(LogId) -> Result<SnapshotMeta, String>,
-) -> Result<(), String> {
-    let Some(named) = state.snapshot.clone() else { return Ok(()) };
+) -> Result<Option<Substitute>, String> {
+    let Some(named) = state.snapshot.clone() else { return Ok(None) };
     let flaw = match verify(named.log_id) {
         Ok(meta) if meta.log_id == named.log_id && meta.membership == named.membership => {
             state.snapshot = Some(meta);
-            return Ok(());
+            return Ok(None);
         }
         Ok(meta) => format!("is of {} with {:?}", meta.log_id, meta.membership),
         Err(flaw) => flaw,
@@ -38,8 +57,8 @@ pub(crate) fn choose(
             named.log_id, state.start
         ));
     }
-    tracing::warn!(current = %named.log_id, flaw, older = %substitute_id, "a snapshot is unusable, an older one stands in");
-    state.fall_back(substitute.as_ref())
+    state.fall_back(substitute.as_ref())?;
+    Ok(Some(Substitute { named: named.log_id, flaw, older: substitute_id }))
 }
 
 /// The stored snapshots that are not needed once `current` is named by the log's record. Newer ones stay: one of them

@@ -45,11 +45,11 @@ impl Layout {
         &self.root
     }
 
-    fn lock(&self) -> PathBuf {
+    pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("LOCK")
     }
 
-    fn identity(&self) -> PathBuf {
+    pub(crate) fn identity(&self) -> PathBuf {
         self.root.join("identity")
     }
 
@@ -66,7 +66,7 @@ impl Layout {
     }
 
     pub(crate) fn segment_number(name: &str) -> Option<u64> {
-        number(name.strip_suffix(".wal")?)
+        number(name.strip_suffix(".wal")?).filter(|&number| number >= segment::FIRST)
     }
 
     pub(crate) fn spare(&self, number: u64) -> PathBuf {
@@ -141,6 +141,47 @@ pub(crate) fn enter(
     Ok((guard, founding))
 }
 
+/// Whose directory it is, for whoever only looks; if it is nobody's, what it is instead.
+pub(crate) fn look(files: &Files, layout: &Layout) -> Result<Founding, StorageError> {
+    let root = layout.root();
+    let names = match files.list_if_there(root) {
+        Ok(names) => names.ok_or_else(|| refused(root, "there is no such directory"))?,
+        Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
+            return Err(refused(
+                root,
+                "is a file: name the directory that a node was started with",
+            ));
+        }
+        Err(error) => return Err(error),
+    };
+    if let Some(founding) = read_identity(files, layout)? {
+        return Ok(founding);
+    }
+    let is_node = |name: &&String| {
+        let inside = Layout::new(root.join(name)).identity();
+        matches!(files.open_read_if_there(&inside), Ok(Some(_)))
+    };
+    let is_of_bootstrap = |name: &String| BOOTSTRAP_NAMES.contains(&name.as_str());
+    Err(refused(
+        root,
+        if names.is_empty() {
+            "is empty: no node was ever started with it".to_owned()
+        } else if let Some(name) = names.iter().find(is_node) {
+            format!("is not a node's directory itself; {name} in it is one: name that")
+        } else if check_unused(files, layout, &names).is_ok() {
+            "holds a bootstrap that was never finished, and nothing that was acknowledged: the next start finishes it"
+                .to_owned()
+        } else if names.iter().all(is_of_bootstrap) {
+            "has a log or snapshots and no file identity, which says whose they are: no node starts on it".to_owned()
+        } else {
+            "is not a node's directory: there is no file identity in it".to_owned()
+        },
+    ))
+}
+
+/// What an unfinished bootstrap leaves in a directory.
+const BOOTSTRAP_NAMES: [&str; 4] = ["LOCK", "identity.tmp", "log", "snapshots"];
+
 /// Only what an interrupted bootstrap leaves may be there.
 fn check_unused(files: &Files, layout: &Layout, names: &[String]) -> Result<(), StorageError> {
     let foreign = |name: &str| {
@@ -149,9 +190,7 @@ fn check_unused(files: &Files, layout: &Layout, names: &[String]) -> Result<(), 
         );
         refused(layout.root(), what)
     };
-    if let Some(name) =
-        names.iter().find(|name| !["LOCK", "identity.tmp", "log", "snapshots"].contains(&&***name))
-    {
+    if let Some(name) = names.iter().find(|name| !BOOTSTRAP_NAMES.contains(&name.as_str())) {
         return Err(foreign(name));
     }
     if let Some(name) = files.list(&layout.snapshots())?.first() {

@@ -37,6 +37,8 @@ pub(crate) trait Env: Send + Sync + 'static {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Takes the lock that the file at `path` stands for; `None`: somebody holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Guard>>;
+    /// Whether somebody holds the lock that the file at `path` stands for. Makes nothing.
+    fn is_locked(&self, path: &Path) -> io::Result<bool>;
     /// Opens a file for reading.
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn ReadFile>>;
     /// Opens a file for writing.
@@ -104,6 +106,14 @@ impl Env for RealEnv {
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        match File::open(path)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
@@ -248,16 +258,29 @@ impl Files {
 
     /// Names in a directory, in order; none if it is not there.
     pub(crate) fn list(&self, dir: &Path) -> Result<Vec<String>, StorageError> {
+        self.list_if_there(dir).map(Option::unwrap_or_default)
+    }
+
+    /// Names in a directory, in order. `None`: there is no such directory.
+    pub(crate) fn list_if_there(&self, dir: &Path) -> Result<Option<Vec<String>>, StorageError> {
         let mut names = match self.env.list(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             listed => listed.map_err(failed("list", dir))?,
         };
         names.sort();
-        Ok(names)
+        Ok(Some(names))
     }
 
     pub(crate) fn lock(&self, path: &Path) -> Result<Option<Guard>, StorageError> {
         self.env.lock(path).map_err(failed("lock", path))
+    }
+
+    /// Whether somebody holds the lock; without such a file nobody does.
+    pub(crate) fn is_locked(&self, path: &Path) -> Result<bool, StorageError> {
+        match self.env.is_locked(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            locked => locked.map_err(failed("look at the lock", path)),
+        }
     }
 
     pub(crate) fn open_read(&self, path: &Path) -> Result<InFile, StorageError> {

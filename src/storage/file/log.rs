@@ -77,7 +77,7 @@ impl FileLog {
         verdict: Verdict,
         found: Found,
     ) -> Result<FileLog, StorageError> {
-        let Verdict { log, onwards } = verdict;
+        let Verdict { log, onwards, .. } = verdict;
         let (segment_bytes, kept) = (opened.options.segment_bytes, opened.options.spare_segments);
         let mut spares = Spares::new(opened.clone(), segment_bytes, kept);
         let path = opened.layout.segment(log.end.segment);

@@ -9,6 +9,7 @@
 //! | `log`, `index`, `reader` | one writer, readers beside it |
 //! | `spares` | files for the segments to come |
 //! | `snapshots` | snapshots, published by a rename |
+//! | [`inspection`] | all of it for whoever only looks |
 //! | `env` | every file call there is |
 //!
 //! Opening goes: lock, identity, replay of the log, choice of the snapshot; all of that only looks. Then the new
@@ -20,6 +21,7 @@ mod chain;
 mod directory;
 pub(crate) mod env;
 mod index;
+pub mod inspection;
 mod log;
 mod reader;
 mod record;
@@ -123,6 +125,15 @@ impl Storage for FileStorage {
             snapshots::examine(&files, &layout, identity.cluster, |snapshots, path| {
                 verdict::reach(&mut recovery, snapshots, path, identity, may_lose)
             })?;
+        if let Some(damage) = &recovery.unfinished {
+            tracing::warn!(
+                path = damage.path,
+                offset = damage.offset,
+                flaw = damage.what,
+                "an unfinished write at the end of the log is cut off: nothing of it was acknowledged"
+            );
+        }
+        verdict.warn();
         let outline = verdict.log.outline();
         let opened = Arc::new(Opened {
             files,

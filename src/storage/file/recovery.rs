@@ -15,6 +15,7 @@
 //!
 //! Not here: what a node makes of damage ([`verdict`](super::verdict) says), and any change of a file.
 
+use std::fmt;
 use std::path::Path;
 
 use super::super::{Identity, StorageError};
@@ -30,8 +31,12 @@ use crate::raft::Incarnation;
 pub(crate) struct Recovery {
     /// The log, if nothing is wrong with it; else as far as it is whole, from the front.
     pub log: Replay,
-    /// What is wrong, if anything is.
+    /// What is wrong, if anything is: the first place.
     pub damage: Option<Damage>,
+    /// Further segments that do not verify, and where.
+    pub further: Vec<Damage>,
+    /// A write at the end that was never finished: nothing of it was acknowledged, and it is passed over.
+    pub unfinished: Option<Damage>,
     /// The end of a damaged log, where that is whole again.
     pub beyond: Option<Replay>,
     /// The latest start that anything tells of.
@@ -40,15 +45,21 @@ pub(crate) struct Recovery {
     pub chain: Chain,
 }
 
-/// A place in the log that does not hold what was made durable there.
+/// A place that does not hold what was made durable there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damage {
     /// The file.
     pub path: String,
     /// Where in it.
     pub offset: u64,
-    /// What is wrong: for a sentence that begins with "the log".
+    /// What is wrong: for a sentence that begins with "the log", "the storage", or a file's name.
     pub what: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} at byte {})", self.what, self.path, self.offset)
+    }
 }
 
 impl Damage {
@@ -67,6 +78,8 @@ pub(crate) fn recover(
     let mut recovery = Recovery {
         log: Replay::default(),
         damage: None,
+        further: Vec::new(),
+        unfinished: None,
         beyond: None,
         incarnation: chain.incarnation,
         chain,
@@ -77,9 +90,10 @@ pub(crate) fn recover(
         return Ok(recovery);
     }
     let reading = Reading { files, layout, identity };
-    let read = reading.read(&links)?;
+    let read = reading.read_whole(&links)?;
     recovery.incarnation = recovery.incarnation.max(read.incarnation);
     recovery.log = read.log;
+    recovery.unfinished = read.unfinished;
     let Some((place, damage)) = read.damage else {
         recovery.damage = missing(layout, &recovery.log);
         if recovery.damage.is_some() {
@@ -91,11 +105,15 @@ pub(crate) fn recover(
     // Damage behind damage: what is whole behind the last of it counts.
     let mut from = place + 1;
     while from < links.len() && recovery.beyond.is_none() {
-        let read = reading.read(&links[from..])?;
+        let read = reading.read(&links[from..], None)?;
         recovery.incarnation = recovery.incarnation.max(read.incarnation);
+        recovery.unfinished = read.unfinished;
         match read.damage {
             None => recovery.beyond = Some(read.log),
-            Some((place, _)) => from += place + 1,
+            Some((place, damage)) => {
+                recovery.further.push(damage);
+                from += place + 1;
+            }
         }
     }
     if recovery.log.missing().is_some() {
@@ -118,16 +136,31 @@ struct Reading<'a> {
 }
 
 /// Segments that have been read.
+#[derive(Default)]
 struct Read {
     log: Replay,
     incarnation: Incarnation,
     /// In which of the links, and what.
     damage: Option<(usize, Damage)>,
+    unfinished: Option<Damage>,
+    /// Where a frame verifies that does not fit.
+    unfit: Option<Position>,
 }
 
 impl Reading<'_> {
-    fn read(&self, links: &[Link]) -> Result<Read, StorageError> {
-        let mut read = Read { log: Replay::default(), incarnation: 0, damage: None };
+    /// As far as everything is whole. A frame that verifies and does not fit may have been taken over by half: then what
+    /// stands before it is read once more.
+    fn read_whole(&self, links: &[Link]) -> Result<Read, StorageError> {
+        let read = self.read(links, None)?;
+        if read.unfit.is_none() {
+            return Ok(read);
+        }
+        let before = self.read(links, read.unfit)?;
+        Ok(Read { damage: read.damage, ..before })
+    }
+
+    fn read(&self, links: &[Link], unfit: Option<Position>) -> Result<Read, StorageError> {
+        let mut read = Read { unfit, ..Read::default() };
         for (place, link) in links.iter().enumerate() {
             let is_newest = place + 1 == links.len();
             let scanner = Scanner::new(
@@ -171,6 +204,10 @@ impl Scan {
         let mut offset = HEADER_BYTES as u64;
         while self.link.end.is_none_or(|end| offset < end) {
             let least = read.log.incarnation;
+            let here = Position { segment: self.link.segment, offset };
+            if read.unfit == Some(here) {
+                return Ok(Some(self.damage(offset, "has a frame that does not fit")));
+            }
             let taken = match self.scanner.frame(offset)? {
                 Ok((head, _)) if head.incarnation < least => Err(Flaw::Unfinished),
                 Ok((head, payload)) => Ok((head.end(), read.log.frame(head, payload))),
@@ -178,7 +215,10 @@ impl Scan {
             };
             match taken {
                 Ok((end, Ok(()))) => offset = end,
-                Ok((_, Err(breach))) => return Ok(Some(self.damage(offset, breach))),
+                Ok((_, Err(breach))) => {
+                    read.unfit = Some(here);
+                    return Ok(Some(self.damage(offset, breach)));
+                }
                 Err(flaw) => return self.broken_off(read, offset, flaw.what()),
             }
         }
@@ -207,12 +247,7 @@ impl Scan {
             return Ok(Some(self.damage(offset, flaw)));
         }
         if behind.is_written && self.is_newest {
-            tracing::warn!(
-                path = self.scanner.path(),
-                offset,
-                flaw,
-                "an unfinished write at the end of the log is cut off: nothing of it was acknowledged"
-            );
+            read.unfinished = Some(self.damage(offset, flaw));
         }
         Ok(None)
     }

@@ -36,7 +36,8 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// Takes over a frame. `Err`: why it does not fit.
+    /// Takes over a frame. `Err`: why it does not fit; what was taken over before is of no use then, for half of the frame
+    /// may be in it.
     pub(crate) fn frame(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), String> {
         let opens_segment = head.at.offset == HEADER_BYTES as u64;
         if self.has_begun() && opens_segment && head.synced != self.end {
@@ -55,6 +56,10 @@ impl Replay {
                 );
             }
             self.record(record, head.at, place)?;
+        }
+        if head.incarnation != self.state.life.incarnation {
+            let incarnation = head.incarnation;
+            return Err(format!("has a frame of start {incarnation} in {:?}", self.state.life));
         }
         if opens_segment {
             self.segments.push_back(head.at.segment);

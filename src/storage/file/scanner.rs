@@ -9,10 +9,9 @@ use super::env::InFile;
 use super::segment::{self, FRAME_HEAD_BYTES, Flaw, FrameHead, Position};
 use crate::raft::Incarnation;
 
-/// What is read at once, at least: little where somebody looks here and there, more and more where he goes on.
-const READ_AHEAD_BYTES: std::ops::RangeInclusive<usize> = 16 * 1024..=512 * 1024;
-/// What is searched at once for frames.
-const WINDOW_BYTES: usize = 128 * 1024;
+/// What is read at once, at least.
+const READ_AHEAD_BYTES: std::ops::RangeInclusive<usize> =
+    if cfg!(test) { 64..=300 } else { 16 * 1024..=512 * 1024 };
 
 /// A segment being read.
 pub(crate) struct Scanner {
@@ -126,38 +125,126 @@ impl Scanner {
         &self.buffer[from..from + head.payload_bytes]
     }
 
+    /// The next frame at or behind `from`, wherever it begins, verified; and what stands before it.
+    pub(crate) fn next_frame(
+        &mut self,
+        from: u64,
+    ) -> Result<(Gap, Option<FrameHead>), StorageError> {
+        let (mut offset, mut content) = (from, Content::Blank);
+        let found = loop {
+            let window = self.at_hand(offset)?;
+            let (length, magic) = (window.len(), segment::find_magic(window));
+            if content == Content::Blank
+                && window[..magic.unwrap_or(length)].iter().any(|&b| b != 0)
+            {
+                content = Content::Unknown;
+            }
+            match magic {
+                Some(skipped) => {
+                    offset += skipped as u64;
+                    match self.verify(offset)? {
+                        Ok(head) => break Some(head),
+                        Err(Flaw::OtherSegment) if self.is_an_earlier_segments(offset)? => {
+                            content = content.with_earlier_segment();
+                        }
+                        Err(flaw) => content = content.with(flaw),
+                    }
+                    offset += 1;
+                }
+                // A magic may lie across the border of two windows.
+                None if length > 3 && offset + (length as u64) < self.length => {
+                    offset += length as u64 - 3;
+                }
+                None => {
+                    offset += length as u64;
+                    break None;
+                }
+            }
+        };
+        Ok((Gap { at: from, bytes: offset - from, content }, found))
+    }
+
+    /// Whether a frame stands at `offset` that verifies for a segment which the file was before.
+    fn is_an_earlier_segments(&mut self, offset: u64) -> Result<bool, StorageError> {
+        let own = self.segment;
+        let head = self.bytes(offset, FRAME_HEAD_BYTES)?.first_chunk::<FRAME_HEAD_BYTES>();
+        let Some((segment, payload)) = head.map(segment::claims) else { return Ok(false) };
+        let frame = self.bytes(offset, FRAME_HEAD_BYTES + payload)?;
+        let at = Position { segment, offset };
+        Ok(segment < own && segment::decode_frame(frame, at).is_ok())
+    }
+
+    /// What has been read already from `offset` on, a magic's length of it at least; less only at the file's end.
+    fn at_hand(&mut self, offset: u64) -> Result<&[u8], StorageError> {
+        let end = self.buffer_at + self.filled as u64;
+        let is_at_hand = offset >= self.buffer_at && (offset + 4).min(self.length) <= end;
+        if !is_at_hand || offset > end {
+            self.fill(offset, 0)?;
+        }
+        Ok(&self.buffer[(offset - self.buffer_at) as usize..self.filled])
+    }
+
     /// What stands at and behind `from`, wherever frames begin there. Those of starts before `least` are what an
     /// unfinished write left, and say nothing.
     pub(crate) fn behind(&mut self, from: u64, least: Incarnation) -> Result<Behind, StorageError> {
         let mut behind = Behind::default();
-        let (mut offset, mut is_reused, mut is_blank) = (from, false, true);
+        let mut offset = from;
         loop {
-            let window = self.bytes(offset, WINDOW_BYTES)?;
-            let length = window.len();
-            is_blank = is_blank && window.iter().all(|&byte| byte == 0);
-            match segment::find_magic(window) {
-                Some(skipped) => {
-                    offset += skipped as u64;
-                    match self.frame(offset)? {
-                        Ok((head, _)) => {
-                            if head.incarnation >= least {
-                                behind.note(head);
-                            }
-                            offset = head.end();
-                        }
-                        Err(flaw) => {
-                            is_reused |= flaw == Flaw::OtherSegment;
-                            offset += 1;
-                        }
-                    }
-                }
-                // A magic may lie across the border of two windows.
-                None if length >= WINDOW_BYTES => offset += length as u64 - 3,
-                None => break,
+            let (gap, head) = self.next_frame(offset)?;
+            behind.is_written |= gap.is_of_this_segment();
+            let Some(head) = head else { return Ok(behind) };
+            if head.incarnation >= least {
+                behind.note(head);
             }
+            offset = head.end();
         }
-        behind.is_written |= !(is_blank || is_reused);
-        Ok(behind)
+    }
+}
+
+/// A stretch of a segment in which no frame verifies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// Where it begins.
+    pub at: u64,
+    /// How long it is.
+    pub bytes: u64,
+    /// What it holds.
+    pub content: Content,
+}
+
+impl Gap {
+    /// Something was written there that is no earlier segment's, as far as can be told.
+    pub(crate) fn is_of_this_segment(&self) -> bool {
+        matches!(self.content, Content::Unknown | Content::Own)
+    }
+}
+
+/// What stands where no frame verifies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Nothing but zeros.
+    Blank,
+    /// Something without a frame in it.
+    Unknown,
+    /// Frames that the file held as another segment.
+    EarlierSegment,
+    /// What was a frame of this segment, or should have become one.
+    Own,
+}
+
+impl Content {
+    /// The same with a frame in it that has this flaw.
+    fn with(self, flaw: Flaw) -> Content {
+        match flaw {
+            Flaw::Checksum | Flaw::Contradiction => Content::Own,
+            _ if self == Content::Blank => Content::Unknown,
+            _ => self,
+        }
+    }
+
+    /// The same with a frame in it that is an earlier segment's.
+    fn with_earlier_segment(self) -> Content {
+        if self == Content::Own { self } else { Content::EarlierSegment }
     }
 }
 

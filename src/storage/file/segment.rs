@@ -20,6 +20,7 @@ use std::fmt;
 
 use super::super::Identity;
 use super::super::binary::{Fields, Malformed, put_u32, put_u64};
+use super::super::log_state::HIGHEST_INCARNATION;
 use super::super::log_state::LogState;
 use super::record;
 use crate::raft::{Incarnation, Life, unborn};
@@ -43,8 +44,8 @@ pub(crate) const FRAME_HEAD_BYTES: usize = 48;
 const FULL_FRAME_BYTES: usize = if cfg!(test) { 400 } else { 1 << 20 };
 
 /// A place in the log's files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Position {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Position {
     /// The segment.
     pub segment: u64,
     /// The byte in it.
@@ -231,10 +232,18 @@ pub(crate) fn announced_bytes(head: &[u8; FRAME_HEAD_BYTES], segment: u64) -> Re
     if head[..4] != FRAME_MAGIC {
         return Err(Flaw::NoFrame);
     }
-    if head[16..24] != segment.to_le_bytes() {
+    if claims(head).0 != segment {
         return Err(Flaw::OtherSegment);
     }
-    Ok(u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize)
+    Ok(claims(head).1)
+}
+
+/// The segment and the length of the payload that a head claims, unverified.
+pub(crate) fn claims(head: &[u8; FRAME_HEAD_BYTES]) -> (u64, usize) {
+    let mut segment = [0; 8];
+    segment.copy_from_slice(&head[16..24]);
+    let payload_bytes = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+    (u64::from_le_bytes(segment), payload_bytes as usize)
 }
 
 /// Where in `bytes` a frame's magic begins, the first one.
@@ -295,7 +304,8 @@ pub(crate) fn decode_frame(frame: &[u8], at: Position) -> Result<(FrameHead, &[u
     if frame_crc(at, &frame[8..]) != crc {
         return Err(Flaw::Checksum);
     }
-    if segment != at.segment || zero != 0 || head.synced > at {
+    let is_possible = head.incarnation <= HIGHEST_INCARNATION;
+    if segment != at.segment || zero != 0 || head.synced > at || !is_possible {
         return Err(Flaw::Contradiction);
     }
     Ok((head, payload))

@@ -22,6 +22,7 @@ use super::super::{SnapshotReader, SnapshotReceiver, SnapshotSink, SnapshotStore
 use super::Opened;
 use super::directory::Layout;
 use super::env::{Files, InFile, OutFile, WriteMode};
+use super::recovery::Damage;
 use super::verdict::{Examination, Examined};
 use crate::raft::{LogId, Membership, SnapshotMeta};
 
@@ -54,15 +55,18 @@ pub(crate) fn examine<T>(
     cluster: u64,
     judge: impl FnOnce(&mut Examined<'_>, &Path) -> Result<T, StorageError>,
 ) -> Result<T, StorageError> {
-    let read = |id| match open_content(files, &layout.snapshot(id)) {
-        Ok(None) => Ok(Err("is missing".into())),
-        Ok(Some(content)) if content.header().cluster != cluster => {
-            Ok(Err("belongs to another cluster".into()))
+    let read = |id| {
+        let path = layout.snapshot(id);
+        match open_content(files, &path) {
+            Ok(None) => Ok(Err(Damage::new(&path, 0, "is missing"))),
+            Ok(Some(content)) if content.header().cluster != cluster => {
+                Ok(Err(Damage::new(&path, 16, "belongs to another cluster")))
+            }
+            Ok(Some(content)) => {
+                judged(content.verify_rest().map_err(|error| unreadable(&path, error)))
+            }
+            Err(error) => judged(Err(error)),
         }
-        Ok(Some(content)) => {
-            judged(content.verify_rest().map_err(|error| unreadable(&layout.snapshot(id), error)))
-        }
-        Err(error) => judged(Err(error)),
     };
     let mut examined = Examined::new(stored(files, layout)?, &read);
     let judgement = judge(&mut examined, &layout.snapshots());
@@ -74,7 +78,7 @@ pub(crate) fn examine<T>(
 fn judged(outcome: Result<SnapshotMeta, StorageError>) -> Examination {
     match outcome {
         Ok(meta) => Ok(Ok(meta)),
-        Err(damaged @ StorageError::Damaged { .. }) => Ok(Err(damaged.to_string())),
+        Err(StorageError::Damaged { path, offset, what }) => Ok(Err(Damage { path, offset, what })),
         Err(failed) => Err(failed),
     }
 }
@@ -115,7 +119,7 @@ fn unreadable(path: &Path, error: io::Error) -> StorageError {
     let path = path.display().to_string();
     match Flaw::of(&error) {
         Some(Flaw { offset, what }) => {
-            StorageError::Damaged { path, offset, what: format!("the snapshot {what}") }
+            StorageError::Damaged { path, offset, what: format!("does not verify: {what}") }
         }
         None => StorageError::Io { operation: "read", path, source: error },
     }

@@ -15,9 +15,10 @@
 //! Not here: any change of a file.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::super::log_state::LogState;
-use super::super::snapshot_choice::choose;
+use super::super::snapshot_choice::{Substitute, choose};
 use super::super::{Identity, StorageError};
 use super::recovery::{Damage, Recovery};
 use super::replay::Replay;
@@ -29,6 +30,39 @@ pub(crate) struct Verdict {
     pub log: Replay,
     /// How it goes on.
     pub onwards: Onwards,
+    /// What stands in for the snapshot that the log names.
+    pub substitute: Option<Substitute>,
+    /// The damage that it goes on without.
+    pub damage: Option<Damage>,
+}
+
+impl Verdict {
+    /// For whoever looks after the node: what it goes on without.
+    pub(crate) fn warn(&self) {
+        if let Some(substitute) = &self.substitute {
+            substitute.warn();
+        }
+        let Some(Damage { path, offset, what }) = &self.damage else { return };
+        if self.onwards != Onwards::Elsewhere {
+            tracing::warn!(
+                path,
+                offset,
+                what,
+                "the log is damaged where a snapshot covers it: nothing is lost"
+            );
+            return;
+        }
+        let state = &self.log.state;
+        tracing::error!(
+            path,
+            offset,
+            what,
+            goes_on_from = %state.last,
+            forgot_vote = state.life.loss.is_some_and(|loss| loss.forgot_vote),
+            "the storage is damaged: this node catches up from the others before it counts again; the damaged files stay \
+             until then"
+        );
+    }
 }
 
 /// How the log goes on.
@@ -46,13 +80,13 @@ pub(crate) enum Onwards {
 }
 
 /// How reading a snapshot through went: a call failed, or what it is, or what is wrong with it.
-pub(crate) type Examination = Result<Result<SnapshotMeta, String>, StorageError>;
+pub(crate) type Examination = Result<Result<SnapshotMeta, Damage>, StorageError>;
 
 /// The snapshots of a directory, each read through once at most.
 pub(crate) struct Examined<'a> {
     stored: Vec<LogId>,
     read: &'a dyn Fn(LogId) -> Examination,
-    outcomes: BTreeMap<LogId, Result<SnapshotMeta, String>>,
+    outcomes: BTreeMap<LogId, Result<SnapshotMeta, Damage>>,
     failed: Option<StorageError>,
 }
 
@@ -67,24 +101,33 @@ impl<'a> Examined<'a> {
         self.failed.map_or(Ok(()), Err)
     }
 
-    fn verify(&mut self, id: LogId) -> Result<SnapshotMeta, String> {
+    /// The first call that failed so far; from here on as if none had.
+    pub(crate) fn take_failure(&mut self) -> Option<StorageError> {
+        self.failed.take()
+    }
+
+    /// The ids that files are named by.
+    pub(crate) fn stored(&self) -> &[LogId] {
+        &self.stored
+    }
+
+    /// Reads one through, if that has not been done yet.
+    pub(crate) fn verify(&mut self, id: LogId) -> Result<SnapshotMeta, Damage> {
         let Examined { read, outcomes, failed, .. } = self;
         let outcome = outcomes.entry(id).or_insert_with(|| {
             read(id).unwrap_or_else(|error| {
-                let what = error.to_string();
+                let damage = Damage::new(Path::new(""), 0, error.to_string());
                 failed.get_or_insert(error);
-                Err(what)
+                Err(damage)
             })
         });
         outcome.clone()
     }
 
-    /// Finds the snapshot to start from and makes it the state's. Whether an older one stands in.
-    fn choose_for(&mut self, state: &mut LogState) -> Result<bool, String> {
-        let named = state.snapshot.as_ref().map(|meta| meta.log_id);
+    /// Finds the snapshot to start from and makes it the state's.
+    fn choose_for(&mut self, state: &mut LogState) -> Result<Option<Substitute>, String> {
         let stored = self.stored.clone();
-        choose(state, &stored, |id| self.verify(id))?;
-        Ok(state.snapshot.as_ref().map(|meta| meta.log_id) != named)
+        choose(state, &stored, |id| self.verify(id).map_err(|damage| damage.to_string()))
     }
 
     fn is_whole(&mut self, meta: &SnapshotMeta) -> bool {
@@ -96,7 +139,7 @@ impl<'a> Examined<'a> {
 pub(crate) fn reach(
     recovery: &mut Recovery,
     snapshots: &mut Examined<'_>,
-    snapshots_path: &std::path::Path,
+    snapshots_path: &Path,
     identity: Identity,
     may_lose: bool,
 ) -> Result<Verdict, StorageError> {
@@ -104,25 +147,22 @@ pub(crate) fn reach(
     let mut damage = recovery.damage.clone();
     if damage.is_none() {
         match snapshots.choose_for(&mut log.state) {
-            Ok(fell_back) => {
-                let onwards = Onwards::Here { fell_back, purged: false };
-                return Ok(Verdict { log, onwards });
+            Ok(substitute) => {
+                let onwards = Onwards::Here { fell_back: substitute.is_some(), purged: false };
+                return Ok(Verdict { log, onwards, substitute, damage });
             }
             Err(what) => {
+                let what = format!("lacks a snapshot to begin with: {what}");
                 damage = Some(Damage::new(snapshots_path, 0, what));
                 recovery.beyond = Some(std::mem::take(&mut log));
             }
         }
     } else if let Some(mut beyond) = recovery.beyond.take() {
         if beyond.purge_missing()
-            && let Ok(fell_back) = snapshots.choose_for(&mut beyond.state)
+            && let Ok(substitute) = snapshots.choose_for(&mut beyond.state)
         {
-            tracing::warn!(
-                ?damage,
-                "the log is damaged where a snapshot covers it: nothing is lost"
-            );
-            let onwards = Onwards::Here { fell_back, purged: true };
-            return Ok(Verdict { log: beyond, onwards });
+            let onwards = Onwards::Here { fell_back: substitute.is_some(), purged: true };
+            return Ok(Verdict { log: beyond, onwards, substitute, damage });
         }
         recovery.beyond = Some(beyond);
     }
@@ -140,16 +180,7 @@ pub(crate) fn reach(
         log.state.hard_state = known.hard_state;
         log.state.acquaintances = known.acquaintances.clone();
     }
-    tracing::error!(
-        path = damage.path,
-        offset = damage.offset,
-        what = damage.what,
-        goes_on_from = %log.state.last,
-        forgot_vote = life.loss.is_some_and(|loss| loss.forgot_vote),
-        "the storage is damaged: this node catches up from the others before it counts again; the damaged files stay \
-         until then"
-    );
-    Ok(Verdict { log, onwards: Onwards::Elsewhere })
+    Ok(Verdict { log, onwards: Onwards::Elsewhere, substitute: None, damage: Some(damage) })
 }
 
 /// What this node is from now on. With the end of its log at hand it knows what it voted and what it held.
@@ -204,7 +235,7 @@ fn longest_beginning(log: &mut Replay, known: Option<&LogState>, snapshots: &mut
 fn refusal(damage: &Damage) -> StorageError {
     let Damage { path, offset, what } = damage.clone();
     let what = format!(
-        "the log or a snapshot {what}: acknowledged entries may be lost, nothing was changed; restore this directory from \
+        "the storage {what}: acknowledged entries may be lost, nothing was changed; restore this directory from \
          an intact copy, or replace this node"
     );
     StorageError::Damaged { path, offset, what }

@@ -20,6 +20,7 @@ mod faults;
 mod fuzzed;
 #[cfg(test)]
 mod golden;
+mod inspecting;
 pub(crate) mod model;
 #[cfg(test)]
 mod property;

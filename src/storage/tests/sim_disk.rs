@@ -231,6 +231,13 @@ impl Env for SimDisk {
         })
     }
 
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        self.call("is_locked", path, false, |inner, _| {
+            let is_there = inner.state.file(path).is_some();
+            if is_there { Ok(inner.locks.contains(path)) } else { Err(not_found()) }
+        })
+    }
+
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
         run(&self.before_open);
         self.call("open_read", path, false, |inner, _| {
