@@ -18,6 +18,9 @@ use crate::raft::{ApplyItem, Event, InstallDecision, Micros, Persist, Ready, Sna
 
 use super::peer::Peer;
 
+const OUTLIVED: &str = "other members remember a later start of this node than its directory does: it is an older copy. What \
+     that lost is noted; start the node again, and it catches up from the others before it counts";
+
 impl Peer {
     pub(super) fn carry_out(&mut self, now: Micros) {
         let Ready {
@@ -121,6 +124,7 @@ impl Peer {
                 self.links.snapshotter.do_send(SnapshotterMessage::Remove(log_id));
                 self.snapshot_requests.passed(&mut self.raft, now);
             }
+            Event::Outlived => self.shared.lifeline.fail(OUTLIVED.into()),
             Event::Alarm(what) => tracing::error!(what, "a correct cluster never shows this"),
         }
     }

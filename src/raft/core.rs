@@ -1,7 +1,8 @@
 //! One peer's protocol state, and the plumbing its rules share: inputs, terms, roles, what may leave when.
 //!
 //! The rules themselves stand beside this file, one idea each: `outbox.rs` (what leaves when),
-//! `election.rs`, `leader.rs`, `follower.rs`, `install.rs`, `transfer.rs`, `compaction.rs`, `reads.rs`, `apply.rs`.
+//! `election.rs`, `leader.rs`, `follower.rs`, `install.rs`, `transfer.rs`, `compaction.rs`, `reads.rs`, `apply.rs`,
+//! `acquaintance.rs`, `recovering.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,7 +14,7 @@ use super::random::Random;
 use super::ready::*;
 use super::types::*;
 use super::{Counters, RaftStatus};
-use super::{canvass::Canvass, compaction::Building, install::InstallSlot};
+use super::{canvass::Canvass, compaction::Building, install::InstallSlot, recovering::RollCall};
 use super::{outbox::PersistMark, reads::PendingRead, sending::Batch};
 
 /// A term further ahead than this is taken for garbage, not for news (EL25).
@@ -43,8 +44,12 @@ pub struct Raft {
     /// The current snapshot as far as its record is durable: what can be sent.
     pub(super) durable_snapshot: Option<SnapshotMeta>,
     pub(super) membership: Membership,
-    /// The highest incarnation seen of each member.
-    pub(super) incarnations: BTreeMap<NodeId, Incarnation>,
+    /// What is remembered of the other members.
+    pub(super) acquaintances: Acquaintances,
+    /// Of that, what no step has carried to the disk yet.
+    pub(super) unwritten: Acquaintances,
+    /// Before this moment a leader notes no more of what members acknowledged.
+    pub(super) remember_at: Micros,
 
     pub(super) role: Role,
     pub(super) leader: Option<NodeId>,
@@ -59,8 +64,9 @@ pub struct Raft {
     /// Answers to requests before this one belong to an earlier campaign, or its first half (EL13).
     pub(super) campaign_first_request: RequestId,
     pub(super) canvass: Canvass,
-    /// Set while this node lost something it may have acknowledged (PS20).
-    pub(super) recovering: Option<Recovering>,
+    /// Which life this is, and what it lost (PS20).
+    pub(super) life: Life,
+    pub(super) roll_call: RollCall,
 
     /// The own log is known to agree with the current leader's up to here.
     pub(super) verified: Index,
@@ -97,13 +103,6 @@ pub struct Raft {
     pub(super) counters: Counters,
 }
 
-/// A node that is catching up on what it lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Recovering {
-    /// How far the term's leader was at first contact; the node counts again once it holds all that.
-    pub target: Option<Index>,
-}
-
 impl Raft {
     /// A peer that starts from what storage found (A72, A73). It follows, whatever it was before.
     pub fn new(config: RaftConfig, recovered: Recovered, now: Micros) -> Raft {
@@ -126,7 +125,9 @@ impl Raft {
             durable_snapshot: recovered.snapshot.clone(),
             snapshot: recovered.snapshot,
             membership,
-            incarnations: BTreeMap::new(),
+            acquaintances: recovered.acquaintances,
+            unwritten: Acquaintances::new(),
+            remember_at: now,
             role: Role::Follower,
             leader: None,
             announced: (Role::Follower, 0, None),
@@ -135,7 +136,8 @@ impl Raft {
             votes: BTreeMap::new(),
             campaign_first_request: 0,
             canvass: Canvass::default(),
-            recovering: recovered.life.loss.map(|_| Recovering { target: None }),
+            life: recovered.life,
+            roll_call: RollCall::default(),
             leader_durable: 0,
             install: InstallSlot::None,
             refused_at_commit: None,
@@ -172,6 +174,9 @@ impl Raft {
         if let Err(why) = self.admit(&envelope) {
             return self.ignore(&envelope, why);
         }
+        if !self.is_acquainted(&envelope) {
+            return;
+        }
         if self.settle_terms(&envelope) {
             self.dispatch(envelope);
         }
@@ -182,6 +187,7 @@ impl Raft {
     pub fn tick(&mut self, now: Micros) {
         self.advance(now);
         self.expire_receiving();
+        self.tick_recovering();
         match self.role {
             Role::Leader => self.tick_leader(),
             _ if self.now >= self.election_at => self.election_timeout(),
@@ -245,7 +251,8 @@ impl Raft {
             log_start: self.log.start(),
             log_bytes: self.log.bytes(),
             install: self.install_status(),
-            recovering: self.recovering.is_some(),
+            recovering: self.is_recovering(),
+            waits_for: self.roll_call_missing(),
             membership: self.membership.clone(),
             counters: self.counters,
         }
@@ -286,8 +293,8 @@ impl Raft {
         if envelope.term > self.hard_state.term.saturating_add(TERM_LEAP_MAX) {
             return Err("term leaps too far");
         }
-        if self.incarnations.get(&envelope.from).is_some_and(|&seen| envelope.incarnation < seen) {
-            return Err("of an earlier incarnation of its sender");
+        if envelope.incarnation >= HIGHEST_INCARNATION {
+            return Err("of an incarnation that nobody can have");
         }
         match &envelope.body {
             Body::Answer { asker_incarnation, .. } if *asker_incarnation != self.incarnation => {
@@ -302,11 +309,14 @@ impl Raft {
 
     /// Brings the own term and the message's together (Raft §5.1); `false` if the message is dealt with.
     fn settle_terms(&mut self, envelope: &Envelope) -> bool {
-        self.incarnations.insert(envelope.from, envelope.incarnation);
         let behind = envelope.term < self.hard_state.term;
         match &envelope.body {
             // A pre-vote changes nothing here (EL14) and is judged by the term it would lead to.
             Body::Request(Request::PreVote { .. }) => return true,
+            // What members remember, and how far they are, is no matter of terms.
+            Body::Request(Request::Acquainted(_) | Request::RollCall)
+            | Body::Answer { answer: Answer::Acquainted { .. }, .. } => return true,
+            Body::Answer { answer: Answer::RollCall { .. }, .. } if behind => return true,
             Body::Request(Request::Vote { .. }) if !behind && self.leader_lives(envelope.from) => {
                 self.answer(envelope, Answer::Vote { granted: false });
                 return false;
@@ -331,7 +341,7 @@ impl Raft {
 
     fn answer_stale(&mut self, envelope: &Envelope, request: &Request) {
         let answer = match request {
-            Request::PreVote { .. } => return,
+            Request::PreVote { .. } | Request::Acquainted(_) | Request::RollCall => return,
             Request::Vote { .. } => Answer::Vote { granted: false },
             Request::Append(append) => Answer::Append(AppendAnswer {
                 report: self.report(append.round),
@@ -354,6 +364,8 @@ impl Raft {
             Body::Request(Request::Vote { last }) => self.on_vote(&envelope, *last),
             Body::Request(Request::Append(append)) => self.on_append(&envelope, append),
             Body::Request(Request::Snapshot(chunk)) => self.on_chunk(&envelope, chunk),
+            Body::Request(Request::Acquainted(known)) => self.on_acquainted(&envelope, *known),
+            Body::Request(Request::RollCall) => self.on_roll_call(&envelope),
             Body::Answer { answer, .. } => match *answer {
                 Answer::PreVote { campaign_term, granted } => {
                     self.on_pre_vote_answer(&envelope, campaign_term, granted);
@@ -361,6 +373,9 @@ impl Raft {
                 Answer::Vote { granted } => self.on_vote_answer(&envelope, granted),
                 Answer::Append(answer) => self.on_append_answer(&envelope, answer),
                 Answer::Snapshot(answer) => self.on_chunk_answer(&envelope, answer),
+                // That it came is what matters.
+                Answer::Acquainted { .. } => {}
+                Answer::RollCall { last } => self.on_roll_call_answer(&envelope, last),
             },
         }
     }
@@ -370,9 +385,6 @@ impl Raft {
         assert!(term > self.hard_state.term, "term {term} entered from {}", self.hard_state.term);
         self.begin_term(HardState { term, vote: None });
         self.leader_heard_at = None;
-        if let Some(recovering) = &mut self.recovering {
-            recovering.target = None;
-        }
         self.out.events.push(Event::Deposed);
         self.become_follower(None);
     }
@@ -428,6 +440,7 @@ impl Raft {
         }
         if self.role != Role::Follower || self.leader.is_none() {
             self.become_follower(Some(leader));
+            self.ask_new_leader();
         }
         self.leader_heard_at = Some(self.now);
         self.canvass.reset();

@@ -16,7 +16,11 @@ impl Raft {
                 let members = self.progress.values().map(|progress| self.member_deadline(progress));
                 members.fold(self.quorum_lost_at().saturating_add(1), Micros::min)
             }
-            _ => self.canvass.deadline().map_or(self.election_at, |at| at.min(self.election_at)),
+            _ => {
+                let asks = (!self.roll_call_missing().is_empty()).then_some(self.roll_call.ask_at);
+                let again = self.canvass.deadline();
+                [asks, again].into_iter().flatten().fold(self.election_at, Micros::min)
+            }
         }
     }
 

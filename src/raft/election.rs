@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::core::{Raft, Recovering};
+use super::core::Raft;
 use super::message::{Answer, Envelope, Request, RequestId};
 use super::progress::Progress;
 use super::quorum::{self, VoteResult};
@@ -38,7 +38,7 @@ impl Raft {
     /// their log leave it to others (EL15, EL17, PS20).
     fn may_campaign(&self) -> bool {
         self.membership.is_voter(self.config.node)
-            && self.recovering.is_none()
+            && !self.is_recovering()
             && !self.disk_hangs()
             && self.install.pending_index().is_none_or(|index| index <= self.log.last_index())
     }
@@ -148,7 +148,7 @@ impl Raft {
 
     /// Raft §5.4.1: the term of the last entry decides, then its index (EL04, EL05).
     fn up_to_date(&self, last: LogId) -> bool {
-        last >= self.log.last()
+        self.votes_by().is_some_and(|own| last >= own)
     }
 
     pub(super) fn on_pre_vote(&mut self, request: &Envelope, campaign_term: Term, last: LogId) {
@@ -156,16 +156,21 @@ impl Raft {
             // It has missed heartbeats and can be reached: there is no need to make it wait for the next.
             self.call(request.from, self.now);
         }
+        if self.lacks_acknowledged(request.from, last) {
+            self.remind(request.from);
+        }
         let granted = campaign_term > self.hard_state.term
             && self.up_to_date(last)
-            && !self.leader_lives(request.from)
-            && self.recovering.is_none();
+            && !self.leader_lives(request.from);
         self.answer(request, Answer::PreVote { campaign_term, granted });
     }
 
     pub(super) fn on_vote(&mut self, request: &Envelope, last: LogId) {
+        if self.lacks_acknowledged(request.from, last) {
+            self.remind(request.from);
+        }
         let free = self.hard_state.vote.is_none_or(|vote| vote == request.from);
-        if !(free && self.up_to_date(last) && self.recovering.is_none()) {
+        if !(free && self.up_to_date(last)) {
             return self.answer(request, Answer::Vote { granted: false });
         }
         if self.hard_state.vote.is_none() {
@@ -257,22 +262,9 @@ impl Raft {
             self.verified = next;
         }
     }
-
-    /// A damaged node counts again once it holds, durably, all that its leader held at first contact (PS20): whatever it
-    /// acknowledged to earlier leaders and is committed is part of that. Not the commit index is the measure: a new
-    /// leader's may lag behind, and may wait for this very node.
-    pub(super) fn finish_recovery(&mut self) {
-        let caught_up = |target| self.verified.min(self.log.persisted()) >= target;
-        if let Some(Recovering { target: Some(target) }) = self.recovering
-            && caught_up(target)
-        {
-            tracing::info!(node = self.config.node, target, "caught up after damage, counts again");
-            self.recovering = None;
-        }
-    }
 }
 
-fn other_voters(membership: &Membership, own: NodeId) -> BTreeSet<NodeId> {
+pub(super) fn other_voters(membership: &Membership, own: NodeId) -> BTreeSet<NodeId> {
     let voters = membership.voters.union(&membership.voters_outgoing);
     voters.copied().filter(|&node| node != own).collect()
 }

@@ -26,9 +26,6 @@ impl Raft {
         if let Err(why) = self.hear_leader(request.from) {
             return self.ignore(request, why);
         }
-        if let Some(recovering) = &mut self.recovering {
-            recovering.target.get_or_insert(append.leader_last);
-        }
         self.leader_durable = append.leader_durable;
         let last_sent = append.prev.index + append.entries.len() as u64;
         match self.judge(append) {
@@ -58,7 +55,7 @@ impl Raft {
             }
         }
         self.commit_with_leader();
-        self.finish_recovery();
+        self.finish_recovering();
     }
 
     /// Raft figure 2, AppendEntries, steps 2 to 4. What is committed here agrees with every leader, so the part of
@@ -115,7 +112,7 @@ impl Raft {
         let Some(leader) = self.leader.filter(|_| self.role == Role::Follower) else { return };
         let both = self.leader_durable.min(self.verified).min(self.log.persisted());
         let own_term = self.log.term_at(both) == Some(self.hard_state.term);
-        if both <= self.log.commit() || !own_term || self.recovering.is_some() {
+        if both <= self.log.commit() || !own_term || self.is_recovering() {
             return;
         }
         if quorum::is_quorum_of_two(&self.membership, self.config.node, leader) {

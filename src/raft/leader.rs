@@ -183,7 +183,7 @@ impl Raft {
         let Some(progress) = self.progress.get_mut(&envelope.from) else { return };
         let first_life = progress.matched_in.is_none_or(|life| life == envelope.incarnation);
         if first_life {
-            return;
+            return self.remind_of_lost(envelope.from, refused);
         }
         let matched = progress.matched;
         progress.matched = 0;
@@ -194,6 +194,16 @@ impl Raft {
             "node {} had acknowledged {matched} and after a restart does not hold {refused}",
             envelope.from
         ));
+        self.remind(envelope.from);
+    }
+
+    /// The member rejects what it is remembered to have acknowledged, to this leader or an earlier one. It knows whether
+    /// it lost it; an old answer does no harm.
+    fn remind_of_lost(&mut self, node: NodeId, refused: Index) {
+        let recovers = self.progress.get(&node).is_some_and(|progress| progress.recovering);
+        if !recovers && self.lacks_acknowledged(node, LogId { term: 0, index: refused - 1 }) {
+            self.remind(node);
+        }
     }
 
     // ---- commit --------------------------------------------------------------------------

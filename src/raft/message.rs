@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::types::{Entry, Incarnation, Index, LogId, NodeId, SnapshotMeta, Term};
+use super::types::{Acquaintance, Entry, Incarnation, Index, LogId, NodeId, SnapshotMeta, Term};
 
 /// A request's number, unique in one incarnation of its sender. An answer carries the request's.
 pub type RequestId = u64;
@@ -68,6 +68,10 @@ pub enum Request {
     Append(Append),
     /// A piece of a snapshot (Raft §7).
     Snapshot(SnapshotChunk),
+    /// This is what the sender remembers of the receiver, which speaks as if it had lost it (PS20).
+    Acquainted(Acquaintance),
+    /// The sender lost something: how far is your log, and in which term are you (PS20)?
+    RollCall,
 }
 
 /// AppendEntries.
@@ -79,8 +83,7 @@ pub struct Append {
     pub entries: Arc<[Entry]>,
     /// Commit index as far as this message vouches for it: at most `prev.index + entries.len()`.
     pub commit: Index,
-    /// The leader's last entry: how far a member that lost something has to go before it counts again. The leader's
-    /// commit index would not do, a new leader's lags behind what earlier ones committed. Never how far to commit.
+    /// The leader's last entry. Never how far to commit; what the message says of the leader lies within it.
     pub leader_last: Index,
     /// The leader's own log is durable up to here. A member that makes a quorum together with the leader alone may commit
     /// by it, without being told ([`Raft`](super::Raft) decides, see `follower.rs`). 0: do not.
@@ -125,6 +128,16 @@ pub enum Answer {
     Append(AppendAnswer),
     /// To [`Request::Snapshot`].
     Snapshot(SnapshotAnswer),
+    /// To [`Request::Acquainted`].
+    Acquainted {
+        /// The highest incarnation of an earlier life that the sender accounts for ([`Life`](super::Life)); durable.
+        predecessor: Incarnation,
+    },
+    /// To [`Request::RollCall`]. The term is the envelope's.
+    RollCall {
+        /// The last index of the sender's log.
+        last: Index,
+    },
 }
 
 /// What a follower reports with every answer to its leader.

@@ -33,6 +33,7 @@
 //! ([`Counters::ignored_messages`]) and logged; what a correct cluster never shows is an alarm
 //! ([`Counters::safety_alarms`]).
 
+mod acquaintance;
 mod apply;
 mod canvass;
 mod compaction;
@@ -52,12 +53,15 @@ mod quorum;
 mod random;
 mod reads;
 mod ready;
+mod recovering;
 mod sending;
 mod transfer;
 mod types;
 
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeSet;
 
 pub use config::RaftConfig;
 pub use core::Raft;
@@ -104,8 +108,10 @@ pub struct RaftStatus {
     pub log_bytes: u64,
     /// What this node is doing with a received snapshot.
     pub install: InstallStatus,
-    /// Set while the node catches up after damage and does not count.
+    /// Set while the node catches up after a loss and does not count.
     pub recovering: bool,
+    /// Whose answer a recovering node waits for: it can't count again without (PS20).
+    pub waits_for: BTreeSet<NodeId>,
     /// Who takes part.
     pub membership: Membership,
     /// What has happened since the node started.

@@ -7,7 +7,9 @@
 use super::core::Raft;
 use super::message::{Answer, Body, Envelope, FollowerReport, Request, RequestId};
 use super::ready::{Event, Persist, Role};
-use super::types::{Entry, HardState, Incarnation, Index, LogId, Micros, NodeId, SnapshotMeta};
+use super::types::{
+    Entry, HardState, Incarnation, Index, Life, LogId, Micros, NodeId, SnapshotMeta,
+};
 
 /// A durable step under way, and what its completion means.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +19,7 @@ pub(super) struct PersistMark {
     last_appended: Option<LogId>,
     installed: Option<SnapshotMeta>,
     taken: Option<SnapshotMeta>,
+    life: Option<Life>,
     begun_at: Micros,
 }
 
@@ -100,7 +103,7 @@ impl Raft {
         FollowerReport {
             matched: self.verified.min(self.log.persisted()),
             install: self.install_status(),
-            recovering: self.recovering.is_some(),
+            recovering: self.is_recovering(),
             round,
         }
     }
@@ -136,11 +139,13 @@ impl Raft {
 
     /// Hands out the step being made, if there is anything in it.
     pub(super) fn close_step(&mut self) {
-        let change = std::mem::take(&mut self.step_change);
+        let mut change = std::mem::take(&mut self.step_change);
         let then_send = std::mem::take(&mut self.step_sends);
         if change.is_empty() && then_send.is_empty() {
             return;
         }
+        self.remember_acknowledged();
+        change.acquaintances = std::mem::take(&mut self.unwritten);
         let seq = self.next_persist;
         self.next_persist += 1;
         self.persists.push_back(PersistMark {
@@ -149,6 +154,7 @@ impl Raft {
             last_appended: change.append.last().map(|entry| entry.log_id),
             installed: change.install.as_ref().map(|install| install.meta.clone()),
             taken: change.snapshot.clone(),
+            life: change.life,
             begun_at: self.now,
         });
         self.out.persist = Some(Persist { seq, change, then_send });
@@ -171,6 +177,9 @@ impl Raft {
         if let Some(meta) = mark.taken {
             self.on_snapshot_durable(meta);
         }
+        if mark.life.is_some_and(|life| life.incarnation > self.incarnation) {
+            self.out.events.push(Event::Outlived);
+        }
         if self.durable != durable_before {
             self.on_vote_durable();
         }
@@ -178,7 +187,7 @@ impl Raft {
             Role::Leader => self.advance_commit(),
             _ => self.commit_with_leader(),
         }
-        self.finish_recovery();
+        self.finish_recovering();
     }
 
     /// Whether a durable step has been under way for longer than a leader may wait (gray failure).

@@ -270,6 +270,9 @@ pub enum Event {
     SnapshotCurrent(LogId),
     /// A snapshot build was refused or is out of date (A9, A10): its file goes when the next one becomes current.
     SnapshotRefused(LogId),
+    /// Others remember a later start of this node than its directory does, so nobody listens to this one. That it lost
+    /// something is durable now: the node must be started again, to catch up.
+    Outlived,
     /// Something that a correct cluster never shows (counted in `safety_alarms`).
     Alarm(String),
 }

@@ -23,6 +23,9 @@ pub type Incarnation = u64;
 /// How many bits of an incarnation count starts.
 const START_BITS: u32 = 22;
 
+/// No start ever has a higher number: births are milliseconds, and 42 bits of them last until the year 2109.
+pub(crate) const HIGHEST_INCARNATION: Incarnation = Incarnation::MAX / 2;
+
 /// The incarnation before the first start on a directory that came into being at `birth_ms`, in milliseconds since 1970.
 pub const fn unborn(birth_ms: u64) -> Incarnation {
     birth_ms << START_BITS

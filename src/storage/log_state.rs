@@ -15,12 +15,9 @@
 //! Not here: entries, files, and where anything is stored.
 
 use crate::raft::{
-    Acquaintance, Acquaintances, Entry, HardState, Incarnation, Index, Install, Life, LogChange,
-    LogId, NodeId, SnapshotMeta, Term, TermRun,
+    Acquaintance, Acquaintances, Entry, HIGHEST_INCARNATION, HardState, Index, Install, Life,
+    LogChange, LogId, NodeId, SnapshotMeta, Term, TermRun,
 };
-
-/// No start ever has a higher number: births are milliseconds, and 42 bits of them last until the year 2109.
-pub(crate) const HIGHEST_INCARNATION: Incarnation = Incarnation::MAX / 2;
 
 /// Why a change does not fit the log it is meant for, with the values.
 pub(crate) type Breach = String;

@@ -41,8 +41,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::raft::{
-    Answer, Append, Body, Entry, EntryKind, Envelope, Incarnation, Index, LogId, Membership,
-    NodeId, Request, SnapshotChunk, SnapshotMeta, Term,
+    Acquaintance, Answer, Append, Body, Entry, EntryKind, Envelope, Incarnation, Index, LogId,
+    Membership, NodeId, Request, SnapshotChunk, SnapshotMeta, Term,
 };
 
 #[cfg(test)]
@@ -125,6 +125,8 @@ enum Control {
     PreVote { campaign_term: Term, last: LogId },
     Vote { last: LogId },
     Answer { asker_incarnation: Incarnation, answer: Answer },
+    Acquainted(Acquaintance),
+    RollCall,
 }
 
 /// The envelope as one frame.
@@ -148,6 +150,10 @@ pub fn encode_into(envelope: &Envelope, out: &mut BytesMut) -> Result<(), WireEr
         Body::Request(Request::Vote { last }) => {
             encode_control(envelope, &Control::Vote { last: *last }, out)
         }
+        Body::Request(Request::Acquainted(known)) => {
+            encode_control(envelope, &Control::Acquainted(*known), out)
+        }
+        Body::Request(Request::RollCall) => encode_control(envelope, &Control::RollCall, out),
         Body::Answer { asker_incarnation, answer } => {
             let control =
                 Control::Answer { asker_incarnation: *asker_incarnation, answer: answer.clone() };
@@ -338,6 +344,8 @@ fn decode_control(reader: &mut Reader<'_>) -> Result<Body, WireError> {
             Body::Request(Request::PreVote { campaign_term, last })
         }
         Control::Vote { last } => Body::Request(Request::Vote { last }),
+        Control::Acquainted(known) => Body::Request(Request::Acquainted(known)),
+        Control::RollCall => Body::Request(Request::RollCall),
         Control::Answer { asker_incarnation, answer } => Body::Answer { asker_incarnation, answer },
     })
 }

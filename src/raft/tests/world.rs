@@ -43,7 +43,8 @@ impl Faults {
 /// What survives a crash.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
-    pub incarnation: Incarnation,
+    pub life: Life,
+    pub acquaintances: Acquaintances,
     pub hard_state: HardState,
     pub start: LogId,
     pub entries: VecDeque<Entry>,
@@ -54,8 +55,10 @@ pub(super) struct Disk {
     received: std::collections::BTreeSet<LogId>,
     /// Steps given to the disk and not done.
     pub steps: VecDeque<Persist>,
-    /// It lost entries that were durable, and storage noticed.
+    /// It lost what was durable, and has not caught up.
     pub damaged: bool,
+    /// Nobody has noticed that yet.
+    pub unnoticed: bool,
 }
 
 impl Disk {
@@ -76,6 +79,13 @@ impl Disk {
     }
 
     fn apply(&mut self, change: LogChange) {
+        if let Some(life) = change.life {
+            let old = self.life;
+            let falls = life.incarnation < old.incarnation || life.predecessor < old.predecessor;
+            assert!(!falls, "life back from {old:?} to {life:?}");
+            self.life = life;
+        }
+        self.acquaintances.extend(change.acquaintances);
         if let Some(hard_state) = change.hard_state {
             let old = self.hard_state;
             assert!(hard_state.term >= old.term, "term back from {old:?} to {hard_state:?}");
@@ -137,16 +147,12 @@ impl Disk {
         }
         let sizes_bytes = self.entries.iter().map(|entry| entry.size_bytes() as u32).collect();
         Recovered {
-            life: Life {
-                incarnation: self.incarnation,
-                predecessor: 0,
-                loss: self.damaged.then(Loss::default),
-            },
+            life: self.life,
             hard_state: self.hard_state,
             base: members.clone(),
             snapshot: self.snapshot.clone(),
             log: LogOutline { start: self.start, runs, sizes_bytes },
-            acquaintances: Acquaintances::new(),
+            acquaintances: self.acquaintances.clone(),
         }
     }
 }
@@ -188,6 +194,8 @@ impl Machine {
 pub(super) struct Node {
     pub raft: Option<Raft>,
     pub disk: Disk,
+    /// Others remember a later start of it.
+    outlived: bool,
     pub machine: Machine,
     queue: VecDeque<ApplyItem>,
     /// The state machine waits for the answer to CondInstallSnapshot.
@@ -315,6 +323,7 @@ impl World {
                 Node {
                     raft: None,
                     disk: Disk::default(),
+                    outlived: false,
                     machine: Machine::default(),
                     queue: VecDeque::new(),
                     asking: None,
@@ -357,7 +366,7 @@ impl World {
         }
         let node = self.node(id);
         assert!(node.raft.is_none(), "node {id} lives already");
-        node.disk.incarnation += 1;
+        node.disk.life.incarnation += 1;
         let recovered = node.disk.recovered(&members);
         node.machine = match &recovered.snapshot {
             Some(meta) => Machine::decode(&node.disk.files[&meta.log_id]),
@@ -390,12 +399,64 @@ impl World {
     /// The disk of a node that is down loses up to `count` of its last entries.
     pub(super) fn lose_tail(&mut self, id: NodeId, count: u64) {
         let disk = &mut self.node(id).disk;
+        let last = disk.entries.back().map_or(disk.start, |entry| entry.log_id);
         let covered = disk.snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
         let kept = disk.last_index().saturating_sub(count).max(covered);
         disk.entries.retain(|entry| entry.log_id.index <= kept);
         disk.damaged = true;
+        let earlier = disk.life.loss.unwrap_or(Loss { forgot_vote: false, last: Some(last) });
+        let last = earlier.last.map(|earlier| earlier.max(last));
+        disk.life.loss = Some(Loss { last, ..earlier });
         self.lossy = true;
         self.note(format!("n{id} has lost what followed {kept}"));
+    }
+
+    /// The same, and storage can't tell whether terms and votes went with it.
+    pub(super) fn lose_votes(&mut self, id: NodeId, count: u64) {
+        self.lose_tail(id, count);
+        let terms = self.random.between(0, 2);
+        let disk = &mut self.node(id).disk;
+        let lowest = disk.entries.back().map_or(disk.start.term, |entry| entry.log_id.term);
+        let term = disk.hard_state.term.saturating_sub(terms).max(lowest);
+        disk.hard_state = HardState { term, vote: None };
+        disk.life.loss = Some(Loss { forgot_vote: true, last: None });
+        disk.life.incarnation = unborn(birth_ms(disk.life.incarnation) + 1);
+    }
+
+    /// Whether all others would notice an earlier life of `id` than the one that it has.
+    pub(super) fn is_remembered(&self, id: NodeId, earlier: Incarnation) -> bool {
+        let life = self.nodes[&id].disk.life.incarnation;
+        let remembers = |node: &Node| {
+            node.disk.acquaintances.get(&id).is_some_and(|known| known.incarnation == life)
+        };
+        earlier + 1 < life && self.nodes.iter().all(|(&other, node)| other == id || remembers(node))
+    }
+
+    /// The directory of a node that is down is replaced by an empty one.
+    pub(super) fn wipe(&mut self, id: NodeId) {
+        let disk = &mut self.node(id).disk;
+        let incarnation = unborn(birth_ms(disk.life.incarnation) + 1);
+        let life = Life { incarnation, ..Life::default() };
+        *disk = Disk { life, ..Disk::default() };
+        self.goes_unnoticed(id, "an empty disk");
+    }
+
+    /// A copy of the node's disk, as a crash at this moment would leave it.
+    pub(super) fn backup(&self, id: NodeId) -> Disk {
+        Disk { steps: VecDeque::new(), ..self.nodes[&id].disk.clone() }
+    }
+
+    /// The directory of a node that is down is replaced by an earlier copy.
+    pub(super) fn roll_back(&mut self, id: NodeId, copy: Disk) {
+        self.node(id).disk = copy;
+        self.goes_unnoticed(id, "an old disk");
+    }
+
+    fn goes_unnoticed(&mut self, id: NodeId, what: &str) {
+        let disk = &mut self.node(id).disk;
+        (disk.damaged, disk.unnoticed) = (true, true);
+        self.lossy = true;
+        self.note(format!("n{id} has {what} now"));
     }
 
     pub(super) fn isolate(&mut self, id: NodeId) {
@@ -420,7 +481,7 @@ impl World {
     fn plan(&mut self, id: NodeId, delay: Micros, happening: Happening) {
         let key = (self.now + delay, self.next_event);
         self.next_event += 1;
-        let incarnation = self.nodes[&id].disk.incarnation;
+        let incarnation = self.nodes[&id].disk.life.incarnation;
         self.agenda.insert(key, (id, incarnation, happening));
     }
 
@@ -440,12 +501,16 @@ impl World {
         };
         self.now = self.now.max(at);
         let node = &self.nodes[&id];
-        let current = node.raft.is_some() && node.disk.incarnation == incarnation;
+        let current = node.raft.is_some() && node.disk.life.incarnation == incarnation;
         // A message does not know whether its receiver has been restarted meanwhile.
         if current || node.raft.is_some() && matches!(happening, Happening::Deliver(_)) {
             self.happen(id, happening);
             self.carry_out(id);
             self.check(id);
+        }
+        if std::mem::take(&mut self.node(id).outlived) {
+            self.crash(id);
+            self.start(id);
         }
         true
     }
@@ -543,6 +608,7 @@ impl World {
                 Event::Truncated { from } => {
                     self.note(format!("n{id} removes its entries from {from} on"))
                 }
+                Event::Outlived => self.node(id).outlived = true,
                 Event::SnapshotCurrent(log_id) => {
                     self.note(format!("n{id}'s snapshot is {log_id} now"))
                 }
@@ -851,7 +917,9 @@ impl World {
     fn check(&mut self, id: NodeId) {
         let Some(raft) = &self.nodes[&id].raft else { return };
         let status = raft.status();
-        self.node(id).disk.damaged = status.recovering;
+        let disk = &mut self.node(id).disk;
+        disk.unnoticed &= !status.recovering;
+        disk.damaged = status.recovering || disk.unnoticed;
         assert!(self.lossy || status.counters.safety_alarms == 0, "n{id} raised an alarm");
         if status.role == Role::Leader {
             let leader = *self.leaders.entry(status.term).or_insert(id);

@@ -20,9 +20,9 @@ use std::fmt;
 
 use super::super::Identity;
 use super::super::binary::{Fields, Malformed, put_u32, put_u64};
-use super::super::log_state::HIGHEST_INCARNATION;
 use super::super::log_state::LogState;
 use super::record;
+use crate::raft::HIGHEST_INCARNATION;
 use crate::raft::{Incarnation, Life, unborn};
 
 const MAGIC: &[u8; 8] = b"QRTWAL1\n";

@@ -56,6 +56,10 @@ fn request() -> impl Strategy<Value = Request> {
         (any::<u64>(), log_id())
             .prop_map(|(campaign_term, last)| Request::PreVote { campaign_term, last }),
         log_id().prop_map(|last| Request::Vote { last }),
+        (any::<u64>(), log_id()).prop_map(|(incarnation, acknowledged)| {
+            Request::Acquainted(Acquaintance { incarnation, acknowledged })
+        }),
+        Just(Request::RollCall),
         append(),
         chunk(),
     ]
@@ -96,6 +100,8 @@ fn answer() -> impl Strategy<Value = Answer> {
         (any::<u64>(), any::<bool>())
             .prop_map(|(campaign_term, granted)| Answer::PreVote { campaign_term, granted }),
         any::<bool>().prop_map(|granted| Answer::Vote { granted }),
+        any::<u64>().prop_map(|predecessor| Answer::Acquainted { predecessor }),
+        any::<u64>().prop_map(|last| Answer::RollCall { last }),
         (report(), append_outcome)
             .prop_map(|(report, outcome)| Answer::Append(AppendAnswer { report, outcome })),
         (report(), any::<u64>(), chunk_outcome).prop_map(|(report, transfer, outcome)| {

@@ -1,0 +1,160 @@
+//! What members remember of each other, and what they do when one comes back with less (PS20).
+//!
+//! ```text
+//!   M, its directory wiped, copied or rolled back        X, which remembers an earlier life of M
+//!        │ ── anything ──────────────────────────────────▶ │  not taken: M may have forgotten what it promised
+//!        │ ◀── Acquainted: the life and log X remembers ── │
+//!   notes its loss, durably                                │
+//!        │ ── Acquainted: it accounts for that life ─────▶ │  takes M again, as one that recovers
+//! ```
+//! A member of the same birth whose incarnation rises has only been restarted. One that does not is no longer the node
+//! that others know: it is not listened to before it accounts for the life they remember. What it does about its loss,
+//! and when it counts again, is in `recovering.rs`.
+//!
+//! What is remembered goes to disk with the next step that there is anyway: nothing waits for it, and nobody relies on
+//! a member's word before that word was written down.
+
+use super::core::Raft;
+use super::log::RaftLog;
+use super::message::{Answer, Body, Envelope, Request};
+use super::ready::Role;
+use super::types::{
+    Acquaintance, HIGHEST_INCARNATION, Incarnation, Life, LogId, Loss, NodeId, birth_ms,
+};
+
+impl Raft {
+    /// Whether a message comes from the life of its sender that is known here, or from one that rightly follows it.
+    pub(super) fn is_acquainted(&mut self, envelope: &Envelope) -> bool {
+        let (from, incarnation) = (envelope.from, envelope.incarnation);
+        match self.acquaintances.get(&from) {
+            Some(known) if follows(incarnation, known.incarnation) => {
+                if incarnation > known.incarnation {
+                    self.remember(from, Acquaintance { incarnation, ..*known });
+                }
+                true
+            }
+            Some(known) if accounts_for(envelope, known.incarnation) => {
+                tracing::warn!(
+                    node = self.config.node,
+                    from,
+                    "has lost what it held, and knows it"
+                );
+                self.remember(from, Acquaintance { incarnation, acknowledged: LogId::BASE });
+                true
+            }
+            Some(_) => {
+                self.ignore(envelope, "not of the life of its sender that is known here");
+                self.remind(from);
+                false
+            }
+            None => {
+                self.remember(from, Acquaintance { incarnation, acknowledged: LogId::BASE });
+                true
+            }
+        }
+    }
+
+    fn remember(&mut self, node: NodeId, acquaintance: Acquaintance) {
+        self.acquaintances.insert(node, acquaintance);
+        self.unwritten.insert(node, acquaintance);
+    }
+
+    /// Tells `node` what is remembered of it: it may have lost that.
+    pub(super) fn remind(&mut self, node: NodeId) {
+        if let Some(&known) = self.acquaintances.get(&node) {
+            self.ask(node, Request::Acquainted(known));
+        }
+    }
+
+    /// Whether a member whose log ends at `last` does not hold any more what it is known to have acknowledged.
+    pub(super) fn lacks_acknowledged(&self, node: NodeId, last: LogId) -> bool {
+        self.acquaintances.get(&node).is_some_and(|known| last.index < known.acknowledged.index)
+    }
+
+    /// A leader remembers, of what members acknowledged, the part that is committed: that can't be taken back. Once in a
+    /// while, with a step that is made anyway.
+    pub(super) fn remember_acknowledged(&mut self) {
+        if self.role != Role::Leader || self.now < self.remember_at {
+            return;
+        }
+        self.remember_at = self.now + self.config.election_timeout_max;
+        let mut news = Vec::new();
+        for (&node, progress) in self.progress.iter().filter(|(_, progress)| progress.counts()) {
+            let acknowledged = progress.matched.min(self.log.commit());
+            let known = self.acquaintances.get(&node);
+            let Some(known) = known.filter(|known| Some(known.incarnation) == progress.matched_in)
+            else {
+                continue;
+            };
+            if acknowledged > known.acknowledged.index && acknowledged >= self.log.start().index {
+                let acknowledged = self.log.id_at(acknowledged);
+                news.push((node, Acquaintance { acknowledged, ..*known }));
+            }
+        }
+        news.into_iter().for_each(|(node, acquaintance)| self.remember(node, acquaintance));
+    }
+
+    /// Another member remembers this of the own node.
+    pub(super) fn on_acquainted(&mut self, request: &Envelope, known: Acquaintance) {
+        if known.incarnation >= HIGHEST_INCARNATION {
+            return self.ignore(request, "remembers an incarnation that nobody can have");
+        }
+        let life = accounting(self.life, known, &self.log);
+        if life != self.life {
+            self.on_loss_noticed(request.from, life);
+        }
+        if self.incarnation < known.incarnation {
+            // Nobody listens to this life any more: the next one answers.
+            return;
+        }
+        let answer = Answer::Acquainted { predecessor: self.life.predecessor };
+        // The loss must survive a crash before anybody listens to this member again.
+        self.answer_after_persist(request, answer);
+    }
+
+    fn on_loss_noticed(&mut self, by: NodeId, life: Life) {
+        let (node, earlier) = (self.config.node, self.life);
+        tracing::error!(
+            node,
+            by,
+            ?earlier,
+            ?life,
+            "this directory is not the one that others remember, or holds less: it takes no part until it has caught up"
+        );
+        self.life = life;
+        self.step_change.life = Some(life);
+        self.begin_recovering();
+        if self.role != Role::Follower {
+            self.become_follower(None);
+        }
+    }
+}
+
+/// Whether `incarnation` is `known`, or a later start on the same directory.
+fn follows(incarnation: Incarnation, known: Incarnation) -> bool {
+    incarnation == known || incarnation > known && birth_ms(incarnation) == birth_ms(known)
+}
+
+/// Whether this is a new life's word that it accounts for the life known here.
+fn accounts_for(envelope: &Envelope, known: Incarnation) -> bool {
+    matches!(envelope.body, Body::Answer { answer: Answer::Acquainted { predecessor }, .. }
+        if envelope.incarnation > known && predecessor >= known)
+}
+
+/// What `life` is, after all, if another member remembers `known` of it.
+fn accounting(life: Life, known: Acquaintance, log: &RaftLog) -> Life {
+    let accounted = known.incarnation <= life.predecessor;
+    let is_own = !accounted && follows(life.incarnation, known.incarnation);
+    let lacks = is_own && known.acknowledged.index > log.last_index();
+    let is_lost = !accounted && !is_own || lacks && life.loss.is_none();
+    if !is_lost {
+        return life;
+    }
+    let predecessor = if is_own { life.predecessor } else { known.incarnation };
+    Life {
+        // Lower than what is remembered: the next start rises above it.
+        incarnation: life.incarnation.max(known.incarnation),
+        predecessor,
+        loss: Some(Loss { forgot_vote: true, last: None }),
+    }
+}

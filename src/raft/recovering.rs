@@ -1,0 +1,121 @@
+//! A member that lost something it may have acknowledged, until it counts again (PS20).
+//!
+//! It appends, applies and installs as any other; it does not campaign, and its leader counts neither its log nor its
+//! word. It counts again once it holds, durably, all that it may have promised to hold:
+//!
+//! - *How far that reaches*, the leader of the present term says in answer to a question of this very life. What it
+//!   acknowledged to anybody and is or may yet be committed was in that leader's log by then. A mark in the leader's
+//!   requests would not do: one that was sent before the loss may arrive after it.
+//! - *Whom it voted for*, if it forgot that, every other voter is asked: one of them is the candidate that had its vote,
+//!   and has not gone back behind that term. In the highest of those terms it gives its vote to the leader that it has
+//!   caught up with, so that nobody else gets it.
+//!
+//! One that knows its vote, and how far its log reached, goes on voting: by the log that it had.
+//!
+//! Not here: how a loss is noticed (`acquaintance.rs`, and the storage).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::core::Raft;
+use super::election::other_voters;
+use super::message::{Answer, Envelope, Request};
+use super::ready::Role;
+use super::types::{Index, LogId, Loss, Micros, NodeId, Term};
+
+/// The answers to what a member asks about what it lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct RollCall {
+    /// The term and the last index that each member answered with, in this life.
+    answers: BTreeMap<NodeId, (Term, Index)>,
+    /// When those who are missing are asked again.
+    pub ask_at: Micros,
+}
+
+impl Raft {
+    /// Something was lost: whatever was asked before says nothing of that.
+    pub(super) fn begin_recovering(&mut self) {
+        self.roll_call = RollCall { ask_at: self.now, ..RollCall::default() };
+    }
+
+    pub(super) fn is_recovering(&self) -> bool {
+        self.life.loss.is_some()
+    }
+
+    /// Up to where a candidate's log must reach to get this member's vote; `None`: it must not vote.
+    pub(super) fn votes_by(&self) -> Option<LogId> {
+        match self.life.loss {
+            None => Some(self.log.last()),
+            Some(Loss { forgot_vote: false, last: Some(held) }) => Some(held.max(self.log.last())),
+            Some(_) => None,
+        }
+    }
+
+    /// Whose answer a member that lost something still waits for.
+    pub(super) fn roll_call_missing(&self) -> BTreeSet<NodeId> {
+        let answered = |node: &NodeId| self.roll_call.answers.contains_key(node);
+        let mut missing = match self.life.loss {
+            None => return BTreeSet::new(),
+            Some(Loss { forgot_vote: true, .. }) => {
+                other_voters(&self.membership, self.config.node)
+            }
+            Some(_) => BTreeSet::new(),
+        };
+        missing.retain(|node| !answered(node));
+        if let Some(leader) = self.leader.filter(|_| self.recovery_target().is_none()) {
+            missing.insert(leader);
+        }
+        missing
+    }
+
+    /// What is not known yet is asked, now and again.
+    pub(super) fn tick_recovering(&mut self) {
+        if self.is_recovering() && self.now >= self.roll_call.ask_at {
+            self.roll_call.ask_at = self.now + self.config.request_timeout;
+            for member in self.roll_call_missing() {
+                self.ask(member, Request::RollCall);
+            }
+        }
+    }
+
+    pub(super) fn on_roll_call(&mut self, request: &Envelope) {
+        self.answer(request, Answer::RollCall { last: self.log.last_index() });
+    }
+
+    pub(super) fn on_roll_call_answer(&mut self, answer: &Envelope, last: Index) {
+        if self.is_recovering() {
+            self.roll_call.answers.insert(answer.from, (answer.term, last));
+            self.finish_recovering();
+        }
+    }
+
+    /// A leader is heard that has not said in its term how far its log reaches: it is asked at once.
+    pub(super) fn ask_new_leader(&mut self) {
+        if self.is_recovering() && self.recovery_target().is_none() {
+            self.roll_call.ask_at = self.now;
+            self.tick_recovering();
+        }
+    }
+
+    fn recovery_target(&self) -> Option<Index> {
+        let (term, last) = *self.roll_call.answers.get(&self.leader?)?;
+        (term == self.hard_state.term).then_some(last)
+    }
+
+    /// Counts again, if all is there. A crash before that is durable leaves a member that catches up once more.
+    pub(super) fn finish_recovering(&mut self) {
+        let (Some(loss), Some(leader)) = (self.life.loss, self.leader) else { return };
+        let Some(target) = self.recovery_target() else { return };
+        let held = self.verified.min(self.log.persisted());
+        if self.role != Role::Follower || held < target || !self.roll_call_missing().is_empty() {
+            return;
+        }
+        tracing::info!(node = self.config.node, target, "caught up after a loss, counts again");
+        if loss.forgot_vote && self.hard_state.vote.is_none() {
+            self.hard_state.vote = Some(leader);
+            self.step_change.hard_state = Some(self.hard_state);
+        }
+        self.life.loss = None;
+        self.step_change.life = Some(self.life);
+        self.roll_call = RollCall::default();
+    }
+}
