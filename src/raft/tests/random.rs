@@ -176,13 +176,17 @@ fn run_losses(seed: u64, losses: &mut Losses) {
         };
         let victim = world.random.between(0, size - 1);
         let others_sound = (0..size).all(|id| id == victim || !world.nodes[&id].disk.damaged);
-        if world.lives(victim) && others_sound {
+        // An old disk that is started again and again gets as far as others remember: that can't be noticed.
+        let unnoticed = |world: &World, id| world.nodes[&id].disk.unnoticed;
+        if world.lives(victim) && others_sound && !unnoticed(&world, victim) {
             world.crash(victim);
-            let copy = copies.remove(&victim).filter(|copy: &Disk| {
-                copy.life.loss.is_none() && world.is_remembered(victim, copy.life.incarnation)
-            });
+            let copy = copies.get(&victim);
+            let copy =
+                copy.filter(|copy| world.is_remembered(victim, copy.life.incarnation)).cloned();
+            let copy = copy.filter(|_| world.random.between(0, 1) == 0);
             match (copy, world.random.between(0, 3)) {
                 (Some(copy), _) => {
+                    copies.remove(&victim);
                     world.roll_back(victim, copy);
                     losses.rolled_back += 1;
                 }
@@ -204,12 +208,12 @@ fn run_losses(seed: u64, losses: &mut Losses) {
         }
         let copied = world.random.between(0, size - 1);
         if !world.nodes[&copied].disk.damaged {
-            copies.insert(copied, world.backup(copied));
+            copies.entry(copied).or_insert_with(|| world.backup(copied));
         }
         for id in 0..size {
             if !world.lives(id) {
                 world.start(id);
-            } else if world.random.between(0, 3) == 0 {
+            } else if world.random.between(0, 3) == 0 && !unnoticed(&world, id) {
                 world.crash(id);
             }
         }
@@ -229,15 +233,17 @@ fn run_losses(seed: u64, losses: &mut Losses) {
         world.heal();
     }
     world.heal_and_converge();
-    let well = world.nodes.values().all(|node| !node.disk.damaged);
-    assert!(well, "somebody has not caught up");
+    let well = world.run_until(10_000 * MILLISECOND, |world| {
+        world.nodes.values().all(|node| !node.disk.damaged && node.disk.life.loss.is_none())
+    });
+    assert!(well, "somebody has not caught up: {:#?}", world.positions());
 }
 
 /// Nothing that was committed is lost with one disk, and nobody votes twice (PS20).
 #[test]
 fn ps20_worlds_that_lose_disks_stay_safe() {
     let mut losses = Losses::default();
-    for seed in seeds(0..60) {
+    for seed in seeds(0..400) {
         println!("seed {seed}");
         run_losses(seed, &mut losses);
     }

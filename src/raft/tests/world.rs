@@ -1073,7 +1073,7 @@ impl World {
             let status = node.raft.as_ref().map(Raft::status);
             status.map_or(format!("n{id} down"), |status| {
                 format!(
-                    "n{id} {:?} term {} log {}..{} ({} bytes) snapshot {} persisted {} commit {} applied {} {:?} {:?} {:?}",
+                    "n{id} {:?} term {} log {}..{} ({} bytes) snapshot {} persisted {} commit {} applied {} {:?} {:?} {:?} {:?}",
                     status.role,
                     status.term,
                     status.log_start,
@@ -1084,6 +1084,7 @@ impl World {
                     status.commit,
                     node.machine.applied,
                     status.install,
+                    (node.disk.life, node.disk.unnoticed, status.waits_for),
                     node.raft.as_ref().map(|raft| &raft.building),
                     node.queue,
                 )
