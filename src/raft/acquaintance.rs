@@ -28,12 +28,17 @@ impl Raft {
         let (from, incarnation) = (envelope.from, envelope.incarnation);
         match self.acquaintances.get(&from) {
             Some(known) if follows(incarnation, known.incarnation) => {
+                if self.is_tainted(envelope) {
+                    self.ignore(envelope, "said before its sender knew of its loss");
+                    return false;
+                }
                 if incarnation > known.incarnation {
                     self.remember(from, Acquaintance { incarnation, ..*known });
                 }
                 true
             }
             Some(known) if accounts_for(envelope, known.incarnation) => {
+                self.accounted_at.insert(from, self.next_request);
                 tracing::warn!(
                     node = self.config.node,
                     from,
@@ -42,6 +47,8 @@ impl Raft {
                 self.remember(from, Acquaintance { incarnation, acknowledged: LogId::BASE });
                 true
             }
+            // What it remembers is worth hearing, whatever it forgot: two that both lost something must get past each other.
+            Some(_) if matches!(envelope.body, Body::Request(Request::Acquainted(_))) => true,
             Some(_) => {
                 self.ignore(envelope, "not of the life of its sender that is known here");
                 self.remind(from);
@@ -52,6 +59,14 @@ impl Raft {
                 true
             }
         }
+    }
+
+    /// Whether this answers what was asked before the sender accounted for its earlier life: a vote that it gave in this
+    /// life, not knowing of another that it had given.
+    fn is_tainted(&self, envelope: &Envelope) -> bool {
+        let since = self.accounted_at.get(&envelope.from);
+        matches!(envelope.body, Body::Answer { .. })
+            && since.is_some_and(|&since| envelope.id < since)
     }
 
     fn remember(&mut self, node: NodeId, acquaintance: Acquaintance) {

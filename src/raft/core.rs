@@ -48,6 +48,8 @@ pub struct Raft {
     pub(super) acquaintances: Acquaintances,
     /// Of that, what no step has carried to the disk yet.
     pub(super) unwritten: Acquaintances,
+    /// The first request to each member that it answers knowing of its loss.
+    pub(super) accounted_at: BTreeMap<NodeId, RequestId>,
     /// Before this moment a leader notes no more of what members acknowledged.
     pub(super) remember_at: Micros,
 
@@ -127,6 +129,7 @@ impl Raft {
             membership,
             acquaintances: recovered.acquaintances,
             unwritten: Acquaintances::new(),
+            accounted_at: BTreeMap::new(),
             remember_at: now,
             role: Role::Follower,
             leader: None,
