@@ -7,11 +7,13 @@
 //! | `history` | what clients saw, and whether one register per key could have answered so |
 //! | `load` | clients that write and read while members fail |
 //! | `answers` | what each request is answered |
+//! | `directories` | what `inspect` and `verify` say of a member's directory, and that they change nothing |
 //! | `faults` | three members under load, killed and stopped in turn |
 
 #![expect(clippy::disallowed_methods, reason = "real programs run in real time")]
 
 mod answers;
+mod directories;
 mod faults;
 mod history;
 mod http;

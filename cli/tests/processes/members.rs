@@ -49,13 +49,18 @@ impl Members {
         (1..=self.http.len()).map(|id| self.http(id)).collect()
     }
 
+    /// The member's directory.
+    pub fn data(&self, id: usize) -> PathBuf {
+        self.directory.path().join(id.to_string())
+    }
+
     /// The command line of the member.
     pub fn command(&self, id: usize) -> Command {
         let mut command = quorate();
         command.arg("serve").args(["--id", &id.to_string()]);
         command.args(["--peers", &table(&self.peers), "--http-peers", &table(&self.http)]);
         command.args(["--http", &self.http(id)]).args(&self.options);
-        command.arg("--data-dir").arg(self.directory.path().join(id.to_string()));
+        command.arg("--data-dir").arg(self.data(id));
         command
     }
 

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod actions;
 #[cfg(test)]
+mod by_the_page;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod corruption;
