@@ -19,6 +19,7 @@
 //! | `core`, `outbox` | the state, its inputs, terms and roles; what leaves when |
 //! | `log`, `progress`, `quorum`, `random` | the log's outline and tail; a leader's view of a member; majorities; the seed |
 //! | `election`, `canvass` | pre-vote, vote, becoming leader; whom a campaign asks |
+//! | `acquaintance`, `recovering` | who comes back with less than others remember; when one that lost something counts again |
 //! | `leader`, `follower`, `sending` | replication, both halves; what a leader sends, and when |
 //! | `deadline` | when the protocol next has something to do by itself |
 //! | `transfer`, `install` | a snapshot on its way out, and on its way in up to CondInstallSnapshot |

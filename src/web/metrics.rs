@@ -62,7 +62,7 @@ fn protocol(page: &mut Page, status: &NodeStatus) {
     page.gauge("snapshot_index", "Last entry of the current snapshot.", raft.snapshot.index);
     page.gauge("log_start_index", "The entry before the log's first.", raft.log_start.index);
     page.gauge("log_bytes", "Bytes in the log.", raft.log_bytes);
-    page.gauge("recovering", "Whether damage is made good.", u8::from(raft.recovering));
+    page.gauge("recovering", "Whether a loss is made good.", u8::from(raft.recovering));
     let installs =
         matches!(raft.install, InstallStatus::Receiving { .. } | InstallStatus::Pending { .. });
     page.gauge("installing", "Whether a snapshot is received or waits.", u8::from(installs));

@@ -29,7 +29,7 @@ fn votes_that_come_before_the_own_is_durable_wait_for_it() {
         let last = asked[asked.len() - 1].id;
         for (id, from) in [(last + 1, LEADER), (last + 2, OTHER)] {
             let answer = Answer::Vote { granted: true };
-            let body = Body::Answer { asker_incarnation: 1, answer };
+            let body = Body::Answer { asker_incarnation: asked[0].incarnation, answer };
             puppet.strings.deliver(envelope(from, 2, id, body));
         }
         pass(Duration::from_millis(100)).await;
@@ -48,6 +48,7 @@ fn messages_that_are_not_for_this_node_change_nothing() {
         let puppet = Puppet::start(small()).await;
         puppet.append(LEADER, 1, &history, 0, 5, 5).await;
         let vote = Body::Request(Request::Vote { last: LogId::new(9, 99) });
+        let own_life = puppet.status().incarnation;
         let odd: [&dyn Fn(&mut Envelope); 9] = [
             &|envelope| envelope.cluster = 9,
             &|envelope| envelope.group = 1,
@@ -60,10 +61,10 @@ fn messages_that_are_not_for_this_node_change_nothing() {
                 let answer = Answer::Vote { granted: true };
                 envelope.body = Body::Answer { asker_incarnation: 77, answer };
             },
-            &|envelope| {
+            &move |envelope| {
                 let answer = Answer::Vote { granted: true };
                 envelope.id = u64::MAX;
-                envelope.body = Body::Answer { asker_incarnation: 1, answer };
+                envelope.body = Body::Answer { asker_incarnation: own_life, answer };
             },
         ];
         let before = puppet.status().raft;
