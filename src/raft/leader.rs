@@ -185,11 +185,15 @@ impl Raft {
         if first_life {
             return self.remind_of_lost(envelope.from, refused);
         }
-        let matched = progress.matched;
+        let (matched, knows) = (progress.matched, progress.recovering);
         progress.matched = 0;
         progress.matched_in = None;
         progress.distrusted_until = Some(commit.max(matched));
         progress.become_probe_at(refused);
+        if knows {
+            // It says so itself, and nobody counts it.
+            return;
+        }
         self.alarm(format!(
             "node {} had acknowledged {matched} and after a restart does not hold {refused}",
             envelope.from

@@ -10,6 +10,7 @@ mod faulty;
 mod flood;
 mod gateway;
 mod installs;
+mod losses;
 mod oddities;
 mod placement;
 mod puppet;
