@@ -22,6 +22,7 @@ mod faults;
 mod fuzzed;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
 mod inspecting;
 pub(crate) mod model;
 #[cfg(test)]
