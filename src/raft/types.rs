@@ -16,7 +16,7 @@ pub type Term = u64;
 pub type Index = u64;
 /// Microseconds on a monotone clock of this node, from any origin. The protocol only compares them.
 pub type Micros = u64;
-/// A start of a node: the birth of its directory, and the number of the start on it ([`incarnation`]). Later starts have
+/// A start of a node: the birth of its directory, and the number of the start on it. Later starts have
 /// higher ones. Answers to an earlier one never count.
 pub type Incarnation = u64;
 
