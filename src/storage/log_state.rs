@@ -77,6 +77,9 @@ impl LogState {
 
     /// That the invariants hold: for a state that comes from disk.
     pub(crate) fn check(&self) -> Result<(), Breach> {
+        if self.life.incarnation >= HIGHEST_INCARNATION {
+            return Err(format!("{:?}, a start that nobody can have made", self.life));
+        }
         let firsts = self.runs.first().map_or(self.last, |run| run.first.wrapping_sub(1))
             == self.start.index;
         let ascending = self

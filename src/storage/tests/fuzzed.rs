@@ -63,8 +63,13 @@ fn what_a_fuzzer_would_call_keeps_its_promises() {
 /// Frames that no writer of ours makes, with checksums that hold.
 #[test]
 fn a_forged_frame_is_taken_whole_or_not_at_all() {
-    // Found by the fuzzer: half a frame, an incarnation that has no successor, one far ahead of the others.
+    // Found by the fuzzer: half a frame, a checkpoint of a start that nobody can have made, an incarnation that has no
+    // successor, one far ahead of the others.
     fuzzing::storage_directory(&[237, 0, 0, 1, 0, 0, 252, 67, 218, 244]);
+    fuzzing::storage_directory(&[
+        19, 0, 238, 0, 0, 255, 250, 255, 11, 43, 255, 255, 51, 51, 51, 51, 51, 51, 51, 3, 1, 0, 0,
+        108, 109, 109, 111, 0, 2, 0, 128, 43, 0, 255, 255, 255, 255, 35,
+    ]);
     fuzzing::storage_frame(&[
         2, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 1, 8, 0, 7,
     ]);
