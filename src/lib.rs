@@ -42,6 +42,8 @@ pub mod machine;
 pub mod messages;
 pub mod node;
 pub mod raft;
+#[cfg(any(test, feature = "testing"))]
+pub mod simulation;
 pub mod storage;
 pub mod transport;
 #[cfg(feature = "web")]

@@ -9,6 +9,7 @@ mod demo;
 mod directory;
 mod keys;
 mod serve;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ enum Command {
     Status(client::Status),
     /// Have members take a snapshot now.
     Snapshot(client::Snapshot),
+    /// Whole clusters in virtual time, seed by seed, under every fault, with every check.
+    Sim(sim::Options),
     /// Show what a node's directory holds; changes nothing, and works while the node runs.
     Inspect(directory::Inspect),
     /// Say whether a node's directory is sound, and what a start would make of it; changes nothing.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Some(Command::Del(options)) => client::del(options),
         Some(Command::Status(options)) => client::status(options),
         Some(Command::Snapshot(options)) => client::snapshot(options),
+        Some(Command::Sim(options)) => sim::run(&options).map(good),
         Some(Command::Inspect(options)) => directory::inspect(options),
         Some(Command::Verify(options)) => directory::verify(options),
         None => demo::run(demo::Options::default()).map(good),

@@ -48,6 +48,8 @@ pub struct ObservedState {
     pub applied: Index,
     /// The current snapshot's last entry, or the base.
     pub snapshot: LogId,
+    /// Whether it catches up after a loss and does not count (PS20).
+    pub recovering: bool,
 }
 
 /// The ids of a log's entries.
@@ -78,6 +80,7 @@ impl Raft {
             handed: log.handed(),
             applied: log.applied(),
             snapshot: self.snapshot_id(),
+            recovering: self.is_recovering(),
         };
         Observation { state, log: LogIds(log) }
     }

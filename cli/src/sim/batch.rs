@@ -1,0 +1,61 @@
+//! Seeds on all processors, with a bar.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use quorate::simulation::{Outcome, protocol};
+use tokio::time::Instant;
+
+use super::options::Options;
+use super::settings;
+
+/// Runs all seeds; their outcomes in order, and the time all processors have spent.
+pub fn run(options: &Options) -> (Vec<Outcome>, Duration) {
+    let next = AtomicU64::new(options.first);
+    let end = options.first + options.seeds;
+    let bar = bar(options);
+    let threads = options.threads.or_else(|| thread::available_parallelism().ok().map(usize::from));
+    let work = || {
+        let (mut outcomes, begun) = (Vec::new(), Instant::now());
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return (outcomes, begun.elapsed());
+            }
+            let outcome = protocol::run(&settings(options, seed));
+            bar.inc(1);
+            if let Some(breach) = &outcome.breach {
+                bar.set_message(format!("seed {seed}: {}", breach.rule));
+            }
+            outcomes.push(outcome);
+        }
+    };
+    let mut all = Vec::new();
+    let mut spent = Duration::ZERO;
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.unwrap_or(1).max(1)).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            if let Ok((outcomes, took)) = worker.join() {
+                all.extend(outcomes);
+                spent += took;
+            }
+        }
+    });
+    bar.finish_and_clear();
+    all.sort_by_key(|outcome| outcome.seed);
+    (all, spent)
+}
+
+fn bar(options: &Options) -> ProgressBar {
+    let silent = options.json || !std::io::stderr().is_terminal();
+    let target = if silent { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let style = ProgressStyle::with_template(
+        "{bar:40.cyan/blue} {pos} of {len} seeds  {per_sec}  {eta} to go  {msg:.red}",
+    );
+    let bar = ProgressBar::with_draw_target(Some(options.seeds), target);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}

@@ -1,0 +1,39 @@
+//! `quorate sim`: whole clusters in virtual time, seed by seed, under faults, with every check.
+//!
+//! | status | |
+//! |---|---|
+//! | 0 | nothing is wrong, and everything that should happen has |
+//! | 1 | a violation, an undecided run, or a batch that tested nothing of something |
+//! | 2 | wrong use |
+
+mod batch;
+mod options;
+mod text;
+
+use std::time::Duration;
+
+use quorate::simulation::{Outcome, Schedule, Settings, Tally};
+
+use crate::demo::Failure;
+pub use options::Options;
+
+/// Runs the seeds; whether all was as it should be.
+pub fn run(options: &Options) -> Result<bool, Failure> {
+    std::panic::set_hook(Box::new(|_| ()));
+    let (outcomes, spent) = batch::run(options);
+    let mut tally = Tally::default();
+    outcomes.iter().for_each(|outcome| tally.add(outcome));
+    let report = tally.report(options.faults, spent);
+    let failing: Vec<&Outcome> =
+        outcomes.iter().filter(|outcome| outcome.breach.is_some()).collect();
+    text::print(options, &report, &failing).map_err(|error| Failure(error.to_string()))?;
+    Ok(report.is_good())
+}
+
+/// What a seed is run with.
+fn settings(options: &Options, seed: u64) -> Settings {
+    let nodes = options.nodes.of(seed);
+    let time = Duration::from_secs_f64(options.minutes * 60.0).as_micros() as u64;
+    let schedule = Schedule::draw(seed, options.faults, nodes, time);
+    Settings { seed, nodes, time, schedule, with_lines: false }
+}

@@ -1,0 +1,65 @@
+//! What the simulator can be told.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use quorate::simulation::Faults;
+
+/// Options of `quorate sim`.
+#[derive(clap::Args, Clone)]
+pub struct Options {
+    /// How many seeds
+    #[arg(long, default_value_t = 1_000)]
+    pub seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub first: u64,
+    /// 1: the pure protocol, for volume; 2: the whole node, for truth
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub tier: u8,
+    /// Members of each cluster: a number, or a range that the seed picks from
+    #[arg(long, default_value = "5", value_name = "N|A..B")]
+    pub nodes: Nodes,
+    /// Virtual minutes under faults; then everything heals
+    #[arg(long, default_value_t = 2.0)]
+    pub minutes: f64,
+    /// all, none, or names with commas between them
+    #[arg(long, default_value = "all", value_name = "LIST")]
+    pub faults: Faults,
+    /// Runs at the same time; as many as there are processors, unless said
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print one JSON object, and nothing that moves
+    #[arg(long)]
+    pub json: bool,
+    /// Write what happens in the first failing seed (or in the only one) into a file, a line of JSON each
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+/// How many members.
+#[derive(Clone, Copy, Debug)]
+pub struct Nodes {
+    least: u64,
+    most: u64,
+}
+
+impl Nodes {
+    /// Of one seed.
+    pub fn of(self, seed: u64) -> u64 {
+        self.least + seed % (self.most - self.least + 1)
+    }
+}
+
+impl FromStr for Nodes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Nodes, String> {
+        let number = |text: &str| text.parse::<u64>().ok().filter(|count| (1..=15).contains(count));
+        let (least, most) = text.split_once("..").unwrap_or((text, text));
+        match (number(least), number(most.trim_start_matches('='))) {
+            (Some(least), Some(most)) if least <= most => Ok(Nodes { least, most }),
+            _ => Err(format!("'{text}' is neither a number from 1 to 15 nor a range like 3..7")),
+        }
+    }
+}

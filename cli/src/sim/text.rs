@@ -1,0 +1,70 @@
+//! The report of a batch, for people and for programs.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+
+use quorate::simulation::{Outcome, Report, protocol};
+
+use super::options::Options;
+use super::settings;
+
+/// So many failing seeds are shown.
+const SHOWN: usize = 5;
+
+/// Prints the report; the trace goes into its file.
+pub fn print(options: &Options, report: &Report, failing: &[&Outcome]) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    if options.json {
+        serde_json::to_writer(&mut out, report)?;
+        writeln!(out)?;
+    } else {
+        people(&mut out, report)?;
+        for outcome in failing.iter().take(SHOWN) {
+            failure(&mut out, options, outcome)?;
+        }
+    }
+    let traced = failing.first().map(|outcome| outcome.seed);
+    let only = (options.seeds == 1).then_some(options.first);
+    if let (Some(path), Some(seed)) = (&options.trace, traced.or(only)) {
+        let mut settings = settings(options, seed);
+        settings.with_lines = true;
+        let outcome = protocol::run(&settings);
+        let mut file = BufWriter::new(File::create(path)?);
+        for line in &outcome.lines {
+            serde_json::to_writer(&mut file, line)?;
+            writeln!(file)?;
+        }
+        file.flush()?;
+    }
+    out.flush()
+}
+
+fn people(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let value = serde_json::to_value(report)?;
+    for (name, value) in value.as_object().into_iter().flatten() {
+        match value {
+            serde_json::Value::Object(counts) => {
+                writeln!(out, "  {}", name.replace('_', " "))?;
+                for (what, count) in counts {
+                    writeln!(out, "    {:<30}{count:>14}", what.replace('_', " "))?;
+                }
+            }
+            value => writeln!(out, "  {:<32}{value:>14}", name.replace('_', " "))?,
+        }
+    }
+    Ok(())
+}
+
+fn failure(out: &mut impl Write, options: &Options, outcome: &Outcome) -> io::Result<()> {
+    let Some(breach) = &outcome.breach else { return Ok(()) };
+    let (seed, at) = (outcome.seed, breach.at as f64 / 1e6);
+    writeln!(out, "\nseed {seed} at {at:.6} s: {}\n  {}", breach.rule, breach.what)?;
+    writeln!(
+        out,
+        "  again: quorate sim --tier {} --first {seed} --seeds 1 --nodes {} --minutes {} --faults {} --trace trace.json",
+        options.tier,
+        options.nodes.of(seed),
+        options.minutes,
+        options.faults
+    )
+}

@@ -1,0 +1,196 @@
+//! What the acts that are under way amount to: the network's and each member's surroundings at one moment.
+//!
+//! A pure function of the acts, for whichever tier: acts may overlap in any way, and when the last one is over everything is as
+//! it was before. What happens once, when an act begins or ends (a crash, a wiped disk), is not a condition; each tier does that
+//! in its own way.
+
+use std::time::Duration;
+
+use crate::raft::{Micros, NodeId};
+
+use super::faults::FaultKind;
+use super::schedule::Act;
+
+const MILLISECOND: Micros = 1_000;
+const SECOND: Micros = 1_000 * MILLISECOND;
+
+/// Everybody's surroundings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Conditions {
+    /// So many of a thousand messages are lost.
+    pub drop: u64,
+    /// So many of a thousand messages come twice.
+    pub duplicate: u64,
+    /// Each message takes up to so much longer than the one before it.
+    pub jitter: Micros,
+    /// Each message takes so much longer.
+    pub delay: Micros,
+    /// Links that carry nothing, sender first.
+    links: Vec<(NodeId, NodeId, Link)>,
+    /// Of members.
+    members: Vec<Surroundings>,
+}
+
+/// How a link is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Link {
+    /// It carries messages.
+    #[default]
+    Open,
+    /// It holds them back until then.
+    Clogged(Micros),
+    /// It loses them.
+    Cut,
+}
+
+/// A member's surroundings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Surroundings {
+    /// It stands still until then.
+    pub paused_until: Micros,
+    /// Its clock goes faster by so many thousandths; slower, if negative.
+    pub skew: i64,
+    /// Each durable step takes up to so much longer.
+    pub sync: Micros,
+    /// No durable step returns before then.
+    pub sync_hangs_until: Micros,
+    /// No durable step succeeds any more: the member has to stop, and can't start.
+    pub disk_is_full: bool,
+    /// Each batch applied takes up to so much longer.
+    pub apply: Micros,
+    /// Each snapshot decoded takes up to so much longer.
+    pub decode: Micros,
+    /// Each snapshot encoded takes up to so much longer.
+    pub encode: Micros,
+    /// It is sent so many old messages each millisecond.
+    pub flood: u64,
+    /// Its clients do not wait.
+    pub storm: bool,
+}
+
+impl Conditions {
+    /// The conditions under these acts, for members `0..nodes`.
+    pub(super) fn of<'a>(acts: impl IntoIterator<Item = &'a Act>, nodes: u64) -> Conditions {
+        let mut conditions = Conditions {
+            members: vec![Surroundings::default(); nodes as usize],
+            ..Conditions::default()
+        };
+        for act in acts {
+            conditions.add(act, nodes);
+        }
+        conditions
+    }
+
+    /// A member's.
+    pub(super) fn member(&self, node: NodeId) -> &Surroundings {
+        &self.members[node as usize]
+    }
+
+    /// The link's: the worst of what is said of it.
+    pub(super) fn link(&self, from: NodeId, to: NodeId) -> Link {
+        let of_link = self.links.iter().filter(|(a, b, _)| (*a, *b) == (from, to));
+        of_link.fold(Link::Open, |worst, (_, _, link)| match (worst, *link) {
+            (Link::Cut, _) | (_, Link::Cut) => Link::Cut,
+            (Link::Clogged(a), Link::Clogged(b)) => Link::Clogged(a.max(b)),
+            (Link::Open, link) | (link, Link::Open) => link,
+        })
+    }
+
+    /// Whether anybody is flooded.
+    pub(super) fn has_floods(&self) -> bool {
+        self.members.iter().any(|member| member.flood > 0)
+    }
+
+    /// Links that are not open.
+    pub(super) fn closed_links(&self) -> impl Iterator<Item = (NodeId, NodeId)> {
+        self.links.iter().map(|(from, to, _)| (*from, *to))
+    }
+
+    fn add(&mut self, act: &Act, nodes: u64) {
+        let Act { node, other, .. } = *act;
+        let part = |worst: u64| worst * act.strength / 1_000;
+        let member = &mut self.members[node as usize];
+        match act.kind {
+            FaultKind::Drop => self.drop = self.drop.max(part(400)),
+            FaultKind::Duplicate => self.duplicate = self.duplicate.max(part(500)),
+            FaultKind::Reorder => self.jitter = self.jitter.max(part(150 * MILLISECOND)),
+            FaultKind::Delay => self.delay = self.delay.max(part(120 * MILLISECOND)),
+            FaultKind::Clog => self.links.push((node, other, Link::Clogged(act.until()))),
+            FaultKind::Partition => self.part(act, nodes),
+            FaultKind::OneWayPartition => self.links.push((node, other, Link::Cut)),
+            FaultKind::PartialPartition => {
+                self.links.extend([(node, other, Link::Cut), (other, node, Link::Cut)]);
+            }
+            FaultKind::Pause => member.paused_until = member.paused_until.max(act.until()),
+            FaultKind::ClockSkew => member.skew = act.strength as i64 * 2 / 5 - 200,
+            FaultKind::HungSync => {
+                member.sync_hangs_until = member.sync_hangs_until.max(act.until());
+            }
+            FaultKind::FullDisk => member.disk_is_full = true,
+            FaultKind::SlowDisk => member.sync = member.sync.max(part(300 * MILLISECOND)),
+            FaultKind::SlowApply => member.apply = member.apply.max(part(200 * MILLISECOND)),
+            FaultKind::SlowDecode => member.decode = member.decode.max(part(40 * SECOND)),
+            FaultKind::SlowEncode => member.encode = member.encode.max(part(10 * SECOND)),
+            FaultKind::MailboxFlood => member.flood = member.flood.max(1 + part(40)),
+            FaultKind::RetryStorm => self.members.iter_mut().for_each(|member| member.storm = true),
+            FaultKind::Crash
+            | FaultKind::ClockJump
+            | FaultKind::TornWrite
+            | FaultKind::LostWrites
+            | FaultKind::MisdirectedWrite
+            | FaultKind::BitRot
+            | FaultKind::FailingSync
+            | FaultKind::WipedDisk
+            | FaultKind::RolledBackDisk
+            | FaultKind::ForcedSnapshot => {}
+        }
+    }
+
+    /// Two groups, drawn from the act's strength; `node` and `other` are in different ones.
+    fn part(&mut self, act: &Act, nodes: u64) {
+        let mut groups = act.strength.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7;
+        groups = groups & !(1 << act.other) | 1 << act.node;
+        let first = |node: NodeId| groups >> node & 1 == 1;
+        for from in 0..nodes {
+            let others = (0..nodes).filter(|to| first(from) != first(*to));
+            self.links.extend(others.map(|to| (from, to, Link::Cut)));
+        }
+    }
+}
+
+/// As the standard library has it.
+pub(super) fn duration(micros: Micros) -> Duration {
+    Duration::from_micros(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn act(kind: FaultKind) -> Act {
+        Act { at: 5, lasts: 10, kind, to_leader: false, node: 1, other: 3, strength: 1_000 }
+    }
+
+    #[test]
+    fn a_partition_cuts_both_ways_between_two_groups() {
+        let parted = Conditions::of([&act(FaultKind::Partition)], 5);
+        assert_eq!(parted.link(1, 3), Link::Cut);
+        for (from, to) in [(0, 1), (2, 4), (1, 3), (0, 4)] {
+            assert_eq!(parted.link(from, to), parted.link(to, from));
+        }
+        let third =
+            (0..5).find(|node| ![1, 3].contains(node) && parted.link(1, *node) == Link::Open);
+        third.into_iter().for_each(|node| assert_eq!(parted.link(3, node), Link::Cut));
+    }
+
+    #[test]
+    fn acts_add_up_and_go_without_a_trace() {
+        let (cut, clog) = (act(FaultKind::OneWayPartition), act(FaultKind::Clog));
+        assert_eq!(Conditions::of([&clog], 5).link(1, 3), Link::Clogged(15));
+        assert_eq!(Conditions::of([&clog, &cut], 5).link(1, 3), Link::Cut);
+        assert_eq!(Conditions::of([&cut], 5).link(3, 1), Link::Open);
+        assert_eq!(Conditions::of([&cut], 5).closed_links().count(), 1);
+        let none: [&Act; 0] = [];
+        assert_eq!(Conditions::of(none, 5).member(1), &Surroundings::default());
+    }
+}

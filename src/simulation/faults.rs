@@ -1,0 +1,244 @@
+//! What can go wrong, by name, and which of it a run may meet.
+//!
+//! *What it does not do:* it says neither when nor to whom; that is a [`Schedule`](super::schedule::Schedule)'s.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A way in which a cluster's surroundings fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// Messages are lost.
+    Drop,
+    /// Messages come twice, the second one late.
+    Duplicate,
+    /// Messages overtake each other.
+    Reorder,
+    /// Messages take long.
+    Delay,
+    /// A link holds everything back and then lets all of it go at once.
+    Clog,
+    /// The cluster falls into two groups.
+    Partition,
+    /// A link carries messages in one direction only.
+    OneWayPartition,
+    /// Two members can't reach each other; everybody else reaches both.
+    PartialPartition,
+    /// A member's process dies, and is started again later.
+    Crash,
+    /// A member's process stands still; what comes for it waits, what it says afterwards is old.
+    Pause,
+    /// A member's clock is too fast or too slow.
+    ClockSkew,
+    /// A member's clock jumps forwards.
+    ClockJump,
+    /// A member dies while it writes; of the write, a part is there.
+    TornWrite,
+    /// A member dies; nothing of what was not synced is there.
+    LostWrites,
+    /// A write lands elsewhere on the disk. Found when the member starts again.
+    MisdirectedWrite,
+    /// Bits of what is stored change. Found when the member starts again.
+    BitRot,
+    /// An fsync fails: the member has to stop.
+    FailingSync,
+    /// An fsync does not return.
+    HungSync,
+    /// The disk is full: the member has to stop.
+    FullDisk,
+    /// The disk is slow.
+    SlowDisk,
+    /// A member starts again on an empty disk.
+    WipedDisk,
+    /// A member starts again on an old copy of its disk, where others can notice.
+    RolledBackDisk,
+    /// The state machine is slow.
+    SlowApply,
+    /// Decoding snapshots is slow.
+    SlowDecode,
+    /// Encoding snapshots is slow.
+    SlowEncode,
+    /// Snapshots are asked for, and what they cover is compacted.
+    ForcedSnapshot,
+    /// Clients repeat without waiting.
+    RetryStorm,
+    /// A member is sent more messages than it can handle.
+    MailboxFlood,
+}
+
+impl FaultKind {
+    /// All of them.
+    pub const ALL: [FaultKind; 28] = [
+        FaultKind::Drop,
+        FaultKind::Duplicate,
+        FaultKind::Reorder,
+        FaultKind::Delay,
+        FaultKind::Clog,
+        FaultKind::Partition,
+        FaultKind::OneWayPartition,
+        FaultKind::PartialPartition,
+        FaultKind::Crash,
+        FaultKind::Pause,
+        FaultKind::ClockSkew,
+        FaultKind::ClockJump,
+        FaultKind::TornWrite,
+        FaultKind::LostWrites,
+        FaultKind::MisdirectedWrite,
+        FaultKind::BitRot,
+        FaultKind::FailingSync,
+        FaultKind::HungSync,
+        FaultKind::FullDisk,
+        FaultKind::SlowDisk,
+        FaultKind::WipedDisk,
+        FaultKind::RolledBackDisk,
+        FaultKind::SlowApply,
+        FaultKind::SlowDecode,
+        FaultKind::SlowEncode,
+        FaultKind::ForcedSnapshot,
+        FaultKind::RetryStorm,
+        FaultKind::MailboxFlood,
+    ];
+
+    /// As it is written on a command line and in a report.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultKind::Drop => "drop",
+            FaultKind::Duplicate => "duplicate",
+            FaultKind::Reorder => "reorder",
+            FaultKind::Delay => "delay",
+            FaultKind::Clog => "clog",
+            FaultKind::Partition => "partition",
+            FaultKind::OneWayPartition => "one_way_partition",
+            FaultKind::PartialPartition => "partial_partition",
+            FaultKind::Crash => "crash",
+            FaultKind::Pause => "pause",
+            FaultKind::ClockSkew => "clock_skew",
+            FaultKind::ClockJump => "clock_jump",
+            FaultKind::TornWrite => "torn_write",
+            FaultKind::LostWrites => "lost_writes",
+            FaultKind::MisdirectedWrite => "misdirected_write",
+            FaultKind::BitRot => "bit_rot",
+            FaultKind::FailingSync => "failing_sync",
+            FaultKind::HungSync => "hung_sync",
+            FaultKind::FullDisk => "full_disk",
+            FaultKind::SlowDisk => "slow_disk",
+            FaultKind::WipedDisk => "wiped_disk",
+            FaultKind::RolledBackDisk => "rolled_back_disk",
+            FaultKind::SlowApply => "slow_apply",
+            FaultKind::SlowDecode => "slow_decode",
+            FaultKind::SlowEncode => "slow_encode",
+            FaultKind::ForcedSnapshot => "forced_snapshot",
+            FaultKind::RetryStorm => "retry_storm",
+            FaultKind::MailboxFlood => "mailbox_flood",
+        }
+    }
+
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of kinds of faults: those that a run may meet. Each seed draws about half of it.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Faults(u32);
+
+impl Faults {
+    /// Everything there is.
+    pub fn all() -> Faults {
+        Faults::only(FaultKind::ALL)
+    }
+
+    /// Nothing fails.
+    pub fn none() -> Faults {
+        Faults(0)
+    }
+
+    /// These and nothing else.
+    pub fn only(kinds: impl IntoIterator<Item = FaultKind>) -> Faults {
+        Faults(kinds.into_iter().fold(0, |bits, kind| bits | kind.bit()))
+    }
+
+    /// All of this set but `kind`.
+    #[must_use]
+    pub fn without(self, kind: FaultKind) -> Faults {
+        Faults(self.0 & !kind.bit())
+    }
+
+    /// Whether the set has `kind`.
+    pub fn contains(self, kind: FaultKind) -> bool {
+        self.0 & kind.bit() != 0
+    }
+
+    /// The kinds in the set.
+    pub fn kinds(self) -> impl Iterator<Item = FaultKind> {
+        FaultKind::ALL.into_iter().filter(move |kind| self.contains(*kind))
+    }
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            faults if faults == Faults::all() => f.write_str("all"),
+            faults if faults == Faults::none() => f.write_str("none"),
+            faults => {
+                let names: Vec<&str> = faults.kinds().map(FaultKind::name).collect();
+                f.write_str(&names.join(","))
+            }
+        }
+    }
+}
+
+/// A word that is no kind of fault.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("'{0}' is no kind of fault; there are all, none, {names}", names = FaultKind::ALL.map(FaultKind::name).join(", "))]
+pub struct UnknownFault(String);
+
+/// `all`, `none`, or names with commas between them.
+impl FromStr for Faults {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Faults, UnknownFault> {
+        match text {
+            "all" => return Ok(Faults::all()),
+            "none" | "" => return Ok(Faults::none()),
+            _ => {}
+        }
+        let kind = |word: &str| {
+            let known = FaultKind::ALL.into_iter().find(|kind| kind.name() == word.trim());
+            known.ok_or_else(|| UnknownFault(word.trim().into()))
+        };
+        Ok(Faults::only(text.split(',').map(kind).collect::<Result<Vec<_>, _>>()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_reads_back_as_it_is_written() {
+        for faults in [Faults::all(), Faults::none(), "crash,drop".parse().unwrap()] {
+            assert_eq!(faults.to_string().parse(), Ok(faults));
+        }
+        assert_eq!("crash".parse(), Ok(Faults::only([FaultKind::Crash])));
+        let error = "crash, rain".parse::<Faults>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("'rain' is no kind of fault; there are all, none, drop"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,345 @@
+//! What must hold in every cluster at every moment, checked after every step of every member.
+//!
+//! | invariant | checked when | against |
+//! |---|---|---|
+//! | at most one leader a term | a member is seen leading | everybody who ever led |
+//! | leader completeness | the same | what was committed in earlier terms |
+//! | a leader removes nothing | a leader is seen again | itself before |
+//! | what is committed first ends with an entry of the present term (Raft §5.4.2) | the history grows | the member's terms |
+//! | log matching | entries become durable | the entry before each, and its bytes, wherever it was written |
+//! | committed on a quorum's disks | a commit index grows; anything is written; a loss is made good | the disks |
+//! | committed history immutable, on every member | a commit index grows; a snapshot is recorded | the history |
+//! | applied is what is committed, without gap or repeat; states equal | a state machine acts | the history, other machines |
+//! | a snapshot is taken when that is durable (B6) | the same | the disk |
+//! | purged ≤ snapshot ≤ applied ≤ handed ≤ committed ≤ last | every turn | |
+//! | term, vote, commit, applied, snapshot never go back | every turn; every write; every start | the turn, the disk before |
+//! | what a message says is durable | it is sent | the sender's disk |
+//! | no alarm | it is raised | whether any disk has lost anything |
+//!
+//! Steps come in as they happen: an [`Observation`] at the end of a member's turn, before anything of it leaves; every write of
+//! every disk; every message; every act of a state machine. A check looks at what is new, so a step costs what it changes.
+//!
+//! A disk that lost something may excuse its member: until that has caught up, it counts with its earlier word, for it helps
+//! nobody to power (PS20).
+//!
+//! *What it does not do:* a breach is kept, not thrown: it is found inside actors. Whoever runs the cluster asks for it.
+//! Clients' histories are for [`linearizability`](super::linearizability).
+
+mod applying;
+mod durable;
+mod turns;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::raft::{
+    Answer, Body, Envelope, Incarnation, Index, LogChange, Micros, NodeId, ObservedState,
+    Recovered, Request, Term,
+};
+
+pub(super) use durable::Durable;
+
+/// All that is known of a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    now: Micros,
+    breach: Option<Breach>,
+    members: BTreeMap<NodeId, Known>,
+    /// Entry `i + 1` at place `i`.
+    history: Vec<Committed>,
+    leaders: BTreeMap<Term, (NodeId, Incarnation)>,
+    /// What was ever written at each index, from 1.
+    written: Vec<Vec<Fact>>,
+    /// The state behind each applied index, from 1.
+    states: Vec<Option<u64>>,
+    /// Some disk has lost what it had promised to keep: alarms are in order.
+    lossy: bool,
+    /// Members that lost something and count again.
+    recovered: u64,
+}
+
+/// Something that must never be.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Breach {
+    /// When, in virtual microseconds.
+    pub at: Micros,
+    /// Which rule, in a word or two: two breaches of one cause have the same.
+    pub rule: &'static str,
+    /// What.
+    pub what: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Committed {
+    term: Term,
+    /// The term of whoever committed it first.
+    in_term: Term,
+}
+
+/// An entry as it was once written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fact {
+    term: Term,
+    prev_term: Term,
+    data: Bytes,
+}
+
+/// A member.
+#[derive(Debug, Default)]
+struct Known {
+    disk: Durable,
+    /// Writes under way, each with the moment at which it is durable.
+    writing: VecDeque<(Micros, LogChange)>,
+    /// Of the history, the disk holds so much, entry for entry or in a snapshot.
+    holds: Index,
+    /// Its present life, after its last turn.
+    seen: Option<ObservedState>,
+    /// The snapshot came from a leader: the state machine follows when it is told.
+    installed: bool,
+    /// What its state machine has applied in this life; `None`: it has not begun.
+    applied: Option<Index>,
+    /// Its disk lost something, and it has not caught up.
+    excused: Option<Excuse>,
+}
+
+/// Why a member that holds too little still counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Excuse {
+    /// Nobody has noticed yet.
+    Unnoticed,
+    /// The member knows, and does not count itself.
+    Recovering,
+}
+
+impl Judge {
+    /// A judge of members that have written nothing.
+    pub(super) fn new(members: impl IntoIterator<Item = NodeId>) -> Judge {
+        let members = members.into_iter().map(|member| (member, Known::default())).collect();
+        Judge { members, ..Judge::default() }
+    }
+
+    /// The time, for breaches.
+    pub(super) fn at(&mut self, now: Micros) {
+        self.now = now;
+    }
+
+    /// The first breach.
+    pub(super) fn breach(&self) -> Option<&Breach> {
+        self.breach.as_ref()
+    }
+
+    /// How many entries were ever committed.
+    pub(super) fn committed(&self) -> Index {
+        self.history.len() as u64
+    }
+
+    /// The term of the last entry that was committed.
+    pub(super) fn committed_term(&self) -> Option<Term> {
+        self.history.last().map(|committed| committed.term)
+    }
+
+    /// How many members that lost something have come to count again.
+    pub(super) fn recovered(&self) -> u64 {
+        self.recovered
+    }
+
+    /// Notes something that must never be. Only the first counts: what follows may be its consequence.
+    pub(super) fn accuse(&mut self, rule: &'static str, what: String) {
+        let at = self.now;
+        self.breach.get_or_insert_with(|| Breach { at, rule, what });
+    }
+
+    /// A member says that something is wrong that a correct cluster never shows.
+    pub(super) fn alarmed(&mut self, member: NodeId, what: &str) {
+        if !self.lossy {
+            self.accuse("no alarm", format!("n{member} raises an alarm: {what}"));
+        }
+    }
+
+    fn known(&mut self, member: NodeId) -> &mut Known {
+        self.members.get_mut(&member).unwrap_or_else(|| panic!("n{member} is not of this cluster"))
+    }
+
+    // ---- disks ---------------------------------------------------------------------------
+
+    /// A disk is being written: the changes are durable, one after the other, at `until`.
+    pub(super) fn writes(&mut self, member: NodeId, changes: &[LogChange], until: Micros) {
+        let writes = changes.iter().map(|change| (until, change.clone()));
+        self.known(member).writing.extend(writes);
+        self.finish_writes(member);
+    }
+
+    /// A change is durable now.
+    pub(super) fn durable(&mut self, member: NodeId, change: &LogChange) {
+        let before = self.known(member).disk.hard_state;
+        let snapshot = self.known(member).disk.snapshot;
+        if let Err(what) = self.known(member).disk.change(change) {
+            self.accuse("storage order", format!("n{member}: {what}"));
+        }
+        let (after, current) =
+            (self.known(member).disk.hard_state, self.known(member).disk.snapshot);
+        let revoked =
+            before.term == after.term && before.vote.is_some() && before.vote != after.vote;
+        if after.term < before.term || revoked || current.index < snapshot.index {
+            self.accuse(
+                "nothing goes back",
+                format!("n{member} writes {after:?}, {current} over {before:?}, {snapshot}"),
+            );
+        }
+        self.logs_match(member, change);
+        self.keeps_committed(member, change);
+    }
+
+    fn finish_writes(&mut self, member: NodeId) {
+        let now = self.now;
+        while let Some((until, change)) = self.known(member).writing.pop_front() {
+            if until > now {
+                return self.known(member).writing.push_front((until, change));
+            }
+            self.durable(member, &change);
+        }
+    }
+
+    /// A member starts on its disk: that holds what it held, and of the writes under way none, some or all.
+    pub(super) fn opened(&mut self, member: NodeId, recovered: &Recovered) {
+        let found = Durable::of(recovered);
+        self.finish_writes(member);
+        while !agrees(&self.known(member).disk, &found) {
+            let Some((_, change)) = self.known(member).writing.pop_front() else { break };
+            self.durable(member, &change);
+        }
+        let known = self.known(member);
+        known.writing.clear();
+        (known.seen, known.applied) = (None, None);
+        if !agrees(&known.disk, &found) {
+            let disk = known.disk.clone();
+            self.accuse(
+                "durable is durable",
+                format!("n{member} starts from {found:?}, durable is {disk:?}"),
+            );
+        }
+    }
+
+    /// A disk has lost something, and is left with this. `noticed`: its member will see that by itself.
+    pub(super) fn lost(&mut self, member: NodeId, left: Durable, noticed: bool) {
+        self.lossy = true;
+        let known = self.known(member);
+        known.writing.clear();
+        known.excused = Some(if noticed { Excuse::Recovering } else { Excuse::Unnoticed });
+        (known.disk, known.holds) = (left, 0);
+        self.count_held(member);
+    }
+
+    /// Whether all members count with what they hold.
+    pub(super) fn is_sound(&self, member: NodeId) -> bool {
+        self.members[&member].excused.is_none()
+    }
+
+    /// Entries with one id have one predecessor and one content, wherever they stand; so logs that share an id agree on
+    /// everything before it.
+    fn logs_match(&mut self, member: NodeId, change: &LogChange) {
+        let Some(first) = change.append.first() else { return };
+        // Appended and purged in one step: nothing to compare with.
+        let mut prev = self.known(member).disk.term_at(first.log_id.index - 1);
+        for entry in &change.append {
+            let Some(prev_term) = prev.replace(entry.log_id.term) else { continue };
+            let at = entry.log_id.index as usize;
+            if self.written.len() < at {
+                self.written.resize_with(at, Vec::new);
+            }
+            let facts = &mut self.written[at - 1];
+            let fact = Fact { term: entry.log_id.term, prev_term, data: entry.data.clone() };
+            match facts.iter().find(|known| known.term == fact.term) {
+                None => facts.push(fact),
+                Some(known) if *known == fact => {}
+                Some(known) => {
+                    let what = format!(
+                        "n{member} writes {} behind a term {prev_term}, elsewhere it is {known:?}",
+                        entry.log_id
+                    );
+                    return self.accuse("log matching", what);
+                }
+            }
+        }
+    }
+
+    fn keeps_committed(&mut self, member: NodeId, change: &LogChange) {
+        let before = self.known(member).holds;
+        self.count_held(member);
+        let known = &self.members[&member];
+        let (holds, snapshot) = (known.holds, known.disk.snapshot);
+        if holds < before && known.excused.is_none() {
+            let what = format!("n{member} holds {holds} of {before} entries after {change:?}");
+            self.accuse("committed entries stay", what);
+        }
+        let unknown = snapshot.index > 0
+            && self
+                .history
+                .get(snapshot.index as usize - 1)
+                .is_none_or(|committed| committed.term != snapshot.term);
+        if unknown {
+            let what =
+                format!("n{member} records a snapshot of {snapshot}, which is not committed");
+            self.accuse("committed history", what);
+        }
+    }
+
+    /// How much of the history the member's disk holds.
+    fn count_held(&mut self, member: NodeId) {
+        let committed = self.history.len() as u64;
+        let Judge { members, history, .. } = self;
+        let Some(Known { disk, holds, .. }) = members.get_mut(&member) else { return };
+        let covered = disk.covered().min(committed);
+        let agrees = |index: Index| disk.term_at(index) == Some(history[index as usize - 1].term);
+        let mut held = (*holds).min(disk.last()).max(covered);
+        while held > covered && !agrees(held) {
+            held -= 1;
+        }
+        while held < committed && agrees(held + 1) {
+            held += 1;
+        }
+        *holds = held;
+    }
+
+    fn on_a_quorum(&mut self, after: &str) {
+        let committed = self.committed();
+        let counts = |known: &&Known| known.holds >= committed || known.excused.is_some();
+        let holders = self.members.values().filter(counts).count();
+        if holders <= self.members.len() / 2 {
+            let what = format!("{after}: {holders} disks hold the {committed} committed entries");
+            self.accuse("committed on a quorum's disks", what);
+        }
+    }
+
+    // ---- messages ------------------------------------------------------------------------
+
+    /// No message carries a term that is not durable, no vote is granted that is not, and nothing acknowledged that is not
+    /// (PS01, PS02).
+    pub(super) fn sent(&mut self, envelope: &Envelope) {
+        self.finish_writes(envelope.from);
+        let disk = &self.members[&envelope.from].disk;
+        let (term, voted) = (disk.hard_state.term, disk.hard_state.vote);
+        let stood_for = |candidate| term > envelope.term || voted == Some(candidate);
+        let held = |matched: Index| matched <= disk.last() || term > envelope.term;
+        let durable = match &envelope.body {
+            Body::Request(Request::Vote { .. }) => stood_for(envelope.from),
+            Body::Answer { answer: Answer::Vote { granted: true }, .. } => stood_for(envelope.to),
+            Body::Answer { answer: Answer::Append(answer), .. } => held(answer.report.matched),
+            Body::Answer { answer: Answer::Snapshot(answer), .. } => held(answer.report.matched),
+            _ => true,
+        };
+        if term < envelope.term || !durable {
+            let what = format!("{envelope:?} of a disk at {:?}, {}", disk.hard_state, disk.last());
+            self.accuse("durable before sent", what);
+        }
+    }
+}
+
+/// Whether storage found what the book says is durable.
+fn agrees(book: &Durable, found: &Durable) -> bool {
+    book.hard_state == found.hard_state
+        && book.snapshot == found.snapshot
+        && book.start == found.start
+        && book.last() == found.last()
+}

@@ -1,0 +1,30 @@
+//! Whole clusters in virtual time from one seed, under every fault, watched by checkers.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `faults`, `schedule`, `conditions` | what can go wrong; when it does; what that amounts to at a moment |
+//! | `judge` | what must hold at every moment |
+//! | `linearizability` | whether clients saw what one copy could have shown |
+//! | `protocol` | tier 1: the pure protocol, for volume |
+//! | `outcome`, `trace`, `random` | what came of a run; a run as a number and as lines; chance |
+
+mod conditions;
+mod faults;
+mod judge;
+pub mod linearizability;
+mod outcome;
+pub mod protocol;
+mod random;
+mod schedule;
+mod tally;
+mod trace;
+
+pub use faults::{FaultKind, Faults, UnknownFault};
+pub use outcome::{Breach, Outcome, Settings};
+pub use random::Dice;
+pub use schedule::{Act, Schedule};
+pub use tally::{Report, Tally};
+pub use trace::Line;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! One run: what it is given, and what came of it. The same for both tiers.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+
+use crate::raft::Micros;
+
+use super::faults::FaultKind;
+pub use super::judge::Breach;
+use super::schedule::Schedule;
+use super::trace::Line;
+
+/// What a run is given.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Decides everything that the rest leaves open.
+    pub seed: u64,
+    /// Members.
+    pub nodes: u64,
+    /// How long things go wrong, in virtual microseconds; then everything heals.
+    pub time: Micros,
+    /// What goes wrong.
+    pub schedule: Schedule,
+    /// Whether the trace is kept.
+    pub with_lines: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// What must not be.
+    pub breach: Option<Breach>,
+    /// The run as one number.
+    pub trace_hash: u64,
+    /// Events, each checked.
+    pub events: u64,
+    /// How long the run took, in virtual microseconds.
+    pub virtual_time: Micros,
+    /// Operations of clients that were answered.
+    pub operations: u64,
+    /// How often what was seen.
+    pub sights: BTreeMap<&'static str, u64>,
+    /// Acts that took place, by kind.
+    pub acts: [u64; FaultKind::ALL.len()],
+    /// Time from the end of all faults to a leader, in thousandths of the longest election timeout.
+    pub elected_after: u64,
+    /// The trace, if it was kept.
+    pub lines: Vec<Line>,
+}
+
+impl Outcome {
+    /// Something was seen so often.
+    pub(super) fn saw(&mut self, what: &'static str, count: u64) {
+        *self.sights.entry(what).or_default() += count;
+    }
+}
+
+/// What a panic says.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").to_string()
+}

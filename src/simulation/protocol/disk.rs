@@ -1,0 +1,178 @@
+//! A simulated disk: a log with its records, and snapshot files, as values.
+//!
+//! It holds what is durable, and the steps that are given to it and not done. Asserts that what the protocol asks for fits.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use crate::raft::{
+    Acquaintances, Entry, HardState, Incarnation, Index, Install, Life, LogChange, LogId,
+    LogOutline, LogRead, LogReadOutcome, Loss, Membership, Persist, Recovered, SnapshotMeta,
+    TermRun, birth_ms, unborn,
+};
+
+use super::super::random::Dice;
+
+/// What survives a crash.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk {
+    pub(crate) life: Life,
+    pub(crate) acquaintances: Acquaintances,
+    pub(crate) hard_state: HardState,
+    pub(crate) start: LogId,
+    pub(crate) entries: VecDeque<Entry>,
+    pub(crate) snapshot: Option<SnapshotMeta>,
+    /// Published snapshot files: the state each holds.
+    pub(crate) files: BTreeMap<LogId, Bytes>,
+    /// Those that came in by a transfer.
+    pub(crate) received: BTreeSet<LogId>,
+    /// Steps given to the disk and not done.
+    pub(crate) steps: VecDeque<Persist>,
+}
+
+impl Disk {
+    pub(crate) fn last_index(&self) -> Index {
+        self.start.index + self.entries.len() as u64
+    }
+
+    fn covered(&self) -> Index {
+        self.snapshot.as_ref().map_or(0, |meta| meta.log_id.index)
+    }
+
+    pub(crate) fn entry(&self, index: Index) -> Option<&Entry> {
+        self.entries.get(index.checked_sub(self.start.index + 1)? as usize)
+    }
+
+    /// Makes a change durable.
+    pub(crate) fn apply(&mut self, change: LogChange) {
+        if let Some(life) = change.life {
+            let old = self.life;
+            let falls = life.incarnation < old.incarnation || life.predecessor < old.predecessor;
+            assert!(!falls, "life back from {old:?} to {life:?}");
+            self.life = life;
+        }
+        self.acquaintances.extend(change.acquaintances);
+        if let Some(hard_state) = change.hard_state {
+            self.hard_state = hard_state;
+        }
+        if let Some(Install { meta, keep_suffix }) = change.install {
+            if keep_suffix {
+                self.purge(meta.log_id);
+            } else {
+                self.entries.clear();
+                self.start = meta.log_id;
+            }
+            self.make_current(meta);
+        }
+        if let Some(meta) = change.snapshot {
+            self.make_current(meta);
+        }
+        if let Some(from) = change.truncate_from {
+            let kept = from.saturating_sub(self.start.index + 1);
+            self.entries.truncate(kept as usize);
+        }
+        for entry in change.append {
+            assert_eq!(entry.log_id.index, self.last_index() + 1, "a hole in the log");
+            self.entries.push_back(entry);
+        }
+        if let Some(through) = change.purge_through {
+            self.purge(through);
+        }
+    }
+
+    fn make_current(&mut self, meta: SnapshotMeta) {
+        assert!(self.files.contains_key(&meta.log_id), "{} recorded without a file", meta.log_id);
+        self.snapshot = Some(meta);
+    }
+
+    fn purge(&mut self, through: LogId) {
+        while self.entries.front().is_some_and(|entry| entry.log_id.index <= through.index) {
+            self.entries.pop_front();
+        }
+        self.start = through;
+    }
+
+    /// What a node finds when it starts here.
+    pub(crate) fn recovered(&self, members: &Membership) -> Recovered {
+        let mut runs: Vec<TermRun> = Vec::new();
+        for entry in &self.entries {
+            if runs.last().is_none_or(|run| run.term != entry.log_id.term) {
+                runs.push(TermRun { first: entry.log_id.index, term: entry.log_id.term });
+            }
+        }
+        let sizes_bytes = self.entries.iter().map(|entry| entry.size_bytes() as u32).collect();
+        Recovered {
+            life: self.life,
+            hard_state: self.hard_state,
+            base: members.clone(),
+            snapshot: self.snapshot.clone(),
+            log: LogOutline { start: self.start, runs, sizes_bytes },
+            acquaintances: self.acquaintances.clone(),
+        }
+    }
+
+    /// Reads entries back.
+    pub(crate) fn read(&self, read: &LogRead) -> LogReadOutcome {
+        let mut bytes = 0;
+        let entries: Vec<Entry> = (read.first..=read.last)
+            .map_while(|index| self.entry(index).cloned())
+            .take_while(|entry| {
+                bytes += entry.size_bytes();
+                bytes <= read.max_bytes || bytes == entry.size_bytes()
+            })
+            .collect();
+        if entries.is_empty() {
+            LogReadOutcome::Compacted
+        } else {
+            LogReadOutcome::Entries(entries)
+        }
+    }
+
+    /// Drops a received snapshot that is not wanted.
+    pub(crate) fn discard(&mut self, log_id: LogId) {
+        if self.received.remove(&log_id) {
+            let current = self.snapshot.as_ref().is_some_and(|meta| meta.log_id == log_id);
+            assert!(!current, "the current snapshot {log_id} is discarded");
+            self.files.remove(&log_id);
+        }
+    }
+
+    // ---- losses --------------------------------------------------------------------------
+
+    /// A copy, as a crash at this moment would leave it.
+    pub(crate) fn backup(&self) -> Disk {
+        Disk { steps: VecDeque::new(), ..self.clone() }
+    }
+
+    /// The last `count` entries are unreadable, and storage sees that something is missing.
+    pub(crate) fn lose_tail(&mut self, count: u64) {
+        let last = self.entries.back().map_or(self.start, |entry| entry.log_id);
+        let kept = self.last_index().saturating_sub(count).max(self.covered());
+        self.entries.truncate(kept.saturating_sub(self.start.index) as usize);
+        let earlier = self.life.loss.unwrap_or(Loss { forgot_vote: false, last: Some(last) });
+        let last = earlier.last.map(|earlier| earlier.max(last));
+        self.life.loss = Some(Loss { last, ..earlier });
+    }
+
+    /// The same, and storage can't tell whether terms and votes went with it.
+    pub(crate) fn lose_votes(&mut self, count: u64, dice: &mut Dice) {
+        self.lose_tail(count);
+        let lowest = self.entries.back().map_or(self.start.term, |entry| entry.log_id.term);
+        let term = self.hard_state.term.saturating_sub(dice.below(3)).max(lowest);
+        self.hard_state = HardState { term, vote: None };
+        self.life.loss = Some(Loss { forgot_vote: true, last: None });
+        self.life.incarnation = next_birth(self.life.incarnation);
+    }
+
+    /// An empty directory in place of this one.
+    pub(crate) fn wiped(&self) -> Disk {
+        let life = Life { incarnation: next_birth(self.life.incarnation), ..Life::default() };
+        Disk { life, ..Disk::default() }
+    }
+}
+
+/// Before the first start on a directory that came into being after the one of `incarnation`.
+fn next_birth(incarnation: Incarnation) -> Incarnation {
+    unborn(birth_ms(incarnation) + 1)
+}

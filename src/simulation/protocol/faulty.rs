@@ -1,0 +1,306 @@
+//! Acts of a schedule, as far as they are more than conditions: what happens to a member when one begins, and when it is over.
+//!
+//! An act that makes no sense at its moment is left out, and not counted: a member that is down can't crash, and a second disk
+//! may not be lost before the first has been made good.
+
+use crate::raft::NodeId;
+
+use super::super::conditions::Conditions;
+use super::super::faults::FaultKind;
+use super::super::schedule::{Act, Schedule};
+use super::disk::Disk;
+use super::world::{Happening, MILLISECOND, SECOND, World};
+
+/// The schedule under way.
+#[derive(Debug, Default)]
+pub(super) struct Acting {
+    acts: Vec<Act>,
+    /// Those that have begun and are not over.
+    active: Vec<usize>,
+    /// Copies of disks, for those that will be rolled back: by act.
+    copies: std::collections::BTreeMap<usize, Disk>,
+}
+
+impl World {
+    /// From now on things go wrong as scheduled.
+    pub(super) fn follow(&mut self, schedule: &Schedule) {
+        self.acting.acts = schedule.acts.clone();
+        for (number, act) in schedule.acts.iter().enumerate() {
+            self.agenda.plan(act.at, Happening::Begin(number));
+            self.agenda.plan(act.until(), Happening::End(number));
+        }
+    }
+
+    pub(super) fn begin(&mut self, number: usize) {
+        if let Some(leader) = self.leader().filter(|_| self.acting.acts[number].to_leader) {
+            self.acting.acts[number].aim(leader);
+        }
+        let act = self.acting.acts[number];
+        if !self.applies(&act) {
+            return;
+        }
+        self.trace.line(self.now, None, || format!("begins: {act}"));
+        self.sights.begins(act.kind);
+        self.sights.disturbed();
+        self.acting.active.push(number);
+        self.adjust();
+        self.strike(number, &act);
+    }
+
+    pub(super) fn end(&mut self, number: usize) {
+        let begun = self.acting.active.iter().position(|active| *active == number);
+        let Some(place) = begun else { return };
+        let act = self.acting.acts[number];
+        self.trace.line(self.now, None, || format!("is over: {act}"));
+        self.acting.active.swap_remove(place);
+        self.adjust();
+        self.relent(number, &act);
+        self.sights.disturbed();
+    }
+
+    /// All acts are over at once.
+    pub(super) fn end_all(&mut self) {
+        while let Some(number) = self.acting.active.first() {
+            self.end(*number);
+        }
+        self.acting.acts.clear();
+    }
+
+    /// Nothing is going wrong.
+    pub(super) fn is_calm(&self) -> bool {
+        self.acting.active.is_empty()
+    }
+
+    /// Brings the surroundings up to date with the acts under way.
+    fn adjust(&mut self) {
+        let acts = self.acting.active.iter().map(|number| &self.acting.acts[*number]);
+        let conditions = Conditions::of(acts, self.nodes.len() as u64);
+        for id in self.ids() {
+            let skew = conditions.member(id).skew;
+            if self.conditions.member(id).skew != skew {
+                self.nodes[id as usize].clock.set_skew(self.now, skew);
+                self.nodes[id as usize].armed = None;
+                self.arm(id);
+            }
+        }
+        self.conditions = conditions;
+    }
+
+    fn applies(&self, act: &Act) -> bool {
+        let id = act.node;
+        let alone = self.nodes.len() == 1;
+        match act.kind {
+            FaultKind::Crash
+            | FaultKind::TornWrite
+            | FaultKind::LostWrites
+            | FaultKind::FailingSync
+            | FaultKind::FullDisk
+            | FaultKind::ForcedSnapshot
+            | FaultKind::MailboxFlood => self.lives(id),
+            FaultKind::MisdirectedWrite | FaultKind::BitRot => !alone && self.may_lose(id),
+            FaultKind::WipedDisk => !alone && self.may_lose(id) && self.is_remembered(id, 0),
+            FaultKind::RolledBackDisk => !alone && self.may_lose(id),
+            FaultKind::Partition
+            | FaultKind::OneWayPartition
+            | FaultKind::PartialPartition
+            | FaultKind::Clog => !alone,
+            _ => true,
+        }
+    }
+
+    /// Whether a disk may be lost now: with a second one, acknowledged entries may be.
+    fn may_lose(&self, id: NodeId) -> bool {
+        self.lives(id) && self.ids().all(|id| self.judge.is_sound(id)) && !self.loses_soon()
+    }
+
+    /// Whether a disk will be rolled back when an act is over.
+    fn loses_soon(&self) -> bool {
+        !self.acting.copies.is_empty()
+    }
+
+    fn strike(&mut self, number: usize, act: &Act) {
+        let id = act.node;
+        match act.kind {
+            FaultKind::Crash => {
+                let done = self.streams.acts.below(4) as usize;
+                self.strike_down(id, done);
+            }
+            FaultKind::TornWrite => self.strike_down(id, 1),
+            FaultKind::LostWrites => self.strike_down(id, 0),
+            FaultKind::MisdirectedWrite => {
+                self.strike_down(id, 0);
+                let count = self.streams.acts.between(1, 40);
+                let Self { nodes, streams, .. } = self;
+                nodes[id as usize].disk.lose_votes(count, &mut streams.acts);
+                self.disk_lost(id, true);
+            }
+            FaultKind::BitRot => {
+                self.strike_down(id, 0);
+                let count = self.streams.acts.between(1, 40);
+                self.node(id).disk.lose_tail(count);
+                self.disk_lost(id, true);
+            }
+            FaultKind::WipedDisk => {
+                self.strike_down(id, 0);
+                let node = self.node(id);
+                node.disk = node.disk.wiped();
+                self.disk_lost(id, false);
+            }
+            FaultKind::RolledBackDisk => {
+                // Others will notice an old copy only if the member has started since.
+                let copy = self.nodes[id as usize].disk.backup();
+                self.acting.copies.insert(number, copy);
+                self.crash(id, 0);
+                self.start(id);
+            }
+            FaultKind::FailingSync => {
+                self.node(id).sync_fails = true;
+                self.node(id).held_down += 1;
+            }
+            FaultKind::FullDisk => self.node(id).held_down += 1,
+            FaultKind::ClockJump => {
+                let by = act.strength * 20 * MILLISECOND;
+                let node = self.node(id);
+                node.clock.jump(by);
+                node.armed = None;
+                self.arm(id);
+            }
+            FaultKind::ForcedSnapshot => {
+                self.input(id, |raft, now| raft.request_snapshot(now));
+            }
+            FaultKind::MailboxFlood => self.agenda.plan(self.now, Happening::Flood(id)),
+            _ => {}
+        }
+    }
+
+    /// The member dies and stays down while the act lasts.
+    fn strike_down(&mut self, id: NodeId, done: usize) {
+        self.crash(id, done);
+        self.node(id).held_down += 1;
+    }
+
+    fn relent(&mut self, number: usize, act: &Act) {
+        let id = act.node;
+        match act.kind {
+            FaultKind::Crash
+            | FaultKind::TornWrite
+            | FaultKind::LostWrites
+            | FaultKind::MisdirectedWrite
+            | FaultKind::BitRot
+            | FaultKind::WipedDisk
+            | FaultKind::FullDisk
+            | FaultKind::FailingSync => {
+                let node = self.node(id);
+                node.held_down -= 1;
+                node.sync_fails = false;
+                self.start_again(id);
+            }
+            FaultKind::RolledBackDisk => self.roll_back(number, id),
+            _ => {}
+        }
+    }
+
+    /// Starts a member that is down, unless something keeps it there.
+    fn start_again(&mut self, id: NodeId) {
+        if !self.lives(id) && self.nodes[id as usize].held_down == 0 {
+            self.start(id);
+        }
+    }
+
+    fn roll_back(&mut self, number: usize, id: NodeId) {
+        let Some(copy) = self.acting.copies.remove(&number) else { return };
+        let noticeable = self.is_remembered(id, copy.life.incarnation);
+        if noticeable && self.may_lose(id) {
+            self.crash(id, 0);
+            self.node(id).disk = copy;
+            self.disk_lost(id, false);
+            self.sights.rolled_back += 1;
+            self.start_again(id);
+        }
+    }
+
+    // ---- afterwards ----------------------------------------------------------------------
+
+    /// Every fault is over, everybody is up: a leader must come, and all must become equal. `Err`: what did not come about.
+    pub(super) fn heal(&mut self) -> Result<(), (&'static str, String)> {
+        self.end_all();
+        for id in self.ids() {
+            self.node(id).held_down = 0;
+            self.start_again(id);
+        }
+        self.sights.disturbed();
+        let begun = self.now;
+        let timeout = self.config.election_timeout_max;
+        let elected = self.run_until(12 * timeout, World::is_led);
+        let waited = self.now - begun;
+        if !elected {
+            let what = format!("no leader after 12 election timeouts: {}", self.positions());
+            return Err(("a leader in time", what));
+        }
+        self.sights.elected_after = waited * 1_000 / timeout;
+        self.close_clients();
+        let converged = self.run_until(60 * SECOND, World::is_converged);
+        if !converged {
+            let what = format!("not converged after 60 s: {}", self.positions());
+            return Err(("convergence in time", what));
+        }
+        Ok(())
+    }
+
+    fn is_led(&self) -> bool {
+        let led = self.leader().and_then(|leader| self.status(leader));
+        // It has committed something in its term: so it serves.
+        self.judge.breach().is_some()
+            || led.is_some_and(|status| Some(status.term) == self.judge.committed_term())
+    }
+
+    /// All have applied all there is, all count, and nobody waits.
+    fn is_converged(&self) -> bool {
+        if self.judge.breach().is_some() {
+            return true;
+        }
+        let Some(goal) = self.leader().and_then(|leader| self.status(leader)) else { return false };
+        self.clients_are_idle()
+            && (0..).zip(&self.nodes).all(|(id, node)| {
+                node.machine.applied == goal.last && self.judge.is_sound(id) && node.is_well()
+            })
+    }
+
+    pub(super) fn positions(&self) -> String {
+        let line = |(id, node): (usize, &super::world::Node)| match &node.raft {
+            None => format!("\n    n{id} is down ({} hold it)", node.held_down),
+            Some(raft) => {
+                let status = raft.status();
+                format!(
+                    "\n    n{id} {:?} term {} leader {:?} log {}..{} snapshot {} persisted {} commit {} applied {} \
+                     {:?} recovering {} waits for {:?} {} waiters",
+                    status.role,
+                    status.term,
+                    status.leader,
+                    status.log_start,
+                    status.last,
+                    status.snapshot,
+                    status.persisted,
+                    status.commit,
+                    node.machine.applied,
+                    status.install,
+                    status.recovering,
+                    status.waits_for,
+                    node.waiters.len() + node.asked.len() + node.confirmed.len(),
+                )
+            }
+        };
+        self.nodes.iter().enumerate().map(line).collect()
+    }
+}
+
+impl super::world::Node {
+    /// Lives, has no loss to make good, and nobody waits for it.
+    fn is_well(&self) -> bool {
+        self.raft.is_some()
+            && self.disk.life.loss.is_none()
+            && self.waiters.is_empty()
+            && self.asked.is_empty()
+            && self.confirmed.is_empty()
+    }
+}

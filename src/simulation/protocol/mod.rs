@@ -1,0 +1,29 @@
+//! Tier 1: the pure protocol, event by event, with a simulated log, network, clock and state machine, for volume.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `world` | nodes, their lives, time and turns |
+//! | `turns` | a `Ready`, carried out as the actors would |
+//! | `agenda`, `clock` | what happens when; a node's own time, which may be wrong |
+//! | `disk`, `machine` | a log and snapshots as values; registers with sessions |
+//! | `network` | messages on their way |
+//! | `clients`, `registers` | who asks, and what they were promised |
+//! | `faulty`, `sights` | what happens when an act begins and ends; what was seen |
+//! | `run` | one seed, from the first event to the last check |
+//!
+//! *What it does not do:* no actor, no file, no byte on a wire takes part: that is tier 2's.
+
+mod agenda;
+mod clients;
+mod clock;
+mod disk;
+mod faulty;
+mod machine;
+mod network;
+mod registers;
+mod run;
+mod sights;
+mod turns;
+mod world;
+
+pub use run::run;

@@ -1,0 +1,70 @@
+//! Messages on their way: lost, doubled, late, held back, or cut off.
+
+use crate::raft::{Body, Envelope, Micros, NodeId};
+
+use super::super::conditions::Link;
+use super::world::{Happening, MILLISECOND, Own, World};
+
+/// So many messages are kept for floods.
+const RECENT: usize = 64;
+
+impl World {
+    pub(super) fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        self.conditions.link(from, to) == Link::Cut
+    }
+
+    pub(super) fn send(&mut self, envelope: Envelope) {
+        self.judge.sent(&envelope);
+        let (from, to) = (envelope.from, envelope.to);
+        let link = self.conditions.link(from, to);
+        let lost = self.streams.network.chance(self.conditions.drop) || link == Link::Cut;
+        if lost {
+            return self.perhaps_tell(&envelope);
+        }
+        if self.conditions.has_floods() {
+            self.recent.push_back(envelope.clone());
+            let superfluous = self.recent.len().saturating_sub(RECENT);
+            self.recent.drain(..superfluous);
+        }
+        if self.conditions.duplicate > 0 && self.streams.network.chance(self.conditions.duplicate) {
+            let again = self.arrival(link) + self.streams.network.between(0, 500 * MILLISECOND);
+            self.agenda.plan(again, Happening::Deliver(envelope.clone()));
+        }
+        let at = self.arrival(link);
+        self.agenda.plan(at, Happening::Deliver(envelope));
+    }
+
+    fn arrival(&mut self, link: Link) -> Micros {
+        let longest = self.pace.latency + self.conditions.jitter;
+        let delay = self.conditions.delay + self.streams.network.between(1, longest);
+        let at = self.now + delay;
+        match link {
+            Link::Clogged(until) => at.max(until),
+            _ => at,
+        }
+    }
+
+    /// Of what is lost the network sometimes tells.
+    fn perhaps_tell(&mut self, envelope: &Envelope) {
+        let is_request = matches!(envelope.body, Body::Request(_));
+        if is_request && self.streams.network.chance(300) {
+            let delay = self.streams.network.between(1, 20 * MILLISECOND);
+            self.plan(envelope.from, delay, Own::Undelivered(envelope.to, envelope.id));
+        }
+    }
+
+    /// A millisecond of a flood: old messages, again.
+    pub(super) fn flood(&mut self, id: NodeId) {
+        let count = self.conditions.member(id).flood;
+        if count == 0 {
+            return;
+        }
+        let for_it: Vec<Envelope> =
+            self.recent.iter().filter(|envelope| envelope.to == id).cloned().collect();
+        for _ in 0..count.min(for_it.len() as u64 * 8) {
+            let again = self.streams.network.pick(&for_it).clone();
+            self.agenda.plan(self.now, Happening::Deliver(again));
+        }
+        self.agenda.plan(self.now + MILLISECOND, Happening::Flood(id));
+    }
+}

@@ -1,0 +1,154 @@
+//! One seed, from the first event to the last check.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::raft::RaftConfig;
+
+use super::super::linearizability::Verdict;
+use super::super::outcome::{Outcome, Settings, panic_message};
+use super::super::random::Dice;
+use super::super::trace::Trace;
+use super::world::{MILLISECOND, Pace, World};
+
+/// Runs one seed of tier 1.
+pub fn run(settings: &Settings) -> Outcome {
+    let trace = if settings.with_lines { Trace::with_lines() } else { Trace::default() };
+    let mut dice = Dice::new(settings.seed, 2);
+    let config = config(&mut dice);
+    let mut world = World::new(settings.nodes, settings.seed, config, trace);
+    world.pace = pace(&mut dice);
+    // Sometimes fewer than there are clients.
+    world.sessions_max = if dice.chance(200) { 6 } else { dice.between(12, 20) as usize };
+    world.start_all();
+    world.follow(&settings.schedule);
+    world.admit_clients(10, dice.between(300, 900) * MILLISECOND);
+    let ran = catch_unwind(AssertUnwindSafe(|| world.live(settings)));
+    if let Err(panic) = ran {
+        world.judge.accuse("no panic", panic_message(&*panic));
+    }
+    world.into_outcome(settings)
+}
+
+/// Limits of every size: small ones make everything happen often.
+fn config(dice: &mut Dice) -> RaftConfig {
+    let heartbeat_interval = dice.between(5, 25) * 10 * MILLISECOND;
+    let sparing = dice.chance(300);
+    RaftConfig {
+        node: 0,
+        cluster: 9,
+        seed: 0,
+        heartbeat_interval,
+        election_timeout_min: 3 * heartbeat_interval,
+        election_timeout_max: 6 * heartbeat_interval,
+        request_timeout: heartbeat_interval * 3 / 2,
+        retry_interval: dice.between(1, 10) * 10 * MILLISECOND,
+        batch_delay: if sparing { dice.below(4) * 5 * MILLISECOND } else { 0 },
+        append_interval: if sparing { dice.below(3) * 10 * MILLISECOND } else { 0 },
+        commit_notice: sparing.then(|| dice.below(5) * 4 * MILLISECOND),
+        noop_on_election: true,
+        append_bytes: *dice.pick(&[1, 500, 2_000]),
+        append_entries: *dice.pick(&[1, 16, 64]),
+        window_messages: *dice.pick(&[1, 2, 8]),
+        window_bytes: 16_000,
+        uncommitted_bytes: 3_000,
+        unpersisted_bytes: 20_000,
+        log_cache_bytes: *dice.pick(&[0, 1_000, 4_000, 50_000]),
+        apply_queue_bytes: *dice.pick(&[1, 1_000]),
+        snapshot_bytes: dice.chance(800).then_some(4_000),
+        snapshot_entries: dice.chance(300).then_some(40),
+        trailing_entries: *dice.pick(&[0, 5, 20]),
+        trailing_bytes: 1_000,
+        pin_bytes: 4_000,
+        snapshot_chunk_bytes: *dice.pick(&[40, 100, 4_000]),
+    }
+}
+
+fn pace(dice: &mut Dice) -> Pace {
+    let mut up_to = |most: u64| dice.between(1, most) * MILLISECOND / 4;
+    let (latency, sync, apply, piece) = (up_to(20), up_to(30), up_to(8), up_to(30));
+    let decode = if dice.chance(300) { dice.between(1, 4_000) * MILLISECOND } else { piece };
+    Pace { latency, sync, apply, piece, decode }
+}
+
+impl World {
+    fn live(&mut self, settings: &Settings) {
+        let until = settings.time;
+        while self.judge.breach().is_none() && self.turn(until) {}
+        if self.judge.breach().is_some() {
+            return;
+        }
+        if let Err((rule, what)) = self.heal() {
+            self.judge.accuse(rule, what);
+        }
+        self.check_bounds();
+    }
+
+    /// No more came than may: leaders, bytes.
+    fn check_bounds(&mut self) {
+        let leaders = self.sights.leaders_per_disturbance;
+        if leaders > 2 {
+            let what = format!("{leaders} leaders came after one disturbance");
+            self.judge.accuse("calm elections", what);
+        }
+        let config = &self.config;
+        let most = config.log_bytes_max().map(|most| (most + config.uncommitted_bytes) as u64);
+        let held = self.totals().max_log_bytes;
+        // Every other node keeps four times the trailing bytes.
+        let allowed = most.map(|most| most + 3 * config.trailing_bytes as u64);
+        if let Some(allowed) = allowed.filter(|allowed| held > *allowed) {
+            self.judge.accuse("bounded log", format!("{held} bytes, {allowed} are allowed"));
+        }
+    }
+
+    fn into_outcome(mut self, settings: &Settings) -> Outcome {
+        let operations = self.clients.answered;
+        if self.judge.breach().is_none() {
+            match self.clients.verdict() {
+                Verdict::Linearizable => {}
+                Verdict::Unknown { key, steps } => {
+                    let what = format!("register {key}: undecided after {steps} steps");
+                    self.judge.accuse("unknown", what);
+                }
+                Verdict::Violation(violation) => {
+                    self.judge.accuse("linearizability", violation.to_string());
+                }
+            }
+        }
+        let mut outcome = Outcome {
+            seed: settings.seed,
+            breach: self.judge.breach().cloned(),
+            trace_hash: self.trace.hash(),
+            events: self.events,
+            virtual_time: self.now,
+            operations,
+            ..Outcome::default()
+        };
+        let totals = self.totals();
+        outcome.saw("elected", totals.elections_won);
+        outcome.saw("truncated", totals.truncations);
+        outcome.saw("snapshotted", totals.snapshots_taken);
+        outcome.saw("sent", totals.snapshots_sent);
+        outcome.saw("compacted", totals.entries_compacted);
+        outcome.saw("offered", totals.installs_offered);
+        outcome.saw("granted", totals.installs_granted);
+        outcome.saw("refused", totals.installs_refused);
+        outcome.saw("withdrawn", totals.installs_withdrawn);
+        outcome.saw("superseded", totals.installs_superseded);
+        outcome.saw("fast_forwarded", totals.fast_forwards);
+        outcome.saw("recovered", self.judge.recovered());
+        outcome.saw("rolled_back", self.sights.rolled_back);
+        outcome.saw("committed", self.judge.committed());
+        outcome.saw("given_up", self.clients.given_up);
+        let nodes = self.nodes.iter();
+        outcome.saw(
+            "duplicates_suppressed",
+            nodes.clone().map(|node| node.duplicates + node.machine.duplicates).sum(),
+        );
+        outcome
+            .saw("sessions_expired", nodes.map(|node| node.expired + node.machine.expired).sum());
+        outcome.acts = self.sights.acts;
+        outcome.elected_after = self.sights.elected_after;
+        outcome.lines = self.trace.into_lines();
+        outcome
+    }
+}

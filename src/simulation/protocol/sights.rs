@@ -1,0 +1,38 @@
+//! What a run has seen: so that a batch in which something never happened is known to have tested nothing of it.
+
+use super::super::faults::FaultKind;
+
+/// Counts of one run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sights {
+    /// Acts that took place, by kind.
+    pub(crate) acts: [u64; FaultKind::ALL.len()],
+    /// Disks replaced by an old copy.
+    pub(crate) rolled_back: u64,
+    /// Leaders that came, all in all.
+    pub(crate) leaders: u64,
+    /// Time from the last disturbance of all to the leader, in thousandths of an election timeout.
+    pub(crate) elected_after: u64,
+    /// Leaders that came since something last went wrong, or ended to.
+    leaders_since: u64,
+    /// The most leaders that came while nothing was wrong, after one disturbance.
+    pub(crate) leaders_per_disturbance: u64,
+}
+
+impl Sights {
+    pub(super) fn begins(&mut self, kind: FaultKind) {
+        self.acts[kind as usize] += 1;
+    }
+
+    /// Something went wrong, or ended to.
+    pub(super) fn disturbed(&mut self) {
+        self.leaders_since = 0;
+    }
+
+    /// A leader came, while nothing was wrong or in the middle of it.
+    pub(super) fn led(&mut self, calm: bool) {
+        self.leaders += 1;
+        self.leaders_since += u64::from(calm);
+        self.leaders_per_disturbance = self.leaders_per_disturbance.max(self.leaders_since);
+    }
+}

@@ -1,0 +1,270 @@
+//! What follows a node's input: its `Ready`, carried out as the actors would.
+
+use crate::raft::{
+    ApplyItem, ChunkRead, ChunkReadOutcome, ChunkWritten, Event, InstallDecision, InstallStatus,
+    LogId, LogRead, NodeId, Persist, Ready, SnapshotJob, SnapshotMeta,
+};
+
+use super::machine::Machine;
+use super::world::{Own, World};
+
+impl World {
+    pub(super) fn carry_out(&mut self, id: NodeId) {
+        let node = &mut self.nodes[id as usize];
+        let Some(raft) = &mut node.raft else { return };
+        let ready = raft.ready();
+        self.judge.turn(&raft.observe());
+        let outlived = ready.events.contains(&Event::Outlived);
+        self.hand_out(id, ready);
+        if outlived {
+            // Whoever runs the node starts it again.
+            self.crash(id, usize::MAX);
+            self.start(id);
+        }
+        self.arm(id);
+    }
+
+    fn hand_out(&mut self, id: NodeId, ready: Ready) {
+        self.heed(id, &ready.events);
+        for envelope in ready.messages {
+            self.send(envelope);
+        }
+        if let Some(step) = ready.persist {
+            self.persist(id, step);
+        }
+        for read in ready.reads {
+            let delay = self.streams.disks.between(1, self.pace.sync);
+            self.plan(id, delay, Own::LogRead(read));
+        }
+        for read in ready.chunk_reads {
+            let delay = self.streams.disks.between(1, self.pace.piece);
+            self.plan(id, delay, Own::ChunkRead(read));
+        }
+        for confirmed in &ready.reads_confirmed {
+            self.read_confirmed(id, confirmed.ticket, confirmed.index);
+        }
+        for ticket in &ready.reads_failed {
+            self.read_failed(id, *ticket);
+        }
+        let node = self.node(id);
+        node.jobs.extend(ready.snapshots);
+        for item in ready.apply {
+            match item {
+                ApplyItem::Withdraw(log_id) => node.queue.retain(
+                    |queued| !matches!(queued, ApplyItem::Offer(meta) if meta.log_id == log_id),
+                ),
+                item => node.queue.push_back(item),
+            }
+        }
+        for decision in ready.decisions {
+            self.decide(id, decision);
+        }
+        self.go_on_applying(id);
+        self.go_on_working(id);
+    }
+
+    // ---- the disk ------------------------------------------------------------------------
+
+    fn persist(&mut self, id: NodeId, step: Persist) {
+        let earlier = self.nodes[id as usize].disk.steps.len() as u64;
+        self.node(id).disk.steps.push_back(step);
+        let longest = self.pace.sync + self.conditions.member(id).sync;
+        let delay = self.streams.disks.between(1, longest) + earlier;
+        self.plan(id, delay, Own::DiskDone);
+    }
+
+    pub(super) fn disk_done(&mut self, id: NodeId) {
+        let fails = self.nodes[id as usize].sync_fails || self.conditions.member(id).disk_is_full;
+        if fails && !self.nodes[id as usize].disk.steps.is_empty() {
+            return self.disk_fails(id);
+        }
+        let node = &mut self.nodes[id as usize];
+        let Some(step) = node.disk.steps.pop_front() else { return };
+        self.judge.durable(id, &step.change);
+        node.disk.apply(step.change);
+        let envelopes = step.then_send;
+        self.input(id, |raft, now| raft.persisted(now, step.seq));
+        for envelope in envelopes {
+            self.send(envelope);
+        }
+    }
+
+    /// The node stops at once, for good (PS04). Of the step that failed, nobody knows what is there.
+    fn disk_fails(&mut self, id: NodeId) {
+        let done = self.streams.disks.below(2) as usize;
+        self.crash(id, done);
+    }
+
+    pub(super) fn log_read(&mut self, id: NodeId, read: LogRead) {
+        let outcome = self.nodes[id as usize].disk.read(&read);
+        self.input(id, |raft, now| raft.log_read(now, read.id, outcome));
+    }
+
+    pub(super) fn chunk_read(&mut self, id: NodeId, read: ChunkRead) {
+        let ChunkRead { to, transfer, snapshot, offset, max_bytes } = read;
+        let outcome = match self.nodes[id as usize].disk.files.get(&snapshot) {
+            Some(file) => {
+                let end = file.len().min(offset as usize + max_bytes);
+                ChunkReadOutcome::Data { data: file.slice(offset as usize..end), crc: 0 }
+            }
+            None => ChunkReadOutcome::Gone,
+        };
+        self.input(id, |raft, now| raft.chunk_read(now, to, transfer, offset, outcome));
+    }
+
+    // ---- the state machine ---------------------------------------------------------------
+
+    fn go_on_applying(&mut self, id: NodeId) {
+        let node = self.node(id);
+        if node.applying || node.asking.is_some() || node.queue.is_empty() {
+            return;
+        }
+        node.applying = true;
+        let longest = self.pace.apply + self.conditions.member(id).apply;
+        let delay = self.streams.work.between(1, longest);
+        self.plan(id, delay, Own::ApplyDone);
+    }
+
+    pub(super) fn apply_one(&mut self, id: NodeId) {
+        let node = self.node(id);
+        node.applying = false;
+        let Some(item) = node.queue.pop_front() else { return };
+        match item {
+            ApplyItem::Entries(entries) => {
+                for entry in &entries {
+                    let node = &mut self.nodes[id as usize];
+                    if entry.log_id.index <= node.machine.applied.index {
+                        continue;
+                    }
+                    let reply = node.machine.apply(entry);
+                    self.judge.applied(id, entry, node.machine.digest);
+                    self.answer_waiter(id, entry.log_id, reply);
+                }
+                let applied = self.nodes[id as usize].machine.applied.index;
+                self.answer_reads(id, applied);
+                self.input(id, |raft, now| raft.applied(now, applied));
+            }
+            ApplyItem::TakeSnapshot => self.take_snapshot(id),
+            ApplyItem::Offer(meta) => {
+                node.asking = Some(meta.log_id);
+                self.input(id, |raft, now| raft.cond_install(now, meta.log_id));
+            }
+            ApplyItem::Withdraw(log_id) => {
+                panic!("the withdrawal of {log_id} was queued, and concerns what is queued")
+            }
+        }
+    }
+
+    fn take_snapshot(&mut self, id: NodeId) {
+        let membership = self.members.clone();
+        let node = self.node(id);
+        let state = node.machine.encode();
+        let log_id = node.machine.applied;
+        let meta = SnapshotMeta { log_id, membership, size_bytes: state.len() as u64 };
+        node.disk.files.insert(log_id, state);
+        node.disk.received.remove(&log_id);
+        self.input(id, |raft, now| raft.snapshot_taken(now, meta));
+    }
+
+    fn decide(&mut self, id: NodeId, InstallDecision { log_id, granted }: InstallDecision) {
+        let node = &mut self.nodes[id as usize];
+        assert_eq!(node.asking.take(), Some(log_id), "an answer that n{id} does not wait for");
+        if !granted {
+            return;
+        }
+        let installed = Machine::decode(&node.disk.files[&log_id]);
+        assert_eq!(installed.applied, log_id, "the snapshot is of another state");
+        node.duplicates += node.machine.duplicates;
+        node.expired += node.machine.expired;
+        node.machine = installed;
+        self.judge.installed(id, log_id, node.machine.digest);
+        self.answer_reads(id, log_id.index);
+        self.input(id, |raft, now| raft.applied(now, log_id.index));
+    }
+
+    // ---- snapshots -----------------------------------------------------------------------
+
+    fn go_on_working(&mut self, id: NodeId) {
+        let node = &mut self.nodes[id as usize];
+        if node.working {
+            return;
+        }
+        let Some(job) = node.jobs.front() else { return };
+        node.working = true;
+        let mut longest = self.pace.piece;
+        if let SnapshotJob::Decode(meta) = job {
+            let log_id = meta.log_id;
+            longest = self.pace.decode + self.conditions.member(id).decode;
+            let now = node.clock.at(self.now);
+            node.raft.iter_mut().for_each(|raft| raft.decode_begun(now, log_id));
+        }
+        let delay = self.streams.work.between(1, longest);
+        self.plan(id, delay, Own::JobDone);
+    }
+
+    pub(super) fn job_done(&mut self, id: NodeId) {
+        let node = self.node(id);
+        node.working = false;
+        let Some(job) = node.jobs.pop_front() else { return };
+        match job {
+            SnapshotJob::WriteChunk { transfer, meta, offset, data, .. } => {
+                let outcome = node.store(transfer, &meta, offset, &data);
+                self.input(id, |raft, now| raft.chunk_written(now, transfer, outcome));
+            }
+            SnapshotJob::AbortTransfer(key) => {
+                if node.transfer.as_ref().is_some_and(|(current, _)| *current == key) {
+                    node.transfer = None;
+                }
+                self.carry_out(id);
+            }
+            SnapshotJob::Decode(meta) => {
+                let there = node.disk.files.contains_key(&meta.log_id);
+                self.input(id, |raft, now| raft.snapshot_decoded(now, meta.log_id, there));
+            }
+            SnapshotJob::Discard(log_id) => {
+                node.disk.discard(log_id);
+                self.carry_out(id);
+            }
+            SnapshotJob::Current(log_id) => {
+                node.keep_from(log_id);
+                self.carry_out(id);
+            }
+        }
+    }
+}
+
+impl super::world::Node {
+    fn store(
+        &mut self,
+        key: crate::raft::TransferKey,
+        meta: &SnapshotMeta,
+        offset: u64,
+        data: &[u8],
+    ) -> ChunkWritten {
+        if offset == 0 {
+            self.transfer = Some((key, Vec::new()));
+        }
+        let Some((current, bytes)) = &mut self.transfer else { return ChunkWritten::Corrupt };
+        assert_eq!((*current, bytes.len() as u64), (key, offset), "a piece out of place");
+        bytes.extend_from_slice(data);
+        let stored = bytes.len() as u64;
+        if stored < meta.size_bytes {
+            return ChunkWritten::Partial(stored);
+        }
+        let bytes = std::mem::take(bytes);
+        self.disk.files.insert(meta.log_id, bytes.into());
+        self.disk.received.insert(meta.log_id);
+        self.transfer = None;
+        ChunkWritten::Complete
+    }
+
+    /// Files of older snapshots go, but for one that waits to be installed.
+    fn keep_from(&mut self, current: LogId) {
+        let pending = match self.raft.as_ref().map(|raft| raft.status().install) {
+            Some(InstallStatus::Pending { index }) => Some(index),
+            _ => None,
+        };
+        let kept = |file: &LogId| file.index >= current.index || Some(file.index) == pending;
+        self.disk.files.retain(|file, _| kept(file));
+    }
+}

@@ -1,0 +1,507 @@
+//! Peers, disks, a network and state machines in virtual time, event by event from one seed.
+//!
+//! The world does what the actors do, without them: it carries out each `Ready`, later and in any order that the types allow, and
+//! loses what was not durable when a node crashes.
+//!
+//! ```text
+//!  agenda ──next──▶ a node's input ──▶ Raft ──▶ Ready ──▶ judge sees the turn ──▶ agenda: messages, steps, reads, work
+//! ```
+//! Each node has a clock of its own, which may go wrong, and may stand still while its events wait.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::raft::{
+    ApplyItem, ChunkRead, Counters, Envelope, Event, Incarnation, LogId, LogRead, Membership,
+    Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role, SnapshotJob, TransferKey,
+};
+
+use super::super::conditions::Conditions;
+use super::super::judge::{Durable, Judge};
+use super::super::random::Dice;
+use super::super::trace::Trace;
+use super::agenda::Agenda;
+use super::clients::{Clients, Waiter};
+use super::clock::NodeClock;
+use super::disk::Disk;
+use super::faulty::Acting;
+use super::machine::Machine;
+use super::sights::Sights;
+
+pub(super) const MILLISECOND: Micros = 1_000;
+pub(super) const SECOND: Micros = 1_000 * MILLISECOND;
+/// Between ticks that no deadline asks for.
+const SELDOM: Micros = 400 * MILLISECOND;
+
+/// How fast everything is while nothing fails, at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Of a message.
+    pub(crate) latency: Micros,
+    /// Of a durable step.
+    pub(crate) sync: Micros,
+    /// Of a batch applied.
+    pub(crate) apply: Micros,
+    /// Of a piece of a snapshot read or stored.
+    pub(crate) piece: Micros,
+    /// Of a snapshot decoded.
+    pub(crate) decode: Micros,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            latency: MILLISECOND,
+            sync: MILLISECOND,
+            apply: MILLISECOND,
+            piece: MILLISECOND,
+            decode: MILLISECOND,
+        }
+    }
+}
+
+/// A member: its peer, if it lives, and what stands around it.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) raft: Option<Raft>,
+    pub(crate) disk: Disk,
+    pub(crate) machine: Machine,
+    pub(super) clock: NodeClock,
+    pub(super) queue: VecDeque<ApplyItem>,
+    /// The state machine waits for the answer to CondInstallSnapshot.
+    pub(super) asking: Option<LogId>,
+    /// It has a step of its own under way.
+    pub(super) applying: bool,
+    pub(super) transfer: Option<(TransferKey, Vec<u8>)>,
+    pub(super) jobs: VecDeque<SnapshotJob>,
+    pub(super) working: bool,
+    /// When it looks at its deadline again, in the world's time.
+    pub(super) armed: Option<Micros>,
+    /// When it last ticked, in the world's time.
+    pub(super) ticked_at: Micros,
+    /// The next step given to the disk fails.
+    pub(super) sync_fails: bool,
+    /// So many acts keep it from being started.
+    pub(super) held_down: u32,
+    /// Proposals without an answer.
+    pub(super) waiters: BTreeMap<LogId, Waiter>,
+    /// Linearizable reads without an answer: by ticket, and then by the index they wait for.
+    pub(super) asked: BTreeMap<u64, Waiter>,
+    pub(super) confirmed: Vec<(u64, Waiter)>,
+    /// Of earlier lives.
+    pub(super) counters: Counters,
+    pub(super) duplicates: u64,
+    pub(super) expired: u64,
+}
+
+impl Node {
+    fn new() -> Node {
+        Node {
+            raft: None,
+            disk: Disk::default(),
+            machine: Machine::default(),
+            clock: NodeClock::default(),
+            queue: VecDeque::new(),
+            asking: None,
+            applying: false,
+            transfer: None,
+            jobs: VecDeque::new(),
+            working: false,
+            armed: None,
+            ticked_at: 0,
+            sync_fails: false,
+            held_down: 0,
+            waiters: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            confirmed: Vec::new(),
+            counters: Counters::default(),
+            duplicates: 0,
+            expired: 0,
+        }
+    }
+}
+
+/// Something that happens.
+#[derive(Debug)]
+pub(super) enum Happening {
+    Deliver(Envelope),
+    /// To one life of a node.
+    Node(NodeId, Incarnation, Own),
+    /// A client goes on, unless it has meanwhile.
+    Client(usize, u64),
+    /// An act begins.
+    Begin(usize),
+    /// An act is over.
+    End(usize),
+    /// Old messages come again.
+    Flood(NodeId),
+}
+
+/// Something that happens within a node.
+#[derive(Debug)]
+pub(super) enum Own {
+    /// A deadline may be due.
+    Deadline,
+    Undelivered(NodeId, RequestId),
+    DiskDone,
+    ApplyDone,
+    JobDone,
+    LogRead(LogRead),
+    ChunkRead(ChunkRead),
+}
+
+/// Streams of chance: what one part draws more or less often changes nothing for the others.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) network: Dice,
+    pub(super) disks: Dice,
+    pub(super) work: Dice,
+    pub(super) clients: Dice,
+    pub(super) acts: Dice,
+}
+
+/// A cluster.
+pub(crate) struct World {
+    pub(crate) now: Micros,
+    pub(crate) nodes: Vec<Node>,
+    pub(super) members: Membership,
+    pub(super) config: RaftConfig,
+    pub(super) pace: Pace,
+    pub(super) sessions_max: usize,
+    pub(super) conditions: Conditions,
+    pub(super) agenda: Agenda<Happening>,
+    pub(super) judge: Judge,
+    pub(super) clients: Clients,
+    pub(super) acting: Acting,
+    pub(super) streams: Streams,
+    pub(super) trace: Trace,
+    /// The last messages that were sent, for floods.
+    pub(super) recent: VecDeque<Envelope>,
+    pub(super) sights: Sights,
+    /// Events so far.
+    pub(super) events: u64,
+}
+
+impl World {
+    /// `size` members with ids from 0 (EL26), all down.
+    pub(crate) fn new(size: u64, seed: u64, config: RaftConfig, trace: Trace) -> World {
+        World {
+            now: 0,
+            nodes: (0..size).map(|_| Node::new()).collect(),
+            members: Membership::of_voters(0..size),
+            config: RaftConfig { seed, ..config },
+            pace: Pace::default(),
+            sessions_max: 8,
+            conditions: Conditions::of([], size),
+            agenda: Agenda::default(),
+            judge: Judge::new(0..size),
+            clients: Clients::default(),
+            acting: Acting::default(),
+            streams: Streams {
+                network: Dice::new(seed, 10),
+                disks: Dice::new(seed, 11),
+                work: Dice::new(seed, 12),
+                clients: Dice::new(seed, 13),
+                acts: Dice::new(seed, 14),
+            },
+            trace,
+            recent: VecDeque::new(),
+            sights: Sights::default(),
+            events: 0,
+        }
+    }
+
+    pub(crate) fn start_all(&mut self) {
+        self.ids().for_each(|id| self.start(id));
+    }
+
+    pub(crate) fn node(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id as usize]
+    }
+
+    pub(crate) fn ids(&self) -> std::ops::Range<NodeId> {
+        0..self.nodes.len() as u64
+    }
+
+    pub(crate) fn lives(&self, id: NodeId) -> bool {
+        self.nodes[id as usize].raft.is_some()
+    }
+
+    pub(crate) fn status(&self, id: NodeId) -> Option<RaftStatus> {
+        self.nodes[id as usize].raft.as_ref().map(Raft::status)
+    }
+
+    /// The leader of the highest term among the living, if any.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        let leads = |(id, node): (usize, &Node)| {
+            let (role, term, _) = node.raft.as_ref()?.role();
+            (role == Role::Leader).then_some((term, id as NodeId))
+        };
+        self.nodes.iter().enumerate().filter_map(leads).max().map(|(_, id)| id)
+    }
+
+    pub(super) fn note(&mut self, node: NodeId, what: impl FnOnce() -> String) {
+        self.trace.line(self.now, Some(node), what);
+    }
+
+    // ---- lives ---------------------------------------------------------------------------
+
+    /// Starts a node that is down.
+    pub(crate) fn start(&mut self, id: NodeId) {
+        let (now, members, sessions_max) = (self.now, self.members.clone(), self.sessions_max);
+        let mut config = RaftConfig { node: id, ..self.config.clone() };
+        if id % 2 == 1 {
+            // Every other node keeps much more log behind its snapshots.
+            config.trailing_entries *= 20;
+            config.trailing_bytes *= 4;
+        }
+        let node = &mut self.nodes[id as usize];
+        assert!(node.raft.is_none(), "node {id} lives already");
+        node.disk.life.incarnation += 1;
+        let recovered = node.disk.recovered(&members);
+        node.machine = match &recovered.snapshot {
+            Some(meta) => Machine::decode(&node.disk.files[&meta.log_id]),
+            None => Machine::new(sessions_max),
+        };
+        (node.armed, node.ticked_at, node.sync_fails) = (None, now, false);
+        self.judge.opened(id, &recovered);
+        self.judge.restored(id, node.machine.applied.index, node.machine.digest);
+        node.raft = Some(Raft::new(config, recovered, node.clock.at(now)));
+        self.note(id, || "starts".into());
+        self.observe(id);
+        self.arm(id);
+    }
+
+    /// The node ends here; of the steps given to its disk, so many were done.
+    pub(crate) fn crash(&mut self, id: NodeId, done: usize) {
+        let node = &mut self.nodes[id as usize];
+        let Some(raft) = node.raft.take() else { return };
+        node.counters.add(raft.counters());
+        node.duplicates += node.machine.duplicates;
+        node.expired += node.machine.expired;
+        for _ in 0..done {
+            let Some(step) = node.disk.steps.pop_front() else { break };
+            self.judge.durable(id, &step.change);
+            node.disk.apply(step.change);
+        }
+        node.disk.steps.clear();
+        node.queue.clear();
+        node.jobs.clear();
+        (node.asking, node.applying, node.working, node.transfer) = (None, false, false, None);
+        self.note(id, || "crashes".into());
+        self.forget_waiters(id);
+    }
+
+    /// The disk of a node that is down has lost something.
+    pub(super) fn disk_lost(&mut self, id: NodeId, noticed: bool) {
+        let disk = &self.nodes[id as usize].disk;
+        self.judge.lost(id, Durable::of(&disk.recovered(&self.members)), noticed);
+    }
+
+    /// Whether all others would notice an earlier life of `id` than the one that it has.
+    pub(super) fn is_remembered(&self, id: NodeId, earlier: Incarnation) -> bool {
+        let life = self.nodes[id as usize].disk.life.incarnation;
+        let remembers = |node: &Node| {
+            node.disk.acquaintances.get(&id).is_some_and(|known| known.incarnation == life)
+        };
+        let others = (0..).zip(&self.nodes).filter(|(other, _)| *other != id);
+        earlier + 1 < life && others.into_iter().all(|(_, node)| remembers(node))
+    }
+
+    // ---- time ----------------------------------------------------------------------------
+
+    /// Plans something for a node as it lives now.
+    pub(super) fn plan(&mut self, id: NodeId, delay: Micros, what: Own) {
+        let incarnation = self.nodes[id as usize].disk.life.incarnation;
+        self.agenda.plan(self.now + delay, Happening::Node(id, incarnation, what));
+    }
+
+    /// The next event, if it comes before `until`; whether there was one.
+    pub(crate) fn turn(&mut self, until: Micros) -> bool {
+        let Some((at, happening)) = self.agenda.next(until) else {
+            self.now = self.now.max(until);
+            return false;
+        };
+        self.now = self.now.max(at);
+        self.judge.at(self.now);
+        self.events += 1;
+        match happening {
+            Happening::Deliver(envelope) => self.deliver(envelope),
+            Happening::Node(id, incarnation, what) => self.own(id, incarnation, what),
+            Happening::Client(client, attempt) => self.client_wakes(client, attempt),
+            Happening::Begin(act) => self.begin(act),
+            Happening::End(act) => self.end(act),
+            Happening::Flood(id) => self.flood(id),
+        }
+        true
+    }
+
+    pub(crate) fn run_for(&mut self, time: Micros) {
+        let until = self.now + time;
+        while self.turn(until) {}
+    }
+
+    /// Runs until `done`, at most for `limit`; whether it came to pass.
+    pub(crate) fn run_until(
+        &mut self,
+        limit: Micros,
+        mut done: impl FnMut(&World) -> bool,
+    ) -> bool {
+        let until = self.now + limit;
+        loop {
+            if done(self) {
+                return true;
+            }
+            if !self.turn(until) {
+                return done(self);
+            }
+        }
+    }
+
+    fn deliver(&mut self, envelope: Envelope) {
+        let id = envelope.to;
+        let paused_until = self.conditions.member(id).paused_until;
+        if paused_until > self.now {
+            return self.agenda.plan(paused_until, Happening::Deliver(envelope));
+        }
+        if !self.lives(id) || self.is_cut(envelope.from, id) {
+            return;
+        }
+        self.trace.mix([self.now, id, envelope.id ^ envelope.from << 48]);
+        let from = envelope.from;
+        self.trace.line(self.now, Some(id), || format!("<- n{from} {:?}", envelope.body));
+        self.input(id, |raft, now| raft.step(now, envelope));
+    }
+
+    fn own(&mut self, id: NodeId, incarnation: Incarnation, what: Own) {
+        let node = &self.nodes[id as usize];
+        if node.raft.is_none() || node.disk.life.incarnation != incarnation {
+            return;
+        }
+        let surroundings = self.conditions.member(id);
+        let mut waits_until = surroundings.paused_until;
+        if matches!(what, Own::DiskDone) {
+            waits_until = waits_until.max(surroundings.sync_hangs_until);
+        }
+        if waits_until > self.now {
+            if matches!(what, Own::Deadline) {
+                self.node(id).armed = Some(waits_until);
+            }
+            return self.agenda.plan(waits_until, Happening::Node(id, incarnation, what));
+        }
+        self.trace.mix([self.now, id, what.number()]);
+        match what {
+            Own::Deadline => self.deadline(id),
+            Own::Undelivered(to, request) => {
+                self.input(id, |raft, now| raft.undelivered(now, to, request));
+            }
+            Own::DiskDone => self.disk_done(id),
+            Own::ApplyDone => self.apply_one(id),
+            Own::JobDone => self.job_done(id),
+            Own::LogRead(read) => self.log_read(id, read),
+            Own::ChunkRead(read) => self.chunk_read(id, read),
+        }
+    }
+
+    fn deadline(&mut self, id: NodeId) {
+        let now = self.now;
+        let node = &mut self.nodes[id as usize];
+        // An earlier deadline may have come since this one was planned: then it is looked at elsewhere.
+        if node.armed.is_none_or(|armed| armed != now) {
+            return;
+        }
+        node.armed = None;
+        let local = node.clock.at(now);
+        let seldom = now >= node.ticked_at + SELDOM;
+        let due = node.raft.as_ref().is_some_and(|raft| raft.next_deadline() <= local);
+        if due || seldom {
+            node.ticked_at = now;
+            self.input(id, |raft, now| raft.tick(now));
+        } else {
+            self.arm(id);
+        }
+    }
+
+    /// Sees to it that the node looks at its deadline when that is due.
+    pub(super) fn arm(&mut self, id: NodeId) {
+        let now = self.now;
+        let node = &mut self.nodes[id as usize];
+        let Some(raft) = &node.raft else { return };
+        let due = node.clock.world_time(raft.next_deadline()).max(now + MILLISECOND);
+        let at = due.min((node.ticked_at + SELDOM).max(now + MILLISECOND));
+        if node.armed.is_none_or(|armed| at < armed) {
+            node.armed = Some(at);
+            self.plan(id, at - now, Own::Deadline);
+        }
+    }
+
+    // ---- a turn of a node ----------------------------------------------------------------
+
+    /// Gives a living node something, and carries out what it wants.
+    pub(crate) fn input<R>(
+        &mut self,
+        id: NodeId,
+        input: impl FnOnce(&mut Raft, Micros) -> R,
+    ) -> Option<R> {
+        let node = &mut self.nodes[id as usize];
+        let now = node.clock.at(self.now);
+        let result = input(node.raft.as_mut()?, now);
+        self.carry_out(id);
+        Some(result)
+    }
+
+    pub(super) fn observe(&mut self, id: NodeId) {
+        if let Some(raft) = &self.nodes[id as usize].raft {
+            self.judge.turn(&raft.observe());
+        }
+    }
+
+    /// What the node lived through, over all its lives.
+    pub(crate) fn totals(&self) -> Counters {
+        let mut totals = Counters::default();
+        for node in &self.nodes {
+            totals.add(&node.counters);
+            node.raft.iter().for_each(|raft| totals.add(raft.counters()));
+        }
+        totals
+    }
+
+    /// Events that nobody outside the protocol needs to know of are left out.
+    pub(super) fn heed(&mut self, id: NodeId, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::Truncated { from } => {
+                    let from = *from;
+                    self.unknown_waiters(id, |log_id| log_id.index >= from);
+                }
+                Event::Covered { through } => {
+                    let through = *through;
+                    self.unknown_waiters(id, |log_id| log_id.index <= through);
+                }
+                Event::Deposed => self.unknown_waiters(id, |_| true),
+                Event::Alarm(what) => self.judge.alarmed(id, what),
+                Event::RoleChanged { role: Role::Leader, .. } => {
+                    let calm = self.is_calm();
+                    self.sights.led(calm);
+                }
+                _ => {}
+            }
+            if !matches!(event, Event::Persisted(_)) {
+                self.trace.line(self.now, Some(id), || format!("{event:?}"));
+            }
+        }
+    }
+}
+
+impl Own {
+    fn number(&self) -> u64 {
+        match self {
+            Own::Deadline => 1,
+            Own::Undelivered(to, id) => 2 + (to << 8) + (id << 16),
+            Own::DiskDone => 3,
+            Own::ApplyDone => 4,
+            Own::JobDone => 5,
+            Own::LogRead(read) => 6 + (read.first << 8),
+            Own::ChunkRead(read) => 7 + (read.offset << 8),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Which fault begins when, for how long and to whom: drawn from a seed before a run, so that it can be shown, repeated and
+//! shortened.
+//!
+//! ```text
+//!  seed ──▶ about half of the allowed kinds ──▶ acts, one to three at a time:   ├──drop──┤   ├crash┤
+//!                                                                                 ├─slow disk n2─┤
+//! ```
+//! *What it does not do:* it knows nothing of the cluster's state. Whether an act makes sense at its moment (a member that is
+//! down can't crash; no second disk may be lost while a first one is) the cluster decides, and counts what it has done.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::raft::{Micros, NodeId};
+
+use super::faults::{FaultKind, Faults};
+use super::random::Dice;
+
+const MILLISECOND: Micros = 1_000;
+const SECOND: Micros = 1_000 * MILLISECOND;
+
+/// What goes wrong once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Act {
+    /// When it begins, in virtual microseconds.
+    pub at: Micros,
+    /// How long it lasts, in microseconds.
+    pub lasts: Micros,
+    /// What it is.
+    pub kind: FaultKind,
+    /// To whoever leads when it begins, if anybody does.
+    pub to_leader: bool,
+    /// To whom otherwise. Of a link: the sender.
+    pub node: NodeId,
+    /// Of a link: the receiver. Another member than `node`, if there is one.
+    pub other: NodeId,
+    /// How much of it, in thousandths of the worst.
+    pub strength: u64,
+}
+
+impl Act {
+    /// Turns it on another member.
+    pub(super) fn aim(&mut self, node: NodeId) {
+        if node == self.other {
+            self.other = self.node;
+        }
+        self.node = node;
+    }
+
+    /// When it is over, in virtual microseconds.
+    pub fn until(&self) -> Micros {
+        self.at + self.lasts
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Act { at, lasts, kind, to_leader, node, other, strength } = *self;
+        let (at, lasts) = (at as f64 / 1e6, lasts as f64 / 1e6);
+        let leader = if to_leader { "the leader, or " } else { "" };
+        write!(f, "{at:>8.3} s  {kind:<18} {leader}n{node}")?;
+        if matches!(
+            kind,
+            FaultKind::OneWayPartition | FaultKind::PartialPartition | FaultKind::Clog
+        ) {
+            write!(f, ", n{other}")?;
+        }
+        write!(f, "  for {lasts:.3} s, {:.0} %", strength as f64 / 10.0)
+    }
+}
+
+/// All acts of a run, by their beginnings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Schedule {
+    /// The acts.
+    pub acts: Vec<Act>,
+}
+
+impl Schedule {
+    /// The schedule of `seed`: faults among `allowed`, for a cluster of `nodes` members, until `end`.
+    pub fn draw(seed: u64, allowed: Faults, nodes: u64, end: Micros) -> Schedule {
+        let mut dice = Dice::new(seed, 1);
+        let chosen: Vec<FaultKind> = allowed.kinds().filter(|_| dice.chance(500)).collect();
+        let mut acts = Vec::new();
+        if chosen.is_empty() || nodes == 0 {
+            return Schedule { acts };
+        }
+        // From a fault a minute to a fault a second: some runs have time to heal in between, some never.
+        let pause = dice.between(300, 5_000) * MILLISECOND;
+        let mut at = dice.between(0, 2 * pause);
+        // Dealt like cards, so that each kind comes up before any comes up again.
+        let mut deck: Vec<FaultKind> = Vec::new();
+        while at < end {
+            if deck.is_empty() {
+                deck.extend(&chosen);
+            }
+            let kind = deck.swap_remove(dice.below(deck.len() as u64) as usize);
+            let node = dice.below(nodes);
+            let other = (node + 1 + dice.below(nodes.saturating_sub(1).max(1))) % nodes;
+            let lasts = lasts(kind, &mut dice).min(end - at);
+            let (to_leader, strength) = (dice.chance(300), dice.between(1, 1_000));
+            acts.push(Act { at, lasts, kind, to_leader, node, other, strength });
+            at += dice.between(1, 2 * pause);
+        }
+        Schedule { acts }
+    }
+
+    /// The kinds in it.
+    pub fn kinds(&self) -> Faults {
+        Faults::only(self.acts.iter().map(|act| act.kind))
+    }
+}
+
+/// How long a fault of a kind lasts.
+fn lasts(kind: FaultKind, dice: &mut Dice) -> Micros {
+    match kind {
+        FaultKind::ForcedSnapshot | FaultKind::ClockJump => 0,
+        FaultKind::RetryStorm | FaultKind::MailboxFlood => dice.between(1, 2_000) * MILLISECOND,
+        FaultKind::SlowDecode | FaultKind::SlowEncode => dice.between(5, 40) * SECOND,
+        FaultKind::ClockSkew => dice.between(1, 60) * SECOND,
+        // Often short, sometimes long.
+        _ => match dice.below(4) {
+            0 => dice.between(1, 200) * MILLISECOND,
+            1 | 2 => dice.between(200, 4_000) * MILLISECOND,
+            _ => dice.between(4, 20) * SECOND,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_schedule() {
+        let draw = |seed| Schedule::draw(seed, Faults::all(), 5, 60 * SECOND);
+        assert_eq!(draw(3), draw(3));
+        assert_ne!(draw(3), draw(4));
+        assert!(Schedule::draw(3, Faults::none(), 5, 60 * SECOND).acts.is_empty());
+    }
+
+    /// A kind that hardly any seed has is a kind that is not tested.
+    #[test]
+    fn each_kind_is_in_a_quarter_of_the_seeds() {
+        let mut seeds_with = [0u32; FaultKind::ALL.len()];
+        for seed in 0..400 {
+            let schedule = Schedule::draw(seed, Faults::all(), 5, 120 * SECOND);
+            for act in &schedule.acts {
+                assert!(act.node < 5 && act.other < 5 && act.node != act.other, "{act}");
+                assert!(act.until() <= 120 * SECOND, "{act}");
+            }
+            schedule.kinds().kinds().for_each(|kind| seeds_with[kind as usize] += 1);
+        }
+        for (kind, seeds) in FaultKind::ALL.iter().zip(seeds_with) {
+            assert!(seeds >= 100, "{kind} is in {seeds} of 400 seeds");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Many runs, summed up: what was seen, what must not have been, and whether anything was never seen at all.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::faults::{FaultKind, Faults};
+use super::outcome::Outcome;
+
+/// A smaller batch may miss something without being vacuous.
+const SEEDS_THAT_SHOW: u64 = 200;
+/// What a batch of both tiers has to see.
+const SOMETIMES: [&str; 17] = [
+    "elected",
+    "truncated",
+    "snapshotted",
+    "sent",
+    "compacted",
+    "offered",
+    "granted",
+    "refused",
+    "withdrawn",
+    "superseded",
+    "fast_forwarded",
+    "recovered",
+    "rolled_back",
+    "committed",
+    "sessions_expired",
+    "duplicates_suppressed",
+    "pinned",
+];
+/// Rules whose breach is that nobody knows.
+const UNKNOWN: &str = "unknown";
+
+/// Adds up runs.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    seeds: u64,
+    micros: u64,
+    events: u64,
+    operations: u64,
+    violations: u64,
+    unknown: u64,
+    first_failing_seed: Option<u64>,
+    trace_hash: u64,
+    sights: BTreeMap<&'static str, u64>,
+    /// Seeds in which a kind of fault took place, and acts of it.
+    faults: Vec<(u64, u64)>,
+    elected_after: Vec<u64>,
+}
+
+/// The sum.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Runs.
+    pub seeds: u64,
+    /// Virtual time of all runs, in hours.
+    pub virtual_hours: f64,
+    /// Virtual hours in a minute of one processor.
+    pub cluster_hours_per_cpu_minute: f64,
+    /// Events, each checked, in a second of one processor.
+    pub events_per_second: u64,
+    /// Operations that clients were answered.
+    pub operations: u64,
+    /// Of them in each second of virtual time.
+    pub operations_per_virtual_second: f64,
+    /// Runs in which something was that must not be.
+    pub violations: u64,
+    /// Runs of which it could not be decided.
+    pub unknown: u64,
+    /// What was never seen, though the batch was large enough; anything here makes it worthless.
+    pub vacuous: Vec<String>,
+    /// The lowest seed of a violation, or of an undecided run.
+    pub first_failing_seed: Option<u64>,
+    /// All runs as one number.
+    pub trace_hash: String,
+    /// Time from the end of all faults to a leader, in election timeouts: of the slowest run in a hundred, and of all.
+    pub election_timeouts_p99: f64,
+    /// The longest.
+    pub election_timeouts_max: f64,
+    /// How often what was seen.
+    pub seen: BTreeMap<&'static str, u64>,
+    /// Acts of each kind.
+    pub faults: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// Adds a run. The hash depends on the order: add them in the order of their seeds.
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.seeds += 1;
+        self.micros += outcome.virtual_time;
+        self.events += outcome.events;
+        self.operations += outcome.operations;
+        self.trace_hash = (self.trace_hash.rotate_left(5) ^ outcome.trace_hash)
+            .wrapping_mul(0x9fb2_1c65_1e98_df25);
+        for (what, count) in &outcome.sights {
+            *self.sights.entry(what).or_default() += count;
+        }
+        self.faults.resize(FaultKind::ALL.len(), (0, 0));
+        for (sum, acts) in self.faults.iter_mut().zip(outcome.acts) {
+            *sum = (sum.0 + u64::from(acts > 0), sum.1 + acts);
+        }
+        self.elected_after.push(outcome.elected_after);
+        if let Some(breach) = &outcome.breach {
+            let undecided = breach.rule == UNKNOWN;
+            self.unknown += u64::from(undecided);
+            self.violations += u64::from(!undecided);
+            let first = self.first_failing_seed.unwrap_or(u64::MAX);
+            self.first_failing_seed = Some(first.min(outcome.seed));
+        }
+    }
+
+    /// The sum of runs that were allowed `faults` and took `spent` of one processor.
+    pub fn report(&self, faults: Faults, spent: Duration) -> Report {
+        let hours = self.micros as f64 / 3.6e9;
+        let seconds = spent.as_secs_f64().max(1e-9);
+        let mut elected_after = self.elected_after.clone();
+        elected_after.sort_unstable();
+        let slowest = |of: usize| elected_after.get(of).map_or(0.0, |after| *after as f64 / 1e3);
+        let names = FaultKind::ALL.iter().map(|kind| kind.name());
+        Report {
+            seeds: self.seeds,
+            virtual_hours: hours,
+            cluster_hours_per_cpu_minute: hours / (seconds / 60.0),
+            events_per_second: (self.events as f64 / seconds) as u64,
+            operations: self.operations,
+            operations_per_virtual_second: self.operations as f64 / (hours * 3600.0).max(1e-9),
+            violations: self.violations,
+            unknown: self.unknown,
+            vacuous: self.vacuous(faults),
+            first_failing_seed: self.first_failing_seed,
+            trace_hash: format!("{:016x}", self.trace_hash),
+            election_timeouts_p99: slowest(
+                (elected_after.len() * 99).div_ceil(100).saturating_sub(1),
+            ),
+            election_timeouts_max: slowest(elected_after.len().saturating_sub(1)),
+            seen: self.sights.clone(),
+            faults: names.zip(self.faults.iter().map(|(_, acts)| *acts)).collect(),
+        }
+    }
+
+    /// What a batch of this size should have seen and has not.
+    fn vacuous(&self, faults: Faults) -> Vec<String> {
+        if self.seeds < SEEDS_THAT_SHOW || faults != Faults::all() {
+            return Vec::new();
+        }
+        let seen = |what: &&str| self.sights.get(*what).is_none_or(|count| *count == 0);
+        let mut missing: Vec<String> = SOMETIMES
+            .iter()
+            .filter(|what| seen(what))
+            .map(|what| format!("never {what}"))
+            .collect();
+        for (kind, (seeds, _)) in FaultKind::ALL.iter().zip(&self.faults) {
+            if seeds * 4 < self.seeds {
+                missing.push(format!("{kind} in {seeds} of {} seeds", self.seeds));
+            }
+        }
+        missing
+    }
+}
+
+impl Report {
+    /// Whether nothing is wrong, and something was tested.
+    pub fn is_good(&self) -> bool {
+        self.violations == 0 && self.unknown == 0 && self.vacuous.is_empty()
+    }
+}
