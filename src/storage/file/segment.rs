@@ -242,7 +242,7 @@ pub(crate) fn announced_bytes(head: &[u8; FRAME_HEAD_BYTES], segment: u64) -> Re
         return Err(Flaw::NoFrame);
     }
     if claims(head).0 != segment {
-        return Err(Flaw::OtherSegment);
+        return Err(Flaw::Misnamed);
     }
     Ok(claims(head).1)
 }
@@ -269,8 +269,10 @@ pub(crate) enum Flaw {
     Empty,
     /// Something else.
     NoFrame,
-    /// A frame that the file held as another segment.
-    OtherSegment,
+    /// A frame that the file held as an earlier segment.
+    EarlierSegment,
+    /// Its head names another segment, and no frame of that one is there either.
+    Misnamed,
     /// The checksum does not hold.
     Checksum,
     /// It verifies and contradicts its place.
@@ -286,7 +288,12 @@ impl Flaw {
             Flaw::CutOff => "ends in the middle of a frame",
             Flaw::Empty => "holds zeros where a frame should begin",
             Flaw::NoFrame => "holds something else where a frame should begin",
-            Flaw::OtherSegment => "holds a frame of another segment where one of its own should be",
+            Flaw::EarlierSegment => {
+                "holds a frame of an earlier segment where one of its own should be"
+            }
+            Flaw::Misnamed => {
+                "has a frame whose head names another segment and whose checksum does not hold"
+            }
             Flaw::Checksum => "has a frame whose checksum does not hold",
             Flaw::Contradiction => "has a frame whose head contradicts its place",
             Flaw::Unfinished => "has a frame left by an earlier start",

@@ -293,6 +293,18 @@ fn a_directory_in_use_is_looked_at_without_touching_the_lock() {
     assert!(!inspect(&disk).in_use, "and none is made");
 }
 
+/// A frame says whose segment it is: if that changes it is neither's.
+#[test]
+fn a_frame_that_names_another_segment_is_told_from_an_earlier_segments() {
+    let disk = long_log(0);
+    flip(&disk, &segments(&disk)[1], 56 + 16);
+    let what = inspect(&disk).findings[0].what.clone();
+    assert_eq!(
+        what,
+        "has a frame whose head names another segment and whose checksum does not hold"
+    );
+}
+
 /// What is written while it is read may look like anything, once.
 #[test]
 fn what_looks_wrong_in_a_directory_in_use_is_looked_at_again() {
