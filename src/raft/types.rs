@@ -72,6 +72,7 @@ impl fmt::Display for LogId {
 
 /// What an entry is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EntryKind {
     /// The entry a new leader appends so that it can commit what came before (Raft §8). Carries no data.
     Blank,
