@@ -22,7 +22,7 @@ use super::super::Identity;
 use super::super::binary::{Fields, Malformed, put_u32, put_u64};
 use super::super::log_state::LogState;
 use super::record;
-use crate::raft::{HIGHEST_INCARNATION, Incarnation, Life, unborn};
+use crate::raft::{Incarnation, Life, is_possible_incarnation, unborn};
 
 const MAGIC: &[u8; 8] = b"QRTWAL1\n";
 /// The version this code writes, and the only one it reads: version 1 was never released.
@@ -320,7 +320,7 @@ pub(crate) fn decode_frame(frame: &[u8], at: Position) -> Result<(FrameHead, &[u
     if frame_crc(at, &frame[8..]) != crc {
         return Err(Flaw::Checksum);
     }
-    let is_possible = head.incarnation <= HIGHEST_INCARNATION;
+    let is_possible = is_possible_incarnation(head.incarnation);
     if segment != at.segment || zero != 0 || head.synced > at || !is_possible {
         return Err(Flaw::Contradiction);
     }
