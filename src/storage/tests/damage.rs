@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::model::*;
 use super::sim_disk::SimDisk;
-use crate::raft::LogId;
+use super::workload;
+use crate::raft::{LogId, Membership};
 use crate::storage::file::{FileOptions, FileStorage, OnDamage};
 use crate::storage::{Start, Storage, StorageError};
 
@@ -44,6 +45,17 @@ fn rolled() -> SimDisk {
     opened.log.write(&[record(&meta), purge(1, 20)]).unwrap();
     opened.log.seal().unwrap();
     disk
+}
+
+/// A damaged directory of a member that has no others, with how it was started.
+pub(super) fn damaged_alone() -> (SimDisk, Start) {
+    let disk = SimDisk::default();
+    let start = Start::Bootstrap(Membership::of_voters([1]));
+    let mut opened = Box::new(workload::storage(&disk)).open(IDENTITY, &start).unwrap();
+    (1..=30).for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
+    drop(opened);
+    let first = &segments(&disk)[0];
+    (flipped(&disk, first, 200), start)
 }
 
 fn copy(disk: &SimDisk) -> SimDisk {

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::damage::damaged_alone;
 use super::model::*;
 use super::sim_disk::{SimDisk, Unsynced};
-use crate::raft::{
-    HardState, Incarnation, Life, LogChange, LogId, Loss, Membership, is_possible_incarnation,
-};
+use crate::raft::{HardState, Incarnation, Life, LogChange, LogId, Loss, is_possible_incarnation};
 use crate::storage::file::{FileOptions, FileStorage, OnDamage};
-use crate::storage::{LogMirror, OpenedStorage, Start, Storage, StoredLog};
+use crate::storage::{LogMirror, OpenedStorage, Storage, StoredLog};
 
 fn options() -> FileOptions {
     FileOptions { segment_bytes: 1000, ..FileOptions::default() }
@@ -178,12 +177,7 @@ fn a_damaged_snapshot_that_nothing_stands_in_for_is_a_loss() {
 /// Nobody could give it back.
 #[test]
 fn ps06_a_cluster_of_one_and_whoever_asks_for_it_are_refused_instead() {
-    let alone = SimDisk::default();
-    let start = Start::Bootstrap(Membership::of_voters([1]));
-    let mut opened = Box::new(storage(&alone)).open(IDENTITY, &start).unwrap();
-    (1..=30).for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
-    drop(opened);
-    flip(&alone, &segments(&alone)[0], 200);
+    let (alone, start) = damaged_alone();
     let error = Box::new(storage(&alone)).open(IDENTITY, &start).err().unwrap().to_string();
     assert!(error.contains("00000000000000000001.wal at byte"), "{error}");
     let refusing = long_log();
