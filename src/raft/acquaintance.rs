@@ -19,7 +19,7 @@ use super::log::RaftLog;
 use super::message::{Answer, Body, Envelope, Request};
 use super::ready::Role;
 use super::types::{
-    Acquaintance, HIGHEST_INCARNATION, Incarnation, Life, LogId, Loss, NodeId, birth_ms,
+    Acquaintance, Incarnation, Life, LogId, Loss, NodeId, birth_ms, is_possible_incarnation,
 };
 
 impl Raft {
@@ -111,7 +111,7 @@ impl Raft {
 
     /// Another member remembers this of the own node.
     pub(super) fn on_acquainted(&mut self, request: &Envelope, known: Acquaintance) {
-        if known.incarnation >= HIGHEST_INCARNATION {
+        if !is_possible_incarnation(known.incarnation) {
             return self.ignore(request, "remembers an incarnation that nobody can have");
         }
         let life = accounting(self.life, known, &self.log);

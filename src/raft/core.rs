@@ -296,7 +296,7 @@ impl Raft {
         if envelope.term > self.hard_state.term.saturating_add(TERM_LEAP_MAX) {
             return Err("term leaps too far");
         }
-        if envelope.incarnation >= HIGHEST_INCARNATION {
+        if !is_possible_incarnation(envelope.incarnation) {
             return Err("of an incarnation that nobody can have");
         }
         match &envelope.body {

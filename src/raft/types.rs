@@ -23,8 +23,13 @@ pub type Incarnation = u64;
 /// How many bits of an incarnation count starts.
 const START_BITS: u32 = 22;
 
-/// No start ever has a higher number: births are milliseconds, and 42 bits of them last until the year 2109.
-pub(crate) const HIGHEST_INCARNATION: Incarnation = Incarnation::MAX / 2;
+/// No start ever has a higher number: births are milliseconds, and 41 bits of them last until the year 2039.
+const HIGHEST_INCARNATION: Incarnation = Incarnation::MAX / 2;
+
+/// Whether a start can have this number. Others are neither written nor believed, so that counting on never overflows.
+pub(crate) const fn is_possible_incarnation(incarnation: Incarnation) -> bool {
+    incarnation <= HIGHEST_INCARNATION
+}
 
 /// The incarnation before the first start on a directory that came into being at `birth_ms`, in milliseconds since 1970.
 pub const fn unborn(birth_ms: u64) -> Incarnation {
@@ -72,6 +77,7 @@ impl fmt::Display for LogId {
 
 /// What an entry is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EntryKind {
     /// The entry a new leader appends so that it can commit what came before (Raft §8). Carries no data.
     Blank,

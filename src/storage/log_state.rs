@@ -15,8 +15,8 @@
 //! Not here: entries, files, and where anything is stored.
 
 use crate::raft::{
-    Acquaintance, Acquaintances, Entry, HIGHEST_INCARNATION, HardState, Index, Install, Life,
-    LogChange, LogId, NodeId, SnapshotMeta, Term, TermRun,
+    Acquaintance, Acquaintances, Entry, HardState, Index, Install, Life, LogChange, LogId, NodeId,
+    SnapshotMeta, Term, TermRun, is_possible_incarnation,
 };
 
 /// Why a change does not fit the log it is meant for, with the values.
@@ -77,7 +77,7 @@ impl LogState {
 
     /// That the invariants hold: for a state that comes from disk.
     pub(crate) fn check(&self) -> Result<(), Breach> {
-        if self.life.incarnation >= HIGHEST_INCARNATION {
+        if !is_possible_incarnation(self.life.incarnation) {
             return Err(format!("{:?}, a start that nobody can have made", self.life));
         }
         let firsts = self.runs.first().map_or(self.last, |run| run.first.wrapping_sub(1))
@@ -123,11 +123,19 @@ impl LogState {
         Life { incarnation: self.life.incarnation + 1, ..self.life }
     }
 
+    /// That there can be a next life: for a state that a start is to go on from.
+    pub(crate) fn check_next_life(&self) -> Result<(), Breach> {
+        if is_possible_incarnation(self.next_life().incarnation) {
+            return Ok(());
+        }
+        Err(format!("was left by {:?}, which no start can follow", self.life))
+    }
+
     /// A start, a loss, or that a loss is made good. Incarnations never fall.
     pub(crate) fn set_life(&mut self, life: Life) -> Result<(), Breach> {
         let falls =
             life.incarnation < self.life.incarnation || life.predecessor < self.life.predecessor;
-        if falls || life.incarnation > HIGHEST_INCARNATION {
+        if falls || !is_possible_incarnation(life.incarnation) {
             return Err(format!("{life:?} after {:?}", self.life));
         }
         self.life = life;

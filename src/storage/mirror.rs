@@ -83,7 +83,8 @@ impl LogMirror {
             self.state.append(entry.log_id)?;
         }
         self.state.snapshot = snapshot;
-        self.state.check()
+        self.state.check()?;
+        self.state.check_next_life()
     }
 
     /// Counts a start; to be stored before anything else happens.

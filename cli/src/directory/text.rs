@@ -67,6 +67,9 @@ fn conclusion(inspection: &Inspection) -> String {
     let what = match &inspection.outcome {
         Outcome::Sound => "goes on as it was".to_owned(),
         Outcome::Recovering => "goes on catching up from the others".to_owned(),
+        Outcome::FallsBack { older: LogId::BASE } => {
+            "goes on without a snapshot: the log reaches back to its beginning".to_owned()
+        }
         Outcome::FallsBack { older } => format!("goes on from the older snapshot {older}"),
         Outcome::Covered => "goes on without the damaged part, and nothing is lost".to_owned(),
         Outcome::CatchesUp { last, loss } => format!(
@@ -214,12 +217,11 @@ fn record(record: &RecordReport) -> String {
         }
         RecordReport::Snapshot(of) => format!("snapshot {}", meta(of)),
         RecordReport::Truncate { from } => format!("truncate from {from}"),
-        RecordReport::Entry { log_id, kind, stamp_ms, data_bytes, data } => {
-            let kind = match kind {
-                EntryKind::Blank => "blank",
-                EntryKind::Command => "command",
-            };
-            format!("entry {log_id}, {kind}, at {}, {data_bytes} bytes: {data}", date(*stamp_ms))
+        RecordReport::Entry { log_id, kind: EntryKind::Blank, .. } => {
+            format!("entry {log_id}, blank")
+        }
+        RecordReport::Entry { log_id, kind: EntryKind::Command, stamp_ms, data_bytes, data } => {
+            format!("entry {log_id}, command, at {}, {data_bytes} bytes: {data}", date(*stamp_ms))
         }
         RecordReport::Purge { through } => format!("purge through {through}"),
         RecordReport::FallBack { snapshot } => {

@@ -1,6 +1,6 @@
 //! `quorate inspect` and `quorate verify` on directories of members: sound, damaged, in use, and on what is none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -110,6 +110,7 @@ fn a_sound_directory_is_shown_and_verified() {
     for said in ["checkpoint: start 0", "life: start 1", "entry 2@1, command", "snapshot "] {
         assert!(text.contains(said), "{said}: {text}");
     }
+    assert!(text.contains("entry 1@1, blank\n") && !text.contains("at 1970"), "{text}");
 }
 
 #[test]
@@ -143,6 +144,9 @@ fn what_is_shown_is_there_as_json() {
         |kind: &str| records.iter().filter(|record| record["record"] == kind).count() as u64;
     assert_eq!((count("checkpoint"), count("life"), count("snapshot")), (1, 1, 1));
     assert_eq!(Some(count("entry")), report["log"]["entries"].as_u64());
+    let kinds = records.iter().filter_map(|record| record["kind"].as_str());
+    let kinds: BTreeSet<&str> = kinds.collect();
+    assert_eq!(kinds, ["blank", "command"].into());
     assert!(frames.iter().all(|frame| frame["kind"] == "frame" && frame["counts"] == true));
 }
 
@@ -171,7 +175,7 @@ fn damage_is_named_with_its_place_and_what_a_start_makes_of_it() {
     let (status, text) = look_only(&["verify"], &dir);
     assert_eq!(status, Some(1), "{text}");
     assert!(text.contains(&format!("wrong: {snapshot} at byte 0: ")), "{text}");
-    assert!(text.contains("goes on from the older snapshot 0@0"), "{text}");
+    assert!(text.contains("goes on without a snapshot: the log reaches back"), "{text}");
     flip(Path::new(snapshot), 40);
 
     flip(&dir.join("identity"), 20);

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -35,7 +36,7 @@ pub(crate) trait Env: Send + Sync + 'static {
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Names in a directory, in any order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// Takes the lock that the file at `path` stands for; `None`: somebody holds it.
+    /// Takes the lock that the file at `path` stands for; `None`: somebody holds it, and not just to look.
     fn lock(&self, path: &Path) -> io::Result<Option<Guard>>;
     /// Whether somebody holds the lock that the file at `path` stands for. Makes nothing.
     fn is_locked(&self, path: &Path) -> io::Result<bool>;
@@ -87,6 +88,33 @@ pub(crate) trait WriteFile: Send {
     fn sync_all(&mut self) -> io::Result<()>;
 }
 
+/// How often a lock is tried. Whoever asks whether it is held has to hold it for a moment.
+const LOCK_ATTEMPTS: u32 = 11;
+/// How long to wait between two attempts: for all of them a quarter of a second.
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
+
+fn patiently<T>(
+    mut attempt: impl FnMut() -> io::Result<Option<T>>,
+    mut pause: impl FnMut(Duration),
+) -> io::Result<Option<T>> {
+    for _ in 1..LOCK_ATTEMPTS {
+        match attempt()? {
+            None => pause(LOCK_PAUSE),
+            taken => return Ok(taken),
+        }
+    }
+    attempt()
+}
+
+fn try_lock(path: &Path) -> io::Result<Option<Guard>> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Box::new(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// The system's file system.
 pub(crate) struct RealEnv;
 
@@ -101,13 +129,12 @@ impl Env for RealEnv {
             .collect()
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the place that opens storage waits; a simulation has another file system"
+    )]
     fn lock(&self, path: &Path) -> io::Result<Option<Guard>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        patiently(|| try_lock(path), thread::sleep)
     }
 
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
@@ -379,5 +406,32 @@ impl OutFile {
 
     pub(crate) fn sync_all(&mut self) -> Result<(), StorageError> {
         self.file.sync_all().map_err(failed("fsync", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `quorate inspect` holds a lock for a moment; a start at that moment is none of its business.
+    #[test]
+    fn a_lock_that_is_only_looked_at_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let mut looking = Some(File::create(&path).unwrap());
+        assert!(looking.as_ref().unwrap().try_lock_shared().is_ok());
+        assert!(try_lock(&path).unwrap().is_none());
+        assert!(patiently(|| try_lock(&path), |_| drop(looking.take())).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_that_is_held_is_waited_for_a_quarter_of_a_second() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let _held = RealEnv.lock(&path).unwrap().expect("nobody else");
+        let mut waited = Duration::ZERO;
+        let attempt = patiently(|| try_lock(&path), |pause| waited += pause);
+        assert!(attempt.unwrap().is_none() && RealEnv.is_locked(&path).unwrap());
+        assert_eq!(waited, Duration::from_millis(250));
     }
 }

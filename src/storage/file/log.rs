@@ -192,7 +192,7 @@ impl FileLog {
         let entries = changes.iter().flat_map(|change| &change.append);
         let entries_bytes: usize = entries.map(|entry| entry.size_bytes()).sum();
         let end = self.end.offset + (FRAME_HEAD_BYTES + entries_bytes) as u64;
-        end <= self.segment_bytes || self.end.offset < segment::FOUNDED_BYTES
+        end <= self.segment_bytes
     }
 
     fn encode_segment_start(&mut self, number: u64) {

@@ -112,6 +112,9 @@ impl Scanner {
         };
         let payload = match segment::announced_bytes(head, segment) {
             Ok(payload) => payload,
+            Err(Flaw::Misnamed) if self.is_an_earlier_segments(offset)? => {
+                return Ok(Err(Flaw::EarlierSegment));
+            }
             Err(flaw) => return Ok(Err(flaw)),
         };
         let at = Position { segment, offset };
@@ -120,7 +123,7 @@ impl Scanner {
     }
 
     /// Of the frame that was just verified, so that it is in the buffer.
-    fn payload(&self, head: &FrameHead) -> &[u8] {
+    pub(crate) fn payload(&self, head: &FrameHead) -> &[u8] {
         let from = (head.at.offset - self.buffer_at) as usize + FRAME_HEAD_BYTES;
         &self.buffer[from..from + head.payload_bytes]
     }
@@ -144,9 +147,6 @@ impl Scanner {
                     offset += skipped as u64;
                     match self.verify(offset)? {
                         Ok(head) => break Some(head),
-                        Err(Flaw::OtherSegment) if self.is_an_earlier_segments(offset)? => {
-                            content = content.with_earlier_segment();
-                        }
                         Err(flaw) => content = content.with(flaw),
                     }
                     offset += 1;
@@ -237,14 +237,10 @@ impl Content {
     fn with(self, flaw: Flaw) -> Content {
         match flaw {
             Flaw::Checksum | Flaw::Contradiction => Content::Own,
+            Flaw::EarlierSegment if self != Content::Own => Content::EarlierSegment,
             _ if self == Content::Blank => Content::Unknown,
             _ => self,
         }
-    }
-
-    /// The same with a frame in it that is an earlier segment's.
-    fn with_earlier_segment(self) -> Content {
-        if self == Content::Own { self } else { Content::EarlierSegment }
     }
 }
 

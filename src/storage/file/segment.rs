@@ -22,8 +22,7 @@ use super::super::Identity;
 use super::super::binary::{Fields, Malformed, put_u32, put_u64};
 use super::super::log_state::LogState;
 use super::record;
-use crate::raft::HIGHEST_INCARNATION;
-use crate::raft::{Incarnation, Life, unborn};
+use crate::raft::{Incarnation, Life, is_possible_incarnation, unborn};
 
 const MAGIC: &[u8; 8] = b"QRTWAL1\n";
 /// The version this code writes, and the only one it reads: version 1 was never released.
@@ -89,37 +88,22 @@ pub(crate) fn check_header(
     segment: u64,
 ) -> Result<(), HeaderFlaw> {
     let damaged = HeaderFlaw::Damaged;
-    let Some((body, crc)) =
-        bytes.split_at_checked(HEADER_BYTES - 4).filter(|(_, crc)| crc.len() == 4)
-    else {
-        return Err(damaged("the header ends too early"));
-    };
-    if crc32c::crc32c(body).to_le_bytes() != crc {
-        return Err(damaged("the header's checksum does not hold"));
-    }
-    let mut fields = Fields::new(body);
+    let mut fields = Fields::new(verified_header(bytes)?);
     let mut numbers = || -> Result<_, Malformed> {
-        let magic = fields.bytes(8)?;
-        Ok((
-            magic,
-            fields.u32()?,
-            fields.u32()?,
-            [fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?],
-        ))
+        let (magic, version, length) = (fields.bytes(8)?, fields.u32()?, fields.u32()?);
+        let ids = [fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?];
+        Ok((magic, version, length, ids, fields.u32()?))
     };
-    let (magic, version, _, ids) = numbers().map_err(|Malformed(what)| damaged(what))?;
+    let (magic, version, length, ids, zero) = numbers().map_err(|Malformed(what)| damaged(what))?;
     if magic != MAGIC {
         return Err(HeaderFlaw::Refused("is not a log segment"));
     }
-    if version > VERSION {
-        return Err(HeaderFlaw::Refused(
-            "is of a newer format: use the version that wrote it, or a newer one",
-        ));
+    check_version(version)?;
+    if length as usize != HEADER_BYTES {
+        return Err(damaged("the header gives itself another length than it has"));
     }
-    if version < VERSION {
-        return Err(HeaderFlaw::Refused(
-            "is of a format that no release wrote: begin with an empty directory",
-        ));
+    if zero != 0 {
+        return Err(damaged("the header holds something in the field that is zero"));
     }
     let [own, owner @ ..] = ids;
     if owner != [identity.cluster, identity.node, 0] {
@@ -131,6 +115,31 @@ pub(crate) fn check_header(
         Ordering::Greater => {
             Err(HeaderFlaw::Refused("is a later segment under another one's name: give it its own"))
         }
+    }
+}
+
+/// What stands before the header's checksum, which holds.
+fn verified_header(bytes: &[u8]) -> Result<&[u8], HeaderFlaw> {
+    let Some((body, crc)) =
+        bytes.split_at_checked(HEADER_BYTES - 4).filter(|(_, crc)| crc.len() == 4)
+    else {
+        return Err(HeaderFlaw::Damaged("the header ends too early"));
+    };
+    if crc32c::crc32c(body).to_le_bytes() != crc {
+        return Err(HeaderFlaw::Damaged("the header's checksum does not hold"));
+    }
+    Ok(body)
+}
+
+fn check_version(version: u32) -> Result<(), HeaderFlaw> {
+    match version.cmp(&VERSION) {
+        Ordering::Less => Err(HeaderFlaw::Refused(
+            "is of a format that no release wrote: begin with an empty directory",
+        )),
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(HeaderFlaw::Refused(
+            "is of a newer format: use the version that wrote it, or a newer one",
+        )),
     }
 }
 
@@ -233,7 +242,7 @@ pub(crate) fn announced_bytes(head: &[u8; FRAME_HEAD_BYTES], segment: u64) -> Re
         return Err(Flaw::NoFrame);
     }
     if claims(head).0 != segment {
-        return Err(Flaw::OtherSegment);
+        return Err(Flaw::Misnamed);
     }
     Ok(claims(head).1)
 }
@@ -260,8 +269,10 @@ pub(crate) enum Flaw {
     Empty,
     /// Something else.
     NoFrame,
-    /// A frame that the file held as another segment.
-    OtherSegment,
+    /// A frame that the file held as an earlier segment.
+    EarlierSegment,
+    /// Its head names another segment, and no frame of that one is there either.
+    Misnamed,
     /// The checksum does not hold.
     Checksum,
     /// It verifies and contradicts its place.
@@ -277,7 +288,12 @@ impl Flaw {
             Flaw::CutOff => "ends in the middle of a frame",
             Flaw::Empty => "holds zeros where a frame should begin",
             Flaw::NoFrame => "holds something else where a frame should begin",
-            Flaw::OtherSegment => "holds a frame of another segment where one of its own should be",
+            Flaw::EarlierSegment => {
+                "holds a frame of an earlier segment where one of its own should be"
+            }
+            Flaw::Misnamed => {
+                "has a frame whose head names another segment and whose checksum does not hold"
+            }
             Flaw::Checksum => "has a frame whose checksum does not hold",
             Flaw::Contradiction => "has a frame whose head contradicts its place",
             Flaw::Unfinished => "has a frame left by an earlier start",
@@ -304,7 +320,7 @@ pub(crate) fn decode_frame(frame: &[u8], at: Position) -> Result<(FrameHead, &[u
     if frame_crc(at, &frame[8..]) != crc {
         return Err(Flaw::Checksum);
     }
-    let is_possible = head.incarnation <= HIGHEST_INCARNATION;
+    let is_possible = is_possible_incarnation(head.incarnation);
     if segment != at.segment || zero != 0 || head.synced > at || !is_possible {
         return Err(Flaw::Contradiction);
     }

@@ -143,6 +143,20 @@ pub(crate) fn reach(
     identity: Identity,
     may_lose: bool,
 ) -> Result<Verdict, StorageError> {
+    let verdict = decide(recovery, snapshots, snapshots_path, identity, may_lose)?;
+    let root = snapshots_path.parent().unwrap_or(snapshots_path);
+    let next = verdict.log.state.check_next_life();
+    next.map_err(|what| refusal(&Damage::new(root, 0, what)))?;
+    Ok(verdict)
+}
+
+fn decide(
+    recovery: &mut Recovery,
+    snapshots: &mut Examined<'_>,
+    snapshots_path: &Path,
+    identity: Identity,
+    may_lose: bool,
+) -> Result<Verdict, StorageError> {
     let mut log = std::mem::take(&mut recovery.log);
     let mut damage = recovery.damage.clone();
     if damage.is_none() {

@@ -14,7 +14,9 @@
 //! Anything else fails: a panic, or less than there was without a word.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -26,6 +28,7 @@ use super::recording::{Random, State};
 use super::sim_disk::{SimDisk, Unsynced};
 use super::workload::{Step, Workload, in_context};
 use crate::raft::LogId;
+use crate::storage::file::inspection::{Holding, Inspector, SegmentReport, Stretch};
 use crate::storage::{OpenedStorage, StorageError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,8 +56,19 @@ struct Corpus {
 }
 
 impl Corpus {
-    /// About `bytes` of log: entries, votes, conflicts, two snapshots, a purge.
+    /// About `bytes` of log: entries, votes, conflicts, two snapshots, a purge of a few entries.
     fn new(bytes: usize, segment_bytes: u64, entry_bytes: usize, is_sealed: bool) -> Corpus {
+        Corpus::purged(bytes, segment_bytes, entry_bytes, is_sealed, |groups| (groups / 2, 1))
+    }
+
+    /// The same; of how many groups of three entries `purge_at` says behind which of them how many are purged.
+    fn purged(
+        bytes: usize,
+        segment_bytes: u64,
+        entry_bytes: usize,
+        is_sealed: bool,
+        purge_at: fn(u64) -> (u64, u64),
+    ) -> Corpus {
         let groups = (bytes / (3 * entry_bytes)) as u64;
         let mut steps = Vec::new();
         for group in 0..groups {
@@ -64,12 +78,12 @@ impl Corpus {
             changes[0].truncate_from = (group > 0).then_some(first);
             changes[1].hard_state = vote(term, Some(group / 4 % 3)).hard_state;
             steps.push(Step::Write(changes));
-            for (part, purged) in [(4, 0), (2, 3)] {
-                if group == groups / part {
+            for (at, purged) in [(groups / 4, 0), purge_at(groups)] {
+                if group == at {
                     let id = LogId::new(term, first);
                     steps.push(Step::Write(vec![record(&meta_of(id))]));
-                    let through = LogId::new(1, purged);
-                    steps.push(Step::Write(vec![purge(through.term, through.index)]));
+                    let purged_term = 1 + purged.saturating_sub(1) / 4;
+                    steps.push(Step::Write(vec![purge(purged_term, 3 * purged)]));
                 }
             }
         }
@@ -96,6 +110,41 @@ impl Corpus {
 
     fn bytes(&self, path: &Path) -> Option<&[u8]> {
         Some(self.state.bytes(self.state.file(path)?))
+    }
+
+    /// The file that held another segment before, frames of which are left, with where the log's part of it ends.
+    fn used_again(&self) -> Option<(PathBuf, usize)> {
+        let disk = Arc::new(SimDisk::of(self.state.clone()));
+        let inspector = Inspector::on(disk, "node".into(), Arc::new(|_| {})).unwrap();
+        let is_used_again = |segment: &SegmentReport| {
+            let mut stretches = inspector.stretches(segment, 0).unwrap().map(Result::unwrap);
+            stretches.any(|stretch| {
+                matches!(stretch, Stretch::Gap(gap) if gap.holds == Holding::EarlierSegment)
+            })
+        };
+        let found = inspector.inspect().unwrap().segments.into_iter().find(is_used_again)?;
+        Some((found.path.into(), found.used_bytes as usize))
+    }
+
+    /// Flips a bit of each byte of the files' part `from..to`, one at a time.
+    fn flip_each(&self, parts: &[(PathBuf, Range<usize>)]) -> Counts {
+        let total: usize = parts.iter().map(|(_, part)| part.len()).sum();
+        counted(total, |job, events| {
+            let mut before = job;
+            let (path, part) = parts.iter().find(|(_, part)| {
+                let is_here = before < part.len();
+                before -= if is_here { 0 } else { part.len() };
+                is_here
+            })?;
+            let at = part.start + before;
+            let mut bytes = self.bytes(path)?.to_vec();
+            bytes[at] ^= 1 << (job % 8);
+            let twice = job % 4 == 0;
+            Some(in_context(
+                || format!("{} byte {at}", path.display()),
+                || self.outcome(events, path, bytes, true, twice),
+            ))
+        })
     }
 
     /// What becomes of it with these bytes in that file.
@@ -229,26 +278,30 @@ const NOTICED: [Outcome; 5] =
 #[test]
 fn ps06_every_flipped_byte_of_a_sealed_directory_is_noticed_or_harmless() {
     let corpus = Corpus::new(56 << 10, 8 << 10, 300, true);
-    let files = corpus.files();
-    let total: usize = files.iter().map(|(_, length)| length).sum();
-    let counts = counted(total, |job, events| {
-        let mut at = job;
-        let (path, _) = files.iter().find(|(_, length)| {
-            let is_here = at < *length;
-            at -= if is_here { 0 } else { *length };
-            is_here
-        })?;
-        let mut bytes = corpus.bytes(path)?.to_vec();
-        bytes[at] ^= 1 << (job % 8);
-        let twice = job % 4 == 0;
-        Some(in_context(
-            || format!("{} byte {at}", path.display()),
-            || corpus.outcome(events, path, bytes, true, twice),
-        ))
-    });
+    let files: Vec<_> =
+        corpus.files().into_iter().map(|(path, length)| (path, 0..length)).collect();
+    let total: usize = files.iter().map(|(_, part)| part.len()).sum();
+    let counts = corpus.flip_each(&files);
     println!("{total} bytes of {} files, each flipped: {counts:?}", files.len());
     assert!(total >= 50 << 10 && counts.values().sum::<usize>() == total, "{total}: {counts:?}");
     assert!(share(&counts, &NOTICED) > 0.8, "{counts:?}");
+}
+
+/// PS06: a file that held another segment before, the frames of which stand behind the end.
+#[test]
+fn ps06_every_flipped_byte_of_a_file_used_again_is_noticed_or_harmless() {
+    // Of a segment that is full nothing of an earlier one is left, so it has to be the newest one that is not.
+    let late = |groups: u64| (groups * 3 / 4, groups * 3 / 4 - 2);
+    let mut corpora = (50..80).map(|kib| Corpus::purged(kib << 10, 16 << 10, 300, true, late));
+    let used_again = |corpus: Corpus| Some((corpus.used_again()?, corpus));
+    let ((path, end), corpus) = corpora.find_map(used_again).expect("one");
+    let length = corpus.bytes(&path).map_or(0, <[u8]>::len);
+    let log = corpus.flip_each(&[(path.clone(), 0..end)]);
+    let behind = corpus.flip_each(&[(path, end..length)]);
+    println!("a file used again, each byte flipped: {log:?}; behind the end: {behind:?}");
+    assert!(share(&log, &NOTICED) > 0.9, "{log:?}");
+    assert!(behind.values().sum::<usize>() > 4000, "{behind:?}");
+    assert_eq!(share(&behind, &[Outcome::Harmless, Outcome::Reported]), 1.0, "{behind:?}");
 }
 
 /// What happens to a stretch of bytes. Whether it is one byte.

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::model::*;
 use super::sim_disk::SimDisk;
-use crate::raft::LogId;
+use super::workload;
+use crate::raft::{LogId, Membership};
 use crate::storage::file::{FileOptions, FileStorage, OnDamage};
 use crate::storage::{Start, Storage, StorageError};
 
@@ -44,6 +45,17 @@ fn rolled() -> SimDisk {
     opened.log.write(&[record(&meta), purge(1, 20)]).unwrap();
     opened.log.seal().unwrap();
     disk
+}
+
+/// A damaged directory of a member that has no others, with how it was started.
+pub(super) fn damaged_alone() -> (SimDisk, Start) {
+    let disk = SimDisk::default();
+    let start = Start::Bootstrap(Membership::of_voters([1]));
+    let mut opened = Box::new(workload::storage(&disk)).open(IDENTITY, &start).unwrap();
+    (1..=30).for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
+    drop(opened);
+    let first = &segments(&disk)[0];
+    (flipped(&disk, first, 200), start)
 }
 
 fn copy(disk: &SimDisk) -> SimDisk {
@@ -179,12 +191,36 @@ fn a_newer_format_is_refused_as_such() {
         let mut bytes = disk.files()[Path::new(path)].clone();
         bytes[8] += 1;
         let crc_at = crc_at.unwrap_or(bytes.len() - 4);
-        let crc = crc32c::crc32c(&bytes[..crc_at]);
-        bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+        mend(&mut bytes, crc_at);
         disk.put(Path::new(path), bytes);
         let error = open(storage(&disk)).err().unwrap();
         assert!(matches!(error, StorageError::Refused { .. }), "{error}");
         assert!(error.to_string().contains("newer format"), "{error}");
+    }
+}
+
+/// Makes the checksum at `crc_at` hold.
+fn mend(bytes: &mut [u8], crc_at: usize) {
+    let crc = crc32c::crc32c(&bytes[..crc_at]);
+    bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Every byte of a header is checked, not only those that a reader needs.
+#[test]
+fn ps06_a_header_with_another_length_or_a_used_reserve_is_damage_though_its_checksum_holds() {
+    let disk = sealed();
+    let segment = &segments(&disk)[0];
+    for (at, what) in [(12, "another length"), (48, "the field that is zero")] {
+        for at in at..at + 4 {
+            let disk = flipped(&disk, segment, at);
+            let mut bytes = disk.files()[segment].clone();
+            mend(&mut bytes, 52);
+            disk.put(segment, bytes);
+            let error = open(storage(&disk)).err().unwrap();
+            assert!(matches!(error, StorageError::Damaged { offset: 0, .. }), "{error}");
+            assert!(error.to_string().contains(what), "byte {at}: {error}");
+            assert_refused_untouched(&disk, segment);
+        }
     }
 }
 

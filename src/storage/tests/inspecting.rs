@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::damage::damaged_alone;
 use super::model::*;
 use super::sim_disk::{Fault, SimDisk, Unsynced};
 use super::workload::storage;
 use super::workloads;
-use crate::raft::{Life, LogChange, LogId, Loss, Membership};
+use crate::raft::{Life, LogChange, LogId, Loss};
 use crate::storage::file::inspection::{
     Holding, Inspection, Inspector, Outcome, RecordReport, SegmentState, SnapshotState, Stretch,
 };
-use crate::storage::{Start, Storage, StorageError};
+use crate::storage::{Storage, StorageError};
 
 fn inspector(disk: &SimDisk) -> Inspector {
     Inspector::on(Arc::new(disk.clone()), "node".into(), Arc::new(|_| {})).unwrap()
@@ -249,12 +250,7 @@ fn a_damaged_snapshot_is_named_by_what_it_is_to_a_start() {
 
 #[test]
 fn a_cluster_of_one_would_be_refused() {
-    let disk = SimDisk::default();
-    let start = Start::Bootstrap(Membership::of_voters([1]));
-    let mut opened = Box::new(storage(&disk)).open(IDENTITY, &start).unwrap();
-    (1..=30).for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
-    drop(opened);
-    flip(&disk, &segments(&disk)[0], 200);
+    let (disk, start) = damaged_alone();
     let inspection = inspect(&disk);
     let error = Box::new(storage(&disk)).open(IDENTITY, &start).err().unwrap();
     assert_eq!(inspection.outcome, Outcome::Refused { why: error.to_string() });
@@ -291,6 +287,18 @@ fn a_directory_in_use_is_looked_at_without_touching_the_lock() {
     assert_eq!(inspect(&disk).log.unwrap().state.last, 31);
     disk.take("node/LOCK".as_ref());
     assert!(!inspect(&disk).in_use, "and none is made");
+}
+
+/// A frame says whose segment it is: if that changes it is neither's.
+#[test]
+fn a_frame_that_names_another_segment_is_told_from_an_earlier_segments() {
+    let disk = long_log(0);
+    flip(&disk, &segments(&disk)[1], 56 + 16);
+    let what = inspect(&disk).findings[0].what.clone();
+    assert_eq!(
+        what,
+        "has a frame whose head names another segment and whose checksum does not hold"
+    );
 }
 
 /// What is written while it is read may look like anything, once.

@@ -24,6 +24,8 @@ mod fuzzed;
 mod golden;
 #[cfg(test)]
 mod inspecting;
+#[cfg(test)]
+mod members;
 pub(crate) mod model;
 #[cfg(test)]
 mod property;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::damage::damaged_alone;
 use super::model::*;
 use super::sim_disk::{SimDisk, Unsynced};
-use crate::raft::{HardState, Life, LogChange, LogId, Loss, Membership};
+use crate::raft::{HardState, Incarnation, Life, LogChange, LogId, Loss, is_possible_incarnation};
 use crate::storage::file::{FileOptions, FileStorage, OnDamage};
-use crate::storage::{OpenedStorage, Start, Storage};
+use crate::storage::{LogMirror, OpenedStorage, Storage, StoredLog};
 
 fn options() -> FileOptions {
     FileOptions { segment_bytes: 1000, ..FileOptions::default() }
@@ -176,12 +177,7 @@ fn a_damaged_snapshot_that_nothing_stands_in_for_is_a_loss() {
 /// Nobody could give it back.
 #[test]
 fn ps06_a_cluster_of_one_and_whoever_asks_for_it_are_refused_instead() {
-    let alone = SimDisk::default();
-    let start = Start::Bootstrap(Membership::of_voters([1]));
-    let mut opened = Box::new(storage(&alone)).open(IDENTITY, &start).unwrap();
-    (1..=30).for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
-    drop(opened);
-    flip(&alone, &segments(&alone)[0], 200);
+    let (alone, start) = damaged_alone();
     let error = Box::new(storage(&alone)).open(IDENTITY, &start).err().unwrap().to_string();
     assert!(error.contains("00000000000000000001.wal at byte"), "{error}");
     let refusing = long_log();
@@ -190,6 +186,34 @@ fn ps06_a_cluster_of_one_and_whoever_asks_for_it_are_refused_instead() {
     let before = refusing.files();
     assert!(open(FileStorage::on(refusing.clone(), "node", options)).is_err());
     assert_eq!(refusing.files(), before);
+}
+
+/// The last number a start can have is one; none follows it, and that is an error, not a panic.
+#[test]
+fn the_last_start_there_can_be_is_followed_by_none() {
+    let last = Incarnation::MAX / 2;
+    assert!(is_possible_incarnation(last) && !is_possible_incarnation(last + 1));
+    let disk = SimDisk::default();
+    let mut opened = open(storage(&disk)).unwrap();
+    let life = Life { incarnation: last - 1, ..opened.recovered.life };
+    opened.log.write(&[LogChange { life: Some(life), ..append(1, 1..=3) }]).unwrap();
+    drop(opened);
+    let mut opened = open(storage(&disk)).unwrap();
+    assert_eq!(opened.recovered.life.incarnation, last);
+    // In frames and in a checkpoint.
+    for written in [append(1, 4..=5), append_big(1, 6, 900)] {
+        opened.log.write(&[written]).unwrap();
+        let disk = disk.reboot(Unsynced::Lost);
+        let before = disk.files();
+        let error = open(storage(&disk)).err().unwrap().to_string();
+        assert!(error.contains("which no start can follow"), "{error}");
+        assert_eq!(disk.files(), before);
+    }
+    for (incarnation, refused) in [(last - 1, false), (last, true), (last + 1, true)] {
+        let life = Life { incarnation, ..Life::default() };
+        let restored = LogMirror::restore(StoredLog { life, ..StoredLog::default() });
+        assert_eq!(restored.is_err(), refused, "{incarnation}");
+    }
 }
 
 /// Two losses before the first is made good: the second beginning is the shorter one.

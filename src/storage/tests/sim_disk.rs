@@ -27,6 +27,24 @@ pub(crate) enum Fault {
     Late,
 }
 
+/// Which call fails.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// The one of this number, from 0.
+    Call(u64),
+    /// The next one of this name on a file whose name ends with this.
+    Next(&'static str, &'static str),
+}
+
+impl Due {
+    fn is(self, number: u64, name: &str, path: &Path) -> bool {
+        match self {
+            Due::Call(due) => due == number,
+            Due::Next(due, end) => due == name && path.to_string_lossy().ends_with(end),
+        }
+    }
+}
+
 impl Fault {
     fn error(self) -> io::Error {
         match self {
@@ -43,7 +61,7 @@ struct Inner {
     calls: u64,
     changes: u64,
     syncs: u64,
-    fault: Option<(u64, Fault)>,
+    fault: Option<(Due, Fault)>,
     failed: Option<String>,
     is_beside: bool,
     crash_after: Option<u64>,
@@ -107,7 +125,12 @@ impl SimDisk {
 
     /// The call of this number (from 0) fails, once.
     pub(crate) fn fail_at(&self, call: u64, fault: Fault) {
-        self.inner.lock().fault = Some((call, fault));
+        self.inner.lock().fault = Some((Due::Call(call), fault));
+    }
+
+    /// The next call of this name on a file whose name ends with `end` fails, once.
+    pub(crate) fn fail_next(&self, name: &'static str, end: &'static str, fault: Fault) {
+        self.inner.lock().fault = Some((Due::Next(name, end), fault));
     }
 
     /// Which call failed: its name, its file's, and whether it was made in the background.
@@ -173,8 +196,9 @@ impl SimDisk {
         if inner.crash_after.is_some_and(|after| inner.changes >= after) {
             return Err(io::Error::other("the power is gone"));
         }
-        let (number, due) = (inner.calls, inner.fault);
-        let fault = due.filter(|(call, _)| *call == number).map(|(_, fault)| fault);
+        let number = inner.calls;
+        let fault = inner.fault.take_if(|(due, _)| due.is(number, name, path));
+        let fault = fault.map(|(_, fault)| fault);
         inner.calls += 1;
         inner.changes += u64::from(changes);
         let outcome = work(&mut inner, fault.filter(|fault| *fault != Fault::Late));

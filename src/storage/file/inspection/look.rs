@@ -109,6 +109,9 @@ impl Look<'_> {
     fn advice(&self) -> &'static str {
         match self.report.outcome {
             Outcome::Sound | Outcome::Recovering => "nothing",
+            Outcome::FallsBack { older: LogId::BASE } => {
+                "start the node: the log reaches back to its beginning, nothing is lost"
+            }
             Outcome::FallsBack { .. } => "start the node: an older snapshot stands in",
             Outcome::Covered => "start the node: a snapshot covers it, nothing is lost",
             Outcome::CatchesUp { .. } => "start the node: it catches up from the others",

@@ -12,6 +12,8 @@ use super::report::{FrameReport, GapReport, RecordReport, SegmentReport, Segment
 pub(super) struct Walk {
     scanner: Scanner,
     offset: u64,
+    /// The frame that ended the last gap: it has been verified, and is in the scanner's buffer.
+    found: Option<FrameHead>,
 }
 
 /// What the walk came to.
@@ -24,26 +26,22 @@ pub(super) enum Step<'a> {
 impl Walk {
     pub(super) fn begin(mut scanner: Scanner) -> Result<Walk, StorageError> {
         scanner.refresh()?;
-        Ok(Walk { scanner, offset: HEADER_BYTES as u64 })
+        Ok(Walk { scanner, offset: HEADER_BYTES as u64, found: None })
     }
 
     /// The next step; `None` at the end of the file.
     pub(super) fn next(&mut self) -> Result<Option<Step<'_>>, StorageError> {
-        let at = self.offset;
-        if self.scanner.frame(at)?.is_err() {
-            let (gap, _) = self.scanner.next_frame(at)?;
+        if self.found.is_none() {
+            let (gap, found) = self.scanner.next_frame(self.offset)?;
+            self.found = found;
             if gap.bytes > 0 {
                 self.offset += gap.bytes;
                 return Ok(Some(Step::Gap(gap)));
             }
         }
-        match self.scanner.frame(at)? {
-            Ok((head, payload)) => {
-                self.offset = head.end();
-                Ok(Some(Step::Frame(head, payload)))
-            }
-            Err(_) => Ok(None),
-        }
+        let Some(head) = self.found.take() else { return Ok(None) };
+        self.offset = head.end();
+        Ok(Some(Step::Frame(head, self.scanner.payload(&head))))
     }
 }
 
