@@ -106,6 +106,7 @@ impl Raft {
             self.log.bytes_between(log_id.index, self.building.counted_through);
         self.building.draw_jitter(&mut self.random);
         self.purge_behind_snapshot();
+        self.counters.purges_pinned += u64::from(self.building.purge_due);
     }
 
     /// A9, A10, A11 as B24 has it: refused, not fatal.

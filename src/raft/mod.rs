@@ -146,6 +146,8 @@ pub struct Counters {
     pub fast_forwards: u64,
     /// Entries removed from the front of the log behind snapshots.
     pub entries_compacted: u64,
+    /// Snapshots behind which entries stayed for a transfer under way.
+    pub purges_pinned: u64,
     /// Times own entries were removed because a leader's log differed.
     pub truncations: u64,
     /// The most bytes the log has held.
@@ -170,6 +172,7 @@ impl Counters {
         self.installs_superseded += other.installs_superseded;
         self.fast_forwards += other.fast_forwards;
         self.entries_compacted += other.entries_compacted;
+        self.purges_pinned += other.purges_pinned;
         self.truncations += other.truncations;
         self.max_log_bytes = self.max_log_bytes.max(other.max_log_bytes);
         self.ignored_messages += other.ignored_messages;

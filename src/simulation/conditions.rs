@@ -4,8 +4,6 @@
 //! it was before. What happens once, when an act begins or ends (a crash, a wiped disk), is not a condition; each tier does that
 //! in its own way.
 
-use std::time::Duration;
-
 use crate::raft::{Micros, NodeId};
 
 use super::faults::FaultKind;
@@ -101,11 +99,6 @@ impl Conditions {
         self.members.iter().any(|member| member.flood > 0)
     }
 
-    /// Links that are not open.
-    pub(super) fn closed_links(&self) -> impl Iterator<Item = (NodeId, NodeId)> {
-        self.links.iter().map(|(from, to, _)| (*from, *to))
-    }
-
     fn add(&mut self, act: &Act, nodes: u64) {
         let Act { node, other, .. } = *act;
         let part = |worst: u64| worst * act.strength / 1_000;
@@ -158,11 +151,6 @@ impl Conditions {
     }
 }
 
-/// As the standard library has it.
-pub(super) fn duration(micros: Micros) -> Duration {
-    Duration::from_micros(micros)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,7 +177,6 @@ mod tests {
         assert_eq!(Conditions::of([&clog], 5).link(1, 3), Link::Clogged(15));
         assert_eq!(Conditions::of([&clog, &cut], 5).link(1, 3), Link::Cut);
         assert_eq!(Conditions::of([&cut], 5).link(3, 1), Link::Open);
-        assert_eq!(Conditions::of([&cut], 5).closed_links().count(), 1);
         let none: [&Act; 0] = [];
         assert_eq!(Conditions::of(none, 5).member(1), &Surroundings::default());
     }

@@ -16,6 +16,7 @@ mod outcome;
 pub mod protocol;
 mod random;
 mod schedule;
+mod shrink;
 mod tally;
 mod trace;
 
@@ -23,6 +24,7 @@ pub use faults::{FaultKind, Faults, UnknownFault};
 pub use outcome::{Breach, Outcome, Settings};
 pub use random::Dice;
 pub use schedule::{Act, Schedule};
+pub use shrink::shrink;
 pub use tally::{Report, Tally};
 pub use trace::Line;
 

@@ -10,8 +10,9 @@ use super::outcome::Outcome;
 
 /// A smaller batch may miss something without being vacuous.
 const SEEDS_THAT_SHOW: u64 = 200;
-/// What a batch of both tiers has to see.
-const SOMETIMES: [&str; 17] = [
+/// What a batch of either tier has to see. An offer that is superseded is not among them: it takes a leader that sends on though it
+/// should have heard, just while its receiver has not begun to decode, and comes up once in thousands of seeds.
+const SOMETIMES: [&str; 16] = [
     "elected",
     "truncated",
     "snapshotted",
@@ -21,7 +22,6 @@ const SOMETIMES: [&str; 17] = [
     "granted",
     "refused",
     "withdrawn",
-    "superseded",
     "fast_forwarded",
     "recovered",
     "rolled_back",

@@ -1,1 +1,79 @@
-//! Seeds of both tiers.
+//! Seeds of the first tier: clean, worth something, and the same each time.
+
+use std::time::Duration;
+
+use super::faults::Faults;
+use super::outcome::{Outcome, Settings};
+use super::protocol;
+use super::schedule::Schedule;
+use super::tally::{Report, Tally};
+
+fn settings(seed: u64, nodes: u64, faults: Faults) -> Settings {
+    let time = 60_000_000;
+    let schedule = Schedule::draw(seed, faults, nodes, time);
+    Settings { seed, nodes, time, schedule, with_lines: false }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// `QUORATE_SEEDS=N` makes it N seeds, `QUORATE_SEED=N` that one.
+fn batch(usual: std::ops::Range<u64>, run: impl Fn(u64) -> Outcome) -> Report {
+    let seeds = match (number("QUORATE_SEED"), number("QUORATE_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, Some(count)) => usual.start..usual.start + count,
+        (None, None) => usual,
+    };
+    let mut tally = Tally::default();
+    for seed in seeds {
+        let outcome = run(seed);
+        if let Some(breach) = &outcome.breach {
+            println!("seed {seed}: {}: {}", breach.rule, breach.what);
+        }
+        tally.add(&outcome);
+    }
+    let report = tally.report(Faults::all(), Duration::from_secs(1));
+    println!("{report:#?}");
+    report
+}
+
+/// Every invariant, linearizability, healing in time; and nothing of what can happen has stayed undone.
+#[test]
+fn clusters_stay_correct_under_every_fault() {
+    let report = batch(0..400, |seed| protocol::run(&settings(seed, 5, Faults::all())));
+    assert!(report.is_good(), "{report:#?}");
+}
+
+/// Clusters of every size, the smallest too (EL23, LR08).
+#[test]
+fn clusters_of_every_size_stay_correct() {
+    let report =
+        batch(5_000..5_070, |seed| protocol::run(&settings(seed, 1 + seed % 7, Faults::all())));
+    assert_eq!((report.violations, report.unknown), (0, 0), "{report:#?}");
+}
+
+/// Without faults nothing is a reason to hold a second election.
+#[test]
+fn a_cluster_without_faults_elects_once() {
+    let report = batch(0..10, |seed| protocol::run(&settings(seed, 5, Faults::none())));
+    assert!(report.violations == 0 && report.seen["elected"] <= 15, "{report:#?}");
+    assert!(report.operations_per_virtual_second > 15.0, "{report:#?}");
+}
+
+/// One seed is one run, and another seed another one.
+#[test]
+fn a_seed_decides_everything() {
+    let run = |seed| protocol::run(&settings(seed, 5, Faults::all())).trace_hash;
+    assert_eq!(run(3), run(3));
+    assert_ne!(run(3), run(4));
+}
+
+/// A trace that is kept changes nothing, and says what happened.
+#[test]
+fn a_trace_is_of_the_same_run() {
+    let quiet = protocol::run(&settings(3, 5, Faults::all()));
+    let told = protocol::run(&Settings { with_lines: true, ..settings(3, 5, Faults::all()) });
+    assert_eq!(quiet.trace_hash, told.trace_hash);
+    assert!(quiet.lines.is_empty() && told.lines.len() > 1_000);
+}

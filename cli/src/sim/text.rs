@@ -3,13 +3,15 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
-use quorate::simulation::{Outcome, Report, protocol};
+use quorate::simulation::{Outcome, Report, protocol, shrink};
 
 use super::options::Options;
 use super::settings;
 
 /// So many failing seeds are shown.
 const SHOWN: usize = 5;
+/// So many runs may go into finding a shorter schedule.
+const SHRINKING: usize = 300;
 
 /// Prints the report; the trace goes into its file.
 pub fn print(options: &Options, report: &Report, failing: &[&Outcome]) -> io::Result<()> {
@@ -57,8 +59,11 @@ fn people(out: &mut impl Write, report: &Report) -> io::Result<()> {
 
 fn failure(out: &mut impl Write, options: &Options, outcome: &Outcome) -> io::Result<()> {
     let Some(breach) = &outcome.breach else { return Ok(()) };
+    let shortest = shrink(&settings(options, outcome.seed), breach.rule, SHRINKING, protocol::run);
     let (seed, at) = (outcome.seed, breach.at as f64 / 1e6);
     writeln!(out, "\nseed {seed} at {at:.6} s: {}\n  {}", breach.rule, breach.what)?;
+    writeln!(out, "  the shortest schedule found that still fails so:")?;
+    shortest.schedule.acts.iter().try_for_each(|act| writeln!(out, "    {act}"))?;
     writeln!(
         out,
         "  again: quorate sim --tier {} --first {seed} --seeds 1 --nodes {} --minutes {} --faults {} --trace trace.json",

@@ -47,11 +47,6 @@ impl<T> Agenda<T> {
         self.free.push(place);
         self.places[place as usize].take().map(|what| (at, what))
     }
-
-    /// How much is planned.
-    pub(super) fn len(&self) -> usize {
-        self.times.len()
-    }
 }
 
 #[cfg(test)]
@@ -72,6 +67,6 @@ mod tests {
             }
         }
         assert_eq!(came, [(3, 'a'), (3, 'b'), (3, 'x'), (5, 'c'), (5, 'd')]);
-        assert_eq!(agenda.len(), 1);
+        assert_eq!(agenda.next(9), Some((9, 'e')));
     }
 }

@@ -67,7 +67,8 @@ fn pace(dice: &mut Dice) -> Pace {
     let mut up_to = |most: u64| dice.between(1, most) * MILLISECOND / 4;
     let (latency, sync, apply, piece) = (up_to(20), up_to(30), up_to(8), up_to(30));
     let decode = if dice.chance(300) { dice.between(1, 4_000) * MILLISECOND } else { piece };
-    Pace { latency, sync, apply, piece, decode }
+    let encode = if dice.chance(300) { dice.between(1, 2_000) * MILLISECOND } else { piece };
+    Pace { latency, sync, apply, piece, encode, decode }
 }
 
 impl World {
@@ -129,6 +130,7 @@ impl World {
         outcome.saw("snapshotted", totals.snapshots_taken);
         outcome.saw("sent", totals.snapshots_sent);
         outcome.saw("compacted", totals.entries_compacted);
+        outcome.saw("pinned", totals.purges_pinned);
         outcome.saw("offered", totals.installs_offered);
         outcome.saw("granted", totals.installs_granted);
         outcome.saw("refused", totals.installs_refused);

@@ -1,5 +1,7 @@
 //! What follows a node's input: its `Ready`, carried out as the actors would.
 
+use bytes::Bytes;
+
 use crate::raft::{
     ApplyItem, ChunkRead, ChunkReadOutcome, ChunkWritten, Event, InstallDecision, InstallStatus,
     LogId, LogRead, NodeId, Persist, Ready, SnapshotJob, SnapshotMeta,
@@ -7,6 +9,15 @@ use crate::raft::{
 
 use super::machine::Machine;
 use super::world::{Own, World};
+
+/// Something for the snapshotter.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// The protocol asks for it.
+    Asked(SnapshotJob),
+    /// A state of this node is to be saved.
+    Encode(SnapshotMeta, Bytes),
+}
 
 impl World {
     pub(super) fn carry_out(&mut self, id: NodeId) {
@@ -47,7 +58,7 @@ impl World {
             self.read_failed(id, *ticket);
         }
         let node = self.node(id);
-        node.jobs.extend(ready.snapshots);
+        node.jobs.extend(ready.snapshots.into_iter().map(Job::Asked));
         for item in ready.apply {
             match item {
                 ApplyItem::Withdraw(log_id) => node.queue.retain(
@@ -161,9 +172,9 @@ impl World {
         let state = node.machine.encode();
         let log_id = node.machine.applied;
         let meta = SnapshotMeta { log_id, membership, size_bytes: state.len() as u64 };
-        node.disk.files.insert(log_id, state);
-        node.disk.received.remove(&log_id);
-        self.input(id, |raft, now| raft.snapshot_taken(now, meta));
+        node.jobs.push_back(Job::Encode(meta, state));
+        self.go_on_applying(id);
+        self.go_on_working(id);
     }
 
     fn decide(&mut self, id: NodeId, InstallDecision { log_id, granted }: InstallDecision) {
@@ -191,13 +202,16 @@ impl World {
         }
         let Some(job) = node.jobs.front() else { return };
         node.working = true;
-        let mut longest = self.pace.piece;
-        if let SnapshotJob::Decode(meta) = job {
-            let log_id = meta.log_id;
-            longest = self.pace.decode + self.conditions.member(id).decode;
-            let now = node.clock.at(self.now);
-            node.raft.iter_mut().for_each(|raft| raft.decode_begun(now, log_id));
-        }
+        let surroundings = self.conditions.member(id);
+        let longest = match job {
+            Job::Encode(..) => self.pace.encode + surroundings.encode,
+            Job::Asked(SnapshotJob::Decode(meta)) => {
+                let (log_id, now) = (meta.log_id, node.clock.at(self.now));
+                node.raft.iter_mut().for_each(|raft| raft.decode_begun(now, log_id));
+                self.pace.decode + surroundings.decode
+            }
+            Job::Asked(_) => self.pace.piece,
+        };
         let delay = self.streams.work.between(1, longest);
         self.plan(id, delay, Own::JobDone);
     }
@@ -205,7 +219,19 @@ impl World {
     pub(super) fn job_done(&mut self, id: NodeId) {
         let node = self.node(id);
         node.working = false;
-        let Some(job) = node.jobs.pop_front() else { return };
+        match node.jobs.pop_front() {
+            Some(Job::Asked(job)) => self.asked_job_done(id, job),
+            Some(Job::Encode(meta, state)) => {
+                node.disk.files.insert(meta.log_id, state);
+                node.disk.received.remove(&meta.log_id);
+                self.input(id, |raft, now| raft.snapshot_taken(now, meta));
+            }
+            None => {}
+        }
+    }
+
+    fn asked_job_done(&mut self, id: NodeId, job: SnapshotJob) {
+        let node = self.node(id);
         match job {
             SnapshotJob::WriteChunk { transfer, meta, offset, data, .. } => {
                 let outcome = node.store(transfer, &meta, offset, &data);

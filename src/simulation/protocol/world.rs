@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::raft::{
     ApplyItem, ChunkRead, Counters, Envelope, Event, Incarnation, LogId, LogRead, Membership,
-    Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role, SnapshotJob, TransferKey,
+    Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role, TransferKey,
 };
 
 use super::super::conditions::Conditions;
@@ -26,6 +26,7 @@ use super::disk::Disk;
 use super::faulty::Acting;
 use super::machine::Machine;
 use super::sights::Sights;
+use super::turns::Job;
 
 pub(super) const MILLISECOND: Micros = 1_000;
 pub(super) const SECOND: Micros = 1_000 * MILLISECOND;
@@ -43,6 +44,8 @@ pub(crate) struct Pace {
     pub(crate) apply: Micros,
     /// Of a piece of a snapshot read or stored.
     pub(crate) piece: Micros,
+    /// Of a snapshot encoded.
+    pub(crate) encode: Micros,
     /// Of a snapshot decoded.
     pub(crate) decode: Micros,
 }
@@ -54,6 +57,7 @@ impl Default for Pace {
             sync: MILLISECOND,
             apply: MILLISECOND,
             piece: MILLISECOND,
+            encode: MILLISECOND,
             decode: MILLISECOND,
         }
     }
@@ -72,7 +76,8 @@ pub(crate) struct Node {
     /// It has a step of its own under way.
     pub(super) applying: bool,
     pub(super) transfer: Option<(TransferKey, Vec<u8>)>,
-    pub(super) jobs: VecDeque<SnapshotJob>,
+    /// What the snapshotter has to do, one after the other.
+    pub(super) jobs: VecDeque<Job>,
     pub(super) working: bool,
     /// When it looks at its deadline again, in the world's time.
     pub(super) armed: Option<Micros>,
