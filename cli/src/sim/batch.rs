@@ -28,6 +28,9 @@ pub fn run(options: &Options) -> (Vec<Outcome>, Duration) {
             let outcome = protocol::run(&settings(options, seed));
             bar.inc(1);
             if let Some(breach) = &outcome.breach {
+                if options.fail_fast {
+                    next.store(end, Ordering::Relaxed);
+                }
                 bar.set_message(format!("seed {seed}: {}", breach.rule));
             }
             outcomes.push(outcome);

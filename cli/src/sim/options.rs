@@ -29,6 +29,9 @@ pub struct Options {
     /// Runs at the same time; as many as there are processors, unless said
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Stop at the first seed that fails
+    #[arg(long)]
+    pub fail_fast: bool,
     /// Print one JSON object, and nothing that moves
     #[arg(long)]
     pub json: bool,
