@@ -340,11 +340,6 @@ impl World {
         true
     }
 
-    pub(crate) fn run_for(&mut self, time: Micros) {
-        let until = self.now + time;
-        while self.turn(until) {}
-    }
-
     /// Runs until `done`, at most for `limit`; whether it came to pass.
     pub(crate) fn run_until(
         &mut self,
