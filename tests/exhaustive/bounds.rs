@@ -126,7 +126,7 @@ const PLAIN: Bounds = Bounds {
 };
 
 /// All of them, the small ones first.
-pub const CONFIGURATIONS: [Bounds; 9] = [
+pub const CONFIGURATIONS: [Bounds; 10] = [
     // Two nodes: every vote and every acknowledgement counts. Everything that can happen to them, with pre-votes.
     Bounds {
         name: "two_nodes",
@@ -225,6 +225,29 @@ pub const CONFIGURATIONS: [Bounds; 9] = [
         eager: Eager { disk: false, apply: false, snapshotter: false, prevotes: true },
         chunk_bytes: 12,
         must_see: &[Kind::SnapshotInstalled, Kind::CrashRecovered, Kind::Committed],
+        ..PLAIN
+    },
+    // A received snapshot, and a leader whose entries may come before it is installed.
+    Bounds {
+        name: "refusals",
+        opening: openings::overtaken,
+        max_term: 4,
+        allowed: Allowance {
+            timeouts: 1,
+            ticks: 1,
+            commands: 1,
+            duplicates: 1,
+            crashes: 1,
+            ..NONE
+        },
+        eager: Eager { disk: false, apply: false, snapshotter: false, prevotes: true },
+        chunk_bytes: 100,
+        must_see: &[
+            Kind::SnapshotInstalled,
+            Kind::InstallRefused,
+            Kind::CrashRecovered,
+            Kind::Committed,
+        ],
         ..PLAIN
     },
     // Snapshots made here, the log cut behind them, entries read back from the disk.

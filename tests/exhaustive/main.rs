@@ -57,7 +57,8 @@ macro_rules! small_runs {
 }
 
 small_runs! {
-    two_nodes elections four_nodes replication figure_8 divergence installs compaction lost_tails
+    two_nodes elections four_nodes replication figure_8 divergence installs refusals compaction
+    lost_tails
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How a cluster gets to where the exploration begins: by the same choices that the explorer has, made by hand, with the
 //! same checks. Nothing is put into a state that could not come about.
 
-use quorate::raft::{NodeId, Role};
+use quorate::raft::{NodeId, Role, SnapshotJob};
 
 use crate::model::{Action, Cluster, State};
 
@@ -58,6 +58,35 @@ impl<'a> Script<'a> {
         self.state.network.clear();
     }
 
+    /// n2 gets a tail that nobody else has; n0 and n1 commit without it, and n0 makes a snapshot and cuts its log.
+    fn fall_behind(&mut self) {
+        self.elect(2, &[0, 1, 2]);
+        self.lose_all();
+        for _ in 0..3 {
+            self.act(Action::Propose(2));
+            self.settle(&[2]);
+        }
+        self.lose_all();
+        self.elect(0, &[0, 1]);
+        self.act(Action::Propose(0));
+        self.settle(&[0, 1]);
+        self.act(Action::Snapshot(0));
+        self.settle(&[0, 1]);
+        self.lose_all();
+    }
+
+    /// `to` stores the leader `from`'s snapshot whole, and has not begun to decode it.
+    fn receive_snapshot(&mut self, from: usize, to: usize) {
+        for _ in 0..20 {
+            self.settle(&[from as NodeId, to as NodeId]);
+            if matches!(self.state.nodes[to].jobs.front(), Some(SnapshotJob::Decode(_))) {
+                return;
+            }
+            self.act(Action::Work(to));
+        }
+        panic!("no snapshot arrives: {:?}", self.state);
+    }
+
     fn done(mut self) -> State {
         self.state.left = self.cluster.bounds.allowed;
         self.state
@@ -108,18 +137,17 @@ pub fn divergent(mut script: Script) -> State {
 
 /// The same, and n0 and n1 have committed, and n0 has a snapshot and nothing before it.
 pub fn behind(mut script: Script) -> State {
-    script.elect(2, &[0, 1, 2]);
+    script.fall_behind();
+    script.done()
+}
+
+/// And n2 has received that snapshot, and n1 leads term 3 with a log that reaches back: what it sends n2 makes the
+/// snapshot unnecessary, if it comes first.
+pub fn overtaken(mut script: Script) -> State {
+    script.fall_behind();
+    script.act(Action::Tick(0));
+    script.receive_snapshot(0, 2);
     script.lose_all();
-    for _ in 0..3 {
-        script.act(Action::Propose(2));
-        script.settle(&[2]);
-    }
-    script.lose_all();
-    script.elect(0, &[0, 1]);
-    script.act(Action::Propose(0));
-    script.settle(&[0, 1]);
-    script.act(Action::Snapshot(0));
-    script.settle(&[0, 1]);
-    script.lose_all();
+    script.elect(1, &[0, 1]);
     script.done()
 }
