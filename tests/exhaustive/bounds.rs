@@ -231,7 +231,7 @@ pub const CONFIGURATIONS: [Bounds; 10] = [
     Bounds {
         name: "refusals",
         opening: openings::overtaken,
-        max_term: 4,
+        max_term: 5,
         allowed: Allowance {
             timeouts: 1,
             ticks: 1,

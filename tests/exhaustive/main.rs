@@ -1,4 +1,27 @@
-//! Every state that the protocol can get into, within bounds: the real code of `quorate::raft` under stateright.
+//! States that the protocol can get into, within bounds: the real code of `quorate::raft` under stateright.
+//!
+//! ```text
+//! bounds ──▶ openings ──▶ model: State ──choice──▶ State ──▶ invariants
+//!                           │ nodes: Raft, disk, machine, queues      (node, disk)
+//!                           └ messages under way, allowance, past     (network, bounds, invariants)
+//! ```
+//! Depth first. The explorer chooses which message arrives, again or never, which durable step is done, which timeout
+//! passes, who crashes, when a state machine or a snapshotter gets on. A peer's clock, dice and counters are no part of a
+//! state (`Raft::forget_history`). What is explored, what it found and what it can't see: `docs/exhaustive.md`.
+//!
+//! `cargo test` takes each configuration through a few passes of so many states: the same ones every time. The long run,
+//! ten minutes on two cores:
+//!
+//! ```text
+//! cargo test --release --test exhaustive -- --ignored --nocapture
+//! ```
+//! | environment | is |
+//! |---|---|
+//! | `QUORATE_EXPLORE_SECONDS` | the long run's time, for all configurations together: 600 |
+//! | `QUORATE_EXPLORE_ONLY` | the long run takes this configuration alone |
+//! | `QUORATE_EXPLORE_PASSES` | how often the long run begins each configuration: 8 |
+//! | `QUORATE_EXPLORE_ORDER` | begins elsewhere: 1 |
+//! | `QUORATE_EXPLORE_STATES` | states of each pass of the small run: 30000 |
 
 mod bounds;
 mod coverage;

@@ -1,7 +1,7 @@
 //! How a cluster gets to where the exploration begins: by the same choices that the explorer has, made by hand, with the
 //! same checks. Nothing is put into a state that could not come about.
 
-use quorate::raft::{NodeId, Role, SnapshotJob};
+use quorate::raft::{NodeId, Role, SnapshotJob, Term};
 
 use crate::model::{Action, Cluster, State};
 
@@ -41,12 +41,14 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// `id` is elected by `nodes`, itself among them.
-    fn elect(&mut self, id: usize, nodes: &[NodeId]) {
+    /// `id` is elected by `nodes`, itself among them, to lead `expected`.
+    fn elect(&mut self, id: usize, nodes: &[NodeId], expected: Term) {
         for _ in 0..5 {
             self.act(Action::Timeout(id));
             self.settle(nodes);
-            if self.state.nodes[id].raft.role().0 == Role::Leader {
+            let (role, term, _) = self.state.nodes[id].raft.role();
+            if role == Role::Leader {
+                assert_eq!(term, expected, "n{id} leads another term: {:?}", self.state);
                 return;
             }
         }
@@ -60,14 +62,14 @@ impl<'a> Script<'a> {
 
     /// n2 gets a tail that nobody else has; n0 and n1 commit without it, and n0 makes a snapshot and cuts its log.
     fn fall_behind(&mut self) {
-        self.elect(2, &[0, 1, 2]);
+        self.elect(2, &[0, 1, 2], 1);
         self.lose_all();
         for _ in 0..3 {
             self.act(Action::Propose(2));
             self.settle(&[2]);
         }
         self.lose_all();
-        self.elect(0, &[0, 1]);
+        self.elect(0, &[0, 1], 2);
         self.act(Action::Propose(0));
         self.settle(&[0, 1]);
         self.act(Action::Snapshot(0));
@@ -101,7 +103,7 @@ pub fn fresh(script: Script) -> State {
 /// n0 leads term 1, and everybody knows.
 pub fn led(mut script: Script) -> State {
     let all: Vec<NodeId> = (0..script.cluster.bounds.nodes).collect();
-    script.elect(0, &all);
+    script.elect(0, &all, 1);
     script.act(Action::Tick(0));
     script.settle(&all);
     script.done()
@@ -109,12 +111,12 @@ pub fn led(mut script: Script) -> State {
 
 /// Raft figure 8 before (c): n0 led term 1 and n1 term 2, each with an entry that nobody else has.
 pub fn figure_8(mut script: Script) -> State {
-    script.elect(0, &[0, 1, 2]);
+    script.elect(0, &[0, 1, 2], 1);
     script.lose_all();
     script.act(Action::Propose(0));
     script.settle(&[0]);
     script.lose_all();
-    script.elect(1, &[1, 2]);
+    script.elect(1, &[1, 2], 2);
     script.act(Action::Propose(1));
     script.settle(&[1]);
     script.lose_all();
@@ -123,14 +125,14 @@ pub fn figure_8(mut script: Script) -> State {
 
 /// n2 led term 1 and has a tail that nobody else has; n0 leads term 2, n1 follows it.
 pub fn divergent(mut script: Script) -> State {
-    script.elect(2, &[0, 1, 2]);
+    script.elect(2, &[0, 1, 2], 1);
     script.lose_all();
     for _ in 0..2 {
         script.act(Action::Propose(2));
         script.settle(&[2]);
     }
     script.lose_all();
-    script.elect(0, &[0, 1]);
+    script.elect(0, &[0, 1], 2);
     script.lose_all();
     script.done()
 }
@@ -141,13 +143,15 @@ pub fn behind(mut script: Script) -> State {
     script.done()
 }
 
-/// And n2 has received that snapshot, and n1 leads term 3 with a log that reaches back: what it sends n2 makes the
+/// And n2 has received that snapshot, and n1 leads term 4 with a log that reaches back: what it sends n2 makes the
 /// snapshot unnecessary, if it comes first.
 pub fn overtaken(mut script: Script) -> State {
     script.fall_behind();
     script.act(Action::Tick(0));
     script.receive_snapshot(0, 2);
     script.lose_all();
-    script.elect(1, &[0, 1]);
+    script.act(Action::Timeout(0));
+    // Its first campaign, for term 3, does not ask n0: that is the leader it knew.
+    script.elect(1, &[0, 1], 4);
     script.done()
 }
