@@ -263,7 +263,7 @@ pub const CONFIGURATIONS: [Bounds; 10] = [
     // A disk that loses what it had promised to keep, and knows it.
     Bounds {
         name: "lost_tails",
-        opening: openings::led,
+        opening: openings::committed_by_two,
         allowed: Allowance { timeouts: 1, ticks: 2, commands: 1, tail_losses: 1, ..NONE },
         must_see: &[Kind::CaughtUp, Kind::Committed],
         ..PLAIN

@@ -280,6 +280,10 @@ impl Node {
             turn.coverage.saw(Kind::InstallRefused);
             return Ok(());
         }
+        let current = self.disk.snapshot.as_ref().map(|meta| meta.log_id);
+        hold(Rule::Promise, current == Some(log_id), || {
+            format!("grants {log_id} while the record names {current:?}")
+        })?;
         let file = self.disk.files.get(&log_id);
         let Some(installed) = file.and_then(|file| Machine::decode(file)) else {
             return Err(Broken::new(Rule::StateMachine, format!("{log_id} granted, not here")));

@@ -109,6 +109,16 @@ pub fn led(mut script: Script) -> State {
     script.done()
 }
 
+/// The same, and n0 has committed an entry that it and n2 hold.
+pub fn committed_by_two(mut script: Script) -> State {
+    let all: Vec<NodeId> = (0..script.cluster.bounds.nodes).collect();
+    script.elect(0, &all, 1);
+    script.act(Action::Propose(0));
+    script.settle(&[0, 2]);
+    script.lose_all();
+    script.done()
+}
+
 /// Raft figure 8 before (c): n0 led term 1 and n1 term 2, each with an entry that nobody else has.
 pub fn figure_8(mut script: Script) -> State {
     script.elect(0, &[0, 1, 2], 1);
