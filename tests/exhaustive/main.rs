@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `QUORATE_EXPLORE_SECONDS` | the long run's time, for all configurations together: 600 |
 //! | `QUORATE_EXPLORE_ONLY` | the long run takes this configuration alone |
-//! | `QUORATE_EXPLORE_PASSES` | how often the long run begins each configuration: 8 |
+//! | `QUORATE_EXPLORE_PASSES` | how often the long run begins each configuration: 16 |
 //! | `QUORATE_EXPLORE_ORDER` | begins elsewhere: 1 |
 //! | `QUORATE_EXPLORE_STATES` | states of each pass of the small run: 30000 |
 
@@ -42,7 +42,7 @@ use run::{Outcome, Plan, explore};
 /// Seconds for the long run, all configurations together.
 const SECONDS: u64 = 600;
 /// Times that a configuration is begun in it.
-const PASSES: u64 = 8;
+const PASSES: u64 = 16;
 /// In the small run: so many passes ..
 const SMALL_PASSES: u64 = 10;
 /// .. of so many states.
