@@ -41,7 +41,7 @@ pub(super) struct Receiving {
     received_bytes: u64,
     /// The request whose piece is being stored: it is answered when that is done.
     storing: Option<Storing>,
-    heard_at: Micros,
+    pub(super) heard_at: Micros,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
