@@ -3,6 +3,7 @@
 //! | invariant | checked when | against |
 //! |---|---|---|
 //! | at most one leader a term | a member is seen leading | everybody who ever led |
+//! | a leader has the durable votes of a quorum | it is first seen leading | every vote that was ever written |
 //! | leader completeness | the same | what was committed in earlier terms |
 //! | a leader removes nothing | a leader is seen again | itself before |
 //! | what is committed first ends with an entry of the present term (Raft §5.4.2) | the history grows | the member's terms |
@@ -29,7 +30,7 @@ mod applying;
 mod durable;
 mod turns;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -49,6 +50,8 @@ pub(super) struct Judge {
     /// Entry `i + 1` at place `i`.
     history: Vec<Committed>,
     leaders: BTreeMap<Term, (NodeId, Incarnation)>,
+    /// Whoever durably voted for a candidate of a term, whether it still knows or not.
+    votes: BTreeMap<(Term, NodeId), BTreeSet<NodeId>>,
     /// What was ever written at each index, from 1.
     written: Vec<Vec<Fact>>,
     /// The state behind each applied index, from 1.
@@ -186,6 +189,9 @@ impl Judge {
                 "nothing goes back",
                 format!("n{member} writes {after:?}, {current} over {before:?}, {snapshot}"),
             );
+        }
+        if let Some(candidate) = change.hard_state.and_then(|state| state.vote) {
+            self.votes.entry((after.term, candidate)).or_default().insert(member);
         }
         self.logs_match(member, change);
         self.keeps_committed(member, change);

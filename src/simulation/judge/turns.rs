@@ -1,6 +1,8 @@
 //! Turn by turn: what a member may believe, count and lead.
 
-use crate::raft::{Index, LogId, LogIds, Observation, ObservedState, Role, Term};
+use std::collections::BTreeSet;
+
+use crate::raft::{Index, LogId, LogIds, NodeId, Observation, ObservedState, Role, Term};
 
 use super::{Committed, Excuse, Judge};
 
@@ -148,7 +150,20 @@ impl Judge {
                 self.accuse("a leader removes nothing", format!("{now:?} after {before:?}"));
             }
             Some(_) => {}
-            None => self.is_complete(now, log),
+            None => {
+                self.is_elected(now);
+                self.is_complete(now, log);
+            }
+        }
+    }
+
+    /// Votes leave once they are durable, so whoever leads has them.
+    fn is_elected(&mut self, now: ObservedState) {
+        let members: Vec<NodeId> = self.members.keys().copied().collect();
+        members.iter().for_each(|&member| self.finish_writes(member));
+        let votes = self.votes.get(&(now.hard_state.term, now.node));
+        if votes.map_or(0, BTreeSet::len) <= members.len() / 2 {
+            self.accuse("elected by a quorum", format!("a leader by {votes:?}: {now:?}"));
         }
     }
 

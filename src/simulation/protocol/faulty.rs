@@ -58,6 +58,13 @@ impl World {
         self.sights.disturbed();
     }
 
+    /// One more act, from now on until all are over.
+    pub(super) fn impose(&mut self, act: Act) {
+        self.acting.active.push(self.acting.acts.len());
+        self.acting.acts.push(act);
+        self.adjust();
+    }
+
     /// All acts are over at once.
     pub(super) fn end_all(&mut self) {
         while let Some(number) = self.acting.active.first() {
@@ -224,10 +231,10 @@ impl World {
     /// Every fault is over, everybody is up: a leader must come, and all must become equal. `Err`: what did not come about.
     pub(super) fn heal(&mut self) -> Result<(), (&'static str, String)> {
         self.end_all();
-        for id in self.ids() {
-            self.node(id).held_down = 0;
-            self.start_again(id);
-        }
+        self.start_everybody();
+        self.do_without_a_minority()?;
+        self.end_all();
+        self.start_everybody();
         self.sights.disturbed();
         let begun = self.now;
         let timeout = self.config.election_timeout_max;
@@ -245,6 +252,13 @@ impl World {
             return Err(("convergence in time", what));
         }
         Ok(())
+    }
+
+    fn start_everybody(&mut self) {
+        for id in self.ids() {
+            self.node(id).held_down = 0;
+            self.start_again(id);
+        }
     }
 
     fn is_led(&self) -> bool {

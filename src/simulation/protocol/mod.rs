@@ -9,11 +9,13 @@
 //! | `network` | messages on their way |
 //! | `clients`, `registers` | who asks, and what they were promised |
 //! | `faulty`, `sights` | what happens when an act begins and ends; what was seen |
+//! | `bare_quorum` | after the faults: a quorum does without the others |
 //! | `run` | one seed, from the first event to the last check |
 //!
 //! *What it does not do:* no actor, no file, no byte on a wire takes part: that is tier 2's.
 
 mod agenda;
+mod bare_quorum;
 mod clients;
 mod clock;
 mod disk;

@@ -1,0 +1,98 @@
+//! After the faults, before everything heals: a minority stays behind, and a quorum has to do without it.
+//!
+//! | who stays behind | and so the others |
+//! |---|---|
+//! | is down, or cut off | elect whoever can be elected by just them |
+//! | hears nothing and is heard | get rid of it if it leads, and are not disturbed by it |
+//! | hears and is not heard | the same |
+//!
+//! A whole cluster forgives what a bare quorum does not: there is always somebody else to ask.
+
+use crate::raft::{Micros, NodeId, Role};
+
+use super::super::faults::FaultKind;
+use super::super::schedule::Act;
+use super::world::World;
+
+/// How a member stays behind.
+#[derive(Clone, Copy, Debug)]
+enum Behind {
+    Down,
+    CutOff,
+    Deaf,
+    Mute,
+}
+
+impl World {
+    /// Everybody lives. `Err`: what did not come about.
+    pub(super) fn do_without_a_minority(&mut self) -> Result<(), (&'static str, String)> {
+        let size = self.nodes.len() as u64;
+        // One that lost something needs the answers of all.
+        if size < 3 || !self.ids().all(|id| self.judge.is_sound(id)) {
+            return Ok(());
+        }
+        let behind = self.choose_behind();
+        let quorum: Vec<NodeId> =
+            self.ids().filter(|id| behind.iter().all(|(node, _)| node != id)).collect();
+        self.trace.line(self.now, None, || format!("stay behind: {behind:?}"));
+        behind.iter().for_each(|(id, how)| self.leave_behind(*id, *how, &quorum));
+        self.sights.disturbed();
+        let timeout = self.config.election_timeout_max;
+        if !self.run_until(12 * timeout, |world| world.leads_among(&quorum)) {
+            let what = format!("{quorum:?} without {behind:?}: {}", self.positions());
+            return Err(("a leader of a quorum in time", what));
+        }
+        let before = self.sights.leaders;
+        self.run_until(8 * timeout, |world| world.judge.breach().is_some());
+        let more = self.sights.leaders - before;
+        if more > 1 {
+            let what = format!("{more} more leaders of {quorum:?} without {behind:?}");
+            return Err(("calm elections", what));
+        }
+        Ok(())
+    }
+
+    fn choose_behind(&mut self) -> Vec<(NodeId, Behind)> {
+        let size = self.nodes.len() as u64;
+        let count = self.streams.acts.between(1, (size - 1) / 2);
+        let first = self.leader().filter(|_| self.streams.acts.chance(600));
+        let first = first.unwrap_or_else(|| self.streams.acts.below(size));
+        let step = self.streams.acts.between(1, 2).min(size - 2);
+        let how = |dice: &mut super::super::random::Dice| {
+            *dice.pick(&[Behind::Down, Behind::CutOff, Behind::Deaf, Behind::Mute])
+        };
+        let chosen = (0..count).map(|place| (first + step * place) % size);
+        chosen.map(|id| (id, how(&mut self.streams.acts))).collect()
+    }
+
+    fn leave_behind(&mut self, id: NodeId, how: Behind, quorum: &[NodeId]) {
+        match how {
+            Behind::Down => self.crash(id, usize::MAX),
+            Behind::CutOff | Behind::Deaf | Behind::Mute => {
+                for other in quorum {
+                    if !matches!(how, Behind::Mute) {
+                        self.cut_off(*other, id);
+                    }
+                    if !matches!(how, Behind::Deaf) {
+                        self.cut_off(id, *other);
+                    }
+                }
+            }
+        }
+    }
+
+    fn cut_off(&mut self, node: NodeId, other: NodeId) {
+        let kind = FaultKind::OneWayPartition;
+        let (at, lasts, strength) = (self.now, Micros::MAX / 2, 1_000);
+        self.impose(Act { at, lasts, kind, to_leader: false, node, other, strength });
+    }
+
+    /// Whether one of these leads in the highest term that any of them is in.
+    fn leads_among(&self, quorum: &[NodeId]) -> bool {
+        let rafts = quorum.iter().filter_map(|id| self.nodes[*id as usize].raft.as_ref());
+        let roles = rafts.map(|raft| (raft.role().1, raft.role().0 == Role::Leader));
+        // It has committed something in its term: so it serves.
+        let leads = |(term, leads)| leads && self.judge.committed_term() == Some(term);
+        self.judge.breach().is_some() || roles.max().is_some_and(leads)
+    }
+}
