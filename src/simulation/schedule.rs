@@ -5,6 +5,9 @@
 //!  seed ──▶ about half of the allowed kinds ──▶ acts, one to three at a time:   ├──drop──┤   ├crash┤
 //!                                                                                 ├─slow disk n2─┤
 //! ```
+//! Acts that meet by chance seldom make an install interesting, so half of the seeds also tell a story of one: a member is cut off
+//! for long enough to need a snapshot, and as it gets it, things go wrong where it hurts.
+//!
 //! *What it does not do:* it knows nothing of the cluster's state. Whether an act makes sense at its moment (a member that is
 //! down can't crash; no second disk may be lost while a first one is) the cluster decides, and counts what it has done.
 
@@ -86,6 +89,12 @@ impl Schedule {
         if chosen.is_empty() || nodes == 0 {
             return Schedule { acts };
         }
+        let mut told = Dice::new(seed, 3);
+        if nodes > 1 && told.chance(500) {
+            for _ in 0..told.between(1, 3) {
+                left_behind(&mut told, allowed, nodes, end, &mut acts);
+            }
+        }
         // From a fault a minute to a fault a second: some runs have time to heal in between, some never.
         let pause = dice.between(300, 5_000) * MILLISECOND;
         let mut at = dice.between(0, 2 * pause);
@@ -103,12 +112,51 @@ impl Schedule {
             acts.push(Act { at, lasts, kind, to_leader, node, other, strength });
             at += dice.between(1, 2 * pause);
         }
+        acts.sort_by_key(|act| act.at);
         Schedule { acts }
     }
 
     /// The kinds in it.
     pub fn kinds(&self) -> Faults {
         Faults::only(self.acts.iter().map(|act| act.kind))
+    }
+}
+
+/// A member, the leader perhaps, is cut off from all; meanwhile the others compact their logs; and when it is back and gets a
+/// snapshot, whoever sends it can't be heard, or dies, or the state machine takes its time.
+fn left_behind(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: &mut Vec<Act>) {
+    let victim = dice.below(nodes);
+    let next = (victim + 1) % nodes;
+    let (at, to_leader) = (dice.below(end), dice.chance(500));
+    // A short absence leaves a tail that is longer than what the others have committed since.
+    let most = if dice.chance(500) { 2_500 } else { 12_000 };
+    let back = at + dice.between(300, most) * MILLISECOND;
+    let soon = |dice: &mut Dice| back + dice.between(1, 2_500) * MILLISECOND;
+    let mut act = |at: Micros, lasts: Micros, kind, to_leader, node, other, strength| {
+        if allowed.contains(kind) && at < end {
+            let lasts = lasts.min(end - at);
+            acts.push(Act { at, lasts, kind, to_leader, node, other, strength });
+        }
+    };
+    for other in (0..nodes).filter(|other| *other != victim) {
+        act(at, back - at, FaultKind::PartialPartition, to_leader, victim, other, 1_000);
+        let asked_at = dice.between(at, back);
+        act(asked_at, 0, FaultKind::ForcedSnapshot, false, other, victim, 1_000);
+    }
+    let (slow, strength) = (dice.between(1, 20) * SECOND, dice.between(1, 200));
+    let slowed = *dice.pick(&[FaultKind::SlowDecode, FaultKind::SlowApply, FaultKind::SlowDisk]);
+    act(back, slow, slowed, false, victim, next, strength);
+    for _ in 0..dice.between(1, 3) {
+        let (at, lasts) = (soon(dice), dice.between(100, 4_000) * MILLISECOND);
+        let (kind, to_leader, node) = match dice.below(6) {
+            0 => (FaultKind::OneWayPartition, true, next),
+            1 => (FaultKind::PartialPartition, true, next),
+            2 => (FaultKind::Clog, true, next),
+            3 => (FaultKind::Crash, true, next),
+            4 => (FaultKind::Pause, true, next),
+            _ => (FaultKind::Crash, false, victim),
+        };
+        act(at, lasts, kind, to_leader, node, if node == victim { next } else { victim }, 1_000);
     }
 }
 

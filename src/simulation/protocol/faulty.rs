@@ -3,7 +3,7 @@
 //! An act that makes no sense at its moment is left out, and not counted: a member that is down can't crash, and a second disk
 //! may not be lost before the first has been made good.
 
-use crate::raft::NodeId;
+use crate::raft::{Index, NodeId};
 
 use super::super::conditions::Conditions;
 use super::super::faults::FaultKind;
@@ -245,6 +245,11 @@ impl World {
             return Err(("a leader in time", what));
         }
         self.sights.elected_after = waited * 1_000 / timeout;
+        let goal = self.judge.committed();
+        if !self.run_until(120 * SECOND, |world| world.has_applied(goal)) {
+            let what = format!("not all at {goal} after 120 s with clients: {}", self.positions());
+            return Err(("catching up under load", what));
+        }
         self.close_clients();
         let converged = self.run_until(60 * SECOND, World::is_converged);
         if !converged {
@@ -266,6 +271,11 @@ impl World {
         // It has committed something in its term: so it serves.
         self.judge.breach().is_some()
             || led.is_some_and(|status| Some(status.term) == self.judge.committed_term())
+    }
+
+    fn has_applied(&self, goal: Index) -> bool {
+        self.judge.breach().is_some()
+            || self.nodes.iter().all(|node| node.machine.applied.index >= goal)
     }
 
     /// All have applied all there is, all count, and nobody waits.
