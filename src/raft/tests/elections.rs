@@ -18,12 +18,16 @@ fn el01_a_repeated_vote_counts_once() {
     }
     assert_eq!(hand.role(), Role::PreCandidate);
     hand.reply(&requests[1], Answer::PreVote { campaign_term: 1, granted: true });
+    // Whoever was asked for a pre-vote since is another matter.
+    hand.sent.clear();
     hand.disk();
     let requests = std::mem::take(&mut hand.sent);
     for _ in 0..3 {
         hand.reply(&requests[0], granted(true));
     }
     assert_eq!(hand.role(), Role::Candidate);
+    hand.reply(&requests[1], granted(true));
+    assert_eq!(hand.role(), Role::Leader);
 }
 
 #[test]
@@ -168,12 +172,14 @@ fn el13_answers_to_an_earlier_pre_vote_start_nothing() {
     assert!(hand.raft.votes.len() == 1, "a refusal of the round before: {:?}", hand.raft.votes);
     later.iter().for_each(|request| hand.reply(request, answer(2, true)));
     assert_eq!(hand.role(), Role::Candidate, "a yes of the round before");
-    let mut leader = Setup::of(3).start();
+    let mut leader = Setup::of(5).start();
     leader.campaign();
-    let earlier = leader.sent.clone();
+    let earlier = leader.sent[0].clone();
     leader.win();
-    leader.reply(&earlier[0], answer(1, true));
-    assert_eq!((leader.role(), leader.term()), (Role::Leader, 1));
+    for to in 1..5 {
+        leader.reply(&Envelope { to, ..earlier.clone() }, answer(1, true));
+    }
+    assert_eq!((leader.role(), leader.term()), (Role::Leader, 1), "as many as are a quorum");
 }
 
 /// Refusals that come after the leader was heard again do not unseat it.

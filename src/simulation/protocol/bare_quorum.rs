@@ -87,12 +87,11 @@ impl World {
         self.impose(Act { at, lasts, kind, to_leader: false, node, other, strength });
     }
 
-    /// Whether one of these leads in the highest term that any of them is in.
+    /// Whether one of these leads in the highest term that any of them is in. It may be long before it can commit: the others
+    /// may have to decode a snapshot first.
     fn leads_among(&self, quorum: &[NodeId]) -> bool {
         let rafts = quorum.iter().filter_map(|id| self.nodes[*id as usize].raft.as_ref());
         let roles = rafts.map(|raft| (raft.role().1, raft.role().0 == Role::Leader));
-        // It has committed something in its term: so it serves.
-        let leads = |(term, leads)| leads && self.judge.committed_term() == Some(term);
-        self.judge.breach().is_some() || roles.max().is_some_and(leads)
+        self.judge.breach().is_some() || roles.max().is_some_and(|(_, leads)| leads)
     }
 }
