@@ -143,9 +143,24 @@ fn left_behind(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: 
         let asked_at = dice.between(at, back);
         act(asked_at, 0, FaultKind::ForcedSnapshot, false, other, victim, 1_000);
     }
-    let (slow, strength) = (dice.between(1, 20) * SECOND, dice.between(1, 200));
-    let slowed = *dice.pick(&[FaultKind::SlowDecode, FaultKind::SlowApply, FaultKind::SlowDisk]);
-    act(back, slow, slowed, false, victim, next, strength);
+    if dice.chance(500) {
+        // Who leads by now does not reach it, and the others do: it may lead on in its old term.
+        let from = dice.between(at, back);
+        let kind = *dice.pick(&[FaultKind::OneWayPartition, FaultKind::PartialPartition]);
+        let lasts = back - from + dice.between(100, 4_000) * MILLISECOND;
+        act(from, lasts, kind, true, next, victim, 1_000);
+    }
+    for slowed in
+        [FaultKind::SlowDecode, FaultKind::SlowApply, FaultKind::SlowDisk, FaultKind::SlowEncode]
+    {
+        if dice.chance(400) {
+            let most = if slowed == FaultKind::SlowDecode { 200 } else { 1_000 };
+            let (lasts, strength) = (dice.between(1, 20) * SECOND, dice.between(1, most));
+            act(back, lasts, slowed, false, victim, next, strength);
+        }
+    }
+    // A snapshot of its own, just as it gets another one.
+    act(soon(dice), 0, FaultKind::ForcedSnapshot, false, victim, next, 1_000);
     for _ in 0..dice.between(1, 3) {
         let (at, lasts) = (soon(dice), dice.between(100, 4_000) * MILLISECOND);
         let (kind, to_leader, node) = match dice.below(6) {
