@@ -170,6 +170,11 @@ impl World {
         let waiter = Waiter { client, attempt: known.attempt };
         let (target, session, sequence) = (known.target, known.session, known.sequence);
         let Some(doing) = &mut known.doing else { return };
+        let paused_until = self.conditions.member(target).paused_until;
+        if paused_until > self.now && self.streams.clients.chance(500) {
+            // It waits, and is handled among what else has come meanwhile: perhaps before any timeout is noticed.
+            return self.agenda.plan(paused_until, Happening::Client(client, waiter.attempt));
+        }
         doing.tries += 1;
         if doing.tries > TRIES_MAX {
             return self.give_up(client);
