@@ -1,0 +1,277 @@
+//! PS20: members that lost something. How it is noticed, what they do until they count again, and what others do meanwhile.
+
+use super::hand::*;
+use super::world::MILLISECOND;
+use crate::raft::*;
+
+// ---- until it counts again ----------------------------------------------------------
+
+#[test]
+fn ps20_a_damaged_node_neither_votes_nor_campaigns() {
+    let mut hand = Setup::of(3).damaged().start();
+    assert!(hand.status().recovering);
+    hand.hear(1, 1, pre_vote(2, id(1, 1)));
+    hand.disk();
+    assert_eq!(hand.answer(), Answer::PreVote { campaign_term: 2, granted: false });
+    hand.hear(1, 1, Request::Vote { last: id(9, 1) });
+    hand.disk();
+    assert_eq!((hand.answer(), hand.status().vote), (Answer::Vote { granted: false }, None));
+    hand.after(5_000);
+    hand.campaign();
+    assert_eq!((hand.role(), hand.status().counters.campaigns), (Role::Follower, 0));
+}
+
+/// It counts again when it holds, durably, all that its leader has by its own word; until then it says so.
+#[test]
+fn ps20_a_damaged_node_counts_again_when_caught_up() {
+    let mut hand = Setup::of(3).damaged().start();
+    hand.hear(1, 1, append(LogId::BASE, &[1, 1], 2));
+    hand.disk();
+    let asked = roll_calls(&mut hand);
+    assert_eq!(asked.iter().map(|request| request.to).collect::<Vec<_>>(), [1], "its leader");
+    assert!(hand.append_answer().report.recovering);
+    hand.reply(&asked[0], Answer::RollCall { last: 4 });
+    assert!(hand.status().recovering);
+    hand.hear(1, 1, append(id(2, 1), &[1, 1, 1], 5));
+    assert!(hand.status().recovering, "not durable yet");
+    hand.disk();
+    assert!(!hand.status().recovering);
+    assert_eq!(hand.raft.life, Life { incarnation: 1, ..Life::default() });
+    hand.sent.clear();
+    hand.now += 400 * MILLISECOND;
+    hand.hear(2, 2, Request::Vote { last: id(5, 1) });
+    assert_eq!(hand.steps.back().and_then(|step| step.change.hard_state?.vote), Some(2));
+}
+
+/// A leader of a later term may have a shorter log: what counts is the word of the present one, in its term (PS20).
+#[test]
+fn ps20_another_leader_sets_another_mark() {
+    let mut hand = Setup::of(3).damaged().start();
+    hand.hear(1, 1, append(LogId::BASE, &[1], 0));
+    hand.disk();
+    let asked = roll_calls(&mut hand).remove(0);
+    hand.reply(&asked, Answer::RollCall { last: 100 });
+    assert!(hand.status().recovering);
+    hand.hear(2, 2, append(LogId::BASE, &[1, 2], 0));
+    hand.disk();
+    assert!(hand.status().recovering, "the first leader's word says nothing of the second's log");
+    let asked = roll_calls(&mut hand).remove(0);
+    assert_eq!((asked.to, asked.term), (2, 2));
+    hand.reply(&asked, Answer::RollCall { last: 2 });
+    assert!(!hand.status().recovering);
+}
+
+/// A request that left before the loss and arrives after it says too little; and an answer to an earlier life nothing.
+#[test]
+fn ps20_what_was_sent_before_the_loss_is_no_mark() {
+    let mut hand = Setup::of(3).incarnation(2).damaged().start();
+    hand.hear(1, 1, append(LogId::BASE, &[1], 0));
+    hand.disk();
+    assert!(hand.status().recovering, "all that an old request names is there");
+    let asked = roll_calls(&mut hand).remove(0);
+    hand.reply(&Envelope { incarnation: 1, ..asked.clone() }, Answer::RollCall { last: 1 });
+    assert!(hand.status().recovering);
+    hand.reply(&asked, Answer::RollCall { last: 1 });
+    assert!(!hand.status().recovering);
+}
+
+/// Who forgot a vote asks every other voter, for one of them got it; and gives none in the highest of their terms.
+#[test]
+fn ps20_a_forgotten_vote_is_given_to_nobody_else() {
+    let mut setup = Setup::of(3);
+    setup.recovered.life.loss = Some(Loss { forgot_vote: true, last: None });
+    let mut hand = setup.start();
+    assert_eq!(hand.status().waits_for, [1, 2].into());
+    hand.hear(1, 3, append(LogId::BASE, &[3], 0));
+    hand.disk();
+    let asked = roll_calls(&mut hand);
+    let to = |node| asked.iter().rfind(|request| request.to == node).expect("asked").clone();
+    hand.reply(&to(1), Answer::RollCall { last: 1 });
+    assert!(hand.status().recovering, "member 2 may have the vote, in a later term");
+    assert_eq!(hand.status().waits_for, [2].into());
+    let later = hand.answer_of(&to(2), 7, Answer::RollCall { last: 0 });
+    hand.step(later);
+    assert!(hand.status().recovering && hand.term() == 7);
+    hand.hear(1, 8, append(id(1, 3), &[8], 0));
+    hand.disk();
+    let asked = roll_calls(&mut hand).remove(0);
+    hand.reply(&asked, Answer::RollCall { last: 2 });
+    hand.disk();
+    assert_eq!((hand.status().recovering, hand.status().vote), (false, Some(1)));
+    hand.sent.clear();
+    hand.now += 400 * MILLISECOND;
+    hand.hear(2, 8, Request::Vote { last: id(9, 8) });
+    hand.disk();
+    assert_eq!(hand.answer(), Answer::Vote { granted: false });
+}
+
+/// Who lost entries and knows which goes on voting as if it had them.
+#[test]
+fn ps20_a_known_loss_votes_by_the_log_that_was() {
+    let mut setup = Setup::of(3).log(&[1, 1]);
+    setup.recovered.life.loss = Some(Loss { forgot_vote: false, last: Some(id(5, 1)) });
+    let mut hand = setup.start();
+    for (last, granted) in [(id(4, 1), false), (id(5, 1), true)] {
+        hand.hear(1, 2, Request::Vote { last });
+        hand.disk();
+        hand.sent.retain(|sent| matches!(sent.body, Body::Answer { .. }));
+        assert_eq!(hand.answer(), Answer::Vote { granted });
+    }
+    hand.after(5_000);
+    assert_eq!(hand.status().counters.campaigns, 0, "it can't lead");
+}
+
+// ---- what others remember ------------------------------------------------------------------
+
+fn acquaintance(incarnation: Incarnation, acknowledged: LogId) -> Request {
+    Request::Acquainted(Acquaintance { incarnation, acknowledged })
+}
+
+/// The questions after what was lost, taken from what was sent.
+fn roll_calls(hand: &mut Hand) -> Vec<Envelope> {
+    hand.sent.extract_if(.., |e| matches!(e.body, Body::Request(Request::RollCall))).collect()
+}
+
+/// A wiped directory is a new life. Whoever remembers the earlier one takes nothing from it, and says so; it notes its
+/// loss, durably, before it answers.
+#[test]
+fn ps20_a_wiped_member_is_not_listened_to_before_it_accounts_for_its_earlier_life() {
+    let (earlier, wiped) = (unborn(1) + 5, unborn(2) + 1);
+    let mut setup = Setup::of(3);
+    let known = Acquaintance { incarnation: earlier, acknowledged: id(3, 1) };
+    setup.recovered.acquaintances.insert(1, known);
+    let mut hand = setup.start();
+    hand.campaign_for_votes();
+    hand.disk();
+    let asked =
+        hand.sent_to(1).into_iter().find(|e| matches!(e.body, Body::Request(Request::Vote { .. })));
+    let vote = hand.answer_of(&asked.expect("asked"), 1, Answer::Vote { granted: true });
+    hand.step(Envelope { incarnation: wiped, ..vote });
+    assert_eq!(hand.role(), Role::Candidate, "a forgetful vote");
+    let reminded = hand.sent_to(1).pop().expect("told");
+    assert_eq!(reminded.body, Body::Request(Request::Acquainted(known)));
+
+    let mut member = Setup::of(3).incarnation(wiped).start();
+    member.hear(1, 1, acquaintance(earlier, id(3, 1)));
+    assert!(member.status().recovering && member.sent.is_empty());
+    let loss = Some(Loss { forgot_vote: true, last: None });
+    let life = Life { incarnation: wiped, predecessor: earlier, loss };
+    assert_eq!(member.steps.back().expect("a step").change.life, Some(life));
+    member.disk();
+    roll_calls(&mut member);
+    assert_eq!(member.answer(), Answer::Acquainted { predecessor: earlier });
+    member.hear(2, 1, acquaintance(earlier - 1, LogId::BASE));
+    member.disk();
+    assert!(member.steps.is_empty(), "accounted for");
+
+    let word = hand.answer_of(&reminded, 1, Answer::Acquainted { predecessor: earlier });
+    hand.step(Envelope { incarnation: wiped, ..word });
+    assert_eq!(hand.raft.acquaintances[&1].incarnation, wiped);
+}
+
+/// A restart is no loss, and a message from before it is only late.
+#[test]
+fn ps20_a_restart_is_no_loss() {
+    let mut hand = Setup::of(3).incarnation(7).start();
+    hand.hear(1, 1, acquaintance(6, LogId::BASE));
+    hand.hear(2, 1, acquaintance(7, LogId::BASE));
+    hand.disk();
+    assert!(!hand.status().recovering);
+}
+
+/// A directory that is an earlier copy of itself rises above what others remember by another start.
+#[test]
+fn ps20_an_older_copy_has_to_start_again() {
+    let mut hand = Setup::of(3).incarnation(4).start();
+    hand.hear(1, 1, acquaintance(9, LogId::BASE));
+    let change = &hand.steps.back().expect("a step").change;
+    assert_eq!(change.life.map(|life| (life.incarnation, life.predecessor)), Some((9, 9)));
+    assert!(!hand.out.events.contains(&Event::Outlived), "not durable yet");
+    hand.disk();
+    assert!(hand.out.events.contains(&Event::Outlived));
+    roll_calls(&mut hand);
+    assert_eq!(hand.sent, [], "nobody would listen");
+}
+
+/// A leader remembers across terms and restarts what members acknowledged; one that comes back with less is told.
+#[test]
+fn ps20_what_was_acknowledged_is_remembered() {
+    let mut hand = Setup::of(3).lead();
+    hand.accept_all(1);
+    for _ in 0..4 {
+        hand.after(200);
+        hand.accept_all(1);
+    }
+    hand.propose_many(1);
+    hand.disk();
+    let written = hand.raft.acquaintances[&1];
+    assert_eq!(written.acknowledged, id(1, 1));
+    let mut setup = Setup::of(3).log(&[1, 1]);
+    setup.recovered.acquaintances.insert(1, written);
+    let mut later = setup.start();
+    later.hear(1, 2, Request::PreVote { campaign_term: 2, last: LogId::BASE });
+    let told = |e: &Envelope| e.body == Body::Request(Request::Acquainted(written));
+    assert!(later.sent.iter().any(told), "{:?}", later.sent);
+
+    let mut member = Setup::of(3).start();
+    member.hear(1, 1, acquaintance(1, id(1, 1)));
+    assert!(member.status().recovering, "the same life, and less");
+}
+
+/// A member's word that it is recovering takes it out of every quorum: of commits, and of the rounds that confirm reads.
+#[test]
+fn ps20_a_recovering_member_does_not_count() {
+    let mut hand = Setup::of(3).lead();
+    let recovering = |request: &Envelope| {
+        let report = FollowerReport {
+            recovering: true,
+            ..report(last_of(request), append_of(request).round)
+        };
+        Answer::Append(AppendAnswer { report, outcome: AppendOutcome::Accepted })
+    };
+    for request in hand.appends(1) {
+        hand.reply(&request, recovering(&request));
+    }
+    assert_eq!(hand.status().commit, 0);
+    hand.accept_all(2);
+    assert_eq!(hand.status().commit, 1);
+    hand.does(|raft, now| raft.read_index(now)).expect("the leader has committed");
+    for request in hand.appends(1) {
+        hand.reply(&request, recovering(&request));
+    }
+    assert!(
+        hand.out.reads_confirmed.is_empty(),
+        "it may have voted for a newer leader and forgotten"
+    );
+    hand.accept_all(2);
+    assert_eq!(hand.out.reads_confirmed.len(), 1);
+}
+
+/// A member that rejects, in a new life, what it had acknowledged in an earlier one has lost it: an alarm, and it does
+/// not count until it has caught up with all that it may have promised.
+#[test]
+fn ps20_a_member_that_lost_what_it_acknowledged_is_distrusted() {
+    let mut hand = Setup::of(3).lead();
+    hand.accept_all(1);
+    hand.propose_many(2);
+    hand.accept_all(1);
+    assert_eq!(hand.status().commit, 3);
+    hand.propose_many(1);
+    let request = hand.append(1);
+    let answer = hand.answer_of(&request, 1, rejected(0, 3, LogId::BASE));
+    hand.step(answer.clone());
+    assert_eq!(hand.status().counters.safety_alarms, 0, "late, from the life that acknowledged");
+    hand.step(Envelope { incarnation: 2, ..answer });
+    assert_eq!(hand.status().counters.safety_alarms, 1);
+    let counted = hand.raft.progress[&1].counted();
+    assert_eq!((counted, hand.raft.progress[&1].distrusted_until), (0, Some(3)));
+    let accept_in_new_life = |hand: &mut Hand, upto| {
+        hand.after(150);
+        let request = hand.appends(1).remove(0);
+        let answer = hand.answer_of(&request, 1, accepted(upto, 0));
+        hand.step(Envelope { incarnation: 2, ..answer });
+        hand.raft.progress[&1].counted()
+    };
+    assert_eq!(accept_in_new_life(&mut hand, 2), 0);
+    assert_eq!(accept_in_new_life(&mut hand, 4), 4, "it holds again what it had promised");
+}
