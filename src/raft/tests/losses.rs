@@ -121,6 +121,43 @@ fn ps20_a_known_loss_votes_by_the_log_that_was() {
     assert_eq!(hand.status().counters.campaigns, 0, "it can't lead");
 }
 
+/// A snapshot that is granted in the turn in which a loss is noticed takes nothing of that out of the durable step.
+#[test]
+fn ps20_a_granted_snapshot_does_not_forget_a_loss() {
+    let mut hand = Setup::of(3).incarnation(unborn(2) + 1).start();
+    let snapshot = meta(id(5, 1), &Membership::of_voters(0..3));
+    let chunk = SnapshotChunk {
+        meta: snapshot.clone(),
+        transfer: 1,
+        offset: 0,
+        data: vec![0; 100].into(),
+        crc: 0,
+        round: 0,
+    };
+    hand.hear(1, 1, Request::Snapshot(chunk));
+    hand.disk();
+    let key = TransferKey { from: 1, incarnation: 1, transfer: 1 };
+    hand.does(|raft, now| raft.chunk_written(now, key, ChunkWritten::Complete));
+    hand.does(|raft, now| raft.decode_begun(now, id(5, 1)));
+    assert!(hand.does(|raft, now| raft.snapshot_decoded(now, id(5, 1), true)));
+    hand.disk();
+    let told = hand.request(2, 1, acquaintance(unborn(1) + 7, LogId::BASE));
+    // One turn: both are handled before one `ready`.
+    hand.raft.step(hand.now, told);
+    hand.does(|raft, now| raft.cond_install(now, id(5, 1)));
+    let step = hand.steps.back().expect("a step");
+    assert!(step.change.install.is_some());
+    assert!(
+        step.then_send
+            .iter()
+            .any(|e| matches!(e.body, Body::Answer { answer: Answer::Acquainted { .. }, .. }))
+    );
+    assert!(
+        step.change.life.is_some(),
+        "it answers that it accounts for its loss, and the disk does not know"
+    );
+}
+
 // ---- what others remember ------------------------------------------------------------------
 
 fn acquaintance(incarnation: Incarnation, acknowledged: LogId) -> Request {
