@@ -378,7 +378,9 @@ impl Raft {
                 Answer::Snapshot(answer) => self.on_chunk_answer(&envelope, answer),
                 // That it came is what matters.
                 Answer::Acquainted { .. } => {}
-                Answer::RollCall { last } => self.on_roll_call_answer(&envelope, last),
+                Answer::RollCall { last, leads } => {
+                    self.on_roll_call_answer(&envelope, leads.then_some(last));
+                }
             },
         }
     }

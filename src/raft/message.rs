@@ -137,6 +137,8 @@ pub enum Answer {
     RollCall {
         /// The last index of the sender's log.
         last: Index,
+        /// Whether the sender leads that term.
+        leads: bool,
     },
 }
 

@@ -25,8 +25,8 @@ use super::types::{Index, LogId, Loss, Micros, NodeId, Term};
 /// The answers to what a member asks about what it lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct RollCall {
-    /// The term and the last index that each member answered with, in this life.
-    answers: BTreeMap<NodeId, (Term, Index)>,
+    /// The term that each member answered with, in this life, and the last index if it led that term.
+    answers: BTreeMap<NodeId, (Term, Option<Index>)>,
     /// When those who are missing are asked again.
     pub ask_at: Micros,
 }
@@ -78,10 +78,11 @@ impl Raft {
     }
 
     pub(super) fn on_roll_call(&mut self, request: &Envelope) {
-        self.answer(request, Answer::RollCall { last: self.log.last_index() });
+        let leads = self.role == Role::Leader;
+        self.answer(request, Answer::RollCall { last: self.log.last_index(), leads });
     }
 
-    pub(super) fn on_roll_call_answer(&mut self, answer: &Envelope, last: Index) {
+    pub(super) fn on_roll_call_answer(&mut self, answer: &Envelope, last: Option<Index>) {
         if self.is_recovering() {
             self.roll_call.answers.insert(answer.from, (answer.term, last));
             self.finish_recovering();
@@ -96,9 +97,11 @@ impl Raft {
         }
     }
 
+    /// How far the log of the present term's leader reached, by its own word. It must have led when it said so: one that
+    /// has been restarted meanwhile may have lost the end of its log, which was not durable there but was here.
     fn recovery_target(&self) -> Option<Index> {
         let (term, last) = *self.roll_call.answers.get(&self.leader?)?;
-        (term == self.hard_state.term).then_some(last)
+        last.filter(|_| term == self.hard_state.term)
     }
 
     /// Counts again, if all is there. A crash before that is durable leaves a member that catches up once more.

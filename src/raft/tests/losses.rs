@@ -30,7 +30,7 @@ fn ps20_a_damaged_node_counts_again_when_caught_up() {
     let asked = roll_calls(&mut hand);
     assert_eq!(asked.iter().map(|request| request.to).collect::<Vec<_>>(), [1], "its leader");
     assert!(hand.append_answer().report.recovering);
-    hand.reply(&asked[0], Answer::RollCall { last: 4 });
+    hand.reply(&asked[0], Answer::RollCall { last: 4, leads: true });
     assert!(hand.status().recovering);
     hand.hear(1, 1, append(id(2, 1), &[1, 1, 1], 5));
     assert!(hand.status().recovering, "not durable yet");
@@ -50,14 +50,14 @@ fn ps20_another_leader_sets_another_mark() {
     hand.hear(1, 1, append(LogId::BASE, &[1], 0));
     hand.disk();
     let asked = roll_calls(&mut hand).remove(0);
-    hand.reply(&asked, Answer::RollCall { last: 100 });
+    hand.reply(&asked, Answer::RollCall { last: 100, leads: true });
     assert!(hand.status().recovering);
     hand.hear(2, 2, append(LogId::BASE, &[1, 2], 0));
     hand.disk();
     assert!(hand.status().recovering, "the first leader's word says nothing of the second's log");
     let asked = roll_calls(&mut hand).remove(0);
     assert_eq!((asked.to, asked.term), (2, 2));
-    hand.reply(&asked, Answer::RollCall { last: 2 });
+    hand.reply(&asked, Answer::RollCall { last: 2, leads: true });
     assert!(!hand.status().recovering);
 }
 
@@ -69,9 +69,12 @@ fn ps20_what_was_sent_before_the_loss_is_no_mark() {
     hand.disk();
     assert!(hand.status().recovering, "all that an old request names is there");
     let asked = roll_calls(&mut hand).remove(0);
-    hand.reply(&Envelope { incarnation: 1, ..asked.clone() }, Answer::RollCall { last: 1 });
+    hand.reply(
+        &Envelope { incarnation: 1, ..asked.clone() },
+        Answer::RollCall { last: 1, leads: true },
+    );
     assert!(hand.status().recovering);
-    hand.reply(&asked, Answer::RollCall { last: 1 });
+    hand.reply(&asked, Answer::RollCall { last: 1, leads: true });
     assert!(!hand.status().recovering);
 }
 
@@ -86,16 +89,16 @@ fn ps20_a_forgotten_vote_is_given_to_nobody_else() {
     hand.disk();
     let asked = roll_calls(&mut hand);
     let to = |node| asked.iter().rfind(|request| request.to == node).expect("asked").clone();
-    hand.reply(&to(1), Answer::RollCall { last: 1 });
+    hand.reply(&to(1), Answer::RollCall { last: 1, leads: true });
     assert!(hand.status().recovering, "member 2 may have the vote, in a later term");
     assert_eq!(hand.status().waits_for, [2].into());
-    let later = hand.answer_of(&to(2), 7, Answer::RollCall { last: 0 });
+    let later = hand.answer_of(&to(2), 7, Answer::RollCall { last: 0, leads: true });
     hand.step(later);
     assert!(hand.status().recovering && hand.term() == 7);
     hand.hear(1, 8, append(id(1, 3), &[8], 0));
     hand.disk();
     let asked = roll_calls(&mut hand).remove(0);
-    hand.reply(&asked, Answer::RollCall { last: 2 });
+    hand.reply(&asked, Answer::RollCall { last: 2, leads: true });
     hand.disk();
     assert_eq!((hand.status().recovering, hand.status().vote), (false, Some(1)));
     hand.sent.clear();
@@ -119,6 +122,25 @@ fn ps20_a_known_loss_votes_by_the_log_that_was() {
     }
     hand.after(5_000);
     assert_eq!(hand.status().counters.campaigns, 0, "it can't lead");
+}
+
+/// The leader that was heard has been restarted: it leads no more, and its log may have lost an end that others hold.
+#[test]
+fn ps20_a_restarted_leader_sets_no_mark() {
+    let mut setup = Setup::of(3).term(1, Some(1)).log(&[1, 1]);
+    setup.recovered.life.loss = Some(Loss { forgot_vote: false, last: Some(id(5, 1)) });
+    let mut hand = setup.start();
+    // Late: what member 1 sent before it crashed with entries 3 to 5 on its way to its disk.
+    hand.hear(1, 1, heartbeat(id(2, 1), 2));
+    hand.disk();
+    let asked = roll_calls(&mut hand).remove(0);
+    let answer = hand.answer_of(&asked, 1, Answer::RollCall { last: 2, leads: false });
+    hand.step(Envelope { incarnation: 2, ..answer });
+    hand.disk();
+    assert!(
+        hand.status().recovering,
+        "it had acknowledged entries 3 to 5, and votes without them now"
+    );
 }
 
 /// A snapshot that is granted in the turn in which a loss is noticed takes nothing of that out of the durable step.

@@ -49,7 +49,7 @@ fn tell_answer(answer: &Answer) -> String {
             if *granted { "yes" } else { "no" }.into()
         }
         Answer::Acquainted { predecessor } => format!("I account for life {predecessor}"),
-        Answer::RollCall { last } => format!("up to {last}"),
+        Answer::RollCall { last, .. } => format!("up to {last}"),
         Answer::Append(AppendAnswer { report, outcome }) => {
             let outcome = match outcome {
                 AppendOutcome::Rejected { refused, hint } => {
