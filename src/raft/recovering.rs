@@ -112,6 +112,11 @@ impl Raft {
         if self.role != Role::Follower || held < target || !self.roll_call_missing().is_empty() {
             return;
         }
+        if loss.forgot_vote && self.hard_state.vote.is_some_and(|vote| vote != leader) {
+            // Given before the loss was noticed, in a term in which it may have been the second. It can't be taken back, and
+            // would be given again to whom it was given: the term must end.
+            return self.enter_term(self.hard_state.term + 1);
+        }
         tracing::info!(node = self.config.node, target, "caught up after a loss, counts again");
         if loss.forgot_vote && self.hard_state.vote.is_none() {
             self.hard_state.vote = Some(leader);

@@ -143,6 +143,46 @@ fn ps20_a_restarted_leader_sets_no_mark() {
     );
 }
 
+/// A vote given before the loss was noticed may have been the second in its term, and outlives the recovery: the term does not.
+#[test]
+fn ps20_a_vote_given_in_ignorance_is_not_given_again() {
+    let (earlier, wiped) = (unborn(1) + 5, unborn(2) + 1);
+    // Member 0 had voted for 1 in term 5, which leads; its directory was wiped.
+    let mut hand = Setup::of(3).incarnation(wiped).start();
+    // The other candidate of term 5 asks; it remembers member 0 and will not take the vote.
+    hand.hear(2, 5, Request::Vote { last: LogId::BASE });
+    hand.disk();
+    hand.hear(2, 5, acquaintance(earlier, LogId::BASE));
+    hand.disk();
+    hand.hear(1, 5, append(LogId::BASE, &[5], 0));
+    hand.disk();
+    for _ in 0..3 {
+        for asked in roll_calls(&mut hand) {
+            let last = if asked.to == 1 { 1 } else { 0 };
+            let answer = hand.answer_of(&asked, 5, Answer::RollCall { last, leads: asked.to == 1 });
+            hand.step(answer);
+        }
+        hand.disk();
+        hand.after(100);
+        hand.hear(1, 5, heartbeat(id(1, 5), 1));
+    }
+    hand.sent.clear();
+    hand.now += 400 * MILLISECOND;
+    // The candidate asks once more, in the same campaign.
+    hand.hear(2, 5, Request::Vote { last: id(1, 5) });
+    hand.disk();
+    let answers: Vec<_> =
+        hand.sent.iter().filter(|e| matches!(e.body, Body::Answer { .. })).collect();
+    assert!(
+        answers.iter().all(|e| !matches!(
+            e.body,
+            Body::Answer { answer: Answer::Vote { granted: true, .. }, .. }
+        )),
+        "a second vote in term 5: {answers:?}, {:?}",
+        hand.status().vote
+    );
+}
+
 /// A snapshot that is granted in the turn in which a loss is noticed takes nothing of that out of the durable step.
 #[test]
 fn ps20_a_granted_snapshot_does_not_forget_a_loss() {
