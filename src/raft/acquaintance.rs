@@ -19,7 +19,7 @@ use super::log::RaftLog;
 use super::message::{Answer, Body, Envelope, Request};
 use super::ready::Role;
 use super::types::{
-    Acquaintance, HIGHEST_INCARNATION, Incarnation, Life, LogId, Loss, NodeId, birth_ms,
+    Acquaintance, HIGHEST_INCARNATION, Incarnation, Index, Life, LogId, Loss, NodeId, birth_ms,
 };
 
 impl Raft {
@@ -81,9 +81,15 @@ impl Raft {
         }
     }
 
-    /// Whether a member whose log ends at `last` does not hold any more what it is known to have acknowledged.
-    pub(super) fn lacks_acknowledged(&self, node: NodeId, last: LogId) -> bool {
-        self.acquaintances.get(&node).is_some_and(|known| last.index < known.acknowledged.index)
+    /// Whether a member whose log ends at `last` does not hold any more what it is known to have acknowledged: then it is
+    /// told. It knows whether it lost that; what is late does no harm.
+    pub(super) fn remind_if_lacking(&mut self, node: NodeId, last: Index) -> bool {
+        let known = self.acquaintances.get(&node);
+        let lacks = known.is_some_and(|known| last < known.acknowledged.index);
+        if lacks {
+            self.remind(node);
+        }
+        lacks
     }
 
     /// A leader remembers, of what members acknowledged, the part that is committed: that can't be taken back. Once in a

@@ -156,9 +156,7 @@ impl Raft {
             // It has missed heartbeats and can be reached: there is no need to make it wait for the next.
             self.call(request.from, self.now);
         }
-        if self.lacks_acknowledged(request.from, last) {
-            self.remind(request.from);
-        }
+        self.remind_if_lacking(request.from, last.index);
         let granted = campaign_term > self.hard_state.term
             && self.up_to_date(last)
             && !self.leader_lives(request.from);
@@ -166,9 +164,7 @@ impl Raft {
     }
 
     pub(super) fn on_vote(&mut self, request: &Envelope, last: LogId) {
-        if self.lacks_acknowledged(request.from, last) {
-            self.remind(request.from);
-        }
+        self.remind_if_lacking(request.from, last.index);
         let free = self.hard_state.vote.is_none_or(|vote| vote == request.from);
         if !(free && self.up_to_date(last)) {
             return self.answer(request, Answer::Vote { granted: false });

@@ -374,3 +374,37 @@ fn ps20_a_member_that_lost_what_it_acknowledged_is_distrusted() {
     assert_eq!(accept_in_new_life(&mut hand, 2), 0);
     assert_eq!(accept_in_new_life(&mut hand, 4), 4, "it holds again what it had promised");
 }
+
+/// One that lost entries in the very life that acknowledged them, and knows it, is sent them again.
+#[test]
+fn ps20_a_recovering_member_is_sent_what_it_lost() {
+    let mut hand = Setup::of(3).lead();
+    hand.accept_all(1);
+    hand.propose_many(2);
+    hand.disk();
+    hand.accept_all(1);
+    assert_eq!(hand.status().commit, 3);
+    // It is an older copy now, started as often: the same incarnation, and less; it knows.
+    for _ in 0..50 {
+        hand.after(100);
+        for request in hand.appends(1) {
+            let append = append_of(&request).clone();
+            if append.prev.index == 0 {
+                return;
+            }
+            let outcome = AppendOutcome::Rejected { refused: append.prev.index, hint: LogId::BASE };
+            let report = FollowerReport { recovering: true, ..report(0, append.round) };
+            hand.reply(&request, Answer::Append(AppendAnswer { report, outcome }));
+        }
+        hand.accept_all(2);
+    }
+    panic!("never probed lower: {:?}", hand.raft.progress[&1]);
+}
+
+/// Nobody rejects the base; who does is not asked for less than that.
+#[test]
+fn ps20_a_rejection_of_the_base_is_no_panic() {
+    let mut hand = Setup::of(3).lead();
+    let request = hand.append(1);
+    hand.reply(&request, rejected(0, 0, LogId::BASE));
+}
