@@ -38,7 +38,6 @@ impl Raft {
                 true
             }
             Some(known) if accounts_for(envelope, known.incarnation) => {
-                self.accounted_at.insert(from, self.next_request);
                 tracing::warn!(
                     node = self.config.node,
                     from,
@@ -131,6 +130,12 @@ impl Raft {
         let answer = Answer::Acquainted { predecessor: self.life.predecessor };
         // The loss must survive a crash before anybody listens to this member again.
         self.answer_after_persist(request, answer);
+    }
+
+    /// A member has judged what is remembered of it. What it was asked before it may have answered without knowing of its
+    /// loss: the answers do not count.
+    pub(super) fn on_accounted(&mut self, answer: &Envelope) {
+        self.accounted_at.insert(answer.from, self.next_request);
     }
 
     fn on_loss_noticed(&mut self, by: NodeId, life: Life) {

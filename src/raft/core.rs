@@ -376,8 +376,7 @@ impl Raft {
                 Answer::Vote { granted } => self.on_vote_answer(&envelope, granted),
                 Answer::Append(answer) => self.on_append_answer(&envelope, answer),
                 Answer::Snapshot(answer) => self.on_chunk_answer(&envelope, answer),
-                // That it came is what matters.
-                Answer::Acquainted { .. } => {}
+                Answer::Acquainted { .. } => self.on_accounted(&envelope),
                 Answer::RollCall { last, leads } => {
                     self.on_roll_call_answer(&envelope, leads.then_some(last));
                 }

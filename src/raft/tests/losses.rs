@@ -375,6 +375,35 @@ fn ps20_a_member_that_lost_what_it_acknowledged_is_distrusted() {
     assert_eq!(accept_in_new_life(&mut hand, 4), 4, "it holds again what it had promised");
 }
 
+/// A member that lost what it acknowledged is in the life that is known here. What it said before it knew does not count.
+#[test]
+fn ps20_a_vote_from_before_the_loss_was_noticed_does_not_count() {
+    let mut setup = Setup::of(3).log(&[1, 1, 1]);
+    let known = Acquaintance { incarnation: 1, acknowledged: id(3, 1) };
+    setup.recovered.acquaintances.insert(1, known);
+    let mut hand = setup.start();
+    hand.campaign_for_votes();
+    hand.disk();
+    let asked: Vec<_> = hand
+        .sent_to(1)
+        .into_iter()
+        .filter(|e| matches!(e.body, Body::Request(Request::Vote { .. })))
+        .collect();
+    let vote = hand.answer_of(&asked[0], 2, Answer::Vote { granted: true });
+    // Member 1, an older copy started as often, asks for itself and is told.
+    hand.hear(1, 2, Request::PreVote { campaign_term: 2, last: id(1, 1) });
+    let reminded = hand
+        .sent
+        .iter()
+        .find(|e| e.to == 1 && matches!(e.body, Body::Request(Request::Acquainted(_))))
+        .cloned()
+        .expect("told");
+    // It notes its loss and says so.
+    hand.reply(&reminded, Answer::Acquainted { predecessor: 0 });
+    hand.step(vote);
+    assert_eq!(hand.role(), Role::Candidate, "a forgetful vote, and its giver has said so");
+}
+
 /// One that lost entries in the very life that acknowledged them, and knows it, is sent them again.
 #[test]
 fn ps20_a_recovering_member_is_sent_what_it_lost() {
