@@ -15,11 +15,10 @@
 //! a member's word before that word was written down.
 
 use super::core::Raft;
-use super::log::RaftLog;
 use super::message::{Answer, Body, Envelope, Request};
 use super::ready::Role;
 use super::types::{
-    Acquaintance, HIGHEST_INCARNATION, Incarnation, Index, Life, LogId, Loss, NodeId, birth_ms,
+    Acquaintance, HIGHEST_INCARNATION, Incarnation, Index, Life, Loss, NodeId, birth_ms,
 };
 
 impl Raft {
@@ -43,7 +42,7 @@ impl Raft {
                     from,
                     "has lost what it held, and knows it"
                 );
-                self.remember(from, Acquaintance { incarnation, acknowledged: LogId::BASE });
+                self.remember(from, Acquaintance::new(incarnation));
                 true
             }
             // What it remembers is worth hearing, whatever it forgot: two that both lost something must get past each other.
@@ -54,7 +53,7 @@ impl Raft {
                 false
             }
             None => {
-                self.remember(from, Acquaintance { incarnation, acknowledged: LogId::BASE });
+                self.remember(from, Acquaintance::new(incarnation));
                 true
             }
         }
@@ -119,7 +118,7 @@ impl Raft {
         if known.incarnation >= HIGHEST_INCARNATION {
             return self.ignore(request, "remembers an incarnation that nobody can have");
         }
-        let life = accounting(self.life, known, &self.log);
+        let life = self.accounting(known);
         if life != self.life {
             self.on_loss_noticed(request.from, life);
         }
@@ -130,6 +129,23 @@ impl Raft {
         let answer = Answer::Acquainted { predecessor: self.life.predecessor };
         // The loss must survive a crash before anybody listens to this member again.
         self.answer_after_persist(request, answer);
+    }
+
+    /// What this life is, after all, if another member remembers `known` of it.
+    fn accounting(&self, known: Acquaintance) -> Life {
+        let life = self.life;
+        let accounted = known.incarnation <= life.predecessor;
+        let is_own = !accounted && follows(life.incarnation, known.incarnation);
+        let lacks = || self.held().is_some_and(|held| known.acknowledged.index > held.index);
+        if accounted || is_own && !lacks() {
+            return life;
+        }
+        Life {
+            // Lower than what is remembered: the next start rises above it.
+            incarnation: life.incarnation.max(known.incarnation),
+            predecessor: if is_own { life.predecessor } else { known.incarnation },
+            loss: Some(Loss { forgot_vote: true, last: None }),
+        }
     }
 
     /// A member has judged what is remembered of it. What it was asked before it may have answered without knowing of its
@@ -165,22 +181,4 @@ fn follows(incarnation: Incarnation, known: Incarnation) -> bool {
 fn accounts_for(envelope: &Envelope, known: Incarnation) -> bool {
     matches!(envelope.body, Body::Answer { answer: Answer::Acquainted { predecessor }, .. }
         if envelope.incarnation > known && predecessor >= known)
-}
-
-/// What `life` is, after all, if another member remembers `known` of it.
-fn accounting(life: Life, known: Acquaintance, log: &RaftLog) -> Life {
-    let accounted = known.incarnation <= life.predecessor;
-    let is_own = !accounted && follows(life.incarnation, known.incarnation);
-    let lacks = is_own && known.acknowledged.index > log.last_index();
-    let is_lost = !accounted && !is_own || lacks && life.loss.is_none();
-    if !is_lost {
-        return life;
-    }
-    let predecessor = if is_own { life.predecessor } else { known.incarnation };
-    Life {
-        // Lower than what is remembered: the next start rises above it.
-        incarnation: life.incarnation.max(known.incarnation),
-        predecessor,
-        loss: Some(Loss { forgot_vote: true, last: None }),
-    }
 }

@@ -148,7 +148,7 @@ impl Raft {
 
     /// Raft §5.4.1: the term of the last entry decides, then its index (EL04, EL05).
     fn up_to_date(&self, last: LogId) -> bool {
-        self.votes_by().is_some_and(|own| last >= own)
+        self.held().is_some_and(|own| last >= own)
     }
 
     pub(super) fn on_pre_vote(&mut self, request: &Envelope, campaign_term: Term, last: LogId) {

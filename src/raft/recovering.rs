@@ -41,8 +41,8 @@ impl Raft {
         self.life.loss.is_some()
     }
 
-    /// Up to where a candidate's log must reach to get this member's vote; `None`: it must not vote.
-    pub(super) fn votes_by(&self) -> Option<LogId> {
+    /// The last entry that this member ever held; `None`: it lost more than it knows.
+    pub(super) fn held(&self) -> Option<LogId> {
         match self.life.loss {
             None => Some(self.log.last()),
             Some(Loss { forgot_vote: false, last: Some(held) }) => Some(held.max(self.log.last())),

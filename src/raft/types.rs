@@ -230,6 +230,13 @@ pub struct Acquaintance {
     pub acknowledged: LogId,
 }
 
+impl Acquaintance {
+    /// What is remembered of a life that has acknowledged nothing yet.
+    pub const fn new(incarnation: Incarnation) -> Acquaintance {
+        Acquaintance { incarnation, acknowledged: LogId::BASE }
+    }
+}
+
 /// What a member remembers of the others.
 pub type Acquaintances = BTreeMap<NodeId, Acquaintance>;
 

@@ -404,6 +404,17 @@ fn ps20_a_vote_from_before_the_loss_was_noticed_does_not_count() {
     assert_eq!(hand.role(), Role::Candidate, "a forgetful vote, and its giver has said so");
 }
 
+/// Storage noticed a loss, and others remember more than it says was there: the vote may be gone too.
+#[test]
+fn ps20_more_is_lost_than_storage_knew() {
+    let mut setup = Setup::of(3).log(&[1, 1]);
+    setup.recovered.life.loss = Some(Loss { forgot_vote: false, last: Some(id(3, 1)) });
+    let mut hand = setup.start();
+    hand.hear(1, 2, acquaintance(1, id(9, 1)));
+    hand.disk();
+    assert_eq!(hand.raft.life.loss, Some(Loss { forgot_vote: true, last: None }));
+}
+
 /// One that lost entries in the very life that acknowledged them, and knows it, is sent them again.
 #[test]
 fn ps20_a_recovering_member_is_sent_what_it_lost() {
