@@ -15,7 +15,7 @@ fn ps20_a_damaged_node_neither_votes_nor_campaigns() {
     assert_eq!(hand.answer(), Answer::PreVote { campaign_term: 2, granted: false });
     hand.hear(1, 1, Request::Vote { last: id(9, 1) });
     hand.disk();
-    assert_eq!((hand.answer(), hand.status().vote), (Answer::Vote { granted: false }, None));
+    assert_eq!((hand.vote(), hand.status().vote), (false, None));
     hand.after(5_000);
     hand.campaign();
     assert_eq!((hand.role(), hand.status().counters.campaigns), (Role::Follower, 0));
@@ -105,7 +105,7 @@ fn ps20_a_forgotten_vote_is_given_to_nobody_else() {
     hand.now += 400 * MILLISECOND;
     hand.hear(2, 8, Request::Vote { last: id(9, 8) });
     hand.disk();
-    assert_eq!(hand.answer(), Answer::Vote { granted: false });
+    assert!(!hand.vote());
 }
 
 /// Who lost entries and knows which goes on voting as if it had them.
@@ -118,7 +118,7 @@ fn ps20_a_known_loss_votes_by_the_log_that_was() {
         hand.hear(1, 2, Request::Vote { last });
         hand.disk();
         hand.sent.retain(|sent| matches!(sent.body, Body::Answer { .. }));
-        assert_eq!(hand.answer(), Answer::Vote { granted });
+        assert_eq!(hand.vote(), granted);
     }
     hand.after(5_000);
     assert_eq!(hand.status().counters.campaigns, 0, "it can't lead");
@@ -244,7 +244,8 @@ fn ps20_a_wiped_member_is_not_listened_to_before_it_accounts_for_its_earlier_lif
     hand.disk();
     let asked =
         hand.sent_to(1).into_iter().find(|e| matches!(e.body, Body::Request(Request::Vote { .. })));
-    let vote = hand.answer_of(&asked.expect("asked"), 1, Answer::Vote { granted: true });
+    let vote =
+        hand.answer_of(&asked.expect("asked"), 1, Answer::Vote { granted: true, held: None });
     hand.step(Envelope { incarnation: wiped, ..vote });
     assert_eq!(hand.role(), Role::Candidate, "a forgetful vote");
     let reminded = hand.sent_to(1).pop().expect("told");
@@ -389,7 +390,7 @@ fn ps20_a_vote_from_before_the_loss_was_noticed_does_not_count() {
         .into_iter()
         .filter(|e| matches!(e.body, Body::Request(Request::Vote { .. })))
         .collect();
-    let vote = hand.answer_of(&asked[0], 2, Answer::Vote { granted: true });
+    let vote = hand.answer_of(&asked[0], 2, Answer::Vote { granted: true, held: None });
     // Member 1, an older copy started as often, asks for itself and is told.
     hand.hear(1, 2, Request::PreVote { campaign_term: 2, last: id(1, 1) });
     let reminded = hand
@@ -402,6 +403,26 @@ fn ps20_a_vote_from_before_the_loss_was_noticed_does_not_count() {
     hand.reply(&reminded, Answer::Acquainted { predecessor: 0 });
     hand.step(vote);
     assert_eq!(hand.role(), Role::Candidate, "a forgetful vote, and its giver has said so");
+}
+
+/// A vote names the log by which it was given: one that does not reach what its giver acknowledged is a forgetful one. If
+/// the giver knows of its loss, it says so.
+#[test]
+fn ps20_a_vote_by_less_than_was_acknowledged_does_not_count() {
+    for (held, role) in [(Some(2), Role::Candidate), (Some(3), Role::Leader), (None, Role::Leader)]
+    {
+        let mut setup = Setup::of(3).log(&[1, 1, 1]);
+        let known = Acquaintance { incarnation: 1, acknowledged: id(3, 1) };
+        setup.recovered.acquaintances.insert(1, known);
+        let mut hand = setup.start();
+        hand.campaign_for_votes();
+        hand.disk();
+        let asked = hand.sent_to(1).pop().expect("asked");
+        hand.reply(&asked, Answer::Vote { granted: true, held });
+        assert_eq!(hand.role(), role, "by a log up to {held:?}");
+        let told = |e: &Envelope| e.body == Body::Request(Request::Acquainted(known));
+        assert_eq!(hand.sent_to(1).iter().any(told), role == Role::Candidate);
+    }
 }
 
 /// Storage noticed a loss, and others remember more than it says was there: the vote may be gone too.

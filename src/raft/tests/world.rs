@@ -891,7 +891,7 @@ impl World {
         let Body::Answer { answer, .. } = &envelope.body else { return };
         let node = &self.nodes[&envelope.from];
         match answer {
-            Answer::Vote { granted: true } => {
+            Answer::Vote { granted: true, .. } => {
                 let promised = HardState { term: envelope.term, vote: Some(envelope.to) };
                 let kept =
                     node.disk.hard_state == promised || node.disk.hard_state.term > envelope.term;

@@ -99,7 +99,8 @@ fn answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
         (any::<u64>(), any::<bool>())
             .prop_map(|(campaign_term, granted)| Answer::PreVote { campaign_term, granted }),
-        any::<bool>().prop_map(|granted| Answer::Vote { granted }),
+        (any::<bool>(), any::<Option<u64>>())
+            .prop_map(|(granted, held)| Answer::Vote { granted, held }),
         any::<u64>().prop_map(|predecessor| Answer::Acquainted { predecessor }),
         (any::<u64>(), any::<bool>()).prop_map(|(last, leads)| Answer::RollCall { last, leads }),
         (report(), append_outcome)
