@@ -147,8 +147,8 @@ impl Raft {
     }
 
     /// Raft §5.4.1: the term of the last entry decides, then its index (EL04, EL05).
-    fn up_to_date(&self, last: LogId) -> bool {
-        self.held().is_some_and(|own| last >= own)
+    fn up_to_date(&self, candidate: NodeId, last: LogId) -> bool {
+        self.votes_by(candidate).is_some_and(|own| last >= own)
     }
 
     /// The answer to who asks for a vote.
@@ -163,7 +163,7 @@ impl Raft {
         }
         self.remind_if_lacking(request.from, last.index);
         let granted = campaign_term > self.hard_state.term
-            && self.up_to_date(last)
+            && self.up_to_date(request.from, last)
             && !self.leader_lives(request.from);
         self.answer(request, Answer::PreVote { campaign_term, granted });
     }
@@ -171,7 +171,7 @@ impl Raft {
     pub(super) fn on_vote(&mut self, request: &Envelope, last: LogId) {
         self.remind_if_lacking(request.from, last.index);
         let free = self.hard_state.vote.is_none_or(|vote| vote == request.from);
-        if !(free && self.up_to_date(last)) {
+        if !(free && self.up_to_date(request.from, last)) {
             return self.answer(request, self.vote(false));
         }
         if self.hard_state.vote.is_none() {

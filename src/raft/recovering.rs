@@ -50,6 +50,19 @@ impl Raft {
         }
     }
 
+    /// Up to where `candidate`'s log must reach to get this member's vote; `None`: it must not vote.
+    ///
+    /// Of two voters the other one holds all that is committed, for nothing is without it; and a forgotten vote was for it,
+    /// or for this member, whose campaign is over. So it gets the vote, whatever was lost. Of more voters another one may
+    /// hold more than the candidate, and need just this member's acknowledgement that it once had (decision 013).
+    pub(super) fn votes_by(&self, candidate: NodeId) -> Option<LogId> {
+        let others = || other_voters(&self.membership, self.config.node);
+        if self.is_recovering() && others() == BTreeSet::from([candidate]) {
+            return Some(LogId::BASE);
+        }
+        self.held()
+    }
+
     /// Whose answer a member that lost something still waits for.
     pub(super) fn roll_call_missing(&self) -> BTreeSet<NodeId> {
         let answered = |node: &NodeId| self.roll_call.answers.contains_key(node);

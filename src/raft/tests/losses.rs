@@ -1,7 +1,7 @@
 //! PS20: members that lost something. How it is noticed, what they do until they count again, and what others do meanwhile.
 
 use super::hand::*;
-use super::world::MILLISECOND;
+use super::world::{MILLISECOND, World, config};
 use crate::raft::*;
 
 // ---- until it counts again ----------------------------------------------------------
@@ -181,6 +181,43 @@ fn ps20_a_vote_given_in_ignorance_is_not_given_again() {
         "a second vote in term 5: {answers:?}, {:?}",
         hand.status().vote
     );
+}
+
+/// Of two voters the other one holds all that is committed, so it gets the vote of one that lost whatever: nobody else
+/// could lead. Among three there may be somebody who holds more.
+#[test]
+fn ps20_one_of_two_voters_votes_for_the_other_whatever_it_lost() {
+    let known = Loss { forgot_vote: false, last: Some(id(9, 1)) };
+    let unknown = Loss { forgot_vote: true, last: None };
+    for (size, loss, granted) in [(2, known, true), (2, unknown, true), (3, unknown, false)] {
+        let mut setup = Setup::of(size).log(&[1, 1]);
+        setup.recovered.life.loss = Some(loss);
+        let mut hand = setup.start();
+        hand.hear(1, 2, Request::Vote { last: id(1, 1) });
+        hand.disk();
+        roll_calls(&mut hand);
+        assert_eq!(hand.vote(), granted, "{size} voters, {loss:?}");
+    }
+}
+
+/// Two members, one of them wiped, and both up: they get well.
+#[test]
+fn ps20_two_members_get_well() {
+    let mut world = World::new(2, 1, config());
+    let leader = world.elect();
+    world.load(leader, 5);
+    let victim = 1 - leader;
+    for _ in 0..2 {
+        world.crash(victim);
+        world.start(victim);
+        world.heal_and_converge();
+    }
+    world.run_for(3_000 * MILLISECOND);
+    world.crash(victim);
+    world.run_for(2_000 * MILLISECOND);
+    world.wipe(victim);
+    world.start(victim);
+    world.heal_and_converge();
 }
 
 /// A snapshot that is granted in the turn in which a loss is noticed takes nothing of that out of the durable step.
