@@ -24,7 +24,12 @@ pub type Incarnation = u64;
 const START_BITS: u32 = 22;
 
 /// No start ever has a higher number: births are milliseconds, and 42 bits of them last until the year 2109.
-pub(crate) const HIGHEST_INCARNATION: Incarnation = Incarnation::MAX / 2;
+pub(crate) const HIGHEST_INCARNATION: Incarnation = Incarnation::MAX - 1;
+
+/// Whether a directory can have come into being at `birth_ms`, with room for its starts.
+pub(crate) const fn is_possible_birth(birth_ms: u64) -> bool {
+    birth_ms < Incarnation::MAX >> START_BITS
+}
 
 /// The incarnation before the first start on a directory that came into being at `birth_ms`, in milliseconds since 1970.
 pub const fn unborn(birth_ms: u64) -> Incarnation {

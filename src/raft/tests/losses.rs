@@ -506,3 +506,17 @@ fn ps20_a_rejection_of_the_base_is_no_panic() {
     let request = hand.append(1);
     hand.reply(&request, rejected(0, 0, LogId::BASE));
 }
+
+/// Births are told apart, and members with them heard, until the year 2109.
+#[test]
+fn births_last_until_2109() {
+    let year_2109_ms = 4_391_000_000_000;
+    let last_start = unborn(year_2109_ms) + (1 << 22) - 1;
+    assert_eq!(birth_ms(last_start), year_2109_ms);
+    assert!(is_possible_birth(year_2109_ms) && !is_possible_birth(year_2109_ms + 10_000_000_000));
+    let mut hand = Setup::of(3).start();
+    let request = hand.request(1, 1, Request::Vote { last: LogId::BASE });
+    hand.step(Envelope { incarnation: last_start, ..request });
+    hand.disk();
+    assert!(hand.vote());
+}
