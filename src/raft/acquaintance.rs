@@ -97,20 +97,17 @@ impl Raft {
             return;
         }
         self.remember_at = self.now + self.config.election_timeout_max;
-        let mut news = Vec::new();
-        for (&node, progress) in self.progress.iter().filter(|(_, progress)| progress.counts()) {
+        for (node, progress) in self.progress.iter().filter(|(_, progress)| progress.counts()) {
+            let Some(known) = self.acquaintances.get_mut(node) else { continue };
             let acknowledged = progress.matched.min(self.log.commit());
-            let known = self.acquaintances.get(&node);
-            let Some(known) = known.filter(|known| Some(known.incarnation) == progress.matched_in)
-            else {
-                continue;
-            };
-            if acknowledged > known.acknowledged.index && acknowledged >= self.log.start().index {
-                let acknowledged = self.log.id_at(acknowledged);
-                news.push((node, Acquaintance { acknowledged, ..*known }));
+            let is_news = acknowledged > known.acknowledged.index
+                && acknowledged >= self.log.start().index
+                && progress.matched_in == Some(known.incarnation);
+            if is_news {
+                known.acknowledged = self.log.id_at(acknowledged);
+                self.unwritten.insert(*node, *known);
             }
         }
-        news.into_iter().for_each(|(node, acquaintance)| self.remember(node, acquaintance));
     }
 
     /// Another member remembers this of the own node.

@@ -65,18 +65,13 @@ impl Raft {
 
     /// Whose answer a member that lost something still waits for.
     pub(super) fn roll_call_missing(&self) -> BTreeSet<NodeId> {
-        let answered = |node: &NodeId| self.roll_call.answers.contains_key(node);
-        let mut missing = match self.life.loss {
-            None => return BTreeSet::new(),
-            Some(Loss { forgot_vote: true, .. }) => {
-                other_voters(&self.membership, self.config.node)
-            }
-            Some(_) => BTreeSet::new(),
-        };
-        missing.retain(|node| !answered(node));
-        if let Some(leader) = self.leader.filter(|_| self.recovery_target().is_none()) {
-            missing.insert(leader);
+        let Some(loss) = self.life.loss else { return BTreeSet::new() };
+        let mut missing = BTreeSet::new();
+        if loss.forgot_vote {
+            missing = other_voters(&self.membership, self.config.node);
+            missing.retain(|node| !self.roll_call.answers.contains_key(node));
         }
+        missing.extend(self.leader.filter(|_| self.recovery_target().is_none()));
         missing
     }
 
