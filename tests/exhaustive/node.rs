@@ -218,7 +218,7 @@ impl Node {
         let durable = self.disk.hard_state;
         let overtaken = durable.term > envelope.term;
         match answer {
-            Answer::Vote { granted: true } => {
+            Answer::Vote { granted: true, .. } => {
                 let promised = HardState { term: envelope.term, vote: Some(envelope.to) };
                 hold(Rule::Promise, durable == promised || overtaken, || {
                     format!("grants {promised:?}, durable is {durable:?}")
