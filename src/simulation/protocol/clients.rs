@@ -14,7 +14,7 @@ use crate::raft::{Index, LogId, Micros, NodeId, Refusal};
 use super::super::linearizability::{Checker, OperationId, Verdict};
 use super::machine::{Command, REGISTERS, Reply};
 use super::registers::{Asked, Registers, Told};
-use super::world::{Happening, MILLISECOND, World};
+use super::world::{Happening, MILLISECOND, WAKING, World};
 
 /// A client gives up after so many tries.
 const TRIES_MAX: u32 = 40;
@@ -173,7 +173,8 @@ impl World {
         let paused_until = self.conditions.member(target).paused_until;
         if paused_until > self.now && self.streams.clients.chance(500) {
             // It waits, and is handled among what else has come meanwhile: perhaps before any timeout is noticed.
-            return self.agenda.plan(paused_until, Happening::Client(client, waiter.attempt));
+            let at = paused_until + self.streams.clients.between(0, WAKING);
+            return self.agenda.plan(at, Happening::Client(client, waiter.attempt));
         }
         doing.tries += 1;
         if doing.tries > TRIES_MAX {

@@ -30,6 +30,8 @@ use super::turns::Job;
 
 pub(super) const MILLISECOND: Micros = 1_000;
 pub(super) const SECOND: Micros = 1_000 * MILLISECOND;
+/// A member that stood still gets to everything that waits for it, in any order: messages, timeouts, clients.
+pub(super) const WAKING: Micros = 2 * MILLISECOND;
 /// Between ticks that no deadline asks for.
 const SELDOM: Micros = 400 * MILLISECOND;
 
@@ -361,7 +363,8 @@ impl World {
         let id = envelope.to;
         let paused_until = self.conditions.member(id).paused_until;
         if paused_until > self.now {
-            return self.agenda.plan(paused_until, Happening::Deliver(envelope));
+            let at = paused_until + self.streams.network.between(0, WAKING);
+            return self.agenda.plan(at, Happening::Deliver(envelope));
         }
         if !self.lives(id) || self.is_cut(envelope.from, id) {
             return;
@@ -383,10 +386,11 @@ impl World {
             waits_until = waits_until.max(surroundings.sync_hangs_until);
         }
         if waits_until > self.now {
+            let at = waits_until + self.streams.work.between(0, WAKING);
             if matches!(what, Own::Deadline) {
-                self.node(id).armed = Some(waits_until);
+                self.node(id).armed = Some(at);
             }
-            return self.agenda.plan(waits_until, Happening::Node(id, incarnation, what));
+            return self.agenda.plan(at, Happening::Node(id, incarnation, what));
         }
         self.trace.mix([self.now, id, what.number()]);
         match what {
