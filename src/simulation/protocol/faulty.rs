@@ -230,9 +230,12 @@ impl World {
 
     /// Every fault is over, everybody is up: a leader must come, and all must become equal. `Err`: what did not come about.
     pub(super) fn heal(&mut self) -> Result<(), (&'static str, String)> {
+        let has_failed = !self.acting.acts.is_empty();
         self.end_all();
         self.start_everybody();
-        self.do_without_a_minority()?;
+        if has_failed {
+            self.do_without_a_minority()?;
+        }
         self.end_all();
         self.start_everybody();
         self.sights.disturbed();
