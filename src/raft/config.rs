@@ -41,7 +41,7 @@ pub struct RaftConfig {
     pub window_bytes: usize,
     /// A leader refuses proposals while more than this is appended and not committed.
     pub uncommitted_bytes: usize,
-    /// A follower takes no further entries while more than this is appended and not durable.
+    /// A member takes no further entries, and a leader no proposals, while more than this is appended and not durable.
     pub unpersisted_bytes: usize,
     /// Entries kept in memory behind the persisted and applied ones, to serve members and the state machine.
     pub log_cache_bytes: usize,

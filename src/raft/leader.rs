@@ -35,7 +35,11 @@ impl Raft {
         let uncommitted = self.log.uncommitted_bytes();
         let fits =
             uncommitted == 0 || uncommitted + size_bytes <= self.config.uncommitted_bytes as u64;
-        fits && !self.log_is_full() && !self.must_slow_down()
+        // Others may commit what a slow disk has not written here.
+        let unpersisted = self.log.unpersisted_bytes();
+        let disk_full =
+            unpersisted > 0 && unpersisted + size_bytes > self.config.unpersisted_bytes as u64;
+        fits && !disk_full && !self.log_is_full() && !self.must_slow_down()
     }
 
     /// Whether what is committed fills the log: a snapshot must make room first.
