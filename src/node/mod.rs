@@ -34,5 +34,7 @@ pub use config::{Config, ConfigError};
 pub use errors::{ClientError, ProposeError, ReadError, SnapshotError, StartError};
 pub use gateway::Gateway;
 pub use handle::{Consistency, Handle, Proposal};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use handle::decode_reply;
 pub(crate) use shared::Shared;
 pub use status::NodeStatus;

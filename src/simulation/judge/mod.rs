@@ -221,6 +221,24 @@ impl Judge {
         }
     }
 
+    /// A member starts on a disk that was changed behind its back: what is left counts, unless nothing is missing.
+    pub(super) fn opened_after_loss(&mut self, member: NodeId, recovered: &Recovered) {
+        let left = Durable::of(recovered);
+        let noticed = recovered.life.loss.is_some();
+        self.finish_writes(member);
+        let known = self.known(member);
+        let is_whole = known.writing.is_empty() && agrees(&known.disk, &left);
+        if noticed || !is_whole {
+            self.lost(member, left, noticed);
+        }
+        self.opened(member, recovered);
+    }
+
+    /// The digest of the state behind an index, if anybody has been there.
+    pub(super) fn state_at(&self, index: Index) -> Option<u64> {
+        self.states.get(index as usize).copied().flatten()
+    }
+
     /// A disk has lost something, and is left with this. `noticed`: its member will see that by itself.
     pub(super) fn lost(&mut self, member: NodeId, left: Durable, noticed: bool) {
         self.lossy = true;
