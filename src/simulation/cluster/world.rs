@@ -198,6 +198,7 @@ impl<M: Machine> World<M> {
         (slot.doom, slot.handle) = (None, None);
         let Some(node) = slot.node.take() else { return };
         self.watch.note(Some(id), || format!("ends: {unsynced:?}"));
+        self.watch.lock().judge.ended(id);
         node.crash().await;
         slot.last_log_write = slot.disk.last_log_write();
         slot.disk = slot.before.after_crash(&slot.disk, unsynced, undone);

@@ -221,14 +221,27 @@ impl Judge {
         }
     }
 
+    /// A member is dead: of its writes under way nobody knows what is there before it starts again.
+    pub(super) fn ended(&mut self, member: NodeId) {
+        self.finish_writes(member);
+        self.known(member).writing.iter_mut().for_each(|(until, _)| *until = Micros::MAX);
+    }
+
     /// A member starts on a disk that was changed behind its back: what is left counts, unless nothing is missing.
     pub(super) fn opened_after_loss(&mut self, member: NodeId, recovered: &Recovered) {
         let left = Durable::of(recovered);
         let noticed = recovered.life.loss.is_some();
         self.finish_writes(member);
         let known = self.known(member);
-        let is_whole = known.writing.is_empty() && agrees(&known.disk, &left);
-        if noticed || !is_whole {
+        // Of writes under way some may be there.
+        let (mut book, mut writes) = (known.disk.clone(), known.writing.iter());
+        while !agrees(&book, &left) {
+            let Some((_, change)) = writes.next() else { break };
+            if book.change(change).is_err() {
+                break;
+            }
+        }
+        if noticed || !agrees(&book, &left) {
             self.lost(member, left, noticed);
         }
         self.opened(member, recovered);
