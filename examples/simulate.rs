@@ -69,6 +69,9 @@ fn main() -> Result<(), Failure> {
         Ok(_) => panic!("the simulation has not found the bug"),
     }
     let careful = simulate::<CarefulDesk>(Faults::all())?;
-    println!("under the same faults the careful desk gives {} tickets, all different", careful.operations);
+    println!(
+        "under the same faults the careful desk gives {} tickets, all different",
+        careful.operations
+    );
     Ok(())
 }

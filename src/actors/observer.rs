@@ -100,7 +100,10 @@ impl Observer {
             match replica.digest() {
                 Ok(digest) => tell(&**states, replica.applied(), digest),
                 Err(error) => {
-                    states.differs(format!("the state at {} has no encoding: {error}", replica.applied()));
+                    states.differs(format!(
+                        "the state at {} has no encoding: {error}",
+                        replica.applied()
+                    ));
                 }
             }
         }

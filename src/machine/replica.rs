@@ -218,7 +218,8 @@ impl<M: Machine> Replica<M> {
         for _ in 0..2 {
             let copy =
                 decode_replica::<M>(&mut begin.as_slice(), self.sessions.config(), self.cluster);
-            let mut copy = copy.map_err(|error| format!("its encoding does not decode: {error}"))?;
+            let mut copy =
+                copy.map_err(|error| format!("its encoding does not decode: {error}"))?;
             let outcome = copy.apply(entry);
             ends.push((outcome, copy.encoded().map_err(|error| error.to_string())?));
         }

@@ -18,8 +18,8 @@ use crate::raft::{Micros, NodeId};
 
 use super::super::linearizability::{Checker, Model, OperationId};
 use super::super::random::Dice;
-use super::config::MILLISECOND;
 use super::super::request::{Asks, Request, Turn};
+use super::config::MILLISECOND;
 use super::watch::Watch;
 
 /// Whoever talks to members directly gives up after so many tries.
@@ -98,9 +98,8 @@ where
         self.next.set(number + 1);
         let Request { operation, asks } =
             (self.workload)(dice, Turn { client: asker.number, number });
-        let invoke = |checker: &mut Checker<L>| {
-            checker.invoke(asker.number, operation, self.watch.now())
-        };
+        let invoke =
+            |checker: &mut Checker<L>| checker.invoke(asker.number, operation, self.watch.now());
         let Some(id) = self.checker.borrow_mut().as_mut().map(invoke) else { return };
         let is_direct = asker.number % DIRECT_EVERY == DIRECT_EVERY - 1;
         let ended = match asks {

@@ -13,9 +13,7 @@ use crate::raft::{LogChange, NodeId};
 use crate::storage::file::recording::State;
 use crate::storage::file::sim_disk::{SimDisk, Unsynced};
 use crate::storage::file::{FileOptions, FileStorage};
-use crate::storage::{
-    Identity, LogReader, LogStore, OpenedStorage, Start, Storage, StorageError,
-};
+use crate::storage::{Identity, LogReader, LogStore, OpenedStorage, Start, Storage, StorageError};
 
 use super::watch::Watch;
 

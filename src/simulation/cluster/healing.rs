@@ -35,7 +35,8 @@ impl<M: Machine> World<M> {
         crew.close();
         // What is under way takes what it was begun with.
         let busy = self.slots.iter().filter_map(|slot| slot.node.as_ref()?.busy_until());
-        let busy = busy.max().map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
+        let busy =
+            busy.max().map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
         let until = self.watch.now() + 60 * SECOND + busy.unwrap_or_default().as_micros() as Micros;
         if !self.comes(crew, until, |world, crew| crew.is_idle() && world.is_converged()).await {
             let waiting = if crew.is_idle() { "" } else { "; clients still wait" };

@@ -22,9 +22,8 @@ impl<M: Machine> World<M> {
     /// Whether a disk may be lost now: with a second one, acknowledged entries may be.
     pub(super) fn may_lose(&self, id: NodeId) -> bool {
         let watched = self.watch.lock();
-        let sound = |id: NodeId| {
-            watched.judge.is_sound(id) && !watched.members[id as usize].tampered
-        };
+        let sound =
+            |id: NodeId| watched.judge.is_sound(id) && !watched.members[id as usize].tampered;
         self.lives(id) && self.acting.copies.is_empty() && self.ids().all(sound)
     }
 

@@ -50,9 +50,18 @@ struct Attached {
 
 #[derive(Clone)]
 enum Parcel {
-    Frame { from: NodeId, to: NodeId, request: Option<RequestId>, frame: Bytes },
+    Frame {
+        from: NodeId,
+        to: NodeId,
+        request: Option<RequestId>,
+        frame: Bytes,
+    },
     /// The sender is told.
-    Undelivered { from: NodeId, to: NodeId, id: RequestId },
+    Undelivered {
+        from: NodeId,
+        to: NodeId,
+        id: RequestId,
+    },
 }
 
 impl Network {
@@ -115,7 +124,8 @@ impl Network {
                         recent[at].clone()
                     })
                 };
-                let for_it = |parcel: &Parcel| matches!(parcel, Parcel::Frame { to, .. } if *to == node);
+                let for_it =
+                    |parcel: &Parcel| matches!(parcel, Parcel::Frame { to, .. } if *to == node);
                 again.filter(for_it).into_iter().for_each(|again| self.deliver(again));
             }
             sleep_until(self.0.watch.moment(now + MILLISECOND)).await;
@@ -136,7 +146,10 @@ impl Network {
         let frame = match wire::encode(&envelope) {
             Ok(frame) => frame,
             Err(error) => {
-                return self.0.watch.accuse("every message has a frame", format!("{error}: {envelope:?}"));
+                return self
+                    .0
+                    .watch
+                    .accuse("every message has a frame", format!("{error}: {envelope:?}"));
             }
         };
         let request = matches!(envelope.body, Body::Request(_)).then_some(envelope.id);
@@ -267,4 +280,3 @@ impl Transport for Endpoint {
         drop(inbox);
     }
 }
-

@@ -14,10 +14,10 @@ use super::super::linearizability::models::{KeyValueModel, KeyValueOperation, Ke
 use super::super::linearizability::{Checker, Model, Verdict};
 use super::super::outcome::{Outcome, Settings, panic_message};
 use super::super::random::Dice;
+use super::super::request::{Request, Turn};
 use super::super::trace::Trace;
 use super::clients::{Clients, Workload};
 use super::config::{MILLISECOND, Terms};
-use super::super::request::{Request, Turn};
 use super::watch::Watch;
 use super::world::{Totals, World};
 
@@ -305,4 +305,3 @@ impl Crew {
         }
     }
 }
-

@@ -229,7 +229,8 @@ impl Watched {
         let mut up_to = |most: Micros| if most == 0 { 0 } else { dice.between(0, most) };
         let hangs = around.sync_hangs_until.saturating_sub(now);
         let fsync = MILLISECOND.max(up_to(pace.sync + around.sync)).max(hangs);
-        let (apply, read) = (up_to(pace.apply) + up_to(around.apply), up_to(pace.sync + around.sync));
+        let (apply, read) =
+            (up_to(pace.apply) + up_to(around.apply), up_to(pace.sync + around.sync));
         let decode = up_to(pace.decode) + up_to(around.decode);
         let encode = up_to(pace.encode) + up_to(around.encode);
         let delays = &self.members[node as usize].delays;
@@ -269,9 +270,9 @@ fn mixed(sum: u64, bytes: &[u8]) -> u64 {
         word[..eight.len()].copy_from_slice(eight);
         u64::from_le_bytes(word)
     });
-    eights.chain([bytes.len() as u64]).fold(sum, |sum, word| {
-        (sum ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29)
-    })
+    eights
+        .chain([bytes.len() as u64])
+        .fold(sum, |sum, word| (sum ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29))
 }
 
 fn outcome_digest(sum: u64, outcome: &Outcome) -> u64 {

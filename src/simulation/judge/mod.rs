@@ -235,14 +235,26 @@ impl Judge {
         let known = self.known(member);
         // Of writes under way some may be there.
         let (mut book, mut writes) = (known.disk.clone(), known.writing.iter());
-        while !agrees(&book, &left) {
+        let has_all = |book: &Durable| {
+            let last = left.last();
+            book.hard_state == left.hard_state
+                && book.last() == last
+                && book.term_at(last) == left.term_at(last)
+        };
+        while !has_all(&book) {
             let Some((_, change)) = writes.next() else { break };
             if book.change(change).is_err() {
                 break;
             }
         }
-        if noticed || !agrees(&book, &left) {
+        if noticed || !has_all(&book) {
             self.lost(member, left, noticed);
+        } else if !agrees(&book, &left) {
+            // An older snapshot stands in for a damaged one: the log still reaches it.
+            let known = self.known(member);
+            known.writing.clear();
+            (known.disk, known.holds) = (left, 0);
+            self.count_held(member);
         }
         self.opened(member, recovered);
     }

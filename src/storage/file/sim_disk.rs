@@ -12,9 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::env::{Env, Guard, Job, ReadFile, WriteFile, WriteMode};
 pub(crate) use super::recording::Unsynced;
 use super::recording::{Call, Recorded, State};
-use super::env::{Env, Guard, Job, ReadFile, WriteFile, WriteMode};
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
