@@ -44,8 +44,8 @@ impl Terms {
     pub(super) fn config_of(&self, node: NodeId) -> Config {
         let mut config = self.config.clone();
         if node % 2 == 1 {
-            config.trailing_entries *= 20;
-            config.trailing_bytes *= 2;
+            config.trailing_entries = (config.trailing_entries + 5) * 20;
+            config.trailing_bytes *= 4;
         }
         config
     }
@@ -78,11 +78,11 @@ fn config(seed: u64, dice: &mut Dice) -> Config {
         unpersisted_bytes: 20_000,
         log_cache_bytes: *dice.pick(&[0, 1_000, 4_000, 50_000]),
         apply_queue_bytes: *dice.pick(&[1, 1_000]),
-        snapshot_bytes: dice.chance(800).then_some(6_000),
+        snapshot_bytes: dice.chance(800).then_some(8_000),
         snapshot_entries: dice.chance(300).then_some(60),
         trailing_entries: *dice.pick(&[0, 5, 20]),
-        trailing_bytes: 1_500,
-        pin_bytes: 6_000,
+        trailing_bytes: 1_000,
+        pin_bytes: 8_000,
         snapshot_chunk_bytes: *dice.pick(&[200, 700, 4_000]),
         sessions: SessionConfig { max_sessions, ..SessionConfig::default() },
         ..Config::default()
@@ -100,6 +100,6 @@ fn files(dice: &mut Dice) -> FileOptions {
 fn pace(dice: &mut Dice) -> Pace {
     let mut up_to = |most: u64| dice.between(1, most) * MILLISECOND;
     let (latency, sync, apply, encode) = (up_to(5), up_to(8), up_to(2), up_to(8));
-    let decode = if dice.chance(300) { dice.between(1, 4_000) * MILLISECOND } else { encode };
+    let decode = if dice.chance(400) { dice.between(1, 4_000) * MILLISECOND } else { encode };
     Pace { latency, sync, apply, encode, decode }
 }

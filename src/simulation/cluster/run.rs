@@ -43,7 +43,7 @@ pub fn run(settings: &Settings) -> Outcome {
         workload: Rc::new(key_value),
         model: Rc::new(|| KeyValueModel),
         clients: 10,
-        think: 300 * MILLISECOND,
+        think: 450 * MILLISECOND,
         proofs: 50,
     };
     run_scenario(settings, &scenario)
@@ -53,7 +53,7 @@ pub fn run(settings: &Settings) -> Outcome {
 fn key_value(dice: &mut Dice, turn: Turn) -> Request<KeyValue, KeyValueModel> {
     let key = format!("{}.{}", turn.number / 200, dice.below(6)).into_bytes();
     let mut value = turn.number.to_be_bytes().to_vec();
-    value.resize(8 + dice.below(40) as usize, 0);
+    value.resize(8 + dice.below(12) as usize, 0);
     let command = match dice.below(100) {
         0..40 => KeyValueCommand::Put { key, value },
         40..50 => KeyValueCommand::Append { key, value: value[..8].to_vec() },
