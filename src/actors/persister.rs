@@ -191,7 +191,10 @@ mod tests {
     }
 
     fn vote() -> Envelope {
-        let body = Body::Answer { asker_incarnation: 1, answer: Answer::Vote { granted: true } };
+        let body = Body::Answer {
+            asker_incarnation: 1,
+            answer: Answer::Vote { granted: true, held: None },
+        };
         Envelope { cluster: 0, group: 0, from: 0, to: 1, incarnation: 1, term: 1, id: 1, body }
     }
 

@@ -15,11 +15,10 @@
 //! a member's word before that word was written down.
 
 use super::core::Raft;
-use super::log::RaftLog;
 use super::message::{Answer, Body, Envelope, Request};
 use super::ready::Role;
 use super::types::{
-    Acquaintance, Incarnation, Life, LogId, Loss, NodeId, birth_ms, is_possible_incarnation,
+    Acquaintance, Incarnation, Index, Life, Loss, NodeId, birth_ms, is_possible_incarnation,
 };
 
 impl Raft {
@@ -38,13 +37,12 @@ impl Raft {
                 true
             }
             Some(known) if accounts_for(envelope, known.incarnation) => {
-                self.accounted_at.insert(from, self.next_request);
                 tracing::warn!(
                     node = self.config.node,
                     from,
                     "has lost what it held, and knows it"
                 );
-                self.remember(from, Acquaintance { incarnation, acknowledged: LogId::BASE });
+                self.remember(from, Acquaintance::new(incarnation));
                 true
             }
             // What it remembers is worth hearing, whatever it forgot: two that both lost something must get past each other.
@@ -55,7 +53,7 @@ impl Raft {
                 false
             }
             None => {
-                self.remember(from, Acquaintance { incarnation, acknowledged: LogId::BASE });
+                self.remember(from, Acquaintance::new(incarnation));
                 true
             }
         }
@@ -81,9 +79,15 @@ impl Raft {
         }
     }
 
-    /// Whether a member whose log ends at `last` does not hold any more what it is known to have acknowledged.
-    pub(super) fn lacks_acknowledged(&self, node: NodeId, last: LogId) -> bool {
-        self.acquaintances.get(&node).is_some_and(|known| last.index < known.acknowledged.index)
+    /// Whether a member whose log ends at `last` does not hold any more what it is known to have acknowledged: then it is
+    /// told. It knows whether it lost that; what is late does no harm.
+    pub(super) fn remind_if_lacking(&mut self, node: NodeId, last: Index) -> bool {
+        let known = self.acquaintances.get(&node);
+        let lacks = known.is_some_and(|known| last < known.acknowledged.index);
+        if lacks {
+            self.remind(node);
+        }
+        lacks
     }
 
     /// A leader remembers, of what members acknowledged, the part that is committed: that can't be taken back. Once in a
@@ -93,20 +97,17 @@ impl Raft {
             return;
         }
         self.remember_at = self.now + self.config.election_timeout_max;
-        let mut news = Vec::new();
-        for (&node, progress) in self.progress.iter().filter(|(_, progress)| progress.counts()) {
+        for (node, progress) in self.progress.iter().filter(|(_, progress)| progress.counts()) {
+            let Some(known) = self.acquaintances.get_mut(node) else { continue };
             let acknowledged = progress.matched.min(self.log.commit());
-            let known = self.acquaintances.get(&node);
-            let Some(known) = known.filter(|known| Some(known.incarnation) == progress.matched_in)
-            else {
-                continue;
-            };
-            if acknowledged > known.acknowledged.index && acknowledged >= self.log.start().index {
-                let acknowledged = self.log.id_at(acknowledged);
-                news.push((node, Acquaintance { acknowledged, ..*known }));
+            let is_news = acknowledged > known.acknowledged.index
+                && acknowledged >= self.log.start().index
+                && progress.matched_in == Some(known.incarnation);
+            if is_news {
+                known.acknowledged = self.log.id_at(acknowledged);
+                self.unwritten.insert(*node, *known);
             }
         }
-        news.into_iter().for_each(|(node, acquaintance)| self.remember(node, acquaintance));
     }
 
     /// Another member remembers this of the own node.
@@ -114,7 +115,7 @@ impl Raft {
         if !is_possible_incarnation(known.incarnation) {
             return self.ignore(request, "remembers an incarnation that nobody can have");
         }
-        let life = accounting(self.life, known, &self.log);
+        let life = self.accounting(known);
         if life != self.life {
             self.on_loss_noticed(request.from, life);
         }
@@ -125,6 +126,29 @@ impl Raft {
         let answer = Answer::Acquainted { predecessor: self.life.predecessor };
         // The loss must survive a crash before anybody listens to this member again.
         self.answer_after_persist(request, answer);
+    }
+
+    /// What this life is, after all, if another member remembers `known` of it.
+    fn accounting(&self, known: Acquaintance) -> Life {
+        let life = self.life;
+        let accounted = known.incarnation <= life.predecessor;
+        let is_own = !accounted && follows(life.incarnation, known.incarnation);
+        let lacks = || self.held().is_some_and(|held| known.acknowledged.index > held.index);
+        if accounted || is_own && !lacks() {
+            return life;
+        }
+        Life {
+            // Lower than what is remembered: the next start rises above it.
+            incarnation: life.incarnation.max(known.incarnation),
+            predecessor: if is_own { life.predecessor } else { known.incarnation },
+            loss: Some(Loss { forgot_vote: true, last: None }),
+        }
+    }
+
+    /// A member has judged what is remembered of it. What it was asked before it may have answered without knowing of its
+    /// loss: the answers do not count.
+    pub(super) fn on_accounted(&mut self, answer: &Envelope) {
+        self.accounted_at.insert(answer.from, self.next_request);
     }
 
     fn on_loss_noticed(&mut self, by: NodeId, life: Life) {
@@ -154,22 +178,4 @@ fn follows(incarnation: Incarnation, known: Incarnation) -> bool {
 fn accounts_for(envelope: &Envelope, known: Incarnation) -> bool {
     matches!(envelope.body, Body::Answer { answer: Answer::Acquainted { predecessor }, .. }
         if envelope.incarnation > known && predecessor >= known)
-}
-
-/// What `life` is, after all, if another member remembers `known` of it.
-fn accounting(life: Life, known: Acquaintance, log: &RaftLog) -> Life {
-    let accounted = known.incarnation <= life.predecessor;
-    let is_own = !accounted && follows(life.incarnation, known.incarnation);
-    let lacks = is_own && known.acknowledged.index > log.last_index();
-    let is_lost = !accounted && !is_own || lacks && life.loss.is_none();
-    if !is_lost {
-        return life;
-    }
-    let predecessor = if is_own { life.predecessor } else { known.incarnation };
-    Life {
-        // Lower than what is remembered: the next start rises above it.
-        incarnation: life.incarnation.max(known.incarnation),
-        predecessor,
-        loss: Some(Loss { forgot_vote: true, last: None }),
-    }
 }

@@ -38,7 +38,7 @@ pub(super) struct Canvass {
     /// Who answers at all, and how many rounds in a row it has not.
     reachable: BTreeMap<NodeId, u32>,
     /// Who is asked again, and when.
-    again: BTreeMap<NodeId, Micros>,
+    pub(super) again: BTreeMap<NodeId, Micros>,
 }
 
 impl Canvass {

@@ -321,7 +321,7 @@ impl Raft {
             | Body::Answer { answer: Answer::Acquainted { .. }, .. } => return true,
             Body::Answer { answer: Answer::RollCall { .. }, .. } if behind => return true,
             Body::Request(Request::Vote { .. }) if !behind && self.leader_lives(envelope.from) => {
-                self.answer(envelope, Answer::Vote { granted: false });
+                self.answer(envelope, self.vote(false));
                 return false;
             }
             Body::Request(request) if behind => {
@@ -345,7 +345,7 @@ impl Raft {
     fn answer_stale(&mut self, envelope: &Envelope, request: &Request) {
         let answer = match request {
             Request::PreVote { .. } | Request::Acquainted(_) | Request::RollCall => return,
-            Request::Vote { .. } => Answer::Vote { granted: false },
+            Request::Vote { .. } => self.vote(false),
             Request::Append(append) => Answer::Append(AppendAnswer {
                 report: self.report(append.round),
                 outcome: AppendOutcome::Stale,
@@ -373,12 +373,13 @@ impl Raft {
                 Answer::PreVote { campaign_term, granted } => {
                     self.on_pre_vote_answer(&envelope, campaign_term, granted);
                 }
-                Answer::Vote { granted } => self.on_vote_answer(&envelope, granted),
+                Answer::Vote { granted, held } => self.on_vote_answer(&envelope, granted, held),
                 Answer::Append(answer) => self.on_append_answer(&envelope, answer),
                 Answer::Snapshot(answer) => self.on_chunk_answer(&envelope, answer),
-                // That it came is what matters.
-                Answer::Acquainted { .. } => {}
-                Answer::RollCall { last } => self.on_roll_call_answer(&envelope, last),
+                Answer::Acquainted { .. } => self.on_accounted(&envelope),
+                Answer::RollCall { last, leads } => {
+                    self.on_roll_call_answer(&envelope, leads.then_some(last));
+                }
             },
         }
     }

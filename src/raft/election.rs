@@ -12,7 +12,7 @@ use super::message::{Answer, Envelope, Request, RequestId};
 use super::progress::Progress;
 use super::quorum::{self, VoteResult};
 use super::ready::Role;
-use super::types::{Entry, EntryKind, HardState, LogId, Membership, NodeId, Term};
+use super::types::{Entry, EntryKind, HardState, Index, LogId, Membership, NodeId, Term};
 
 impl Raft {
     /// The election timeout fires now, whatever the clock says: for tests and model checking.
@@ -147,8 +147,13 @@ impl Raft {
     }
 
     /// Raft §5.4.1: the term of the last entry decides, then its index (EL04, EL05).
-    fn up_to_date(&self, last: LogId) -> bool {
-        self.votes_by().is_some_and(|own| last >= own)
+    fn up_to_date(&self, candidate: NodeId, last: LogId) -> bool {
+        self.votes_by(candidate).is_some_and(|own| last >= own)
+    }
+
+    /// The answer to who asks for a vote.
+    pub(super) fn vote(&self, granted: bool) -> Answer {
+        Answer::Vote { granted, held: self.held().map(|held| held.index) }
     }
 
     pub(super) fn on_pre_vote(&mut self, request: &Envelope, campaign_term: Term, last: LogId) {
@@ -156,22 +161,18 @@ impl Raft {
             // It has missed heartbeats and can be reached: there is no need to make it wait for the next.
             self.call(request.from, self.now);
         }
-        if self.lacks_acknowledged(request.from, last) {
-            self.remind(request.from);
-        }
+        self.remind_if_lacking(request.from, last.index);
         let granted = campaign_term > self.hard_state.term
-            && self.up_to_date(last)
+            && self.up_to_date(request.from, last)
             && !self.leader_lives(request.from);
         self.answer(request, Answer::PreVote { campaign_term, granted });
     }
 
     pub(super) fn on_vote(&mut self, request: &Envelope, last: LogId) {
-        if self.lacks_acknowledged(request.from, last) {
-            self.remind(request.from);
-        }
+        self.remind_if_lacking(request.from, last.index);
         let free = self.hard_state.vote.is_none_or(|vote| vote == request.from);
-        if !(free && self.up_to_date(last)) {
-            return self.answer(request, Answer::Vote { granted: false });
+        if !(free && self.up_to_date(request.from, last)) {
+            return self.answer(request, self.vote(false));
         }
         if self.hard_state.vote.is_none() {
             self.hard_state.vote = Some(request.from);
@@ -179,9 +180,9 @@ impl Raft {
             self.reset_election_timer();
         }
         if self.durable == self.hard_state {
-            self.answer(request, Answer::Vote { granted: true });
+            self.answer(request, self.vote(true));
         } else {
-            self.answer_after_persist(request, Answer::Vote { granted: true });
+            self.answer_after_persist(request, self.vote(true));
         }
     }
 
@@ -210,11 +211,13 @@ impl Raft {
         }
     }
 
-    pub(super) fn on_vote_answer(&mut self, answer: &Envelope, granted: bool) {
+    pub(super) fn on_vote_answer(&mut self, answer: &Envelope, granted: bool, held: Option<Index>) {
         if self.role != Role::Candidate || answer.id < self.campaign_first_request {
             return self.ignore(answer, "answers an earlier campaign");
         }
-        self.votes.insert(answer.from, granted);
+        // Whoever holds less than it acknowledged, and does not know that, may have voted before (PS20).
+        let is_forgetful = held.is_some_and(|held| self.remind_if_lacking(answer.from, held));
+        self.votes.insert(answer.from, granted && !is_forgetful);
         self.canvass.heard(answer.from);
         self.count_votes();
     }

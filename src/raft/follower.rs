@@ -6,7 +6,7 @@ use super::core::Raft;
 use super::message::{Answer, Append, AppendAnswer, AppendOutcome, Envelope};
 use super::quorum;
 use super::ready::Role;
-use super::types::{Entry, Index, LogId};
+use super::types::{Entry, Index};
 
 /// What an AppendEntries means for the own log.
 enum Verdict<'a> {
@@ -134,7 +134,7 @@ impl Raft {
 
     fn reject_append(&mut self, request: &Envelope, append: &Append) {
         let refused = append.prev.index;
-        let floor = LogId { index: self.log.commit(), ..self.log.id_at(self.log.commit()) };
+        let floor = self.log.id_at(self.log.commit());
         let candidate = self.log.last_not_above(refused, append.prev.term);
         let hint = if candidate.index > floor.index { candidate } else { floor };
         let outcome = AppendOutcome::Rejected { refused, hint };

@@ -41,7 +41,7 @@ pub(super) struct Receiving {
     received_bytes: u64,
     /// The request whose piece is being stored: it is answered when that is done.
     storing: Option<Storing>,
-    heard_at: Micros,
+    pub(super) heard_at: Micros,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -370,14 +370,12 @@ impl Raft {
         self.forget_handed();
         self.forget_built(meta.log_id);
         let change = &mut self.step_change;
-        let hard_state = change.hard_state;
-        let append = if keep_suffix { std::mem::take(&mut change.append) } else { Vec::new() };
-        *change = super::ready::LogChange {
-            hard_state,
-            install: Some(Install { meta: meta.clone(), keep_suffix }),
-            append,
-            ..Default::default()
-        };
+        change.install = Some(Install { meta: meta.clone(), keep_suffix });
+        // What the step was to do with the log before is done by the snapshot.
+        (change.snapshot, change.truncate_from, change.purge_through) = (None, None, None);
+        if !keep_suffix {
+            change.append.clear();
+        }
         self.out.events.push(Event::Covered { through: meta.log_id.index });
         self.install = InstallSlot::Granting(meta);
     }

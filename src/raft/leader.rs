@@ -182,8 +182,10 @@ impl Raft {
         let commit = self.log.commit();
         let Some(progress) = self.progress.get_mut(&envelope.from) else { return };
         let first_life = progress.matched_in.is_none_or(|life| life == envelope.incarnation);
-        if first_life {
-            return self.remind_of_lost(envelope.from, refused);
+        if first_life && !progress.recovering {
+            // Remembered it may be nevertheless, by this leader or an earlier one.
+            self.remind_if_lacking(envelope.from, refused.saturating_sub(1));
+            return;
         }
         let (matched, knows) = (progress.matched, progress.recovering);
         progress.matched = 0;
@@ -199,15 +201,6 @@ impl Raft {
             envelope.from
         ));
         self.remind(envelope.from);
-    }
-
-    /// The member rejects what it is remembered to have acknowledged, to this leader or an earlier one. It knows whether
-    /// it lost it; an old answer does no harm.
-    fn remind_of_lost(&mut self, node: NodeId, refused: Index) {
-        let recovers = self.progress.get(&node).is_some_and(|progress| progress.recovering);
-        if !recovers && self.lacks_acknowledged(node, LogId { term: 0, index: refused - 1 }) {
-            self.remind(node);
-        }
     }
 
     // ---- commit --------------------------------------------------------------------------

@@ -123,6 +123,8 @@ pub enum Answer {
     Vote {
         /// Whether the sender voted for the asker, durably.
         granted: bool,
+        /// The last index of the log by which the sender votes. `None`: it knows that it may have held more than it knows of.
+        held: Option<Index>,
     },
     /// To [`Request::Append`].
     Append(AppendAnswer),
@@ -137,6 +139,8 @@ pub enum Answer {
     RollCall {
         /// The last index of the sender's log.
         last: Index,
+        /// Whether the sender leads that term.
+        leads: bool,
     },
 }
 

@@ -26,6 +26,7 @@
 //! | `compaction` | local snapshots, purging |
 //! | `reads`, `apply` | ReadIndex; handing over what is committed |
 //! | `observation` | what a checker of invariants sees |
+//! | `timeless` | with the feature `testing`: a peer without its clock, for those who explore every state |
 //!
 //! It does not own the log: it keeps the tail and the terms, and asks for older entries ([`Ready::reads`]). It does not
 //! know what a command or a snapshot contains. It does not retry towards clients, keep sessions or measure time.
@@ -56,6 +57,8 @@ mod reads;
 mod ready;
 mod recovering;
 mod sending;
+#[cfg(feature = "testing")]
+mod timeless;
 mod transfer;
 mod types;
 

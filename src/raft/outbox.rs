@@ -20,7 +20,7 @@ pub(super) struct PersistMark {
     installed: Option<SnapshotMeta>,
     taken: Option<SnapshotMeta>,
     life: Option<Life>,
-    begun_at: Micros,
+    pub(super) begun_at: Micros,
 }
 
 impl PersistMark {

@@ -25,8 +25,8 @@ use super::types::{Index, LogId, Loss, Micros, NodeId, Term};
 /// The answers to what a member asks about what it lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct RollCall {
-    /// The term and the last index that each member answered with, in this life.
-    answers: BTreeMap<NodeId, (Term, Index)>,
+    /// The term that each member answered with, in this life, and the last index if it led that term.
+    answers: BTreeMap<NodeId, (Term, Option<Index>)>,
     /// When those who are missing are asked again.
     pub ask_at: Micros,
 }
@@ -41,8 +41,8 @@ impl Raft {
         self.life.loss.is_some()
     }
 
-    /// Up to where a candidate's log must reach to get this member's vote; `None`: it must not vote.
-    pub(super) fn votes_by(&self) -> Option<LogId> {
+    /// The last entry that this member ever held; `None`: it lost more than it knows.
+    pub(super) fn held(&self) -> Option<LogId> {
         match self.life.loss {
             None => Some(self.log.last()),
             Some(Loss { forgot_vote: false, last: Some(held) }) => Some(held.max(self.log.last())),
@@ -50,20 +50,28 @@ impl Raft {
         }
     }
 
+    /// Up to where `candidate`'s log must reach to get this member's vote; `None`: it must not vote.
+    ///
+    /// Of two voters the other one holds all that is committed, for nothing is without it; and a forgotten vote was for it,
+    /// or for this member, whose campaign is over. So it gets the vote, whatever was lost. Of more voters another one may
+    /// hold more than the candidate, and need just this member's acknowledgement that it once had (decision 013).
+    pub(super) fn votes_by(&self, candidate: NodeId) -> Option<LogId> {
+        let others = || other_voters(&self.membership, self.config.node);
+        if self.is_recovering() && others() == BTreeSet::from([candidate]) {
+            return Some(LogId::BASE);
+        }
+        self.held()
+    }
+
     /// Whose answer a member that lost something still waits for.
     pub(super) fn roll_call_missing(&self) -> BTreeSet<NodeId> {
-        let answered = |node: &NodeId| self.roll_call.answers.contains_key(node);
-        let mut missing = match self.life.loss {
-            None => return BTreeSet::new(),
-            Some(Loss { forgot_vote: true, .. }) => {
-                other_voters(&self.membership, self.config.node)
-            }
-            Some(_) => BTreeSet::new(),
-        };
-        missing.retain(|node| !answered(node));
-        if let Some(leader) = self.leader.filter(|_| self.recovery_target().is_none()) {
-            missing.insert(leader);
+        let Some(loss) = self.life.loss else { return BTreeSet::new() };
+        let mut missing = BTreeSet::new();
+        if loss.forgot_vote {
+            missing = other_voters(&self.membership, self.config.node);
+            missing.retain(|node| !self.roll_call.answers.contains_key(node));
         }
+        missing.extend(self.leader.filter(|_| self.recovery_target().is_none()));
         missing
     }
 
@@ -78,10 +86,11 @@ impl Raft {
     }
 
     pub(super) fn on_roll_call(&mut self, request: &Envelope) {
-        self.answer(request, Answer::RollCall { last: self.log.last_index() });
+        let leads = self.role == Role::Leader;
+        self.answer(request, Answer::RollCall { last: self.log.last_index(), leads });
     }
 
-    pub(super) fn on_roll_call_answer(&mut self, answer: &Envelope, last: Index) {
+    pub(super) fn on_roll_call_answer(&mut self, answer: &Envelope, last: Option<Index>) {
         if self.is_recovering() {
             self.roll_call.answers.insert(answer.from, (answer.term, last));
             self.finish_recovering();
@@ -96,9 +105,11 @@ impl Raft {
         }
     }
 
+    /// How far the log of the present term's leader reached, by its own word. It must have led when it said so: one that
+    /// has been restarted meanwhile may have lost the end of its log, which was not durable there but was here.
     fn recovery_target(&self) -> Option<Index> {
         let (term, last) = *self.roll_call.answers.get(&self.leader?)?;
-        (term == self.hard_state.term).then_some(last)
+        last.filter(|_| term == self.hard_state.term)
     }
 
     /// Counts again, if all is there. A crash before that is durable leaves a member that catches up once more.
@@ -108,6 +119,11 @@ impl Raft {
         let held = self.verified.min(self.log.persisted());
         if self.role != Role::Follower || held < target || !self.roll_call_missing().is_empty() {
             return;
+        }
+        if loss.forgot_vote && self.hard_state.vote.is_some_and(|vote| vote != leader) {
+            // Given before the loss was noticed, in a term in which it may have been the second. It can't be taken back, and
+            // would be given again to whom it was given: the term must end.
+            return self.enter_term(self.hard_state.term + 1);
         }
         tracing::info!(node = self.config.node, target, "caught up after a loss, counts again");
         if loss.forgot_vote && self.hard_state.vote.is_none() {

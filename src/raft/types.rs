@@ -23,12 +23,17 @@ pub type Incarnation = u64;
 /// How many bits of an incarnation count starts.
 const START_BITS: u32 = 22;
 
-/// No start ever has a higher number: births are milliseconds, and 41 bits of them last until the year 2039.
-const HIGHEST_INCARNATION: Incarnation = Incarnation::MAX / 2;
+/// No start ever has a higher number: births are milliseconds, and 42 bits of them last until the year 2109.
+const HIGHEST_INCARNATION: Incarnation = Incarnation::MAX - 1;
 
 /// Whether a start can have this number. Others are neither written nor believed, so that counting on never overflows.
 pub(crate) const fn is_possible_incarnation(incarnation: Incarnation) -> bool {
     incarnation <= HIGHEST_INCARNATION
+}
+
+/// Whether a directory can have come into being at `birth_ms`, with room for its starts.
+pub(crate) const fn is_possible_birth(birth_ms: u64) -> bool {
+    birth_ms < Incarnation::MAX >> START_BITS
 }
 
 /// The incarnation before the first start on a directory that came into being at `birth_ms`, in milliseconds since 1970.
@@ -234,6 +239,13 @@ pub struct Acquaintance {
     pub incarnation: Incarnation,
     /// The last entry that it is known to have acknowledged.
     pub acknowledged: LogId,
+}
+
+impl Acquaintance {
+    /// What is remembered of a life that has acknowledged nothing yet.
+    pub const fn new(incarnation: Incarnation) -> Acquaintance {
+        Acquaintance { incarnation, acknowledged: LogId::BASE }
+    }
 }
 
 /// What a member remembers of the others.

@@ -4,7 +4,7 @@
 //! up or bootstrapped with another list must not take part (PS20).
 
 use super::{Identity, Start};
-use crate::raft::Membership;
+use crate::raft::{Membership, is_possible_birth};
 
 /// What is written when storage is founded: the base record (index 0, term 0) with its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,18 @@ pub(crate) struct Founding {
 }
 
 impl Founding {
+    /// A storage founded now; otherwise why not and what to do.
+    pub(crate) fn new(identity: Identity, base: Membership) -> Result<Founding, String> {
+        if !is_possible_birth(identity.birth_ms) {
+            return Err(format!(
+                "can't be founded {} ms after 1970, as the clock says: members tell each other's lives apart by their births, \
+                 which can be told until 2109; set the clock",
+                identity.birth_ms
+            ));
+        }
+        Ok(Founding { identity, base })
+    }
+
     /// Whether `identity` may start on this storage in the way of `start`; otherwise why not and what to do.
     pub(crate) fn check(&self, identity: Identity, start: &Start) -> Result<(), String> {
         let own = self.identity;

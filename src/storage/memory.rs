@@ -86,7 +86,7 @@ impl Disk {
         match (&self.founding, start) {
             (Some(founding), _) => founding.check(identity, start)?,
             (None, Start::Bootstrap(base)) => {
-                self.founding = Some(Founding { identity, base: base.clone() });
+                self.founding = Some(Founding::new(identity, base.clone())?);
                 self.log.state_mut().life.incarnation = unborn(identity.birth_ms);
             }
             (None, Start::Open) => return Err(NOTHING_TO_OPEN.into()),

@@ -83,6 +83,7 @@ fn counts(page: &mut Page, status: &NodeStatus) {
         ("installs_superseded", "Offers replaced by newer ones.", counters.installs_superseded),
         ("fast_forwards", "Snapshots the log made needless.", counters.fast_forwards),
         ("entries_compacted", "Entries removed behind snapshots.", counters.entries_compacted),
+        ("purges_pinned", "Purges that a transfer put off.", counters.purges_pinned),
         ("truncations", "Times own entries gave way.", counters.truncations),
         ("ignored_messages", "Messages that made no sense.", counters.ignored_messages),
         ("safety_alarms", "What a correct cluster never shows.", counters.safety_alarms),

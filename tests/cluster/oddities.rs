@@ -28,7 +28,7 @@ fn votes_that_come_before_the_own_is_durable_wait_for_it() {
         // Its requests wait for the disk; the answers do not.
         let last = asked[asked.len() - 1].id;
         for (id, from) in [(last + 1, LEADER), (last + 2, OTHER)] {
-            let answer = Answer::Vote { granted: true };
+            let answer = Answer::Vote { granted: true, held: None };
             let body = Body::Answer { asker_incarnation: asked[0].incarnation, answer };
             puppet.strings.deliver(envelope(from, 2, id, body));
         }
@@ -58,11 +58,11 @@ fn messages_that_are_not_for_this_node_change_nothing() {
             &|envelope| envelope.term = u64::MAX,
             &|envelope| envelope.incarnation = 0,
             &|envelope| {
-                let answer = Answer::Vote { granted: true };
+                let answer = Answer::Vote { granted: true, held: None };
                 envelope.body = Body::Answer { asker_incarnation: 77, answer };
             },
             &move |envelope| {
-                let answer = Answer::Vote { granted: true };
+                let answer = Answer::Vote { granted: true, held: None };
                 envelope.id = u64::MAX;
                 envelope.body = Body::Answer { asker_incarnation: own_life, answer };
             },

@@ -406,7 +406,7 @@ impl Puppet {
                         self.reply_to(request, OTHER, answer);
                     }
                     Body::Request(Request::Vote { .. }) => {
-                        self.reply_to(request, OTHER, Answer::Vote { granted: true });
+                        self.reply_to(request, OTHER, Answer::Vote { granted: true, held: None });
                     }
                     _ => {}
                 }

@@ -409,7 +409,9 @@ impl Invariants {
         let held = |matched: u64| matched <= disk.last();
         let durable = match &envelope.body {
             Body::Request(Request::Vote { .. }) => stood_for(envelope.from),
-            Body::Answer { answer: Answer::Vote { granted: true }, .. } => stood_for(envelope.to),
+            Body::Answer { answer: Answer::Vote { granted: true, .. }, .. } => {
+                stood_for(envelope.to)
+            }
             Body::Answer { answer: Answer::Append(answer), .. } => held(answer.report.matched),
             Body::Answer { answer: Answer::Snapshot(answer), .. } => held(answer.report.matched),
             _ => true,

@@ -312,7 +312,7 @@ fn words_that_are_not_durable_are_seen() {
         sees(&watch, "a message of what is not durable");
         for body in [
             Body::Request(Request::Vote { last: LogId::BASE }),
-            answer(Answer::Vote { granted: true }),
+            answer(Answer::Vote { granted: true, held: None }),
             matched(1),
         ] {
             let watch = Watch::new(2);
@@ -321,7 +321,7 @@ fn words_that_are_not_durable_are_seen() {
             watch.writes(0, &[LogChange { hard_state, ..LogChange::default() }], later);
             pass(6).await;
             says(&watch, matched(0));
-            says(&watch, answer(Answer::Vote { granted: false }));
+            says(&watch, answer(Answer::Vote { granted: false, held: None }));
             assert_eq!(watch.first_breach(), None);
             says(&watch, body);
             sees(&watch, "a message of what is not durable");

@@ -219,7 +219,7 @@ async fn what_can_not_be_delivered_is_reported_and_never_comes_late() {
     let address = b.transport.local_addr();
     b.transport.shutdown().await;
     a.send(0..3);
-    let answer = Answer::Vote { granted: true };
+    let answer = Answer::Vote { granted: true, held: None };
     a.transport.send(envelope(7, Body::Answer { asker_incarnation: 1, answer }));
     until("all given up", || a.undelivered() == [(2, 0), (2, 1), (2, 2)]).await;
     let unknown = Envelope { to: 3, ..vote(9) };

@@ -15,14 +15,18 @@ use super::{run_one, settings};
 /// Runs all seeds; their outcomes in order, and the time all processors have spent.
 pub fn run(options: &Options) -> (Vec<Outcome>, Duration) {
     let next = AtomicU64::new(options.first);
-    let end = options.first + options.seeds;
+    // Seeds beyond the last one are no seeds.
+    let count = if options.seconds.is_some() { u64::MAX } else { options.seeds };
+    let end = options.first.saturating_add(count);
+    let limit = options.seconds.map(Duration::from_secs);
+    let whole = Instant::now();
     let bar = bar(options);
     let threads = options.threads.or_else(|| thread::available_parallelism().ok().map(usize::from));
     let work = || {
         let (mut outcomes, begun) = (Vec::new(), Instant::now());
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= end {
+            if seed >= end || limit.is_some_and(|limit| whole.elapsed() >= limit) {
                 return (outcomes, begun.elapsed());
             }
             let outcome = run_one(options.tier, &settings(options, seed));
@@ -55,10 +59,15 @@ pub fn run(options: &Options) -> (Vec<Outcome>, Duration) {
 fn bar(options: &Options) -> ProgressBar {
     let silent = options.json || !std::io::stderr().is_terminal();
     let target = if silent { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let style = ProgressStyle::with_template(
-        "{bar:40.cyan/blue} {pos} of {len} seeds  {per_sec}  {eta} to go  {msg:.red}",
-    );
-    let bar = ProgressBar::with_draw_target(Some(options.seeds), target);
+    let (length, style) = match options.seconds {
+        Some(_) => (None, "{spinner} {pos} seeds  {per_sec}  {elapsed}  {msg:.red}"),
+        None => (
+            Some(options.seeds),
+            "{bar:40.cyan/blue} {pos} of {len} seeds  {per_sec}  {eta} to go  {msg:.red}",
+        ),
+    };
+    let style = ProgressStyle::with_template(style);
+    let bar = ProgressBar::with_draw_target(length, target);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }

@@ -11,6 +11,9 @@ pub struct Options {
     /// How many seeds
     #[arg(long, default_value_t = 1_000)]
     pub seeds: u64,
+    /// As many seeds as fit into so many seconds, instead of a number of them
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    pub seconds: Option<u64>,
     /// The first of them
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub first: u64,

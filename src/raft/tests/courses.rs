@@ -12,7 +12,7 @@ impl Hand {
         self.disk();
         for request in std::mem::take(&mut self.sent) {
             if self.role() == Role::Candidate {
-                self.reply(&request, Answer::Vote { granted: true });
+                self.reply(&request, Answer::Vote { granted: true, held: None });
             }
         }
         assert_eq!(self.role(), Role::Leader);

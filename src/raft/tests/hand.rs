@@ -291,6 +291,14 @@ impl Hand {
         answer
     }
 
+    /// Takes the one answer, to who asked for a vote: whether it gets it.
+    pub(super) fn vote(&mut self) -> bool {
+        match self.answer() {
+            Answer::Vote { granted, .. } => granted,
+            other => panic!("{other:?} answers who asked for a vote"),
+        }
+    }
+
     pub(super) fn append_answer(&mut self) -> AppendAnswer {
         match self.answer() {
             Answer::Append(answer) => answer,

@@ -217,7 +217,7 @@ fn m_n_a_state_machine_that_never_asks_holds_up_nothing() {
     hand.now += 700 * MILLISECOND;
     hand.hear(2, 2, Request::Vote { last: id(20, 1) });
     hand.disk();
-    assert_eq!(hand.answer(), Answer::Vote { granted: true });
+    assert!(hand.vote());
     hand.after(2_000);
     assert_eq!(hand.role(), Role::Follower, "but it does not campaign");
 }

@@ -204,7 +204,7 @@ fn lr16_lr17_a_new_leader_begins_with_a_blank_entry() {
     hand.disk();
     let request = hand.sent.remove(0);
     hand.sent.clear();
-    let answer = hand.answer_of(&request, 2, Answer::Vote { granted: true });
+    let answer = hand.answer_of(&request, 2, Answer::Vote { granted: true, held: None });
     hand.raft.step(hand.now, answer);
     hand.raft.propose(hand.now, 5, Default::default()).expect("a leader, from the vote on");
     hand.collect();

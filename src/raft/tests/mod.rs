@@ -7,7 +7,7 @@
 //! - `hand.rs`, `courses.rs`, `words.rs`: one peer in the hand of a test, what it is led through, and what it hears.
 //! - `paper.rs`: one test a rule of the Raft paper's figures 2 and 13.
 //! - `elections.rs`, `replication.rs`, `leaders.rs`, `sending.rs`, `snapshots.rs`, `installing.rs`, `interleavings.rs`, `compacting.rs`,
-//!   `durability.rs`, `reads.rs`: rules and published bugs, one test each, by the ids of the catalogue.
+//!   `durability.rs`, `losses.rs`, `reads.rs`: rules and published bugs, one test each, by the ids of the catalogue.
 //! - `rows.rs`: plain rules of log compaction that none of these is about.
 //! - `single.rs`: clusters of one, two and four.
 //! - `log.rs`: the log against a plain model.
@@ -21,6 +21,7 @@ mod installing;
 mod interleavings;
 mod leaders;
 mod log;
+mod losses;
 mod paper;
 mod random;
 mod reads;

@@ -113,11 +113,11 @@ fn a_candidate_with_a_majority_of_votes_leads() {
     hand.campaign_for_votes();
     hand.disk();
     let requests = hand.votes_asked();
-    hand.reply(&requests[0], Answer::Vote { granted: true });
+    hand.reply(&requests[0], Answer::Vote { granted: true, held: None });
     assert_eq!(hand.role(), Role::Candidate);
-    hand.reply(&requests[1], Answer::Vote { granted: false });
+    hand.reply(&requests[1], Answer::Vote { granted: false, held: None });
     assert_eq!(hand.role(), Role::Candidate);
-    hand.reply(&requests[2], Answer::Vote { granted: true });
+    hand.reply(&requests[2], Answer::Vote { granted: true, held: None });
     assert_eq!(hand.role(), Role::Leader);
 }
 
@@ -302,7 +302,7 @@ fn request_vote_1_of_an_earlier_term_is_refused() {
     let mut hand = Setup::of(3).term(5, None).start();
     hand.hear(1, 4, Request::Vote { last: id(9, 4) });
     assert_eq!(hand.sent[0].term, 5);
-    assert_eq!(hand.answer(), Answer::Vote { granted: false });
+    assert!(!hand.vote());
     assert_eq!(hand.status().vote, None);
 }
 
@@ -313,7 +313,7 @@ fn request_vote_2_is_granted_once_a_term_and_again_to_the_same() {
     for (from, granted) in [(1, true), (2, false), (1, true)] {
         hand.hear(from, 1, Request::Vote { last: LogId::BASE });
         hand.disk();
-        assert_eq!(hand.answer(), Answer::Vote { granted }, "to member {from}");
+        assert_eq!(hand.vote(), granted, "to member {from}");
     }
 }
 
@@ -331,7 +331,7 @@ fn request_vote_2_compares_the_last_terms_and_then_the_lengths_el04_el05() {
         let mut hand = Setup::of(3).log(&[1, 2, 2]).start();
         hand.hear(1, 4, Request::Vote { last });
         hand.disk();
-        assert_eq!(hand.answer(), Answer::Vote { granted }, "candidate's last is {last}");
+        assert_eq!(hand.vote(), granted, "candidate's last is {last}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Many seeds, every fault the world knows, and a world that must get well afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::{Disk, Faults, MILLISECOND, World, config};
 use crate::raft::*;
@@ -158,54 +158,81 @@ struct Losses {
     votes: u64,
     wiped: u64,
     rolled_back: u64,
+    /// Two members had lost something at the same time.
+    at_once: u64,
     recovered: u64,
 }
 
-/// One disk at a time loses what was durable: storage notices, or other members do. Meanwhile leaders crash and change, and
-/// messages from before arrive after.
+/// Whether the rest can do without `victim`: fewer than a quorum have lost something, or one of two, and who has not got over
+/// a loss does not suffer another while somebody else has one. An old disk that is started again and again gets as far as
+/// others remember: that can't be noticed.
+fn may_lose(world: &World, victim: NodeId) -> bool {
+    let others = world.nodes.iter().filter(|&(&id, node)| id != victim && node.disk.damaged);
+    let (lost, most) = (others.count(), (world.nodes.len() - 1) / 2);
+    let disk = &world.nodes[&victim].disk;
+    world.lives(victim) && lost < most.max(1) && !disk.unnoticed && (lost == 0 || !disk.damaged)
+}
+
+/// The disk of `victim` loses what was durable: storage notices, or other members do.
+fn lose(
+    world: &mut World,
+    victim: NodeId,
+    copies: &mut BTreeMap<NodeId, Disk>,
+    losses: &mut Losses,
+) {
+    world.crash(victim);
+    let copy = copies.get(&victim);
+    let copy = copy.filter(|copy| world.is_remembered(victim, copy.life.incarnation)).cloned();
+    let copy = copy.filter(|_| world.random.between(0, 1) == 0);
+    match (copy, world.random.between(0, 3)) {
+        (Some(copy), _) => {
+            copies.remove(&victim);
+            world.roll_back(victim, copy);
+            losses.rolled_back += 1;
+        }
+        (None, 0) if world.is_remembered(victim, 0) => {
+            world.wipe(victim);
+            losses.wiped += 1;
+        }
+        (None, 1) => {
+            let count = world.random.between(1, 40);
+            world.lose_votes(victim, count);
+            losses.votes += 1;
+        }
+        _ => {
+            let count = world.random.between(1, 40);
+            world.lose_tail(victim, count);
+            losses.tails += 1;
+        }
+    }
+}
+
+/// Disks lose what was durable, of five members up to two at once. Meanwhile leaders crash and change, and messages from
+/// before arrive after.
 fn run_losses(seed: u64, losses: &mut Losses) {
-    let size = [3, 5][seed as usize % 2];
+    let size = [3, 5, 2][seed as usize % 3];
     let mut world = World::new(size, seed, config());
     let mut copies: BTreeMap<NodeId, Disk> = BTreeMap::new();
     for _ in 0..12 {
+        // Now and then all goes well for long enough that members catch up.
+        let slowest = [1, 30, 300][world.random.between(0, 2) as usize];
+        let latest = [20, 100, 400][world.random.between(0, 2) as usize];
         world.faults = Faults {
             drop: 50,
             duplicate: 50,
-            delay_max: world.random.between(1, 400) * MILLISECOND,
+            delay_max: world.random.between(1, latest) * MILLISECOND,
+            persist_max: world.random.between(1, slowest) * MILLISECOND,
             ..Faults::none()
         };
-        let victim = world.random.between(0, size - 1);
-        let others_sound = (0..size).all(|id| id == victim || !world.nodes[&id].disk.damaged);
-        // An old disk that is started again and again gets as far as others remember: that can't be noticed.
-        let unnoticed = |world: &World, id| world.nodes[&id].disk.unnoticed;
-        if world.lives(victim) && others_sound && !unnoticed(&world, victim) {
-            world.crash(victim);
-            let copy = copies.get(&victim);
-            let copy =
-                copy.filter(|copy| world.is_remembered(victim, copy.life.incarnation)).cloned();
-            let copy = copy.filter(|_| world.random.between(0, 1) == 0);
-            match (copy, world.random.between(0, 3)) {
-                (Some(copy), _) => {
-                    copies.remove(&victim);
-                    world.roll_back(victim, copy);
-                    losses.rolled_back += 1;
-                }
-                (None, 0) if world.is_remembered(victim, 0) => {
-                    world.wipe(victim);
-                    losses.wiped += 1;
-                }
-                (None, 1) => {
-                    let count = world.random.between(1, 40);
-                    world.lose_votes(victim, count);
-                    losses.votes += 1;
-                }
-                _ => {
-                    let count = world.random.between(1, 40);
-                    world.lose_tail(victim, count);
-                    losses.tails += 1;
-                }
+        let mut victims = BTreeSet::new();
+        for _ in 0..size / 2 {
+            let victim = world.random.between(0, size - 1);
+            if may_lose(&world, victim) {
+                lose(&mut world, victim, &mut copies, losses);
+                victims.insert(victim);
             }
         }
+        losses.at_once += u64::from(world.nodes.values().filter(|n| n.disk.damaged).count() > 1);
         let copied = world.random.between(0, size - 1);
         if !world.nodes[&copied].disk.damaged {
             copies.entry(copied).or_insert_with(|| world.backup(copied));
@@ -213,7 +240,7 @@ fn run_losses(seed: u64, losses: &mut Losses) {
         for id in 0..size {
             if !world.lives(id) {
                 world.start(id);
-            } else if world.random.between(0, 3) == 0 && !unnoticed(&world, id) {
+            } else if world.random.between(0, 3) == 0 && !world.nodes[&id].disk.unnoticed {
                 world.crash(id);
             }
         }
@@ -229,7 +256,8 @@ fn run_losses(seed: u64, losses: &mut Losses) {
                 world.isolate(cut);
             }
         }
-        losses.recovered += u64::from(!world.nodes[&victim].disk.damaged);
+        victims.retain(|victim| !world.nodes[victim].disk.damaged);
+        losses.recovered += victims.len() as u64;
         world.heal();
     }
     world.heal_and_converge();
@@ -239,7 +267,7 @@ fn run_losses(seed: u64, losses: &mut Losses) {
     assert!(well, "somebody has not caught up: {:#?}", world.positions());
 }
 
-/// Nothing that was committed is lost with one disk, and nobody votes twice (PS20).
+/// Nothing that was committed is lost with a minority of the disks, or one of two, and nobody votes twice (PS20).
 #[test]
 fn ps20_worlds_that_lose_disks_stay_safe() {
     let mut losses = Losses::default();
@@ -248,9 +276,9 @@ fn ps20_worlds_that_lose_disks_stay_safe() {
         run_losses(seed, &mut losses);
     }
     println!("{losses:?}");
-    let Losses { tails, votes, wiped, rolled_back, recovered } = losses;
-    let fewest = [tails, votes, wiped, rolled_back, recovered].into_iter().min();
-    assert!(fewest > Some(5), "vacuous: {tails} {votes} {wiped} {rolled_back} {recovered}");
+    let Losses { tails, votes, wiped, rolled_back, at_once, recovered } = losses;
+    let fewest = [tails, votes, wiped, rolled_back, at_once, recovered].into_iter().min();
+    assert!(fewest > Some(5), "vacuous: a loss that hardly any world had");
 }
 
 /// Every entry that is not the unpersisted tail is read back from the log.

@@ -355,11 +355,11 @@ fn lr14_ac16_answers_to_another_life_do_not_count() {
     let request = hand.sent[0].clone();
     assert_eq!(request.incarnation, 3);
     let earlier = Envelope { incarnation: 2, ..request.clone() };
-    hand.reply(&earlier, Answer::Vote { granted: true });
+    hand.reply(&earlier, Answer::Vote { granted: true, held: None });
     let never = Envelope { id: 900, ..request.clone() };
-    hand.reply(&never, Answer::Vote { granted: true });
+    hand.reply(&never, Answer::Vote { granted: true, held: None });
     assert_eq!((hand.role(), hand.status().counters.ignored_messages), (Role::Candidate, 2));
-    hand.reply(&request, Answer::Vote { granted: true });
+    hand.reply(&request, Answer::Vote { granted: true, held: None });
     assert_eq!(hand.role(), Role::Leader);
 }
 

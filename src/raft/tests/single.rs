@@ -94,9 +94,9 @@ fn lr08_of_four_three_are_needed() {
     assert_eq!(hand.role(), Role::Candidate);
     hand.disk();
     let requests = hand.votes_asked();
-    hand.reply(&requests[0], Answer::Vote { granted: true });
+    hand.reply(&requests[0], Answer::Vote { granted: true, held: None });
     assert_eq!(hand.role(), Role::Candidate);
-    hand.reply(&requests[1], Answer::Vote { granted: true });
+    hand.reply(&requests[1], Answer::Vote { granted: true, held: None });
     hand.disk();
     hand.accept_all(1);
     assert_eq!((hand.role(), hand.status().commit), (Role::Leader, 0));
@@ -113,9 +113,9 @@ fn lr08_two_of_four_refuse_and_it_is_lost() {
     let requests = std::mem::take(&mut hand.sent);
     let requests: Vec<_> =
         requests.iter().filter(|e| matches!(e.body, Body::Request(Request::Vote { .. }))).collect();
-    hand.reply(requests[0], Answer::Vote { granted: false });
+    hand.reply(requests[0], Answer::Vote { granted: false, held: None });
     assert_eq!(hand.role(), Role::Candidate);
-    hand.reply(requests[1], Answer::Vote { granted: false });
+    hand.reply(requests[1], Answer::Vote { granted: false, held: None });
     assert_eq!(hand.role(), Role::Follower);
 }
 

@@ -398,7 +398,7 @@ fn who_does_not_answer_is_asked_again() {
     hand.reply(&again[0], Answer::PreVote { campaign_term: 1, granted: true });
     hand.disk();
     let votes = hand.votes_asked();
-    hand.reply(&votes[0], Answer::Vote { granted: true });
+    hand.reply(&votes[0], Answer::Vote { granted: true, held: None });
     hand.after(150);
     assert_eq!((hand.votes_asked().len(), hand.role()), (3, Role::Candidate));
 }
@@ -453,7 +453,7 @@ fn el18_a_leader_that_asks_for_votes_leads_no_longer() {
     assert_eq!(hand.answer(), Answer::PreVote { campaign_term: 2, granted: true });
     hand.hear(1, 2, Request::Vote { last: LogId::BASE });
     hand.disk();
-    assert_eq!(hand.answer(), Answer::Vote { granted: true });
+    assert!(hand.vote());
 }
 
 /// A question known to be lost is asked once more, in either half of a campaign.

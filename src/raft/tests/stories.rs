@@ -45,11 +45,11 @@ fn tell_request(request: &Request) -> String {
 
 fn tell_answer(answer: &Answer) -> String {
     match answer {
-        Answer::PreVote { granted, .. } | Answer::Vote { granted } => {
+        Answer::PreVote { granted, .. } | Answer::Vote { granted, .. } => {
             if *granted { "yes" } else { "no" }.into()
         }
         Answer::Acquainted { predecessor } => format!("I account for life {predecessor}"),
-        Answer::RollCall { last } => format!("up to {last}"),
+        Answer::RollCall { last, .. } => format!("up to {last}"),
         Answer::Append(AppendAnswer { report, outcome }) => {
             let outcome = match outcome {
                 AppendOutcome::Rejected { refused, hint } => {

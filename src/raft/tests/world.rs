@@ -891,7 +891,7 @@ impl World {
         let Body::Answer { answer, .. } = &envelope.body else { return };
         let node = &self.nodes[&envelope.from];
         match answer {
-            Answer::Vote { granted: true } => {
+            Answer::Vote { granted: true, .. } => {
                 let promised = HardState { term: envelope.term, vote: Some(envelope.to) };
                 let kept =
                     node.disk.hard_state == promised || node.disk.hard_state.term > envelope.term;
@@ -919,7 +919,8 @@ impl World {
         let status = raft.status();
         let disk = &mut self.node(id).disk;
         disk.unnoticed &= !status.recovering;
-        disk.damaged = status.recovering || disk.unnoticed;
+        // A crash before it is durable that it counts again makes it recover once more.
+        disk.damaged = status.recovering || disk.unnoticed || disk.life.loss.is_some();
         assert!(self.lossy || status.counters.safety_alarms == 0, "n{id} raised an alarm");
         if status.role == Role::Leader {
             let leader = *self.leaders.entry(status.term).or_insert(id);

@@ -367,7 +367,9 @@ impl Judge {
         let held = |matched: Index| matched <= disk.last() || term > envelope.term;
         let durable = match &envelope.body {
             Body::Request(Request::Vote { .. }) => stood_for(envelope.from),
-            Body::Answer { answer: Answer::Vote { granted: true }, .. } => stood_for(envelope.to),
+            Body::Answer { answer: Answer::Vote { granted: true, .. }, .. } => {
+                stood_for(envelope.to)
+            }
             Body::Answer { answer: Answer::Append(answer), .. } => held(answer.report.matched),
             Body::Answer { answer: Answer::Snapshot(answer), .. } => held(answer.report.matched),
             _ => true,

@@ -98,7 +98,7 @@ impl World {
             | FaultKind::ForcedSnapshot
             | FaultKind::MailboxFlood => self.lives(id),
             FaultKind::MisdirectedWrite | FaultKind::BitRot => !alone && self.may_lose(id),
-            FaultKind::WipedDisk => !alone && self.may_lose(id) && self.is_remembered(id, 0),
+            FaultKind::WipedDisk => !alone && self.may_lose(id) && self.is_known(id),
             FaultKind::RolledBackDisk => !alone && self.may_lose(id),
             FaultKind::Partition
             | FaultKind::OneWayPartition

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::raft::{
-    ApplyItem, ChunkRead, ChunkReadOutcome, ChunkWritten, Event, InstallDecision, InstallStatus,
-    LogId, LogRead, NodeId, Persist, Ready, SnapshotJob, SnapshotMeta,
+    ApplyItem, ChunkRead, ChunkReadOutcome, ChunkWritten, Entry, Event, InstallDecision,
+    InstallStatus, LogId, LogRead, NodeId, Persist, RaftConfig, Ready, SnapshotJob, SnapshotMeta,
 };
 
 use super::machine::Machine;
@@ -67,6 +67,7 @@ impl World {
                 item => node.queue.push_back(item),
             }
         }
+        self.check_queue(id);
         for decision in ready.decisions {
             self.decide(id, decision);
         }
@@ -74,11 +75,46 @@ impl World {
         self.go_on_working(id);
     }
 
+    /// The apply queue holds what it may hold, and one batch that always goes. What an install covers is on its way out.
+    fn check_queue(&mut self, id: NodeId) {
+        let node = &self.nodes[id as usize];
+        let covered = node.raft.as_ref().map_or(0, |raft| raft.observe().state.snapshot.index);
+        let batch_bytes = |item: &ApplyItem| match item {
+            ApplyItem::Entries(entries) => {
+                let counted = entries.iter().filter(|entry| entry.log_id.index > covered);
+                counted.map(Entry::size_bytes).sum()
+            }
+            _ => 0,
+        };
+        let queue = &node.queue;
+        let last = queue.iter().rev().map(batch_bytes).find(|bytes| *bytes > 0).unwrap_or(0);
+        let before: usize = queue.iter().map(batch_bytes).sum::<usize>() - last;
+        if before > self.config.apply_queue_bytes {
+            let what = format!("n{id}: {before} bytes before the last batch");
+            self.judge.accuse("bounded queues", what);
+        }
+    }
+
     // ---- the disk ------------------------------------------------------------------------
+
+    /// No more waits for the disk than may be appended and not durable, and a message more; twice that, for entries that were
+    /// replaced while they waited are still among it.
+    fn check_steps(&mut self, id: NodeId) {
+        let steps = self.nodes[id as usize].disk.steps.iter();
+        let appended = steps.flat_map(|step| &step.change.append);
+        let waiting: usize = appended.map(Entry::size_bytes).sum();
+        let RaftConfig { unpersisted_bytes, uncommitted_bytes, append_bytes, .. } = self.config;
+        let allowed = 2 * (unpersisted_bytes.max(uncommitted_bytes) + append_bytes.max(1_000));
+        if waiting > allowed {
+            let what = format!("n{id}: {waiting} bytes wait for the disk, {allowed} may");
+            self.judge.accuse("bounded queues", what);
+        }
+    }
 
     fn persist(&mut self, id: NodeId, step: Persist) {
         let earlier = self.nodes[id as usize].disk.steps.len() as u64;
         self.node(id).disk.steps.push_back(step);
+        self.check_steps(id);
         let longest = self.pace.sync + self.conditions.member(id).sync;
         let delay = self.streams.disks.between(1, longest) + earlier;
         self.plan(id, delay, Own::DiskDone);

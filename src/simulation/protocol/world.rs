@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::raft::{
     ApplyItem, ChunkRead, Counters, Envelope, Event, Incarnation, LogId, LogRead, Membership,
-    Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role, TransferKey,
+    Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role, TransferKey, birth_ms,
 };
 
 use super::super::conditions::Conditions;
@@ -302,6 +302,16 @@ impl World {
         self.judge.lost(id, Durable::of(&disk.recovered(&self.members)), noticed);
     }
 
+    /// Whether all others know of the directory that `id` has, so that they would notice another one in its place.
+    pub(super) fn is_known(&self, id: NodeId) -> bool {
+        let birth = birth_ms(self.nodes[id as usize].disk.life.incarnation);
+        let knows = |node: &Node| {
+            let known = node.disk.acquaintances.get(&id);
+            known.is_some_and(|known| known.incarnation > 0 && birth_ms(known.incarnation) == birth)
+        };
+        (0..).zip(&self.nodes).all(|(other, node)| other == id || knows(node))
+    }
+
     /// Whether all others would notice an earlier life of `id` than the one that it has.
     pub(super) fn is_remembered(&self, id: NodeId, earlier: Incarnation) -> bool {
         let life = self.nodes[id as usize].disk.life.incarnation;
@@ -338,11 +348,6 @@ impl World {
             Happening::Flood(id) => self.flood(id),
         }
         true
-    }
-
-    pub(crate) fn run_for(&mut self, time: Micros) {
-        let until = self.now + time;
-        while self.turn(until) {}
     }
 
     /// Runs until `done`, at most for `limit`; whether it came to pass.

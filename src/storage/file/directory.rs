@@ -131,7 +131,8 @@ pub(crate) fn enter(
             founding
         }
         (None, Start::Bootstrap(base)) => {
-            let founding = Founding { identity, base: base.clone() };
+            let founding =
+                Founding::new(identity, base.clone()).map_err(|why| refused(layout.root(), why))?;
             found(files, layout, &founding)?;
             founding
         }

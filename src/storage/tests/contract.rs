@@ -61,6 +61,9 @@ fn a_start_is_what_was_asked_for_or_refused() {
     on_every_disk(|disk| {
         let nothing = disk.refusal(IDENTITY, &Start::Open);
         assert!(nothing.contains("Start::Bootstrap"), "{nothing}");
+        let unheard_of = Identity { birth_ms: 1 << 42, ..IDENTITY };
+        let late = disk.refusal(unheard_of, &bootstrap());
+        assert!(late.contains("set the clock"), "{late}");
         let opened = disk.open();
         assert_eq!((opened.recovered.life.incarnation, held(&opened)), (1, Model::default()));
         let in_use = disk.refusal(IDENTITY, &Start::Open);

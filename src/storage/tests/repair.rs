@@ -191,7 +191,7 @@ fn ps06_a_cluster_of_one_and_whoever_asks_for_it_are_refused_instead() {
 /// The last number a start can have is one; none follows it, and that is an error, not a panic.
 #[test]
 fn the_last_start_there_can_be_is_followed_by_none() {
-    let last = Incarnation::MAX / 2;
+    let last = Incarnation::MAX - 1;
     assert!(is_possible_incarnation(last) && !is_possible_incarnation(last + 1));
     let disk = SimDisk::default();
     let mut opened = open(storage(&disk)).unwrap();

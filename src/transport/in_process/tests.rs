@@ -67,7 +67,8 @@ fn request(from: NodeId, to: NodeId, id: RequestId) -> Envelope {
 }
 
 fn answer(from: NodeId, to: NodeId, id: RequestId) -> Envelope {
-    let body = Body::Answer { asker_incarnation: 1, answer: Answer::Vote { granted: true } };
+    let body =
+        Body::Answer { asker_incarnation: 1, answer: Answer::Vote { granted: true, held: None } };
     Envelope { body, ..request(from, to, id) }
 }
 

@@ -75,7 +75,7 @@ fn request(from: NodeId, to: NodeId, id: RequestId) -> Envelope {
 
 /// The answer of `from` to request `id` of life `asker_incarnation` of `to`.
 fn answer(from: NodeId, to: NodeId, id: RequestId, asker_incarnation: Incarnation) -> Envelope {
-    let answer = Answer::Vote { granted: true };
+    let answer = Answer::Vote { granted: true, held: None };
     envelope(from, to, id, Body::Answer { asker_incarnation, answer })
 }
 

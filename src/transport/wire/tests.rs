@@ -99,9 +99,10 @@ fn answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
         (any::<u64>(), any::<bool>())
             .prop_map(|(campaign_term, granted)| Answer::PreVote { campaign_term, granted }),
-        any::<bool>().prop_map(|granted| Answer::Vote { granted }),
+        (any::<bool>(), any::<Option<u64>>())
+            .prop_map(|(granted, held)| Answer::Vote { granted, held }),
         any::<u64>().prop_map(|predecessor| Answer::Acquainted { predecessor }),
-        any::<u64>().prop_map(|last| Answer::RollCall { last }),
+        (any::<u64>(), any::<bool>()).prop_map(|(last, leads)| Answer::RollCall { last, leads }),
         (report(), append_outcome)
             .prop_map(|(report, outcome)| Answer::Append(AppendAnswer { report, outcome })),
         (report(), any::<u64>(), chunk_outcome).prop_map(|(report, transfer, outcome)| {

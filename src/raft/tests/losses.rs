@@ -1,0 +1,522 @@
+//! PS20: members that lost something. How it is noticed, what they do until they count again, and what others do meanwhile.
+
+use super::hand::*;
+use super::world::{MILLISECOND, World, config};
+use crate::raft::*;
+
+// ---- until it counts again ----------------------------------------------------------
+
+#[test]
+fn ps20_a_damaged_node_neither_votes_nor_campaigns() {
+    let mut hand = Setup::of(3).damaged().start();
+    assert!(hand.status().recovering);
+    hand.hear(1, 1, pre_vote(2, id(1, 1)));
+    hand.disk();
+    assert_eq!(hand.answer(), Answer::PreVote { campaign_term: 2, granted: false });
+    hand.hear(1, 1, Request::Vote { last: id(9, 1) });
+    hand.disk();
+    assert_eq!((hand.vote(), hand.status().vote), (false, None));
+    hand.after(5_000);
+    hand.campaign();
+    assert_eq!((hand.role(), hand.status().counters.campaigns), (Role::Follower, 0));
+}
+
+/// It counts again when it holds, durably, all that its leader has by its own word; until then it says so.
+#[test]
+fn ps20_a_damaged_node_counts_again_when_caught_up() {
+    let mut hand = Setup::of(3).damaged().start();
+    hand.hear(1, 1, append(LogId::BASE, &[1, 1], 2));
+    hand.disk();
+    let asked = roll_calls(&mut hand);
+    assert_eq!(asked.iter().map(|request| request.to).collect::<Vec<_>>(), [1], "its leader");
+    assert!(hand.append_answer().report.recovering);
+    hand.reply(&asked[0], Answer::RollCall { last: 4, leads: true });
+    assert!(hand.status().recovering);
+    hand.hear(1, 1, append(id(2, 1), &[1, 1, 1], 5));
+    assert!(hand.status().recovering, "not durable yet");
+    hand.disk();
+    assert!(!hand.status().recovering);
+    assert_eq!(hand.raft.life, Life { incarnation: 1, ..Life::default() });
+    hand.sent.clear();
+    hand.now += 400 * MILLISECOND;
+    hand.hear(2, 2, Request::Vote { last: id(5, 1) });
+    assert_eq!(hand.steps.back().and_then(|step| step.change.hard_state?.vote), Some(2));
+}
+
+/// A leader of a later term may have a shorter log: what counts is the word of the present one, in its term (PS20).
+#[test]
+fn ps20_another_leader_sets_another_mark() {
+    let mut hand = Setup::of(3).damaged().start();
+    hand.hear(1, 1, append(LogId::BASE, &[1], 0));
+    hand.disk();
+    let asked = roll_calls(&mut hand).remove(0);
+    hand.reply(&asked, Answer::RollCall { last: 100, leads: true });
+    assert!(hand.status().recovering);
+    hand.hear(2, 2, append(LogId::BASE, &[1, 2], 0));
+    hand.disk();
+    assert!(hand.status().recovering, "the first leader's word says nothing of the second's log");
+    let asked = roll_calls(&mut hand).remove(0);
+    assert_eq!((asked.to, asked.term), (2, 2));
+    hand.reply(&asked, Answer::RollCall { last: 2, leads: true });
+    assert!(!hand.status().recovering);
+}
+
+/// A request that left before the loss and arrives after it says too little; and an answer to an earlier life nothing.
+#[test]
+fn ps20_what_was_sent_before_the_loss_is_no_mark() {
+    let mut hand = Setup::of(3).incarnation(2).damaged().start();
+    hand.hear(1, 1, append(LogId::BASE, &[1], 0));
+    hand.disk();
+    assert!(hand.status().recovering, "all that an old request names is there");
+    let asked = roll_calls(&mut hand).remove(0);
+    hand.reply(
+        &Envelope { incarnation: 1, ..asked.clone() },
+        Answer::RollCall { last: 1, leads: true },
+    );
+    assert!(hand.status().recovering);
+    hand.reply(&asked, Answer::RollCall { last: 1, leads: true });
+    assert!(!hand.status().recovering);
+}
+
+/// Who forgot a vote asks every other voter, for one of them got it; and gives none in the highest of their terms.
+#[test]
+fn ps20_a_forgotten_vote_is_given_to_nobody_else() {
+    let mut setup = Setup::of(3);
+    setup.recovered.life.loss = Some(Loss { forgot_vote: true, last: None });
+    let mut hand = setup.start();
+    assert_eq!(hand.status().waits_for, [1, 2].into());
+    hand.hear(1, 3, append(LogId::BASE, &[3], 0));
+    hand.disk();
+    let asked = roll_calls(&mut hand);
+    let to = |node| asked.iter().rfind(|request| request.to == node).expect("asked").clone();
+    hand.reply(&to(1), Answer::RollCall { last: 1, leads: true });
+    assert!(hand.status().recovering, "member 2 may have the vote, in a later term");
+    assert_eq!(hand.status().waits_for, [2].into());
+    let later = hand.answer_of(&to(2), 7, Answer::RollCall { last: 0, leads: true });
+    hand.step(later);
+    assert!(hand.status().recovering && hand.term() == 7);
+    hand.hear(1, 8, append(id(1, 3), &[8], 0));
+    hand.disk();
+    let asked = roll_calls(&mut hand).remove(0);
+    hand.reply(&asked, Answer::RollCall { last: 2, leads: true });
+    hand.disk();
+    assert_eq!((hand.status().recovering, hand.status().vote), (false, Some(1)));
+    hand.sent.clear();
+    hand.now += 400 * MILLISECOND;
+    hand.hear(2, 8, Request::Vote { last: id(9, 8) });
+    hand.disk();
+    assert!(!hand.vote());
+}
+
+/// Who lost entries and knows which goes on voting as if it had them.
+#[test]
+fn ps20_a_known_loss_votes_by_the_log_that_was() {
+    let mut setup = Setup::of(3).log(&[1, 1]);
+    setup.recovered.life.loss = Some(Loss { forgot_vote: false, last: Some(id(5, 1)) });
+    let mut hand = setup.start();
+    for (last, granted) in [(id(4, 1), false), (id(5, 1), true)] {
+        hand.hear(1, 2, Request::Vote { last });
+        hand.disk();
+        hand.sent.retain(|sent| matches!(sent.body, Body::Answer { .. }));
+        assert_eq!(hand.vote(), granted);
+    }
+    hand.after(5_000);
+    assert_eq!(hand.status().counters.campaigns, 0, "it can't lead");
+}
+
+/// The leader that was heard has been restarted: it leads no more, and its log may have lost an end that others hold.
+#[test]
+fn ps20_a_restarted_leader_sets_no_mark() {
+    let mut setup = Setup::of(3).term(1, Some(1)).log(&[1, 1]);
+    setup.recovered.life.loss = Some(Loss { forgot_vote: false, last: Some(id(5, 1)) });
+    let mut hand = setup.start();
+    // Late: what member 1 sent before it crashed with entries 3 to 5 on its way to its disk.
+    hand.hear(1, 1, heartbeat(id(2, 1), 2));
+    hand.disk();
+    let asked = roll_calls(&mut hand).remove(0);
+    let answer = hand.answer_of(&asked, 1, Answer::RollCall { last: 2, leads: false });
+    hand.step(Envelope { incarnation: 2, ..answer });
+    hand.disk();
+    assert!(
+        hand.status().recovering,
+        "it had acknowledged entries 3 to 5, and votes without them now"
+    );
+}
+
+/// A vote given before the loss was noticed may have been the second in its term, and outlives the recovery: the term does not.
+#[test]
+fn ps20_a_vote_given_in_ignorance_is_not_given_again() {
+    let (earlier, wiped) = (unborn(1) + 5, unborn(2) + 1);
+    // Member 0 had voted for 1 in term 5, which leads; its directory was wiped.
+    let mut hand = Setup::of(3).incarnation(wiped).start();
+    // The other candidate of term 5 asks; it remembers member 0 and will not take the vote.
+    hand.hear(2, 5, Request::Vote { last: LogId::BASE });
+    hand.disk();
+    hand.hear(2, 5, acquaintance(earlier, LogId::BASE));
+    hand.disk();
+    hand.hear(1, 5, append(LogId::BASE, &[5], 0));
+    hand.disk();
+    for _ in 0..3 {
+        for asked in roll_calls(&mut hand) {
+            let last = if asked.to == 1 { 1 } else { 0 };
+            let answer = hand.answer_of(&asked, 5, Answer::RollCall { last, leads: asked.to == 1 });
+            hand.step(answer);
+        }
+        hand.disk();
+        hand.after(100);
+        hand.hear(1, 5, heartbeat(id(1, 5), 1));
+    }
+    hand.sent.clear();
+    hand.now += 400 * MILLISECOND;
+    // The candidate asks once more, in the same campaign.
+    hand.hear(2, 5, Request::Vote { last: id(1, 5) });
+    hand.disk();
+    let answers: Vec<_> =
+        hand.sent.iter().filter(|e| matches!(e.body, Body::Answer { .. })).collect();
+    assert!(
+        answers.iter().all(|e| !matches!(
+            e.body,
+            Body::Answer { answer: Answer::Vote { granted: true, .. }, .. }
+        )),
+        "a second vote in term 5: {answers:?}, {:?}",
+        hand.status().vote
+    );
+}
+
+/// Of two voters the other one holds all that is committed, so it gets the vote of one that lost whatever: nobody else
+/// could lead. Among three there may be somebody who holds more.
+#[test]
+fn ps20_one_of_two_voters_votes_for_the_other_whatever_it_lost() {
+    let known = Loss { forgot_vote: false, last: Some(id(9, 1)) };
+    let unknown = Loss { forgot_vote: true, last: None };
+    for (size, loss, granted) in [(2, known, true), (2, unknown, true), (3, unknown, false)] {
+        let mut setup = Setup::of(size).log(&[1, 1]);
+        setup.recovered.life.loss = Some(loss);
+        let mut hand = setup.start();
+        hand.hear(1, 2, Request::Vote { last: id(1, 1) });
+        hand.disk();
+        roll_calls(&mut hand);
+        assert_eq!(hand.vote(), granted, "{size} voters, {loss:?}");
+    }
+}
+
+/// Two members, one of them wiped, and both up: they get well.
+#[test]
+fn ps20_two_members_get_well() {
+    let mut world = World::new(2, 1, config());
+    let leader = world.elect();
+    world.load(leader, 5);
+    let victim = 1 - leader;
+    for _ in 0..2 {
+        world.crash(victim);
+        world.start(victim);
+        world.heal_and_converge();
+    }
+    world.run_for(3_000 * MILLISECOND);
+    world.crash(victim);
+    world.run_for(2_000 * MILLISECOND);
+    world.wipe(victim);
+    world.start(victim);
+    world.heal_and_converge();
+}
+
+/// A snapshot that is granted in the turn in which a loss is noticed takes nothing of that out of the durable step.
+#[test]
+fn ps20_a_granted_snapshot_does_not_forget_a_loss() {
+    let mut hand = Setup::of(3).incarnation(unborn(2) + 1).start();
+    let snapshot = meta(id(5, 1), &Membership::of_voters(0..3));
+    let chunk = SnapshotChunk {
+        meta: snapshot.clone(),
+        transfer: 1,
+        offset: 0,
+        data: vec![0; 100].into(),
+        crc: 0,
+        round: 0,
+    };
+    hand.hear(1, 1, Request::Snapshot(chunk));
+    hand.disk();
+    let key = TransferKey { from: 1, incarnation: 1, transfer: 1 };
+    hand.does(|raft, now| raft.chunk_written(now, key, ChunkWritten::Complete));
+    hand.does(|raft, now| raft.decode_begun(now, id(5, 1)));
+    assert!(hand.does(|raft, now| raft.snapshot_decoded(now, id(5, 1), true)));
+    hand.disk();
+    let told = hand.request(2, 1, acquaintance(unborn(1) + 7, LogId::BASE));
+    // One turn: both are handled before one `ready`.
+    hand.raft.step(hand.now, told);
+    hand.does(|raft, now| raft.cond_install(now, id(5, 1)));
+    let step = hand.steps.back().expect("a step");
+    assert!(step.change.install.is_some());
+    assert!(
+        step.then_send
+            .iter()
+            .any(|e| matches!(e.body, Body::Answer { answer: Answer::Acquainted { .. }, .. }))
+    );
+    assert!(
+        step.change.life.is_some(),
+        "it answers that it accounts for its loss, and the disk does not know"
+    );
+}
+
+// ---- what others remember ------------------------------------------------------------------
+
+fn acquaintance(incarnation: Incarnation, acknowledged: LogId) -> Request {
+    Request::Acquainted(Acquaintance { incarnation, acknowledged })
+}
+
+/// The questions after what was lost, taken from what was sent.
+fn roll_calls(hand: &mut Hand) -> Vec<Envelope> {
+    hand.sent.extract_if(.., |e| matches!(e.body, Body::Request(Request::RollCall))).collect()
+}
+
+/// A wiped directory is a new life. Whoever remembers the earlier one takes nothing from it, and says so; it notes its
+/// loss, durably, before it answers.
+#[test]
+fn ps20_a_wiped_member_is_not_listened_to_before_it_accounts_for_its_earlier_life() {
+    let (earlier, wiped) = (unborn(1) + 5, unborn(2) + 1);
+    let mut setup = Setup::of(3);
+    let known = Acquaintance { incarnation: earlier, acknowledged: id(3, 1) };
+    setup.recovered.acquaintances.insert(1, known);
+    let mut hand = setup.start();
+    hand.campaign_for_votes();
+    hand.disk();
+    let asked =
+        hand.sent_to(1).into_iter().find(|e| matches!(e.body, Body::Request(Request::Vote { .. })));
+    let vote =
+        hand.answer_of(&asked.expect("asked"), 1, Answer::Vote { granted: true, held: None });
+    hand.step(Envelope { incarnation: wiped, ..vote });
+    assert_eq!(hand.role(), Role::Candidate, "a forgetful vote");
+    let reminded = hand.sent_to(1).pop().expect("told");
+    assert_eq!(reminded.body, Body::Request(Request::Acquainted(known)));
+
+    let mut member = Setup::of(3).incarnation(wiped).start();
+    member.hear(1, 1, acquaintance(earlier, id(3, 1)));
+    assert!(member.status().recovering && member.sent.is_empty());
+    let loss = Some(Loss { forgot_vote: true, last: None });
+    let life = Life { incarnation: wiped, predecessor: earlier, loss };
+    assert_eq!(member.steps.back().expect("a step").change.life, Some(life));
+    member.disk();
+    roll_calls(&mut member);
+    assert_eq!(member.answer(), Answer::Acquainted { predecessor: earlier });
+    member.hear(2, 1, acquaintance(earlier - 1, LogId::BASE));
+    member.disk();
+    assert!(member.steps.is_empty(), "accounted for");
+
+    let word = hand.answer_of(&reminded, 1, Answer::Acquainted { predecessor: earlier });
+    hand.step(Envelope { incarnation: wiped, ..word });
+    assert_eq!(hand.raft.acquaintances[&1].incarnation, wiped);
+}
+
+/// A restart is no loss, and a message from before it is only late.
+#[test]
+fn ps20_a_restart_is_no_loss() {
+    let mut hand = Setup::of(3).incarnation(7).start();
+    hand.hear(1, 1, acquaintance(6, LogId::BASE));
+    hand.hear(2, 1, acquaintance(7, LogId::BASE));
+    hand.disk();
+    assert!(!hand.status().recovering);
+}
+
+/// A directory that is an earlier copy of itself rises above what others remember by another start.
+#[test]
+fn ps20_an_older_copy_has_to_start_again() {
+    let mut hand = Setup::of(3).incarnation(4).start();
+    hand.hear(1, 1, acquaintance(9, LogId::BASE));
+    let change = &hand.steps.back().expect("a step").change;
+    assert_eq!(change.life.map(|life| (life.incarnation, life.predecessor)), Some((9, 9)));
+    assert!(!hand.out.events.contains(&Event::Outlived), "not durable yet");
+    hand.disk();
+    assert!(hand.out.events.contains(&Event::Outlived));
+    roll_calls(&mut hand);
+    assert_eq!(hand.sent, [], "nobody would listen");
+}
+
+/// A leader remembers across terms and restarts what members acknowledged; one that comes back with less is told.
+#[test]
+fn ps20_what_was_acknowledged_is_remembered() {
+    let mut hand = Setup::of(3).lead();
+    hand.accept_all(1);
+    for _ in 0..4 {
+        hand.after(200);
+        hand.accept_all(1);
+    }
+    hand.propose_many(1);
+    hand.disk();
+    let written = hand.raft.acquaintances[&1];
+    assert_eq!(written.acknowledged, id(1, 1));
+    let mut setup = Setup::of(3).log(&[1, 1]);
+    setup.recovered.acquaintances.insert(1, written);
+    let mut later = setup.start();
+    later.hear(1, 2, Request::PreVote { campaign_term: 2, last: LogId::BASE });
+    let told = |e: &Envelope| e.body == Body::Request(Request::Acquainted(written));
+    assert!(later.sent.iter().any(told), "{:?}", later.sent);
+
+    let mut member = Setup::of(3).start();
+    member.hear(1, 1, acquaintance(1, id(1, 1)));
+    assert!(member.status().recovering, "the same life, and less");
+}
+
+/// A member's word that it is recovering takes it out of every quorum: of commits, and of the rounds that confirm reads.
+#[test]
+fn ps20_a_recovering_member_does_not_count() {
+    let mut hand = Setup::of(3).lead();
+    let recovering = |request: &Envelope| {
+        let report = FollowerReport {
+            recovering: true,
+            ..report(last_of(request), append_of(request).round)
+        };
+        Answer::Append(AppendAnswer { report, outcome: AppendOutcome::Accepted })
+    };
+    for request in hand.appends(1) {
+        hand.reply(&request, recovering(&request));
+    }
+    assert_eq!(hand.status().commit, 0);
+    hand.accept_all(2);
+    assert_eq!(hand.status().commit, 1);
+    hand.does(|raft, now| raft.read_index(now)).expect("the leader has committed");
+    for request in hand.appends(1) {
+        hand.reply(&request, recovering(&request));
+    }
+    assert!(
+        hand.out.reads_confirmed.is_empty(),
+        "it may have voted for a newer leader and forgotten"
+    );
+    hand.accept_all(2);
+    assert_eq!(hand.out.reads_confirmed.len(), 1);
+}
+
+/// A member that rejects, in a new life, what it had acknowledged in an earlier one has lost it: an alarm, and it does
+/// not count until it has caught up with all that it may have promised.
+#[test]
+fn ps20_a_member_that_lost_what_it_acknowledged_is_distrusted() {
+    let mut hand = Setup::of(3).lead();
+    hand.accept_all(1);
+    hand.propose_many(2);
+    hand.accept_all(1);
+    assert_eq!(hand.status().commit, 3);
+    hand.propose_many(1);
+    let request = hand.append(1);
+    let answer = hand.answer_of(&request, 1, rejected(0, 3, LogId::BASE));
+    hand.step(answer.clone());
+    assert_eq!(hand.status().counters.safety_alarms, 0, "late, from the life that acknowledged");
+    hand.step(Envelope { incarnation: 2, ..answer });
+    assert_eq!(hand.status().counters.safety_alarms, 1);
+    let counted = hand.raft.progress[&1].counted();
+    assert_eq!((counted, hand.raft.progress[&1].distrusted_until), (0, Some(3)));
+    let accept_in_new_life = |hand: &mut Hand, upto| {
+        hand.after(150);
+        let request = hand.appends(1).remove(0);
+        let answer = hand.answer_of(&request, 1, accepted(upto, 0));
+        hand.step(Envelope { incarnation: 2, ..answer });
+        hand.raft.progress[&1].counted()
+    };
+    assert_eq!(accept_in_new_life(&mut hand, 2), 0);
+    assert_eq!(accept_in_new_life(&mut hand, 4), 4, "it holds again what it had promised");
+}
+
+/// A member that lost what it acknowledged is in the life that is known here. What it said before it knew does not count.
+#[test]
+fn ps20_a_vote_from_before_the_loss_was_noticed_does_not_count() {
+    let mut setup = Setup::of(3).log(&[1, 1, 1]);
+    let known = Acquaintance { incarnation: 1, acknowledged: id(3, 1) };
+    setup.recovered.acquaintances.insert(1, known);
+    let mut hand = setup.start();
+    hand.campaign_for_votes();
+    hand.disk();
+    let asked: Vec<_> = hand
+        .sent_to(1)
+        .into_iter()
+        .filter(|e| matches!(e.body, Body::Request(Request::Vote { .. })))
+        .collect();
+    let vote = hand.answer_of(&asked[0], 2, Answer::Vote { granted: true, held: None });
+    // Member 1, an older copy started as often, asks for itself and is told.
+    hand.hear(1, 2, Request::PreVote { campaign_term: 2, last: id(1, 1) });
+    let reminded = hand
+        .sent
+        .iter()
+        .find(|e| e.to == 1 && matches!(e.body, Body::Request(Request::Acquainted(_))))
+        .cloned()
+        .expect("told");
+    // It notes its loss and says so.
+    hand.reply(&reminded, Answer::Acquainted { predecessor: 0 });
+    hand.step(vote);
+    assert_eq!(hand.role(), Role::Candidate, "a forgetful vote, and its giver has said so");
+}
+
+/// A vote names the log by which it was given: one that does not reach what its giver acknowledged is a forgetful one. If
+/// the giver knows of its loss, it says so.
+#[test]
+fn ps20_a_vote_by_less_than_was_acknowledged_does_not_count() {
+    for (held, role) in [(Some(2), Role::Candidate), (Some(3), Role::Leader), (None, Role::Leader)]
+    {
+        let mut setup = Setup::of(3).log(&[1, 1, 1]);
+        let known = Acquaintance { incarnation: 1, acknowledged: id(3, 1) };
+        setup.recovered.acquaintances.insert(1, known);
+        let mut hand = setup.start();
+        hand.campaign_for_votes();
+        hand.disk();
+        let asked = hand.sent_to(1).pop().expect("asked");
+        hand.reply(&asked, Answer::Vote { granted: true, held });
+        assert_eq!(hand.role(), role, "by a log up to {held:?}");
+        let told = |e: &Envelope| e.body == Body::Request(Request::Acquainted(known));
+        assert_eq!(hand.sent_to(1).iter().any(told), role == Role::Candidate);
+    }
+}
+
+/// Storage noticed a loss, and others remember more than it says was there: the vote may be gone too.
+#[test]
+fn ps20_more_is_lost_than_storage_knew() {
+    let mut setup = Setup::of(3).log(&[1, 1]);
+    setup.recovered.life.loss = Some(Loss { forgot_vote: false, last: Some(id(3, 1)) });
+    let mut hand = setup.start();
+    hand.hear(1, 2, acquaintance(1, id(9, 1)));
+    hand.disk();
+    assert_eq!(hand.raft.life.loss, Some(Loss { forgot_vote: true, last: None }));
+}
+
+/// One that lost entries in the very life that acknowledged them, and knows it, is sent them again.
+#[test]
+fn ps20_a_recovering_member_is_sent_what_it_lost() {
+    let mut hand = Setup::of(3).lead();
+    hand.accept_all(1);
+    hand.propose_many(2);
+    hand.disk();
+    hand.accept_all(1);
+    assert_eq!(hand.status().commit, 3);
+    // It is an older copy now, started as often: the same incarnation, and less; it knows.
+    for _ in 0..50 {
+        hand.after(100);
+        for request in hand.appends(1) {
+            let append = append_of(&request).clone();
+            if append.prev.index == 0 {
+                return;
+            }
+            let outcome = AppendOutcome::Rejected { refused: append.prev.index, hint: LogId::BASE };
+            let report = FollowerReport { recovering: true, ..report(0, append.round) };
+            hand.reply(&request, Answer::Append(AppendAnswer { report, outcome }));
+        }
+        hand.accept_all(2);
+    }
+    panic!("never probed lower: {:?}", hand.raft.progress[&1]);
+}
+
+/// Nobody rejects the base; who does is not asked for less than that.
+#[test]
+fn ps20_a_rejection_of_the_base_is_no_panic() {
+    let mut hand = Setup::of(3).lead();
+    let request = hand.append(1);
+    hand.reply(&request, rejected(0, 0, LogId::BASE));
+}
+
+/// Births are told apart, and members with them heard, until the year 2109.
+#[test]
+fn births_last_until_2109() {
+    let year_2109_ms = 4_391_000_000_000;
+    let last_start = unborn(year_2109_ms) + (1 << 22) - 1;
+    assert_eq!(birth_ms(last_start), year_2109_ms);
+    assert!(is_possible_birth(year_2109_ms) && !is_possible_birth(year_2109_ms + 10_000_000_000));
+    let mut hand = Setup::of(3).start();
+    let request = hand.request(1, 1, Request::Vote { last: LogId::BASE });
+    hand.step(Envelope { incarnation: last_start, ..request });
+    hand.disk();
+    assert!(hand.vote());
+}

@@ -1,0 +1,102 @@
+//! A peer without its clock, its dice and its counts: for explorers of states.
+//!
+//! Two peers that differ only in when something happened, how often, or what chance would say next, are one state to
+//! somebody who lets timeouts fire at every moment anyway. [`Raft::forget_history`] makes them equal:
+//!
+//! | what | becomes |
+//! |---|---|
+//! | the clock | the moment given, which may lie in the past |
+//! | moments at which something was noted | that moment |
+//! | moments that something waits for | the full wait from then on; nothing, if it is over |
+//! | when a leader was heard | never: whoever asks may be voted for |
+//! | chance | the same seed for ever |
+//! | counters | 0 |
+//! | numbers of steps and reads | begin again, if none is under way |
+//!
+//! Nothing that a message says or a disk holds is touched. *Not here:* which timeout fires; that is a
+//! [`tick`](Raft::tick) with a later moment.
+
+use super::Counters;
+use super::canvass::Canvass;
+use super::config::RaftConfig;
+use super::core::Raft;
+use super::install::InstallSlot;
+use super::outbox::PersistMark;
+use super::progress::{Progress, ProgressState, TransferStep};
+use super::random::Random;
+use super::types::Micros;
+
+/// What a moment that something waits for becomes when the clock goes from `from` to `to`.
+fn waits_anew(at: Micros, wait: Micros, from: Micros, to: Micros) -> Micros {
+    if at > from { to + wait } else { to }
+}
+
+impl Raft {
+    /// Sets the clock to `now`, and everything that only the clock, chance and counting remember to what it would be if
+    /// it had come about at that moment. To be called when [`ready`](Raft::ready) has handed out everything.
+    pub fn forget_history(&mut self, now: Micros) {
+        let from = std::mem::replace(&mut self.now, now);
+        let config = &self.config;
+        self.remember_at = waits_anew(self.remember_at, config.election_timeout_max, from, now);
+        self.roll_call.ask_at =
+            waits_anew(self.roll_call.ask_at, config.request_timeout, from, now);
+        self.election_at = now + config.election_timeout_max;
+        self.leader_heard_at = None;
+        self.canvass.forget_times(now + config.request_timeout);
+        self.progress.values_mut().for_each(|progress| progress.forget_times(config, from, now));
+        self.persists.iter_mut().for_each(|mark| mark.forget_time(now));
+        if let InstallSlot::Receiving(receiving) = &mut self.install {
+            receiving.heard_at = now;
+        }
+        self.random = Random::new([config.seed, config.node, 0]);
+        self.counters = Counters::default();
+        if self.persists.is_empty() {
+            self.next_persist = 1;
+        }
+        let reads = self.progress.values().any(|progress| progress.read.is_some());
+        if !reads && self.apply_read.is_none() {
+            self.next_read = 1;
+        }
+    }
+}
+
+impl Progress {
+    fn forget_times(&mut self, config: &RaftConfig, from: Micros, now: Micros) {
+        self.sent_at = now;
+        self.heartbeat.0 = now;
+        self.answered_at = now;
+        self.entries_sent_at = None;
+        // It is called with the heartbeat that an interval without anything brings.
+        self.call_at = None;
+        self.retry_at = waits_anew(self.retry_at, config.retry_interval, from, now);
+        match &mut self.state {
+            ProgressState::Probe { outstanding } => {
+                if let Some((_, at)) = outstanding {
+                    *at = now;
+                }
+            }
+            ProgressState::Replicate { inflight } => {
+                inflight.iter_mut().for_each(|sent| sent.sent_at = now);
+            }
+            ProgressState::Snapshot(transfer) => {
+                transfer.progressed_at = now;
+                transfer.poll = config.retry_interval;
+                if let TransferStep::Sent { at, .. } = &mut transfer.step {
+                    *at = now;
+                }
+            }
+        }
+    }
+}
+
+impl PersistMark {
+    fn forget_time(&mut self, now: Micros) {
+        self.begun_at = now;
+    }
+}
+
+impl Canvass {
+    fn forget_times(&mut self, again_at: Micros) {
+        self.again.values_mut().for_each(|at| *at = again_at);
+    }
+}
