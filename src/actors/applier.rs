@@ -25,6 +25,7 @@ use crate::node::Shared;
 use crate::raft::{Entry, Index, InstallDecision, LogId, Micros};
 
 use super::delays::Delays;
+use super::observer::Observer;
 use super::placement::Place;
 use super::shell::{Flow, Role};
 
@@ -42,6 +43,7 @@ pub(crate) struct Applier<M: Machine> {
     place: Place,
     delays: Delays,
     shared: Arc<Shared>,
+    observer: Observer,
 }
 
 impl<M: Machine> Role for Applier<M> {
@@ -74,9 +76,11 @@ impl<M: Machine> Applier<M> {
         place: Place,
         delays: Delays,
         shared: Arc<Shared>,
+        observer: Observer,
     ) -> Applier<M> {
         let replica = (!link.restores()).then(|| Box::new(replica));
-        if replica.is_some() {
+        if let Some(replica) = &replica {
+            observer.restored(replica);
             link.pull();
         }
         Applier {
@@ -88,6 +92,7 @@ impl<M: Machine> Applier<M> {
             place,
             delays,
             shared,
+            observer,
         }
     }
 
@@ -104,7 +109,9 @@ impl<M: Machine> Applier<M> {
 
     fn apply(&mut self, batch: CommittedBatch) {
         let Some(replica) = &mut self.replica else { return };
-        let answers = self.place.work(self.delays.apply(), || apply_batch(replica, batch));
+        let observer = &self.observer;
+        let answers =
+            self.place.work(self.delays.apply(), || apply_batch(replica, batch, observer));
         let (applied, counters) = (replica.applied().index, replica.counters());
         *self.shared.sessions.lock() = counters;
         self.place.emit(&self.link, move |link| {
@@ -138,6 +145,7 @@ impl<M: Machine> Applier<M> {
     fn switch_to(&mut self, offer: OfferedSnapshot) {
         let OfferedSnapshot { meta, shadow } = offer;
         let mut new = unwrap_replica::<M>(shadow, meta.log_id);
+        self.observer.installed(&new);
         if let Some(old) = &self.replica {
             new.continue_counters(old.counters());
         }
@@ -156,7 +164,9 @@ impl<M: Machine> Applier<M> {
 
     fn restored(&mut self, log_id: LogId, state: Opaque) {
         assert!(self.replica.is_none(), "restored to {log_id} a second time");
-        self.replica = Some(unwrap_replica::<M>(state, log_id));
+        let replica = unwrap_replica::<M>(state, log_id);
+        self.observer.restored(&replica);
+        self.replica = Some(replica);
         self.place.emit(&self.link, ApplyLink::pull);
         self.run_parked();
         self.advance();
@@ -166,6 +176,7 @@ impl<M: Machine> Applier<M> {
         let Some(replica) = &self.replica else { return };
         let log_id = replica.applied();
         let view = (log_id.index > 0).then(|| replica.view());
+        self.observer.viewed(replica);
         self.place.emit(&self.link, move |link| {
             match view {
                 Some(view) => {
@@ -232,16 +243,20 @@ fn unwrap_replica<M: Machine>(state: Opaque, log_id: LogId) -> Box<Replica<M>> {
 type Answers = Vec<(Reply, Outcome)>;
 
 /// Applies what is not covered yet; returns what to answer to whom.
-fn apply_batch<M: Machine>(replica: &mut Replica<M>, batch: CommittedBatch) -> Answers {
+fn apply_batch<M: Machine>(
+    replica: &mut Replica<M>,
+    batch: CommittedBatch,
+    observer: &Observer,
+) -> Answers {
     let mut answers = Answers::with_capacity(batch.replies.len());
     let mut replies = batch.replies.into_iter().peekable();
     for entry in &batch.entries {
         let reply = replies.next_if(|(index, _)| *index == entry.log_id.index);
         let Some((_, reply)) = reply else {
-            apply_entry(replica, entry);
+            apply_entry(replica, entry, observer);
             continue;
         };
-        let outcome = reply.span().in_scope(|| apply_entry(replica, entry));
+        let outcome = reply.span().in_scope(|| apply_entry(replica, entry, observer));
         answers.push((reply, outcome));
     }
     assert!(
@@ -252,10 +267,14 @@ fn apply_batch<M: Machine>(replica: &mut Replica<M>, batch: CommittedBatch) -> A
     answers
 }
 
-fn apply_entry<M: Machine>(replica: &mut Replica<M>, entry: &Entry) -> Outcome {
+fn apply_entry<M: Machine>(
+    replica: &mut Replica<M>,
+    entry: &Entry,
+    observer: &Observer,
+) -> Outcome {
     // Queued before an install that covers it (B5): its effect is in the state already.
     match entry.log_id.index <= replica.applied().index {
         true => replica.covered_reply(&entry.data),
-        false => replica.apply(entry),
+        false => observer.applies(replica, entry),
     }
 }

@@ -14,6 +14,7 @@
 //! *What it does not do:* on a real place there is no busy clock; there the work itself takes the time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -24,18 +25,80 @@ use crate::raft::Micros;
 
 /// Where virtual wall time begins: some moment in 2023, the same in every run.
 const VIRTUAL_EPOCH_MS: u64 = 1_700_000_000_000;
+/// Beyond some hundred years it does not matter when.
+const FAR: Micros = 1 << 52;
 
 /// A node's clock.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Clock {
     origin: Instant,
     /// `Some`: wall time is virtual too and counts from there.
     virtual_origin: Option<Instant>,
+    /// `Some`: the clock is wrong. It was set up when that showed so much.
+    warp: Option<(Arc<Warp>, Micros)>,
+}
+
+/// A virtual clock that may go wrong: fast, slow, or forwards at once. It outlives its node.
+#[derive(Debug)]
+pub(crate) struct Warp(Mutex<WarpState>);
+
+#[derive(Clone, Copy, Debug)]
+struct WarpState {
+    /// At this moment ..
+    since: Instant,
+    /// .. it showed this.
+    shown: Micros,
+    /// It goes so fast, in thousandths.
+    rate: u64,
+}
+
+#[cfg_attr(
+    not(any(test, feature = "testing")),
+    expect(dead_code, reason = "only a simulation's clocks go wrong")
+)]
+impl Warp {
+    /// A clock that is right from now on.
+    pub(crate) fn new() -> Warp {
+        Warp(Mutex::new(WarpState { since: Instant::now(), shown: 0, rate: 1_000 }))
+    }
+
+    /// From now on it goes faster by so many thousandths; slower, if negative.
+    pub(crate) fn skew(&self, by: i64) {
+        let shown = self.shows(Instant::now());
+        let rate = 1_000u64.saturating_add_signed(by).max(1);
+        *self.0.lock() = WarpState { since: Instant::now(), shown, rate };
+    }
+
+    /// It jumps forwards.
+    pub(crate) fn jump(&self, by: Micros) {
+        self.0.lock().shown += by;
+    }
+
+    fn shows(&self, at: Instant) -> Micros {
+        let WarpState { since, shown, rate } = *self.0.lock();
+        shown + at.saturating_duration_since(since).as_micros() as Micros * rate / 1_000
+    }
+
+    /// The first moment at which it shows this, as it goes now.
+    fn moment(&self, micros: Micros) -> Instant {
+        let WarpState { since, shown, rate } = *self.0.lock();
+        let ahead = micros.saturating_sub(shown).min(FAR);
+        since + Duration::from_micros((ahead * 1_000).div_ceil(rate))
+    }
 }
 
 impl Clock {
     pub(crate) fn new(virtual_origin: Option<Instant>) -> Clock {
-        Clock { origin: Instant::now(), virtual_origin }
+        Clock { origin: Instant::now(), virtual_origin, warp: None }
+    }
+
+    /// The same, going as wrong as `warp` does.
+    pub(crate) fn warped(mut self, warp: Option<Arc<Warp>>) -> Clock {
+        self.warp = warp.map(|warp| {
+            let begun = warp.shows(Instant::now());
+            (warp, begun)
+        });
+        self
     }
 
     /// Microseconds since this node started.
@@ -44,22 +107,27 @@ impl Clock {
     }
 
     pub(crate) fn at(&self, instant: Instant) -> Micros {
-        instant.saturating_duration_since(self.origin).as_micros() as Micros
+        match &self.warp {
+            Some((warp, begun)) => warp.shows(instant).saturating_sub(*begun),
+            None => instant.saturating_duration_since(self.origin).as_micros() as Micros,
+        }
     }
 
     /// The moment at which this node's time is `micros`.
     pub(crate) fn instant(&self, micros: Micros) -> Instant {
-        // Beyond some thousand years it does not matter when.
-        const FAR: Micros = 1 << 56;
+        if let Some((warp, begun)) = &self.warp {
+            return warp.moment(begun + micros.min(FAR));
+        }
         self.origin + Duration::from_micros(micros.min(FAR))
     }
 
     /// Milliseconds since 1970, for the stamps of entries.
     #[expect(clippy::disallowed_methods, reason = "the one place that knows the wall clock")]
     pub(crate) fn wall_ms(&self) -> u64 {
-        match self.virtual_origin {
-            Some(origin) => VIRTUAL_EPOCH_MS + origin.elapsed().as_millis() as u64,
-            None => SystemTime::now()
+        match (&self.warp, self.virtual_origin) {
+            (Some((warp, _)), _) => VIRTUAL_EPOCH_MS + warp.shows(Instant::now()) / 1_000,
+            (None, Some(origin)) => VIRTUAL_EPOCH_MS + origin.elapsed().as_millis() as u64,
+            (None, None) => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_millis() as u64),
         }
@@ -108,6 +176,13 @@ impl BusyClock {
         self.changed.notify_one();
     }
 
+    /// The place stands still for `time`: what it is doing ends so much later, and nothing leaves before.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn pause(&self, time: Duration) {
+        self.charge(time);
+        self.state.lock().effects.iter_mut().for_each(|(due, _)| *due += time);
+    }
+
     /// Waits until nothing is left to leave.
     pub(crate) async fn idle(&self) {
         loop {
@@ -126,6 +201,10 @@ impl BusyClock {
                 None => self.changed.notified().await,
                 Some(due) => {
                     tokio::time::sleep_until(due).await;
+                    let paused = |(due, _): &(Instant, Effect)| *due > Instant::now();
+                    if self.state.lock().effects.front().is_some_and(paused) {
+                        continue;
+                    }
                     // The guard is gone before the effect runs: an effect may emit again.
                     let effect = self.state.lock().effects.pop_front();
                     if let Some((_, effect)) = effect {
@@ -139,8 +218,6 @@ impl BusyClock {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]

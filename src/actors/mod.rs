@@ -56,8 +56,12 @@ mod waiters;
 
 pub(crate) use apply_side::ApplyGuard;
 pub use apply_side::{ApplySide, DecodeState};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use clock::Warp;
 pub use delays::Delays;
 pub use observer::Observer;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use observer::StateWatch;
 pub(crate) use placement::{Ends, Place, Places};
 pub use placement::{Part, Placement};
 pub(crate) use receiving::Receiving;

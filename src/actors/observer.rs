@@ -3,26 +3,109 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::raft::{Observation, Raft};
+use crate::machine::{Machine, Outcome, Replica};
+#[cfg(any(test, feature = "testing"))]
+use crate::raft::LogId;
+use crate::raft::{Entry, Observation, Raft};
 
 /// Is shown the peer's state at the end of each of its turns: after all that the turn brought in is decided, and before
 /// anything of it leaves for a disk, another member or the state machine. Shows nothing unless it is given a function.
 ///
 /// The function runs on the peer's loop: it should be short, and a panic in it stops the node.
 #[derive(Clone, Default)]
-pub struct Observer(Option<Watch>);
+pub struct Observer {
+    turns: Option<Watch>,
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) states: Option<Arc<dyn StateWatch>>,
+}
 
 type Watch = Arc<dyn Fn(&Observation<'_>) + Send + Sync>;
+
+/// Is told what the usual apply side does.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) trait StateWatch: Send + Sync {
+    /// Whether this entry is to be applied to copies of the state first: they must do the same.
+    fn wants_proof(&self, entry: &Entry) -> bool;
+    /// Two copies of one state did not.
+    fn differs(&self, what: String);
+    /// An entry was applied, and answered this.
+    fn applied(&self, entry: &Entry, outcome: &Outcome);
+    /// A life begins with the state behind an entry; its digest.
+    fn restored(&self, log_id: LogId, digest: u32);
+    /// The state behind an entry took the place of another one; its digest.
+    fn installed(&self, log_id: LogId, digest: u32);
+    /// The state as it is now is going to be a snapshot; its digest.
+    fn viewed(&self, log_id: LogId, digest: u32);
+}
 
 impl Observer {
     /// Shows everything to `watch`.
     pub fn new(watch: impl Fn(&Observation<'_>) + Send + Sync + 'static) -> Observer {
-        Observer(Some(Arc::new(watch)))
+        Observer { turns: Some(Arc::new(watch)), ..Observer::default() }
+    }
+
+    /// Tells `states` what the usual apply side does.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn with_states(mut self, states: Arc<dyn StateWatch>) -> Observer {
+        self.states = Some(states);
+        self
     }
 
     pub(super) fn show(&self, raft: &Raft) {
-        if let Some(watch) = &self.0 {
+        if let Some(watch) = &self.turns {
             watch(&raft.observe());
+        }
+    }
+}
+
+/// What the apply side shows; nothing, where nobody can look.
+impl Observer {
+    pub(super) fn applies<M: Machine>(&self, replica: &mut Replica<M>, entry: &Entry) -> Outcome {
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(states) = &self.states {
+            if states.wants_proof(entry)
+                && let Err(what) = replica.applies_alike(entry)
+            {
+                states.differs(what);
+            }
+            let outcome = replica.apply(entry);
+            states.applied(entry, &outcome);
+            return outcome;
+        }
+        replica.apply(entry)
+    }
+
+    pub(super) fn restored<M: Machine>(&self, _replica: &Replica<M>) {
+        #[cfg(any(test, feature = "testing"))]
+        self.tell(_replica, |states, log_id, digest| states.restored(log_id, digest));
+    }
+
+    pub(super) fn installed<M: Machine>(&self, _replica: &Replica<M>) {
+        #[cfg(any(test, feature = "testing"))]
+        self.tell(_replica, |states, log_id, digest| states.installed(log_id, digest));
+    }
+
+    pub(super) fn viewed<M: Machine>(&self, _replica: &Replica<M>) {
+        #[cfg(any(test, feature = "testing"))]
+        self.tell(_replica, |states, log_id, digest| states.viewed(log_id, digest));
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    fn tell<M: Machine>(
+        &self,
+        replica: &Replica<M>,
+        tell: impl FnOnce(&dyn StateWatch, LogId, u32),
+    ) {
+        if let Some(states) = &self.states {
+            match replica.digest() {
+                Ok(digest) => tell(&**states, replica.applied(), digest),
+                Err(error) => {
+                    states.differs(format!(
+                        "the state at {} has no encoding: {error}",
+                        replica.applied()
+                    ));
+                }
+            }
         }
     }
 }

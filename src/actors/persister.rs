@@ -103,7 +103,8 @@ impl Persister {
             }
             self.measure(&group);
         }
-        let done = (self.outlet.clone(), self.peer.clone(), self.shared.clone(), self.clock);
+        let done =
+            (self.outlet.clone(), self.peer.clone(), self.shared.clone(), self.clock.clone());
         self.place.emit(&done, move |(outlet, peer, shared, clock)| {
             shared.metrics.persist_took(clock.now().saturating_sub(asked));
             group.then_send.into_iter().for_each(|envelope| outlet.send(envelope));
@@ -216,7 +217,7 @@ mod tests {
                 peer: peer.recipient(),
                 outlet: Outlet { transport: Arc::new(left.clone()), shared: shared.clone() },
                 place: place.clone(),
-                clock,
+                clock: clock.clone(),
                 delays: Delays::default(),
                 shared,
                 group: Group::default(),

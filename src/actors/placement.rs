@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
-use super::clock::{BusyClock, Clock};
+use super::clock::{BusyClock, Clock, Warp};
 use super::thread::{self, LocalFuture, ThreadEnd, ThreadHandle};
 
 /// What has a place of its own by default.
@@ -76,6 +76,7 @@ pub struct Placement {
     mode: Mode,
     /// The part on whose place a part runs.
     beside: BTreeMap<Part, Part>,
+    warp: Option<Arc<Warp>>,
 }
 
 impl Default for Placement {
@@ -104,7 +105,7 @@ impl Placement {
     }
 
     fn of(mode: Mode, place: impl Fn(Part) -> Part) -> Placement {
-        Placement { mode, beside: Part::ALL.map(|part| (part, place(part))).into() }
+        Placement { mode, beside: Part::ALL.map(|part| (part, place(part))).into(), warp: None }
     }
 
     /// Runs `part` on the place of `beside`.
@@ -116,10 +117,18 @@ impl Placement {
     }
 
     pub(crate) fn clock(&self) -> Clock {
-        match self.mode {
-            Mode::Virtual(origin) => Clock::new(Some(origin)),
-            Mode::Threads | Mode::Local => Clock::new(None),
-        }
+        let origin = match self.mode {
+            Mode::Virtual(origin) => Some(origin),
+            Mode::Threads | Mode::Local => None,
+        };
+        Clock::new(origin).warped(self.warp.clone())
+    }
+
+    /// Nodes that are placed like this have a clock that goes as wrong as `warp` does.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn warped(mut self, warp: Arc<Warp>) -> Placement {
+        self.warp = Some(warp);
+        self
     }
 
     /// Makes the places. Threads are named after `node` and the place.
@@ -167,6 +176,30 @@ impl Places {
         for busy in self.0.values().filter_map(|place| place.busy.as_ref()) {
             busy.idle().await;
         }
+    }
+
+    /// All of them stand still for `time`, as those of a stopped process.
+    #[cfg(feature = "testing")]
+    pub(crate) fn pause(&self, time: Duration) {
+        self.clocks().for_each(|busy| busy.pause(time));
+    }
+
+    /// When all work begun so far is done, if any is.
+    #[cfg(feature = "testing")]
+    pub(crate) fn busy_until(&self) -> Option<Instant> {
+        self.clocks().filter_map(|busy| busy.busy_until()).max()
+    }
+
+    /// Each once, however many parts stand there.
+    #[cfg(feature = "testing")]
+    fn clocks(&self) -> impl Iterator<Item = &BusyClock> {
+        let mut clocks: Vec<&Arc<BusyClock>> = Vec::new();
+        for busy in self.0.values().filter_map(|place| place.busy.as_ref()) {
+            if !clocks.iter().any(|known| Arc::ptr_eq(known, busy)) {
+                clocks.push(busy);
+            }
+        }
+        clocks.into_iter().map(|busy| &**busy)
     }
 
     /// Ends all of them: what still runs there is dropped.

@@ -280,7 +280,7 @@ mod tests {
         let recipient = broken.recipient();
         let (ping, pinged) = oneshot::channel();
         recipient.do_send(Ping(ping));
-        broken.start(place, clock, lifeline.clone(), || panic!("out of luck"));
+        broken.start(place, clock.clone(), lifeline.clone(), || panic!("out of luck"));
         assert!(pinged.await.is_err(), "whoever waits is told");
         let told = tokio::time::timeout(std::time::Duration::from_secs(20), stops.recv()).await;
         assert!(told.is_ok(), "the node is not told to stop");

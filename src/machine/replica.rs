@@ -209,6 +209,38 @@ impl<M: Machine> Replica<M> {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
+impl<M: Machine> Replica<M> {
+    /// Whether two copies of this state make the same of the next entry: the same reply, and states with the same bytes.
+    pub(crate) fn applies_alike(&self, entry: &Entry) -> Result<(), String> {
+        let begin = self.encoded().map_err(|error| error.to_string())?;
+        let mut ends = Vec::new();
+        for _ in 0..2 {
+            let copy =
+                decode_replica::<M>(&mut begin.as_slice(), self.sessions.config(), self.cluster);
+            let mut copy =
+                copy.map_err(|error| format!("its encoding does not decode: {error}"))?;
+            let outcome = copy.apply(entry);
+            ends.push((outcome, copy.encoded().map_err(|error| error.to_string())?));
+        }
+        match &ends[..] {
+            [(first, _), (second, _)] if first != second => {
+                Err(format!("{} was answered {first:?} and {second:?}", entry.log_id))
+            }
+            [(_, first), (_, second)] if first != second => {
+                Err(format!("{} made two different states of one", entry.log_id))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn encoded(&self) -> Result<Vec<u8>, CodecError> {
+        let mut bytes = Vec::new();
+        encode_replica(&self.view(), &mut bytes)?;
+        Ok(bytes)
+    }
+}
+
 fn reply_outcome(reply: Bytes) -> Outcome {
     match reply.is_empty() {
         true => Outcome::ReplyUnencodable,

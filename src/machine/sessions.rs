@@ -117,6 +117,11 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn config(&self) -> SessionConfig {
+        self.config
+    }
+
     pub(super) fn new(config: SessionConfig) -> Sessions {
         Sessions {
             config,

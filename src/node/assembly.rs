@@ -69,7 +69,7 @@ impl<M: Machine> Parts<M> {
         let link = addresses.apply_link(origin.snapshot.is_some(), &site);
         let side = match applying {
             Applying::Own(make) => make(link),
-            Applying::Machine(machine) => site.start_applier(machine, link),
+            Applying::Machine(machine) => site.start_applier(machine, link, &observer),
         };
         let ApplySide { recipient: apply_side, decode } = side;
         let handle = site.handle(&addresses, &apply_side);
@@ -190,7 +190,7 @@ impl Site {
     }
 
     fn start<R: Role>(&self, slot: Slot<R>, part: Part, make: impl FnOnce() -> R + Send + 'static) {
-        slot.start(self.places.of(part), self.clock, self.shared.lifeline.clone(), make);
+        slot.start(self.places.of(part), self.clock.clone(), self.shared.lifeline.clone(), make);
     }
 
     fn handle<M>(&self, addresses: &Addresses, apply_side: &Recipient<ApplyMessage>) -> Handle<M> {
@@ -202,7 +202,7 @@ impl Site {
                 command_bytes: self.config.command_bytes,
                 timeout: micros(self.config.proposal_timeout),
             },
-            clock: self.clock,
+            clock: self.clock.clone(),
             machine: PhantomData,
         }
     }
@@ -223,14 +223,21 @@ impl Site {
     }
 
     /// The usual apply side.
-    fn start_applier<M: Machine>(&self, machine: M, link: ApplyLink) -> ApplySide {
+    fn start_applier<M: Machine>(
+        &self,
+        machine: M,
+        link: ApplyLink,
+        observer: &Observer,
+    ) -> ApplySide {
+        let observer = observer.clone();
         let (sessions, cluster) = (self.config.sessions, self.identity.cluster);
         let slot = Slot::<Applier<M>>::new();
         let recipient = slot.recipient();
         let (place, delays, shared) =
             (self.place(Part::Applier), self.delays.clone(), self.shared.clone());
         self.start(slot, Part::Applier, move || {
-            Applier::new(Replica::new(machine, sessions, cluster), link, place, delays, shared)
+            let replica = Replica::new(machine, sessions, cluster);
+            Applier::new(replica, link, place, delays, shared, observer)
         });
         let decode: DecodeState = Box::new(move |input| {
             let replica = decode_replica::<M>(input, sessions, cluster)?;
@@ -298,7 +305,7 @@ impl Site {
             peer: addresses.peer.clone(),
             outlet: self.outlet(),
             place: self.place(Part::Persister),
-            clock: self.clock,
+            clock: self.clock.clone(),
             delays: self.delays.clone(),
             shared: self.shared.clone(),
             group: Group::default(),
@@ -340,13 +347,14 @@ impl Site {
             idle: micros(self.config.heartbeat_interval),
         };
         let alarm = Alarm::default();
-        let (shared, clock, seen) = (self.shared.clone(), self.clock, alarm.clone());
+        let (shared, clock, seen) = (self.shared.clone(), self.clock.clone(), alarm.clone());
         self.start(slot, Part::Peer, move || {
             Peer::new(raft, links, shared, clock, observer, times, seen)
         });
 
         let (peer, lifeline, every) =
             (addresses.peer.clone(), self.shared.lifeline.clone(), self.config.tick_interval);
+        let clock = self.clock.clone();
         self.places
             .of(Part::Peer)
             .run(move || Box::pin(ticker::tick(every, clock, alarm, peer, lifeline)));

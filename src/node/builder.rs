@@ -234,6 +234,18 @@ impl<M: Machine> Node<M> {
         self.join().await;
     }
 
+    /// Its process stands still for `time`: what comes for it waits, what it was doing ends later. Only in virtual time.
+    #[cfg(feature = "testing")]
+    pub(crate) fn pause(&self, time: std::time::Duration) {
+        self.places.pause(time);
+    }
+
+    /// When all work that it has begun is done, if any is. Only in virtual time.
+    #[cfg(feature = "testing")]
+    pub(crate) fn busy_until(&self) -> Option<tokio::time::Instant> {
+        self.places.busy_until()
+    }
+
     async fn join(&mut self) {
         if let Some(ends) = self.ends.take() {
             ends.join().await;

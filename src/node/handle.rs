@@ -54,7 +54,7 @@ impl<M> Clone for Handle<M> {
             apply_side: self.apply_side.clone(),
             shared: self.shared.clone(),
             limits: self.limits,
-            clock: self.clock,
+            clock: self.clock.clone(),
             machine: PhantomData,
         }
     }

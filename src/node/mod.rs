@@ -33,6 +33,8 @@ pub use cluster::{Cluster, ClusterBuilder};
 pub use config::{Config, ConfigError};
 pub use errors::{ClientError, ProposeError, ReadError, SnapshotError, StartError};
 pub use gateway::Gateway;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use handle::decode_reply;
 pub use handle::{Consistency, Handle, Proposal};
 pub(crate) use shared::Shared;
 pub use status::NodeStatus;

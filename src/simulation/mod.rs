@@ -6,23 +6,31 @@
 //! | `judge` | what must hold at every moment |
 //! | `linearizability` | whether clients saw what one copy could have shown |
 //! | `protocol` | tier 1: the pure protocol, for volume |
+//! | `cluster` | tier 2: whole nodes, for truth |
+//! | `kit`, `request` | the test-kit: a service's own machine in tier 2 |
+//! | `shrink` | the shortest schedule that still fails |
 //! | `outcome`, `trace`, `random` | what came of a run; a run as a number and as lines; chance |
 
+pub mod cluster;
 mod conditions;
 mod faults;
 mod judge;
+mod kit;
 pub mod linearizability;
 mod outcome;
 pub mod protocol;
 mod random;
+mod request;
 mod schedule;
 mod shrink;
 mod tally;
 mod trace;
 
 pub use faults::{FaultKind, Faults, UnknownFault};
+pub use kit::{Failure, NoModel, ReadySimulation, Simulation, SimulationOf, Summary};
 pub use outcome::{Breach, Outcome, Settings};
 pub use random::Dice;
+pub use request::{Request, Turn};
 pub use schedule::{Act, Schedule};
 pub use shrink::shrink;
 pub use tally::{Report, Tally};

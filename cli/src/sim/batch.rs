@@ -6,11 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use quorate::simulation::{Outcome, protocol};
+use quorate::simulation::Outcome;
 use tokio::time::Instant;
 
 use super::options::Options;
-use super::settings;
+use super::{run_one, settings};
 
 /// Runs all seeds; their outcomes in order, and the time all processors have spent.
 pub fn run(options: &Options) -> (Vec<Outcome>, Duration) {
@@ -29,7 +29,7 @@ pub fn run(options: &Options) -> (Vec<Outcome>, Duration) {
             if seed >= end || limit.is_some_and(|limit| whole.elapsed() >= limit) {
                 return (outcomes, begun.elapsed());
             }
-            let outcome = protocol::run(&settings(options, seed));
+            let outcome = run_one(options.tier, &settings(options, seed));
             bar.inc(1);
             if let Some(breach) = &outcome.breach {
                 if options.fail_fast {

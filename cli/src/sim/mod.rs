@@ -12,7 +12,7 @@ mod text;
 
 use std::time::Duration;
 
-use quorate::simulation::{Outcome, Schedule, Settings, Tally};
+use quorate::simulation::{Outcome, Schedule, Settings, Tally, cluster, protocol};
 
 use crate::demo::Failure;
 pub use options::Options;
@@ -28,6 +28,11 @@ pub fn run(options: &Options) -> Result<bool, Failure> {
         outcomes.iter().filter(|outcome| outcome.breach.is_some()).collect();
     text::print(options, &report, &failing).map_err(|error| Failure(error.to_string()))?;
     Ok(report.is_good())
+}
+
+/// Runs one seed of a tier.
+fn run_one(tier: u8, settings: &Settings) -> Outcome {
+    if tier == 2 { cluster::run(settings) } else { protocol::run(settings) }
 }
 
 /// What a seed is run with.

@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
-use quorate::simulation::{Outcome, Report, protocol, shrink};
+use quorate::simulation::{Outcome, Report, shrink};
 
 use super::options::Options;
-use super::settings;
+use super::{run_one, settings};
 
 /// So many failing seeds are shown.
 const SHOWN: usize = 5;
@@ -30,7 +30,7 @@ pub fn print(options: &Options, report: &Report, failing: &[&Outcome]) -> io::Re
     if let (Some(path), Some(seed)) = (&options.trace, traced.or(only)) {
         let mut settings = settings(options, seed);
         settings.with_lines = true;
-        let outcome = protocol::run(&settings);
+        let outcome = run_one(options.tier, &settings);
         let mut file = BufWriter::new(File::create(path)?);
         for line in &outcome.lines {
             serde_json::to_writer(&mut file, line)?;
@@ -59,7 +59,9 @@ fn people(out: &mut impl Write, report: &Report) -> io::Result<()> {
 
 fn failure(out: &mut impl Write, options: &Options, outcome: &Outcome) -> io::Result<()> {
     let Some(breach) = &outcome.breach else { return Ok(()) };
-    let shortest = shrink(&settings(options, outcome.seed), breach.rule, SHRINKING, protocol::run);
+    let shortest = shrink(&settings(options, outcome.seed), breach.rule, SHRINKING, |settings| {
+        run_one(options.tier, settings)
+    });
     let (seed, at) = (outcome.seed, breach.at as f64 / 1e6);
     writeln!(out, "\nseed {seed} at {at:.6} s: {}\n  {}", breach.rule, breach.what)?;
     writeln!(out, "  the shortest schedule found that still fails so:")?;

@@ -227,6 +227,49 @@ impl Judge {
         }
     }
 
+    /// A member is dead: of its writes under way nobody knows what is there before it starts again.
+    pub(super) fn ended(&mut self, member: NodeId) {
+        self.finish_writes(member);
+        self.known(member).writing.iter_mut().for_each(|(until, _)| *until = Micros::MAX);
+    }
+
+    /// A member starts on a disk that was changed behind its back: what is left counts, unless nothing is missing.
+    pub(super) fn opened_after_loss(&mut self, member: NodeId, recovered: &Recovered) {
+        let left = Durable::of(recovered);
+        let noticed = recovered.life.loss.is_some();
+        self.finish_writes(member);
+        let known = self.known(member);
+        // Of writes under way some may be there.
+        let (mut book, mut writes) = (known.disk.clone(), known.writing.iter());
+        let has_all = |book: &Durable| {
+            let last = left.last();
+            book.hard_state == left.hard_state
+                && book.last() == last
+                && book.term_at(last) == left.term_at(last)
+        };
+        while !has_all(&book) {
+            let Some((_, change)) = writes.next() else { break };
+            if book.change(change).is_err() {
+                break;
+            }
+        }
+        if noticed || !has_all(&book) {
+            self.lost(member, left, noticed);
+        } else if !agrees(&book, &left) {
+            // An older snapshot stands in for a damaged one: the log still reaches it.
+            let known = self.known(member);
+            known.writing.clear();
+            (known.disk, known.holds) = (left, 0);
+            self.count_held(member);
+        }
+        self.opened(member, recovered);
+    }
+
+    /// The digest of the state behind an index, if anybody has been there.
+    pub(super) fn state_at(&self, index: Index) -> Option<u64> {
+        self.states.get(index as usize).copied().flatten()
+    }
+
     /// A disk has lost something, and is left with this. `noticed`: its member will see that by itself.
     pub(super) fn lost(&mut self, member: NodeId, left: Durable, noticed: bool) {
         self.lossy = true;

@@ -11,6 +11,7 @@
 //! | `snapshots` | snapshots, published by a rename |
 //! | [`inspection`] | all of it for whoever only looks |
 //! | `env` | every file call there is |
+//! | `sim_disk`, `recording` | a disk for tests: what is durable on it, what fails, what a crash leaves |
 //!
 //! Opening goes: lock, identity, replay of the log, choice of the snapshot; all of that only looks. Then the new
 //! incarnation, and the sweep. A start that is refused has changed nothing.
@@ -25,10 +26,16 @@ pub mod inspection;
 mod log;
 mod reader;
 mod record;
+#[cfg(any(test, fuzzing, feature = "testing"))]
+#[cfg_attr(not(any(test, fuzzing)), allow(dead_code, reason = "tests use all of it"))]
+pub(crate) mod recording;
 mod recovery;
 mod replay;
 mod scanner;
 mod segment;
+#[cfg(any(test, fuzzing, feature = "testing"))]
+#[cfg_attr(not(any(test, fuzzing)), allow(dead_code, reason = "tests use all of it"))]
+pub(crate) mod sim_disk;
 mod snapshots;
 mod spares;
 mod verdict;
@@ -103,7 +110,7 @@ impl FileStorage {
     }
 
     /// The same in another file system.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, fuzzing, feature = "testing"))]
     pub(crate) fn on(env: impl Env, dir: impl Into<PathBuf>, options: FileOptions) -> FileStorage {
         FileStorage { dir: dir.into(), options, env: Arc::new(env) }
     }

@@ -31,10 +31,10 @@ pub(crate) mod model;
 mod property;
 #[cfg(test)]
 mod raw;
-pub(crate) mod recording;
 #[cfg(test)]
 mod repair;
-pub(crate) mod sim_disk;
 pub(crate) mod workload;
 #[cfg(test)]
 mod workloads;
+
+pub(crate) use super::file::{recording, sim_disk};

@@ -2,7 +2,7 @@
 //!
 //! A name and a file's bytes are *live* at once and *durable* with the fsync of the directory or the file. After
 //! [`SimDisk::reboot`] what was not durable is lost, kept, or decided piece by piece; [`recording`](super::recording) says
-//! how, and makes the same images from a record without running anything again.
+//! how, and makes the same images from a record without running anything again. For tests and simulations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,9 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::env::{Env, Guard, Job, ReadFile, WriteFile, WriteMode};
 pub(crate) use super::recording::Unsynced;
 use super::recording::{Call, Recorded, State};
-use crate::storage::file::env::{Env, Guard, Job, ReadFile, WriteFile, WriteMode};
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,12 +67,17 @@ struct Inner {
     crash_after: Option<u64>,
     record: Vec<Recorded>,
     mark: usize,
+    /// Nobody asks for the record.
+    is_forgetful: bool,
+    last_log_write: Option<(PathBuf, u64)>,
 }
 
 impl Inner {
     fn change(&mut self, call: Call) {
         self.state.apply(&call);
-        self.record.push(Recorded { call, mark: self.mark });
+        if !self.is_forgetful {
+            self.record.push(Recorded { call, mark: self.mark });
+        }
     }
 }
 
@@ -91,6 +96,23 @@ impl SimDisk {
     pub(crate) fn of(state: State) -> SimDisk {
         let inner = Inner { state, ..Inner::default() };
         SimDisk { inner: Arc::new(Mutex::new(inner)), ..SimDisk::default() }
+    }
+
+    /// The same without a record of its calls, for long lives.
+    pub(crate) fn forgetful(state: State) -> SimDisk {
+        let inner = Inner { state, is_forgetful: true, ..Inner::default() };
+        SimDisk { inner: Arc::new(Mutex::new(inner)), ..SimDisk::default() }
+    }
+
+    /// Nothing fails any more that was going to.
+    pub(crate) fn spare(&self) {
+        let mut inner = self.inner.lock();
+        (inner.fault, inner.crash_after) = (None, None);
+    }
+
+    /// Where the last write to a log file began, and in which.
+    pub(crate) fn last_log_write(&self) -> Option<(PathBuf, u64)> {
+        self.inner.lock().last_log_write.clone()
     }
 
     /// File calls so far, of any kind.
@@ -372,6 +394,9 @@ impl WriteFile for SimFile {
         self.disk.call("write_at", &self.path, true, |inner, fault| {
             let stored = if fault.is_some() { &bytes[..bytes.len() / 2] } else { bytes };
             let bytes = Bytes::copy_from_slice(stored);
+            if self.path.extension().is_some_and(|end| end == "wal") && offset > 0 {
+                inner.last_log_write = Some((self.path.clone(), offset));
+            }
             inner.change(Call::Write { file: self.file, offset, bytes });
             Ok(())
         })

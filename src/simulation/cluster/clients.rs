@@ -1,0 +1,223 @@
+//! Clients: each has one request under way, until it is answered or given up, and has it all written down.
+//!
+//! Most have a session and let [`Client`] repeat; some talk to members directly, and say only what is certain. While a storm
+//! lasts, a client waits for nothing and repeats, in a session of its own.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::machine::{Machine, command};
+use crate::node::{
+    Client, ClientError, ClientOptions, Consistency, Members, ProposeError, ReadError, decode_reply,
+};
+use crate::raft::{Micros, NodeId};
+
+use super::super::linearizability::{Checker, Model, OperationId};
+use super::super::random::Dice;
+use super::super::request::{Asks, Request, Turn};
+use super::config::MILLISECOND;
+use super::watch::Watch;
+
+/// Whoever talks to members directly gives up after so many tries.
+const TRIES_MAX: u32 = 60;
+/// The last of so many clients talks to members directly.
+const DIRECT_EVERY: u64 = 5;
+
+pub(super) type Workload<M, L> = Rc<dyn Fn(&mut Dice, Turn) -> Request<M, L>>;
+
+/// All clients, and what they have seen.
+pub(super) struct Clients<M: Machine, L: Model> {
+    pub members: Members<M>,
+    pub watch: Watch,
+    pub workload: Workload<M, L>,
+    pub checker: RefCell<Option<Checker<L>>>,
+    /// Nothing new is begun any more.
+    pub closing: Cell<bool>,
+    pub nodes: u64,
+    /// The most time between two requests of one client.
+    pub think: Micros,
+    /// How long a silent member is waited for.
+    pub patience: Duration,
+    pub next: Cell<u64>,
+    pub answered: Cell<u64>,
+    pub given_up: Cell<u64>,
+}
+
+/// How a request ended.
+enum Ended<Outcome> {
+    Answered(Outcome),
+    /// It may have happened, and may yet.
+    Unknown,
+    /// It has certainly not.
+    Not,
+}
+
+/// One client.
+struct Asker<M: Machine> {
+    number: u64,
+    target: NodeId,
+    calm: Client<M>,
+    stormy: Client<M>,
+}
+
+impl<M: Machine, L: Model> Clients<M, L>
+where
+    L::Outcome: Send + 'static,
+{
+    /// One client's life.
+    pub(super) async fn live(self: Rc<Self>, number: u64, mut dice: Dice) {
+        let options = ClientOptions {
+            timeout: Duration::from_secs(15),
+            attempt_timeout: self.patience,
+            seed: dice.roll(),
+            ..ClientOptions::default()
+        };
+        let few = Duration::from_millis(1);
+        let hasty = ClientOptions { attempt_timeout: 5 * few, backoff_min: few, ..options };
+        let mut asker = Asker {
+            number,
+            target: dice.below(self.nodes),
+            calm: Client::new(self.members.clone(), options),
+            stormy: Client::new(self.members.clone(), hasty),
+        };
+        loop {
+            sleep(Duration::from_micros(dice.between(MILLISECOND, self.think))).await;
+            if self.closing.get() {
+                return;
+            }
+            self.ask(&mut asker, &mut dice).await;
+        }
+    }
+
+    async fn ask(&self, asker: &mut Asker<M>, dice: &mut Dice) {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        let Request { operation, asks } =
+            (self.workload)(dice, Turn { client: asker.number, number });
+        let invoke =
+            |checker: &mut Checker<L>| checker.invoke(asker.number, operation, self.watch.now());
+        let Some(id) = self.checker.borrow_mut().as_mut().map(invoke) else { return };
+        let is_direct = asker.number % DIRECT_EVERY == DIRECT_EVERY - 1;
+        let ended = match asks {
+            Asks::Command(command, told) if is_direct => {
+                self.propose(asker, command).await.map(told)
+            }
+            Asks::Command(command, told) => self.execute(asker, command).await.map(told),
+            Asks::Read(seen) => self.read(asker, seen).await,
+        };
+        self.written_down(asker.number, id, ended);
+    }
+
+    fn written_down(&self, client: u64, id: OperationId, ended: Ended<L::Outcome>) {
+        let mut checker = self.checker.borrow_mut();
+        let Some(checker) = checker.as_mut() else { return };
+        let mut watched = self.watch.lock();
+        let now = watched.now();
+        let count = |cell: &Cell<u64>| cell.set(cell.get() + 1);
+        let kind = match &ended {
+            Ended::Answered(_) => 1,
+            Ended::Unknown => 2,
+            Ended::Not => 3,
+        };
+        watched.trace.mix([now, client, kind]);
+        drop(watched);
+        match ended {
+            Ended::Answered(outcome) => {
+                count(&self.answered);
+                checker.complete(id, outcome, now);
+            }
+            Ended::Unknown => {
+                count(&self.given_up);
+                checker.abandon(id);
+            }
+            Ended::Not => {
+                count(&self.given_up);
+                checker.fail(id);
+            }
+        }
+    }
+
+    fn is_storm(&self) -> bool {
+        self.watch.lock().conditions.member(0).storm
+    }
+
+    async fn execute(&self, asker: &Asker<M>, command: M::Command) -> Ended<M::Reply> {
+        let client = if self.is_storm() { &asker.stormy } else { &asker.calm };
+        match client.execute(command).await {
+            Ok(reply) => Ended::Answered(reply),
+            Err(ClientError::NotExecuted { .. }) => Ended::Not,
+            Err(error @ (ClientError::Rejected(_) | ClientError::ReplyUnreadable(_))) => {
+                self.watch.accuse("commands are understood", error.to_string());
+                Ended::Unknown
+            }
+            Err(_) => Ended::Unknown,
+        }
+    }
+
+    async fn propose(&self, asker: &mut Asker<M>, command: M::Command) -> Ended<M::Reply> {
+        let data = match command::encode_raw(&command) {
+            Ok(data) => data,
+            Err(error) => {
+                self.watch.accuse("commands are understood", error.to_string());
+                return Ended::Not;
+            }
+        };
+        for _ in 0..TRIES_MAX {
+            let Some(handle) = self.members.get(asker.target) else { return Ended::Not };
+            let outcome = handle.propose_data(data.clone()).await;
+            match outcome.and_then(decode_reply::<M>) {
+                Ok(reply) => return Ended::Answered(reply),
+                Err(error) if error.may_have_applied() => return Ended::Unknown,
+                Err(ProposeError::NotLeader { leader }) => self.turn_to(asker, leader),
+                Err(ProposeError::Busy) => {}
+                Err(_) => self.turn_to(asker, None),
+            }
+            self.pause().await;
+        }
+        Ended::Not
+    }
+
+    async fn read(
+        &self,
+        asker: &mut Asker<M>,
+        seen: Box<dyn Fn(&M) -> L::Outcome + Send + Sync>,
+    ) -> Ended<L::Outcome> {
+        let seen = Arc::new(seen);
+        for _ in 0..TRIES_MAX {
+            let Some(handle) = self.members.get(asker.target) else { return Ended::Not };
+            let seen = seen.clone();
+            let read = handle.read(Consistency::Linearizable, move |machine| seen(machine));
+            match timeout(self.patience, read).await {
+                Ok(Ok(outcome)) => return Ended::Answered(outcome),
+                Ok(Err(ReadError::NotLeader { leader })) => self.turn_to(asker, leader),
+                Ok(Err(ReadError::Busy)) => {}
+                _ => self.turn_to(asker, None),
+            }
+            self.pause().await;
+        }
+        Ended::Not
+    }
+
+    fn turn_to(&self, asker: &mut Asker<M>, leader: Option<NodeId>) {
+        asker.target = leader.unwrap_or((asker.target + 1) % self.nodes);
+    }
+
+    async fn pause(&self) {
+        let millis = if self.is_storm() { 1 } else { 40 };
+        sleep(Duration::from_millis(millis)).await;
+    }
+}
+
+impl<Outcome> Ended<Outcome> {
+    fn map<Other>(self, change: impl FnOnce(Outcome) -> Other) -> Ended<Other> {
+        match self {
+            Ended::Answered(outcome) => Ended::Answered(change(outcome)),
+            Ended::Unknown => Ended::Unknown,
+            Ended::Not => Ended::Not,
+        }
+    }
+}

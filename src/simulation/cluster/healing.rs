@@ -1,0 +1,180 @@
+//! Afterwards: every fault is over, everybody is up; a leader must come, all must become equal, and nobody may wait for anything.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::machine::Machine;
+use crate::node::{Consistency, Handle};
+use crate::raft::Micros;
+
+use super::config::{MILLISECOND, SECOND};
+use super::run::Crew;
+use super::world::World;
+
+/// What did not come about, and how it was instead.
+type Unhealed = (&'static str, String);
+
+/// How often it is looked whether all is well.
+const LOOK: Duration = Duration::from_millis(5);
+
+impl<M: Machine> World<M> {
+    pub(super) async fn heal(&mut self, crew: &mut Crew) -> Result<(), Unhealed> {
+        self.end_all().await;
+        for id in self.ids() {
+            self.slot(id).held_down = 0;
+            self.start_again(id).await;
+        }
+        let begun = self.watch.now();
+        let timeout = self.terms.config.election_timeout_max.as_micros() as Micros;
+        if !self.comes(crew, begun + 12 * timeout, |world, _| world.is_led()).await {
+            let what = format!("no leader after 12 election timeouts: {}", self.describe());
+            return Err(("a leader in time", what));
+        }
+        self.elected_after = (self.watch.now() - begun) * 1_000 / timeout;
+        crew.close();
+        // What is under way takes what it was begun with.
+        let busy = self.slots.iter().filter_map(|slot| slot.node.as_ref()?.busy_until());
+        let busy =
+            busy.max().map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
+        let until = self.watch.now() + 60 * SECOND + busy.unwrap_or_default().as_micros() as Micros;
+        if !self.comes(crew, until, |world, crew| crew.is_idle() && world.is_converged()).await {
+            let waiting = if crew.is_idle() { "" } else { "; clients still wait" };
+            return Err((
+                "convergence in time",
+                format!("not converged after 60 s{waiting}: {}", self.describe()),
+            ));
+        }
+        self.is_at_rest().await
+    }
+
+    /// Whether `done` comes to pass by then, or a breach does.
+    async fn comes(
+        &mut self,
+        crew: &mut Crew,
+        until: Micros,
+        done: impl Fn(&World<M>, &Crew) -> bool,
+    ) -> bool {
+        loop {
+            crew.check(&self.watch).await;
+            if self.watch.is_broken() || done(self, crew) {
+                return true;
+            }
+            if self.watch.now() > until {
+                return false;
+            }
+            sleep(LOOK).await;
+            self.attend().await;
+        }
+    }
+
+    /// Somebody leads and has committed in its term: so it serves.
+    fn is_led(&self) -> bool {
+        let term = self.watch.lock().judge.committed_term();
+        self.leader().is_some_and(|leader| Some(leader.term) == term)
+    }
+
+    /// All have applied all there is, and all count.
+    fn is_converged(&self) -> bool {
+        let Some(goal) = self.leader() else { return false };
+        let there = self.positions().filter(|position| position.applied == goal.last).count();
+        let watched = self.watch.lock();
+        there == self.slots.len() && self.ids().all(|id| watched.judge.is_sound(id))
+    }
+
+    /// Nobody waits, nothing is queued, and all states are equal.
+    async fn is_at_rest(&mut self) -> Result<(), Unhealed> {
+        // Members hear of the last things that were answered.
+        sleep(Duration::from_micros(10 * MILLISECOND)).await;
+        let mut digests = Vec::new();
+        for id in self.ids() {
+            let Some(handle) = self.slots[id as usize].handle.clone() else { continue };
+            let status = handle.status();
+            let (commands, reads) = (status.proposals_in_flight, status.reads_in_flight);
+            if commands + reads > 0 || status.apply_queue_items > 0 {
+                let queued = status.apply_queue_items;
+                let what = format!("n{id}: {commands} commands, {reads} reads, {queued} queued");
+                return Err(("every waiter resolved", what));
+            }
+            self.is_bounded(id, status.raft.counters.max_log_bytes)?;
+            digests.push((id, digest(&handle).await));
+        }
+        let first = digests.first().map(|(_, digest)| digest.clone());
+        match digests.iter().find(|(_, digest)| Some(digest) != first.as_ref()) {
+            Some((id, digest)) => {
+                Err(("equal states", format!("n{id} ends as {digest:?}, n0 as {first:?}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A log holds no more than it may.
+    fn is_bounded(&self, id: u64, held: u64) -> Result<(), Unhealed> {
+        let config = self.terms.config_of(id);
+        let most = config.raft(0, id).log_bytes_max();
+        let allowed = most.map(|most| (most + config.uncommitted_bytes) as u64);
+        match allowed.filter(|allowed| held > *allowed) {
+            Some(allowed) => {
+                Err(("bounded log", format!("n{id}: {held} bytes, {allowed} are allowed")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// All members stop, in order.
+    pub(super) async fn shut_down(&mut self) {
+        for id in self.ids() {
+            self.take_stock(id);
+            let slot = self.slot(id);
+            let (node, handle) = (slot.node.take(), slot.handle.take());
+            let Some((node, handle)) = node.zip(handle) else { continue };
+            if tokio::time::timeout(Duration::from_secs(60), node.shutdown()).await.is_err() {
+                self.watch.accuse("a member stops", format!("n{id} does not, in 60 s"));
+            }
+            if let Some(fatal) = handle.status().fatal {
+                self.watch.accuse("no member stops by itself", format!("n{id}: {fatal}"));
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        let line = |(id, slot): (usize, &super::world::Slot<M>)| match &slot.handle {
+            Some(handle) if slot.is_running() => {
+                let status = handle.status();
+                let sound = self.watch.lock().judge.is_sound(id as u64);
+                let raft = &status.raft;
+                format!(
+                    "\n    n{id} {:?} term {} leader {:?} log {}..{} snapshot {} persisted {} commit {} applied {} \
+                     {:?} recovering {} waits for {:?} sound {sound} {} commands {} reads",
+                    raft.role,
+                    raft.term,
+                    raft.leader,
+                    raft.log_start,
+                    raft.last,
+                    raft.snapshot,
+                    raft.persisted,
+                    raft.commit,
+                    raft.applied,
+                    raft.install,
+                    raft.recovering,
+                    raft.waits_for,
+                    status.proposals_in_flight,
+                    status.reads_in_flight,
+                )
+            }
+            _ => format!("\n    n{id} is down ({} hold it)", slot.held_down),
+        };
+        self.slots.iter().enumerate().map(line).collect()
+    }
+}
+
+/// Of a member's state machine, as it is encoded.
+async fn digest<M: Machine>(handle: &Handle<M>) -> Result<u32, String> {
+    let encoded = |machine: &M| {
+        let mut bytes = Vec::new();
+        let encoded = M::encode(&machine.view(), &mut bytes);
+        encoded.map(|()| crc32c::crc32c(&bytes)).map_err(|error| error.to_string())
+    };
+    let digest = handle.read(Consistency::Local, encoded).await;
+    digest.map_err(|error| error.to_string())?
+}

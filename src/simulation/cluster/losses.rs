@@ -1,0 +1,119 @@
+//! Disks that come back with less: rotten, overwritten, empty, or old.
+//!
+//! Only losses that somebody can notice: no log finds that its very last write is gone, nor does a member whose former life nobody
+//! remembers. Those are what `docs/guarantees.md` says of them.
+
+use std::path::PathBuf;
+
+use crate::machine::Machine;
+use crate::raft::{Incarnation, NodeId};
+use crate::storage::file::recording::State;
+use crate::storage::file::sim_disk::{SimDisk, Unsynced};
+
+use super::world::World;
+
+/// A copy of a disk, and the life that it is of.
+pub(super) struct Copy {
+    state: State,
+    incarnation: Incarnation,
+}
+
+impl<M: Machine> World<M> {
+    /// Whether a disk may be lost now: with a second one, acknowledged entries may be.
+    pub(super) fn may_lose(&self, id: NodeId) -> bool {
+        let watched = self.watch.lock();
+        let sound =
+            |id: NodeId| watched.judge.is_sound(id) && !watched.members[id as usize].tampered;
+        self.lives(id) && self.acting.copies.is_empty() && self.ids().all(sound)
+    }
+
+    fn tampered(&mut self, id: NodeId) {
+        self.watch.lock().members[id as usize].tampered = true;
+    }
+
+    /// Bits of what is stored change.
+    pub(super) fn rot(&mut self, id: NodeId) {
+        for _ in 0..self.dice.between(1, 4) {
+            let Some((path, length)) = self.some_file(id) else { return };
+            let (at, bit) = (self.dice.below(length) as usize, self.dice.below(8));
+            self.slot(id).disk.rot(&path, |bytes| bytes[at] ^= 1 << bit);
+        }
+        self.tampered(id);
+    }
+
+    /// What was meant for another place is here.
+    pub(super) fn misdirect(&mut self, id: NodeId) {
+        let (Some((from, _)), Some((path, length))) = (self.some_file(id), self.some_file(id))
+        else {
+            return;
+        };
+        let stray = self.slot(id).disk.files().remove(&from).unwrap_or_default();
+        if stray.is_empty() {
+            return;
+        }
+        let size = self.dice.between(1, 512).min(length).min(stray.len() as u64);
+        let begin = self.dice.below(stray.len() as u64 - size + 1) as usize;
+        let at = self.dice.below(length - size + 1) as usize;
+        let stray = &stray[begin..begin + size as usize];
+        self.slot(id).disk.rot(&path, |bytes| bytes[at..at + stray.len()].copy_from_slice(stray));
+        self.tampered(id);
+    }
+
+    /// A file of the log or a snapshot, and how much of it is old enough: behind that is the last write.
+    fn some_file(&mut self, id: NodeId) -> Option<(PathBuf, u64)> {
+        let files = self.slot(id).disk.files();
+        let last = files.keys().filter(|path| ends(path, "wal")).next_back().cloned();
+        let written = self.slots[id as usize].last_log_write.clone();
+        let mut found: Vec<(PathBuf, u64)> = Vec::new();
+        for (path, bytes) in files {
+            let is_last = Some(&path) == last.as_ref();
+            let old = match &written {
+                _ if !is_last => bytes.len() as u64,
+                Some((of, offset)) if *of == path => *offset,
+                // Nothing was written to it in this life.
+                _ => 0,
+            };
+            if old > 0 && (ends(&path, "wal") || ends(&path, "snap")) {
+                found.push((path, old));
+            }
+        }
+        if found.is_empty() { None } else { Some(self.dice.pick(&found).clone()) }
+    }
+
+    /// An empty disk.
+    pub(super) fn wipe(&mut self, id: NodeId) {
+        self.slot(id).disk = SimDisk::forgetful(State::default());
+        self.tampered(id);
+    }
+
+    /// A copy is made of the disk; others notice that it is old only if the member has started again since.
+    pub(super) async fn copy_disk(&mut self, number: usize, id: NodeId) {
+        let incarnation = self.watch.lock().members[id as usize].incarnation;
+        self.crash(id, Unsynced::Lost, false).await;
+        let state = self.slot(id).disk.state();
+        self.acting.copies.insert(number, Copy { state, incarnation });
+        self.start_again(id).await;
+        if self.lives(id) {
+            self.crash(id, Unsynced::Lost, false).await;
+            self.start_again(id).await;
+        }
+    }
+
+    /// The copy takes the disk's place, if that is noticed.
+    pub(super) async fn roll_back(&mut self, number: usize, id: NodeId) {
+        let Some(copy) = self.acting.copies.remove(&number) else { return };
+        let noticeable = self.watch.lock().is_remembered(id, copy.incarnation);
+        if !(noticeable && self.may_lose(id)) {
+            return;
+        }
+        self.crash(id, Unsynced::Lost, false).await;
+        self.slot(id).disk = SimDisk::forgetful(copy.state);
+        self.tampered(id);
+        self.watch.lock().sights.rolled_back += 1;
+        self.start_again(id).await;
+    }
+}
+
+fn ends(path: &std::path::Path, with: &str) -> bool {
+    path.extension().is_some_and(|end| end == with)
+}

@@ -1,0 +1,282 @@
+//! The network: every message as bytes on its way, which may be lost, doubled, late, held back, or cut off.
+//!
+//! One task delivers everything, in the order of due times; what is sent at one moment for one moment comes in the order sent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{sleep_until, timeout_at};
+
+use crate::raft::{Body, Envelope, Micros, NodeId, RequestId};
+use crate::transport::{Inbox, Transport, wire};
+
+use super::super::conditions::Link;
+use super::super::random::Dice;
+use super::config::MILLISECOND;
+use super::watch::Watch;
+
+/// So many messages are kept for floods.
+const RECENT: usize = 64;
+
+/// The network between all members. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Network(Arc<Shared>);
+
+struct Shared {
+    watch: Watch,
+    net: Mutex<Net>,
+    sooner: Notify,
+}
+
+struct Net {
+    members: Vec<Attached>,
+    agenda: BTreeMap<(Micros, u64), Parcel>,
+    sequence: u64,
+    /// When the driver looks next.
+    armed: Micros,
+    dice: Dice,
+    recent: VecDeque<Parcel>,
+}
+
+#[derive(Default)]
+struct Attached {
+    /// Counts the member's lives.
+    life: u64,
+    inbox: Option<Inbox>,
+}
+
+#[derive(Clone)]
+enum Parcel {
+    Frame {
+        from: NodeId,
+        to: NodeId,
+        request: Option<RequestId>,
+        frame: Bytes,
+    },
+    /// The sender is told.
+    Undelivered {
+        from: NodeId,
+        to: NodeId,
+        id: RequestId,
+    },
+}
+
+impl Network {
+    pub(super) fn new(nodes: u64, seed: u64, watch: Watch) -> Network {
+        let net = Net {
+            members: (0..nodes).map(|_| Attached::default()).collect(),
+            agenda: BTreeMap::new(),
+            sequence: 0,
+            armed: 0,
+            dice: Dice::new(seed, 21),
+            recent: VecDeque::new(),
+        };
+        Network(Arc::new(Shared { watch, net: Mutex::new(net), sooner: Notify::new() }))
+    }
+
+    /// The network as one life of a member sees it.
+    pub(super) fn endpoint(&self, node: NodeId) -> Endpoint {
+        let member = &mut self.0.net.lock().members[node as usize];
+        member.life += 1;
+        member.inbox = None;
+        Endpoint { network: self.clone(), node, life: member.life }
+    }
+
+    /// Delivers, for as long as the run takes.
+    pub(super) async fn drive(self) {
+        let Shared { watch, net, sooner } = &*self.0;
+        loop {
+            let next = net.lock().agenda.keys().next().map(|(due, _)| *due);
+            net.lock().armed = next.unwrap_or(Micros::MAX);
+            match next {
+                None => sooner.notified().await,
+                Some(due) if due > watch.now() => {
+                    // Woken early or not: what is due is asked again.
+                    let _ = timeout_at(watch.moment(due), sooner.notified()).await;
+                }
+                Some(_) => {
+                    let parcel = net.lock().agenda.pop_first();
+                    parcel.into_iter().for_each(|(_, parcel)| self.deliver(parcel));
+                }
+            }
+        }
+    }
+
+    /// Old messages come again and again, as long as the act lasts.
+    pub(super) async fn flood(self, node: NodeId) {
+        loop {
+            let (count, now) = {
+                let watched = self.0.watch.lock();
+                (watched.conditions.member(node).flood, watched.now())
+            };
+            if count == 0 {
+                return;
+            }
+            for _ in 0..count {
+                let again = {
+                    let mut net = self.0.net.lock();
+                    let Net { dice, recent, .. } = &mut *net;
+                    (!recent.is_empty()).then(|| {
+                        let at = dice.below(recent.len() as u64) as usize;
+                        recent[at].clone()
+                    })
+                };
+                let for_it =
+                    |parcel: &Parcel| matches!(parcel, Parcel::Frame { to, .. } if *to == node);
+                again.filter(for_it).into_iter().for_each(|again| self.deliver(again));
+            }
+            sleep_until(self.0.watch.moment(now + MILLISECOND)).await;
+        }
+    }
+
+    /// The end: nobody hears anything any more.
+    pub(super) fn close(&self) {
+        let mut net = self.0.net.lock();
+        net.agenda.clear();
+        net.recent.clear();
+        let inboxes: Vec<_> = net.members.iter_mut().map(|member| member.inbox.take()).collect();
+        drop(net);
+        drop(inboxes);
+    }
+
+    fn send(&self, endpoint: (NodeId, u64), envelope: Envelope) {
+        let frame = match wire::encode(&envelope) {
+            Ok(frame) => frame,
+            Err(error) => {
+                return self
+                    .0
+                    .watch
+                    .accuse("every message has a frame", format!("{error}: {envelope:?}"));
+            }
+        };
+        let request = matches!(envelope.body, Body::Request(_)).then_some(envelope.id);
+        let (from, to) = (envelope.from, envelope.to);
+        let (now, drop, duplicate, longest, delay, link, flooded) = {
+            let mut watched = self.0.watch.lock();
+            watched.judge.sent(&envelope);
+            let conditions = &watched.conditions;
+            let longest = watched.pace.latency + conditions.jitter;
+            let link = conditions.link(from, to);
+            (
+                watched.now(),
+                conditions.drop,
+                conditions.duplicate,
+                longest,
+                conditions.delay,
+                link,
+                conditions.has_floods(),
+            )
+        };
+        let mut net = self.0.net.lock();
+        let member = &net.members[from as usize];
+        if endpoint != (from, member.life) || member.inbox.is_none() {
+            return;
+        }
+        let parcel = Parcel::Frame { from, to, request, frame };
+        if link == Link::Cut || drop > 0 && net.dice.chance(drop) {
+            // Of what is lost the network sometimes tells.
+            if let Some(id) = request.filter(|_| net.dice.chance(300)) {
+                let at = now + net.dice.between(1, 20) * MILLISECOND;
+                self.plan(&mut net, at, Parcel::Undelivered { from, to, id });
+            }
+            return;
+        }
+        if flooded {
+            net.recent.push_back(parcel.clone());
+            let superfluous = net.recent.len().saturating_sub(RECENT);
+            net.recent.drain(..superfluous);
+        }
+        let arrival = |net: &mut Net| {
+            let at = now + delay + net.dice.between(MILLISECOND, longest.max(MILLISECOND));
+            match link {
+                Link::Clogged(until) => at.max(until),
+                _ => at,
+            }
+        };
+        if duplicate > 0 && net.dice.chance(duplicate) {
+            let again = arrival(&mut net) + net.dice.between(0, 500 * MILLISECOND);
+            self.plan(&mut net, again, parcel.clone());
+        }
+        let at = arrival(&mut net);
+        self.plan(&mut net, at, parcel);
+    }
+
+    fn plan(&self, net: &mut Net, at: Micros, parcel: Parcel) {
+        net.sequence += 1;
+        // Timers are as fine as a millisecond.
+        let at = at.next_multiple_of(MILLISECOND);
+        net.agenda.insert((at, net.sequence), parcel);
+        if at < net.armed {
+            net.armed = at;
+            self.0.sooner.notify_one();
+        }
+    }
+
+    fn inbox(&self, node: NodeId) -> Option<Inbox> {
+        self.0.net.lock().members[node as usize].inbox.clone()
+    }
+
+    fn deliver(&self, parcel: Parcel) {
+        match parcel {
+            Parcel::Undelivered { from, to, id } => {
+                self.inbox(from).into_iter().for_each(|inbox| inbox.undelivered(to, id));
+            }
+            Parcel::Frame { from, to, request, frame } => {
+                if self.0.watch.lock().conditions.link(from, to) == Link::Cut {
+                    return;
+                }
+                match self.inbox(to) {
+                    Some(inbox) => self.hand_over(from, to, &inbox, &frame),
+                    None => {
+                        let asker = self.inbox(from).zip(request);
+                        asker.into_iter().for_each(|(inbox, id)| inbox.undelivered(to, id));
+                    }
+                }
+            }
+        }
+    }
+
+    fn hand_over(&self, from: NodeId, to: NodeId, inbox: &Inbox, frame: &Bytes) {
+        match wire::decode(frame) {
+            Ok(envelope) => {
+                let mut watched = self.0.watch.lock();
+                watched.events += 1;
+                let now = watched.now();
+                watched.trace.mix([now, to, envelope.id ^ from << 48]);
+                watched.trace.line(now, Some(to), || format!("<- n{from} {:?}", envelope.body));
+                drop(watched);
+                inbox.deliver(envelope);
+            }
+            Err(error) => self.0.watch.accuse("every frame has a message", error.to_string()),
+        }
+    }
+}
+
+/// One life of a member.
+pub(super) struct Endpoint {
+    network: Network,
+    node: NodeId,
+    life: u64,
+}
+
+impl Transport for Endpoint {
+    fn send(&self, envelope: Envelope) {
+        self.network.send((self.node, self.life), envelope);
+    }
+
+    fn attach(&self, node: NodeId, inbox: Inbox) {
+        let member = &mut self.network.0.net.lock().members[node as usize];
+        if member.life == self.life {
+            member.inbox = Some(inbox);
+        }
+    }
+
+    fn detach(&self, node: NodeId) {
+        let member = &mut self.network.0.net.lock().members[node as usize];
+        let inbox = if member.life == self.life { member.inbox.take() } else { None };
+        drop(inbox);
+    }
+}

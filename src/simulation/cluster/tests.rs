@@ -1,0 +1,143 @@
+//! Seeds of the second tier: clean, worth something, and the same each time.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::super::faults::{FaultKind, Faults};
+use super::super::linearizability::models::{Counter, CounterOperation};
+use super::super::outcome::Settings;
+use super::super::request::{Request, Turn};
+use super::super::schedule::{Act, Schedule};
+use super::super::tally::{Report, Tally};
+use super::{Scenario, run, run_scenario};
+use crate::machine::{ApplyContext, Replicated};
+
+const SECOND: u64 = 1_000_000;
+
+fn settings(seed: u64, nodes: u64, faults: Faults) -> Settings {
+    let time = 20 * SECOND;
+    let schedule = Schedule::draw(seed, faults, nodes, time);
+    Settings { seed, nodes, time, schedule, with_lines: false }
+}
+
+fn batch(seeds: impl IntoIterator<Item = Settings>) -> Report {
+    let mut tally = Tally::default();
+    for settings in seeds {
+        let outcome = run(&settings);
+        if let Some(breach) = &outcome.breach {
+            println!("seed {}: {}: {}", settings.seed, breach.rule, breach.what);
+        }
+        tally.add(&outcome);
+    }
+    tally.report(Faults::all(), Duration::from_secs(1))
+}
+
+/// Every check, on whole nodes. `QUORATE_SEEDS=N` makes it N seeds, `QUORATE_SEED=N` that one.
+#[test]
+fn whole_nodes_stay_correct_under_every_fault() {
+    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
+    let seeds = match (number("QUORATE_SEED"), number("QUORATE_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, more) => 0..more.unwrap_or(25),
+    };
+    let report = batch(seeds.map(|seed| settings(seed, 5, Faults::all())));
+    assert_eq!((report.violations, report.unknown), (0, 0), "{report:#?}");
+    assert!(report.operations_per_virtual_second >= 20.0, "{report:#?}");
+}
+
+/// Clusters of every size, the smallest too (EL23).
+#[test]
+fn whole_clusters_of_every_size_stay_correct() {
+    let report = batch((500..507).map(|seed| settings(seed, 1 + seed % 7, Faults::all())));
+    assert_eq!((report.violations, report.unknown), (0, 0), "{report:#?}");
+}
+
+/// Each fault by itself: it takes place, and the cluster heals.
+#[test]
+fn every_fault_alone_is_survived() {
+    for kind in FaultKind::ALL {
+        let act = |at: u64| Act {
+            at: at * SECOND,
+            lasts: 2 * SECOND,
+            kind,
+            to_leader: at.is_multiple_of(2),
+            node: at % 3,
+            other: (at + 1) % 3,
+            strength: 900,
+        };
+        let schedule = Schedule { acts: (1..4).map(|at| act(4 * at)).collect() };
+        let settings = Settings { schedule, ..settings(kind as u64, 3, Faults::none()) };
+        let outcome = run(&settings);
+        assert_eq!(outcome.breach, None, "{kind}");
+        assert!(outcome.acts[kind as usize] > 0, "{kind} has not taken place");
+    }
+}
+
+/// One seed is one run, and another seed another one; a trace that is kept changes nothing.
+#[test]
+fn a_seed_decides_everything() {
+    let one = |seed| run(&settings(seed, 5, Faults::all())).trace_hash;
+    assert_eq!(one(3), one(3));
+    assert_ne!(one(3), one(4));
+    let told = run(&Settings { with_lines: true, ..settings(3, 5, Faults::all()) });
+    assert_eq!(told.trace_hash, one(3));
+    assert!(told.lines.len() > 1_000);
+}
+
+/// Decodes that take minutes delay no loop and no election (SN28, B2).
+#[test]
+fn slow_decodes_stop_nobody() {
+    let act = |number: u64, kind, at: u64, lasts: u64| Act {
+        at: at * SECOND,
+        lasts: lasts * SECOND,
+        kind,
+        to_leader: false,
+        node: number % 5,
+        other: (number + 1) % 5,
+        strength: 1_000,
+    };
+    let mut acts: Vec<Act> = (0..5).map(|node| act(node, FaultKind::SlowDecode, 1, 50)).collect();
+    acts.extend((0..5).map(|node| act(node, FaultKind::Crash, 5 + 8 * node, 4)));
+    acts.sort_by_key(|act| act.at);
+    let time = 60 * SECOND;
+    let calm = settings(11, 5, Faults::none());
+    let outcome = run(&Settings { time, schedule: Schedule { acts }, ..calm });
+    assert_eq!(outcome.breach, None);
+}
+
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+struct Unsteady(u64);
+
+thread_local! {
+    static CALLS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+impl Replicated for Unsteady {
+    type Command = ();
+    type Reply = u64;
+
+    fn apply(&mut self, (): (), _context: &ApplyContext) -> u64 {
+        self.0 += 1;
+        // As a random number or a clock would.
+        CALLS.with(|calls| calls.replace(calls.get() + 1)) / 100
+    }
+}
+
+/// A machine that asks something else than its state, command and context.
+#[test]
+fn a_machine_that_is_not_deterministic_is_found() {
+    let scenario = Scenario {
+        machine: Rc::new(Unsteady::default),
+        workload: Rc::new(|_, _: Turn| {
+            let operation = CounterOperation::Increment { word: Vec::new() };
+            Request::command(operation, (), |count| count)
+        }),
+        model: Rc::new(|| Counter),
+        clients: 3,
+        think: 50_000,
+        proofs: 1,
+    };
+    let found = run_scenario(&settings(1, 3, Faults::none()), &scenario).breach;
+    let rule = found.map(|breach| breach.rule);
+    assert!(matches!(rule, Some("determinism" | "linearizability")), "{rule:?}");
+}

@@ -1,0 +1,330 @@
+//! What all parts of a run report to: the judge, the trace, and what is known of members from outside.
+//!
+//! Everything runs on one thread; the lock is there because actors' parts have to be sendable. It is never held over a call to
+//! anything that reports.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use crate::actors::{Delays, StateWatch};
+use crate::machine::Outcome;
+use crate::raft::{
+    Acquaintances, Entry, Incarnation, Index, LogChange, LogId, Micros, NodeId, Observation,
+    Recovered, Role, Term,
+};
+
+use super::super::conditions::Conditions;
+use super::super::faults::FaultKind;
+use super::super::judge::Judge;
+use super::super::random::Dice;
+use super::super::trace::Trace;
+use super::config::{MILLISECOND, Pace};
+
+/// A write that failed is never durable for sure.
+const NEVER: Micros = Micros::MAX;
+
+/// The same for whoever has a clone.
+#[derive(Clone)]
+pub(super) struct Watch(Arc<Mutex<Watched>>);
+
+/// All that is known.
+pub(super) struct Watched {
+    origin: Instant,
+    pub judge: Judge,
+    pub trace: Trace,
+    pub conditions: Conditions,
+    pub pace: Pace,
+    pub members: Vec<Member>,
+    /// Of what disks and slow work take.
+    pub dice: Dice,
+    /// Digests of whole states, by index.
+    states: BTreeMap<Index, u32>,
+    /// One entry in so many is applied to copies first; 0: none.
+    proofs: u64,
+    /// Things that happened, each checked.
+    pub events: u64,
+    pub sights: Sights,
+}
+
+/// A member, from outside.
+#[derive(Default)]
+pub(super) struct Member {
+    pub delays: Delays,
+    pub incarnation: Incarnation,
+    /// What its disk says of the others, and writes of it under way.
+    acquaintances: Acquaintances,
+    writing: VecDeque<(Micros, Acquaintances)>,
+    /// The state that its machine is in, as one number: what it applied and answered.
+    digest: u64,
+    role: Option<(Role, Term)>,
+    /// Its disk was changed behind everybody's back.
+    pub tampered: bool,
+}
+
+/// What was seen.
+#[derive(Default)]
+pub(super) struct Sights {
+    /// Acts that took place, by kind.
+    pub acts: [u64; FaultKind::ALL.len()],
+    pub rolled_back: u64,
+    /// Nothing is wrong now.
+    pub calm: bool,
+    /// Leaders since something last went wrong, or ended to.
+    leaders_since: u64,
+    /// The most that came after one disturbance.
+    pub leaders_per_disturbance: u64,
+}
+
+impl Sights {
+    pub(super) fn disturbed(&mut self) {
+        self.leaders_since = 0;
+    }
+
+    fn led(&mut self) {
+        self.leaders_since += u64::from(self.calm);
+        self.leaders_per_disturbance = self.leaders_per_disturbance.max(self.leaders_since);
+    }
+}
+
+impl Watch {
+    pub(super) fn new(nodes: u64, seed: u64, pace: Pace, proofs: u64, trace: Trace) -> Watch {
+        let watched = Watched {
+            origin: Instant::now(),
+            judge: Judge::new(0..nodes),
+            trace,
+            conditions: Conditions::of([], nodes),
+            pace,
+            members: (0..nodes).map(|_| Member::default()).collect(),
+            dice: Dice::new(seed, 20),
+            states: BTreeMap::new(),
+            proofs,
+            events: 0,
+            sights: Sights::default(),
+        };
+        Watch(Arc::new(Mutex::new(watched)))
+    }
+
+    /// All that is known, at this moment.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Watched> {
+        let mut watched = self.0.lock();
+        let now = watched.now();
+        watched.judge.at(now);
+        watched
+    }
+
+    /// After the end, when there is no time any more.
+    pub(super) fn lock_late(&self) -> MutexGuard<'_, Watched> {
+        self.0.lock()
+    }
+
+    pub(super) fn now(&self) -> Micros {
+        self.0.lock().now()
+    }
+
+    /// The moment at which it is so late.
+    pub(super) fn moment(&self, at: Micros) -> Instant {
+        self.0.lock().origin + Duration::from_micros(at)
+    }
+
+    pub(super) fn note(&self, node: Option<NodeId>, what: impl FnOnce() -> String) {
+        let mut watched = self.0.lock();
+        let now = watched.now();
+        watched.trace.line(now, node, what);
+    }
+
+    pub(super) fn accuse(&self, rule: &'static str, what: String) {
+        self.lock().judge.accuse(rule, what);
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.0.lock().judge.breach().is_some()
+    }
+}
+
+impl Watched {
+    pub(super) fn now(&self) -> Micros {
+        self.origin.elapsed().as_micros() as Micros
+    }
+
+    fn member(&mut self, node: NodeId) -> &mut Member {
+        &mut self.members[node as usize]
+    }
+
+    // ---- a member's parts report -----------------------------------------------------------
+
+    pub(super) fn turn(&mut self, observation: &Observation<'_>) {
+        self.events += 1;
+        self.judge.turn(observation);
+        let state = observation.state;
+        let role = Some((state.role, state.hard_state.term));
+        if self.member(state.node).role.replace((state.role, state.hard_state.term)) == role {
+            return;
+        }
+        let now = self.now();
+        self.trace.mix([now, state.node, state.hard_state.term << 2 | state.role as u64]);
+        self.trace.line(now, Some(state.node), || {
+            format!("is {:?} in term {}", state.role, state.hard_state.term)
+        });
+        if state.role == Role::Leader {
+            self.sights.led();
+        }
+    }
+
+    pub(super) fn opened(&mut self, node: NodeId, recovered: &Recovered) {
+        self.events += 1;
+        let member = self.member(node);
+        (member.incarnation, member.role) = (recovered.life.incarnation, None);
+        member.acquaintances = recovered.acquaintances.clone();
+        member.writing.clear();
+        if std::mem::take(&mut member.tampered) {
+            self.judge.opened_after_loss(node, recovered);
+        } else {
+            self.judge.opened(node, recovered);
+        }
+        let now = self.now();
+        let (life, last) = (recovered.life, recovered.log.last_index());
+        self.trace.mix([now, node, last]);
+        self.trace.line(now, Some(node), || format!("starts: {life:?}, log to {last}"));
+    }
+
+    /// A write that takes effect when its time has passed; without a time it has failed.
+    pub(super) fn writes(&mut self, node: NodeId, changes: &[LogChange], takes: Option<Duration>) {
+        self.events += 1;
+        let until = takes.map_or(NEVER, |takes| self.now() + takes.as_micros() as Micros);
+        self.judge.writes(node, changes, until);
+        let met = changes.iter().filter(|change| !change.acquaintances.is_empty());
+        let met = met.map(|change| (until, change.acquaintances.clone()));
+        self.member(node).writing.extend(met);
+        self.roll(node);
+    }
+
+    /// Whether all others would notice an earlier life of `node` than it has.
+    pub(super) fn is_remembered(&mut self, node: NodeId, earlier: Incarnation) -> bool {
+        let now = self.now();
+        let life = self.members[node as usize].incarnation;
+        for member in &mut self.members {
+            while member.writing.front().is_some_and(|(until, _)| *until <= now) {
+                let met = member.writing.pop_front();
+                member.acquaintances.extend(met.into_iter().flat_map(|(_, met)| met));
+            }
+        }
+        let remembers = |member: &Member| {
+            member.acquaintances.get(&node).is_some_and(|known| known.incarnation == life)
+        };
+        let mut others = (0..).zip(&self.members).filter(|(other, _)| *other != node);
+        earlier + 1 < life && others.all(|(_, member)| remembers(member))
+    }
+
+    // ---- slow work ---------------------------------------------------------------------------
+
+    /// Draws anew what the member's slow work takes.
+    pub(super) fn roll(&mut self, node: NodeId) {
+        let now = self.now();
+        let (pace, around) = (self.pace, *self.conditions.member(node));
+        let dice = &mut self.dice;
+        let mut up_to = |most: Micros| if most == 0 { 0 } else { dice.between(0, most) };
+        let hangs = around.sync_hangs_until.saturating_sub(now);
+        let fsync = MILLISECOND.max(up_to(pace.sync + around.sync)).max(hangs);
+        let (apply, read) =
+            (up_to(pace.apply) + up_to(around.apply), up_to(pace.sync + around.sync));
+        let decode = up_to(pace.decode) + up_to(around.decode);
+        let encode = up_to(pace.encode) + up_to(around.encode);
+        let delays = &self.members[node as usize].delays;
+        delays.set_fsync(Duration::from_micros(fsync));
+        delays.set_apply(Duration::from_micros(apply));
+        delays.set_read(Duration::from_micros(read));
+        delays.set_decode(Duration::from_micros(decode));
+        delays.set_encode(Duration::from_micros(encode));
+    }
+
+    // ---- states ------------------------------------------------------------------------------
+
+    /// Whole states at one index are equal.
+    fn in_state(&mut self, node: NodeId, log_id: LogId, digest: u32) {
+        let known = *self.states.entry(log_id.index).or_insert(digest);
+        if known != digest {
+            let what = format!(
+                "n{node} at {log_id}: its whole state has digest {digest:x}, elsewhere {known:x}"
+            );
+            self.judge.accuse("equal states", what);
+        }
+    }
+
+    /// A state that came from a snapshot goes on from what others were in there.
+    fn adopt(&mut self, node: NodeId, log_id: LogId, digest: u32) -> u64 {
+        self.events += 1;
+        self.in_state(node, log_id, digest);
+        let known = self.judge.state_at(log_id.index).unwrap_or(0);
+        self.member(node).digest = known;
+        known
+    }
+}
+
+fn mixed(sum: u64, bytes: &[u8]) -> u64 {
+    let eights = bytes.chunks(8).map(|eight| {
+        let mut word = [0; 8];
+        word[..eight.len()].copy_from_slice(eight);
+        u64::from_le_bytes(word)
+    });
+    eights
+        .chain([bytes.len() as u64])
+        .fold(sum, |sum, word| (sum ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29))
+}
+
+fn outcome_digest(sum: u64, outcome: &Outcome) -> u64 {
+    match outcome {
+        Outcome::Reply(bytes) => mixed(sum ^ 1, bytes),
+        Outcome::SessionOpened(session) => mixed(sum ^ 2, &session.to_le_bytes()),
+        Outcome::Blank => sum ^ 3,
+        Outcome::SessionExpired => sum ^ 4,
+        other => mixed(sum ^ 5, format!("{other:?}").as_bytes()),
+    }
+}
+
+/// One member's apply side, as far as the watch hears of it.
+pub(super) struct Applying {
+    pub node: NodeId,
+    pub watch: Watch,
+}
+
+impl StateWatch for Applying {
+    fn wants_proof(&self, entry: &Entry) -> bool {
+        let proofs = self.watch.0.lock().proofs;
+        proofs > 0 && entry.log_id.index % proofs == self.node % proofs
+    }
+
+    fn differs(&self, what: String) {
+        self.watch.accuse("determinism", format!("n{}: {what}", self.node));
+    }
+
+    fn applied(&self, entry: &Entry, outcome: &Outcome) {
+        let mut watched = self.watch.lock();
+        watched.events += 1;
+        let before = watched.member(self.node).digest;
+        let digest = outcome_digest(mixed(before ^ entry.log_id.index, &entry.data), outcome);
+        watched.member(self.node).digest = digest;
+        watched.judge.applied(self.node, entry, digest);
+    }
+
+    fn restored(&self, log_id: LogId, digest: u32) {
+        let mut watched = self.watch.lock();
+        let known = watched.adopt(self.node, log_id, digest);
+        watched.judge.restored(self.node, log_id.index, known);
+    }
+
+    fn installed(&self, log_id: LogId, digest: u32) {
+        let mut watched = self.watch.lock();
+        let known = watched.adopt(self.node, log_id, digest);
+        watched.judge.installed(self.node, log_id, known);
+        let now = watched.now();
+        watched.trace.line(now, Some(self.node), || format!("installs snapshot {log_id}"));
+    }
+
+    fn viewed(&self, log_id: LogId, digest: u32) {
+        self.watch.lock().in_state(self.node, log_id, digest);
+    }
+}

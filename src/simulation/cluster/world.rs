@@ -1,0 +1,301 @@
+//! Members in virtual time: their disks, their lives, and what they stand on.
+//!
+//! A member is a whole node of the library. What outlives it is its disk, its clock and what an act keeps down.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_local;
+
+use crate::actors::{Observer, Placement, Warp};
+use crate::machine::Machine;
+use crate::node::{Handle, Members, Node, NodeBuilder};
+use crate::raft::{Counters, Membership, Micros, NodeId, Role, Term};
+use crate::storage::Start;
+use crate::storage::file::sim_disk::{SimDisk, Unsynced};
+
+use super::super::outcome::Settings;
+use super::super::random::Dice;
+use super::acting::Acting;
+use super::config::Terms;
+use super::disk::{Before, WatchedStorage};
+use super::network::Network;
+use super::watch::{Applying, Watch};
+
+const CLUSTER: u64 = 9;
+/// How a node says that others remember a later start of it.
+const OUTLIVED: &str = "other members remember a later start";
+
+/// A cluster.
+pub(super) struct World<M: Machine> {
+    pub watch: Watch,
+    pub network: Network,
+    pub terms: Terms,
+    pub slots: Vec<Slot<M>>,
+    pub members: Members<M>,
+    pub acting: Acting,
+    /// Of what acts do.
+    pub dice: Dice,
+    pub totals: Totals,
+    /// Time from the end of all faults to a leader, in thousandths of the longest election timeout.
+    pub elected_after: u64,
+    make: Rc<dyn Fn() -> M>,
+    placement: Placement,
+}
+
+/// A member and what outlives it.
+pub(super) struct Slot<M: Machine> {
+    pub disk: SimDisk,
+    pub node: Option<Node<M>>,
+    pub handle: Option<Handle<M>>,
+    pub warp: Arc<Warp>,
+    before: Before,
+    /// Where the last write to its log began.
+    pub last_log_write: Option<(PathBuf, u64)>,
+    /// So many acts keep it from being started.
+    pub held_down: u32,
+    /// Its power is about to go.
+    pub doom: Option<Doom>,
+    /// An act may have made it stop.
+    pub may_stop: bool,
+    /// Something made its time stand still or jump, in this life.
+    pub is_disturbed: bool,
+}
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doom {
+    /// At the latest.
+    pub at: Micros,
+    pub unsynced: Unsynced,
+}
+
+/// What members lived through, over all lives.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    pub counters: Counters,
+    pub duplicates: u64,
+    pub expired: u64,
+    pub stall_ms: f64,
+}
+
+impl<M: Machine> World<M> {
+    /// All members, down.
+    pub(super) fn new(
+        settings: &Settings,
+        terms: Terms,
+        watch: Watch,
+        make: Rc<dyn Fn() -> M>,
+    ) -> World<M> {
+        let (nodes, seed) = (settings.nodes, settings.seed);
+        let slot = |_| Slot {
+            disk: SimDisk::forgetful(Default::default()),
+            node: None,
+            handle: None,
+            warp: Arc::new(Warp::new()),
+            before: Before::default(),
+            last_log_write: None,
+            held_down: 0,
+            doom: None,
+            may_stop: false,
+            is_disturbed: false,
+        };
+        World {
+            network: Network::new(nodes, seed, watch.clone()),
+            watch,
+            terms,
+            slots: (0..nodes).map(slot).collect(),
+            members: Members::default(),
+            acting: Acting::of(&settings.schedule),
+            dice: Dice::new(seed, 22),
+            totals: Totals::default(),
+            elected_after: 0,
+            make,
+            placement: Placement::virtual_time(),
+        }
+    }
+
+    pub(super) fn ids(&self) -> std::ops::Range<NodeId> {
+        0..self.slots.len() as NodeId
+    }
+
+    pub(super) fn slot(&mut self, id: NodeId) -> &mut Slot<M> {
+        &mut self.slots[id as usize]
+    }
+
+    /// Whether it runs, and is not about to end.
+    pub(super) fn lives(&self, id: NodeId) -> bool {
+        let slot = &self.slots[id as usize];
+        slot.doom.is_none() && slot.is_running()
+    }
+
+    pub(super) fn positions(&self) -> impl Iterator<Item = Position> {
+        (0..).zip(&self.slots).filter_map(|(id, slot)| {
+            let raft = slot.handle.as_ref().filter(|_| slot.is_running())?.shared.raft.lock();
+            Some(Position {
+                id,
+                role: raft.role,
+                term: raft.term,
+                last: raft.last.index,
+                applied: raft.applied,
+            })
+        })
+    }
+
+    /// The leader of the highest term among the living, if any.
+    pub(super) fn leader(&self) -> Option<Position> {
+        let leaders = self.positions().filter(|position| position.role == Role::Leader);
+        leaders.max_by_key(|position| position.term)
+    }
+
+    // ---- lives ---------------------------------------------------------------------------------
+
+    /// Starts a member that is down.
+    pub(super) async fn start(&mut self, id: NodeId) {
+        let members = Membership::of_voters(self.ids());
+        let watch = self.watch.clone();
+        watch.lock().roll(id);
+        let delays = watch.lock().members[id as usize].delays.clone();
+        let slot = &mut self.slots[id as usize];
+        (slot.before, slot.doom) = (Before::default(), None);
+        (slot.may_stop, slot.is_disturbed) = (false, false);
+        let storage = WatchedStorage {
+            node: id,
+            disk: slot.disk.clone(),
+            files: self.terms.files.clone(),
+            delays: delays.clone(),
+            before: slot.before.clone(),
+            watch: watch.clone(),
+        };
+        let (turns, states) = (watch.clone(), Applying { node: id, watch: watch.clone() });
+        let observer = Observer::new(move |observation| turns.lock().turn(observation));
+        let started = NodeBuilder::new(id, (self.make)())
+            .cluster(CLUSTER)
+            .config(self.terms.config_of(id))
+            .storage(storage)
+            .transport(self.network.endpoint(id))
+            .start_mode(Start::Bootstrap(members))
+            .placement(self.placement.clone().warped(slot.warp.clone()))
+            .delays(delays)
+            .observer(observer.with_states(Arc::new(states)))
+            .start()
+            .await;
+        match started {
+            Ok(node) => {
+                self.members.set(node.handle());
+                (slot.handle, slot.node) = (Some(node.handle()), Some(node));
+            }
+            Err(error) => watch.accuse("a member starts", format!("n{id} does not: {error}")),
+        }
+    }
+
+    /// The member ends here. What was not synced is there or not as said; `undone`: so is a write that is under way.
+    pub(super) async fn crash(&mut self, id: NodeId, unsynced: Unsynced, undone: bool) {
+        self.take_stock(id);
+        let slot = &mut self.slots[id as usize];
+        (slot.doom, slot.handle) = (None, None);
+        let Some(node) = slot.node.take() else { return };
+        self.watch.note(Some(id), || format!("ends: {unsynced:?}"));
+        self.watch.lock().judge.ended(id);
+        node.crash().await;
+        slot.last_log_write = slot.disk.last_log_write();
+        slot.disk = slot.before.after_crash(&slot.disk, unsynced, undone);
+    }
+
+    /// Starts a member that is down, unless something keeps it there.
+    pub(super) async fn start_again(&mut self, id: NodeId) {
+        let slot = &self.slots[id as usize];
+        if slot.node.is_none() && slot.held_down == 0 {
+            self.start(id).await;
+        }
+    }
+
+    /// What a life has shown, at its end.
+    pub(super) fn take_stock(&mut self, id: NodeId) {
+        let slot = &self.slots[id as usize];
+        let Some(status) = slot.handle.as_ref().map(Handle::status) else { return };
+        self.totals.counters.add(&status.raft.counters);
+        self.totals.duplicates += status.sessions.duplicates_suppressed;
+        self.totals.expired += status.sessions.sessions_expired + status.sessions.sessions_evicted;
+        self.look_for_alarms(id);
+        if slot.is_disturbed {
+            return;
+        }
+        self.totals.stall_ms = self.totals.stall_ms.max(status.max_loop_stall_ms);
+        let tick = self.terms.config.tick_interval + Duration::from_millis(1);
+        if status.max_loop_stall_ms > tick.as_secs_f64() * 1e3 {
+            let what = format!("n{id}: {} ms, a tick is {tick:?}", status.max_loop_stall_ms);
+            self.watch.accuse("the loop goes on", what);
+        }
+    }
+
+    fn look_for_alarms(&self, id: NodeId) {
+        let handle = self.slots[id as usize].handle.as_ref();
+        let alarms = handle.map_or(0, |handle| handle.shared.raft.lock().counters.safety_alarms);
+        if alarms > 0 {
+            self.watch.lock().judge.alarmed(id, "see its log");
+        }
+    }
+
+    /// Looks after members that have stopped by themselves, or are about to.
+    pub(super) async fn attend(&mut self) {
+        let now = self.watch.now();
+        for id in self.ids() {
+            self.look_for_alarms(id);
+            let slot = &self.slots[id as usize];
+            let stopped = slot.node.is_some() && !slot.is_running();
+            match slot.doom {
+                Some(doom) if stopped || doom.at <= now => {
+                    let undone = self.dice.chance(500);
+                    self.crash(id, doom.unsynced, undone).await;
+                }
+                None if stopped => self.stopped_by_itself(id).await,
+                _ => {}
+            }
+        }
+    }
+
+    async fn stopped_by_itself(&mut self, id: NodeId) {
+        let slot = &self.slots[id as usize];
+        let fatal = slot.handle.as_ref().and_then(|handle| handle.shared.lifeline.fatal());
+        let fatal = fatal.unwrap_or_else(|| "nobody knows why".into());
+        self.watch.note(Some(id), || format!("stops: {fatal}"));
+        let outlived = fatal.contains(OUTLIVED) && !self.watch.lock().judge.is_sound(id);
+        if !(slot.may_stop || outlived) {
+            return self.watch.accuse("no member stops by itself", format!("n{id}: {fatal}"));
+        }
+        let unsynced = match self.dice.below(3) {
+            0 => Unsynced::Kept,
+            1 => Unsynced::Lost,
+            _ => Unsynced::Torn(self.dice.roll()),
+        };
+        self.crash(id, unsynced, false).await;
+        self.start_again(id).await;
+    }
+
+    /// What a member is asked beside.
+    pub(super) fn ask_for_snapshot(&self, id: NodeId) {
+        if let Some(handle) = self.slots[id as usize].handle.clone() {
+            // Whatever it answers, it answers.
+            spawn_local(async move { drop(handle.snapshot().await) });
+        }
+    }
+}
+
+impl<M: Machine> Slot<M> {
+    pub(super) fn is_running(&self) -> bool {
+        self.handle.as_ref().is_some_and(|handle| handle.shared.lifeline.is_running())
+    }
+}
+
+/// Where a member is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position {
+    pub id: NodeId,
+    pub role: Role,
+    pub term: Term,
+    pub last: u64,
+    pub applied: u64,
+}

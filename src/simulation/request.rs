@@ -1,0 +1,47 @@
+//! What a client asks: a command or a read, with what the model of the state machine calls it.
+
+use crate::machine::Machine;
+
+use super::linearizability::Model;
+
+/// Which request of a run is to be made up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The client that asks.
+    pub client: u64,
+    /// Counts the requests of all clients: no two have the same.
+    pub number: u64,
+}
+
+/// One request of a client to the state machine `M`, checked with the model `L`.
+pub struct Request<M: Machine, L: Model> {
+    pub(super) operation: L::Operation,
+    pub(super) asks: Asks<M, L>,
+}
+
+type Told<M, L> = Box<dyn FnOnce(<M as Machine>::Reply) -> <L as Model>::Outcome>;
+type Seen<M, L> = Box<dyn Fn(&M) -> <L as Model>::Outcome + Send + Sync>;
+
+pub(super) enum Asks<M: Machine, L: Model> {
+    Command(M::Command, Told<M, L>),
+    Read(Seen<M, L>),
+}
+
+impl<M: Machine, L: Model> Request<M, L> {
+    /// A command: what the model calls it, and what it makes of the reply.
+    pub fn command(
+        operation: L::Operation,
+        command: M::Command,
+        told: impl FnOnce(M::Reply) -> L::Outcome + 'static,
+    ) -> Request<M, L> {
+        Request { operation, asks: Asks::Command(command, Box::new(told)) }
+    }
+
+    /// A linearizable read: what the model calls it, and what is read.
+    pub fn read(
+        operation: L::Operation,
+        read: impl Fn(&M) -> L::Outcome + Send + Sync + 'static,
+    ) -> Request<M, L> {
+        Request { operation, asks: Asks::Read(Box::new(read)) }
+    }
+}
