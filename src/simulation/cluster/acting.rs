@@ -138,9 +138,7 @@ impl<M: Machine> World<M> {
             FaultKind::MisdirectedWrite | FaultKind::BitRot | FaultKind::RolledBackDisk => {
                 !alone && self.may_lose(id)
             }
-            FaultKind::WipedDisk => {
-                !alone && self.may_lose(id) && self.watch.lock().is_remembered(id, 0)
-            }
+            FaultKind::WipedDisk => !alone && self.may_lose(id) && self.watch.lock().is_known(id),
             FaultKind::Partition
             | FaultKind::OneWayPartition
             | FaultKind::PartialPartition

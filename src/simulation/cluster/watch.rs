@@ -14,7 +14,7 @@ use crate::actors::{Delays, StateWatch};
 use crate::machine::Outcome;
 use crate::raft::{
     Acquaintances, Entry, Incarnation, Index, LogChange, LogId, Micros, NodeId, Observation,
-    Recovered, Role, Term,
+    Recovered, Role, Term, birth_ms,
 };
 
 use super::super::conditions::Conditions;
@@ -204,8 +204,18 @@ impl Watched {
 
     /// Whether all others would notice an earlier life of `node` than it has.
     pub(super) fn is_remembered(&mut self, node: NodeId, earlier: Incarnation) -> bool {
-        let now = self.now();
         let life = self.members[node as usize].incarnation;
+        earlier + 1 < life && self.all_others_know(node, |known| known == life)
+    }
+
+    /// Whether all others know of the directory that `node` has, so that they would notice another one in its place.
+    pub(super) fn is_known(&mut self, node: NodeId) -> bool {
+        let birth = birth_ms(self.members[node as usize].incarnation);
+        self.all_others_know(node, |known| known > 0 && birth_ms(known) == birth)
+    }
+
+    fn all_others_know(&mut self, node: NodeId, knows: impl Fn(Incarnation) -> bool) -> bool {
+        let now = self.now();
         for member in &mut self.members {
             while member.writing.front().is_some_and(|(until, _)| *until <= now) {
                 let met = member.writing.pop_front();
@@ -213,10 +223,10 @@ impl Watched {
             }
         }
         let remembers = |member: &Member| {
-            member.acquaintances.get(&node).is_some_and(|known| known.incarnation == life)
+            member.acquaintances.get(&node).is_some_and(|known| knows(known.incarnation))
         };
         let mut others = (0..).zip(&self.members).filter(|(other, _)| *other != node);
-        earlier + 1 < life && others.all(|(_, member)| remembers(member))
+        others.all(|(_, member)| remembers(member))
     }
 
     // ---- slow work ---------------------------------------------------------------------------
