@@ -1,6 +1,7 @@
 //! Seeds on all processors, with a bar.
 
 use std::io::IsTerminal;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -23,11 +24,11 @@ pub fn run(options: &Options) -> (Vec<Outcome>, Duration) {
     let bar = bar(options);
     let threads = options.threads.or_else(|| thread::available_parallelism().ok().map(usize::from));
     let work = || {
-        let (mut outcomes, begun) = (Vec::new(), Instant::now());
+        let (mut outcomes, begun) = (Vec::new(), processor_time(whole));
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= end || limit.is_some_and(|limit| whole.elapsed() >= limit) {
-                return (outcomes, begun.elapsed());
+                return (outcomes, processor_time(whole).saturating_sub(begun));
             }
             let outcome = run_one(options.tier, &settings(options, seed));
             bar.inc(1);
@@ -45,15 +46,22 @@ pub fn run(options: &Options) -> (Vec<Outcome>, Duration) {
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.unwrap_or(1).max(1)).map(|_| scope.spawn(work)).collect();
         for worker in workers {
-            if let Ok((outcomes, took)) = worker.join() {
-                all.extend(outcomes);
-                spent += took;
-            }
+            // A run's own panics are its outcome: this one is the simulator's.
+            let (outcomes, took) = worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+            all.extend(outcomes);
+            spent += took;
         }
     });
     bar.finish_and_clear();
     all.sort_by_key(|outcome| outcome.seed);
     (all, spent)
+}
+
+/// What this thread has had of a processor; where the system does not say, the time since `begun`.
+fn processor_time(begun: Instant) -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = told.and_then(|told| told.split(' ').next()?.parse().ok());
+    nanos.map_or_else(|| begun.elapsed(), Duration::from_nanos)
 }
 
 fn bar(options: &Options) -> ProgressBar {
