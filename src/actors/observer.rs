@@ -41,7 +41,11 @@ pub(crate) trait StateWatch: Send + Sync {
 impl Observer {
     /// Shows everything to `watch`.
     pub fn new(watch: impl Fn(&Observation<'_>) + Send + Sync + 'static) -> Observer {
-        Observer { turns: Some(Arc::new(watch)), ..Observer::default() }
+        Observer {
+            turns: Some(Arc::new(watch)),
+            #[cfg(any(test, feature = "testing"))]
+            states: None,
+        }
     }
 
     /// Tells `states` what the usual apply side does.

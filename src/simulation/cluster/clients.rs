@@ -184,7 +184,7 @@ where
     async fn read(
         &self,
         asker: &mut Asker<M>,
-        seen: Box<dyn Fn(&M) -> L::Outcome + Send + Sync>,
+        seen: impl Fn(&M) -> L::Outcome + Send + Sync + 'static,
     ) -> Ended<L::Outcome> {
         let seen = Arc::new(seen);
         for _ in 0..TRIES_MAX {

@@ -62,7 +62,7 @@ impl<M: Machine> World<M> {
     /// A file of the log or a snapshot, and how much of it is old enough: behind that is the last write.
     fn some_file(&mut self, id: NodeId) -> Option<(PathBuf, u64)> {
         let files = self.slot(id).disk.files();
-        let last = files.keys().filter(|path| ends(path, "wal")).next_back().cloned();
+        let last = files.keys().rfind(|path| ends(path, "wal")).cloned();
         let written = self.slots[id as usize].last_log_write.clone();
         let mut found: Vec<(PathBuf, u64)> = Vec::new();
         for (path, bytes) in files {

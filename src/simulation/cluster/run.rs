@@ -181,10 +181,10 @@ async fn live<M: Machine, L: Model + 'static>(
     });
     let mut crew = Crew::new(driver, clients.clone(), scenario.clients, settings.seed);
     world.go_through(settings.time, &mut crew).await;
-    if !watch.is_broken() {
-        if let Err((rule, what)) = world.heal(&mut crew).await {
-            watch.accuse(rule, what);
-        }
+    if !watch.is_broken()
+        && let Err((rule, what)) = world.heal(&mut crew).await
+    {
+        watch.accuse(rule, what);
     }
     let leaders = watch.lock().sights.leaders_per_disturbance;
     if leaders > 2 {

@@ -150,7 +150,7 @@ impl Judge {
     /// Notes something that must never be. Only the first counts: what follows may be its consequence.
     pub(super) fn accuse(&mut self, rule: &'static str, what: String) {
         let at = self.now;
-        self.breach.get_or_insert_with(|| Breach { at, rule, what });
+        self.breach.get_or_insert(Breach { at, rule, what });
     }
 
     /// A member says that something is wrong that a correct cluster never shows.
