@@ -104,7 +104,7 @@ impl World {
     /// not count. A disk that hangs gathers many steps: only now and then all of them are looked at.
     fn check_steps(&mut self, id: NodeId) {
         let steps = self.nodes[id as usize].disk.steps.len();
-        if steps % (1 + steps / 8) != 0 {
+        if !steps.is_multiple_of(1 + steps / 8) {
             return;
         }
         let mut waiting: Vec<&Entry> = Vec::new();
