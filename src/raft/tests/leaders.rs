@@ -276,6 +276,25 @@ fn lr18_uncommitted_bytes_are_given_back() {
     assert!(big.is_ok(), "with nothing uncommitted one always goes");
 }
 
+/// Others commit what a slow disk has not written here: a leader takes no more than a follower would.
+#[test]
+fn a_leader_with_a_slow_disk_takes_no_more_than_its_disk_may_owe() {
+    let mut hand = Setup::of(3).with(|config| config.unpersisted_bytes = 100).lead();
+    hand.accept_all(1);
+    hand.disk();
+    let mut accepted = 0;
+    while hand.propose(b"x").is_ok() {
+        hand.accept_all(1);
+        hand.accept_all(2);
+        accepted += 1;
+        assert!(accepted < 10, "{:?}", hand.status());
+    }
+    assert_eq!((accepted, hand.propose(b"x")), (3, Err(Refusal::Busy)));
+    assert_eq!(hand.status().commit, hand.status().last.index, "committed by the others");
+    hand.disk();
+    assert!(hand.propose(b"x").is_ok());
+}
+
 /// Entries a request: at most so many and so many bytes (A43); members at one place are sent the same ones, not copies.
 #[test]
 fn a43_requests_are_limited_and_shared() {
