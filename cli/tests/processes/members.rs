@@ -1,7 +1,7 @@
 //! Members as processes, each with its directory; what is left of them ends with the test.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -163,13 +163,15 @@ fn table(ports: &[u16]) -> String {
 }
 
 /// Ports that are free now, from below those that systems give to outgoing connections: a member that is down for a while
-/// would lose its port to one of those. Each is given once, so that tests beside each other do not meet.
+/// would lose its port to one of those. Each is given once, so that tests beside each other do not meet. Nobody listens there
+/// even for the moment of the question: a process that another test starts just then would hold the listener until it has
+/// begun.
 fn free_ports(count: usize) -> Vec<u16> {
     static GIVEN: AtomicU16 = AtomicU16::new(0);
     let first = (std::process::id() % 120) as u16 * 100;
     let next = || 20_000 + (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % 12_000;
     let candidates = std::iter::repeat_with(next).take(12_000);
-    let free = candidates.filter(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    let free = candidates.filter(|&port| TcpStream::connect(("127.0.0.1", port)).is_err());
     let ports: Vec<_> = free.take(count).collect();
     assert_eq!(ports.len(), count, "there are not enough free ports");
     ports
