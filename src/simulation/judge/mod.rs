@@ -195,6 +195,13 @@ impl Judge {
         }
         self.logs_match(member, change);
         self.keeps_committed(member, change);
+        let made_good = change.life.is_some_and(|life| life.loss.is_none());
+        if made_good && self.known(member).excused == Some(Excuse::Recovering) {
+            self.known(member).excused = None;
+            self.recovered += 1;
+            self.count_held(member);
+            self.on_a_quorum(&format!("n{member} counts again"));
+        }
     }
 
     fn finish_writes(&mut self, member: NodeId) {

@@ -45,15 +45,8 @@ impl Judge {
 
     fn follows_excuse(&mut self, now: ObservedState) {
         let known = self.known(now.node);
-        match (known.excused, now.recovering) {
-            (Some(Excuse::Unnoticed), true) => known.excused = Some(Excuse::Recovering),
-            (Some(Excuse::Recovering), false) => {
-                known.excused = None;
-                self.recovered += 1;
-                self.count_held(now.node);
-                self.on_a_quorum(&format!("n{} counts again", now.node));
-            }
-            _ => {}
+        if known.excused == Some(Excuse::Unnoticed) && now.recovering {
+            known.excused = Some(Excuse::Recovering);
         }
     }
 
