@@ -253,7 +253,9 @@ fn apply_batch<M: Machine>(
     for entry in &batch.entries {
         let reply = replies.next_if(|(index, _)| *index == entry.log_id.index);
         let Some((_, reply)) = reply else {
-            apply_entry(replica, entry, observer);
+            if entry.log_id.index > replica.applied().index {
+                observer.applies_unanswered(replica, entry);
+            }
             continue;
         };
         let outcome = reply.span().in_scope(|| apply_entry(replica, entry, observer));

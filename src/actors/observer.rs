@@ -79,6 +79,16 @@ impl Observer {
         replica.apply(entry)
     }
 
+    /// As `applies`, where nobody waits for the outcome.
+    pub(super) fn applies_unanswered<M: Machine>(&self, replica: &mut Replica<M>, entry: &Entry) {
+        #[cfg(any(test, feature = "testing"))]
+        if self.states.is_some() {
+            self.applies(replica, entry);
+            return;
+        }
+        replica.apply_unanswered(entry);
+    }
+
     pub(super) fn restored<M: Machine>(&self, _replica: &Replica<M>) {
         #[cfg(any(test, feature = "testing"))]
         self.tell(_replica, |states, log_id, digest| states.restored(log_id, digest));

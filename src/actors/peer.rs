@@ -11,11 +11,10 @@
 use std::sync::Arc;
 
 use actix::Recipient;
-use bytes::Bytes;
 
 use crate::messages::{
-    ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage, ReaderMessage, Reply,
-    SnapshotReply, SnapshotterMessage, StateView,
+    ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage, Proposal, ProposalsEnd,
+    ReaderMessage, SnapshotReply, SnapshotterMessage, StateView,
 };
 use crate::node::{ProposeError, Shared, SnapshotError};
 use crate::raft::{Envelope, LogId, Micros, NodeId, Raft, Refusal, RequestId, SnapshotMeta};
@@ -37,6 +36,8 @@ pub(crate) struct Peer {
     pub(super) clock: Clock,
     pub(super) observer: Observer,
     times: Times,
+    /// Empty between two messages; kept for its memory.
+    piece: Vec<Proposal>,
     pub(super) waiters: Waiters,
     pub(super) reads: PendingReads,
     pub(super) snapshot_requests: SnapshotRequests,
@@ -53,8 +54,9 @@ pub(crate) struct Peer {
     next_tick: Micros,
 }
 
-/// Where the peer sends to.
+/// Where the peer sends to, and where its proposals come from.
 pub(crate) struct PeerLinks {
+    pub(crate) proposals: ProposalsEnd,
     pub(crate) persister: Recipient<PersisterMessage>,
     pub(crate) reader: Recipient<ReaderMessage>,
     pub(crate) queue: Recipient<ApplyQueueMessage>,
@@ -79,7 +81,7 @@ impl Role for Peer {
     fn on(&mut self, message: PeerMessage, now: Micros) -> Flow {
         let raft = &mut self.raft;
         match message {
-            PeerMessage::Propose { data, reply } => self.propose(now, data, reply),
+            PeerMessage::Proposals => self.propose_all(now),
             PeerMessage::Read(job) => self.reads.add(job),
             PeerMessage::Snapshot(reply) => self.snapshot_requests.add(raft, now, reply),
             PeerMessage::Envelope(envelope, _handled) => self.step(now, envelope),
@@ -144,6 +146,7 @@ impl Peer {
             clock,
             observer,
             times,
+            piece: Vec::new(),
             waiters: Waiters::default(),
             reads: PendingReads::default(),
             snapshot_requests: SnapshotRequests::default(),
@@ -163,10 +166,19 @@ impl Peer {
         peer
     }
 
-    fn propose(&mut self, now: Micros, data: Bytes, mut reply: Reply) {
+    fn propose_all(&mut self, now: Micros) {
+        let mut piece = std::mem::take(&mut self.piece);
+        self.links.proposals.take(&mut piece);
+        let wall_ms = self.clock.wall_ms();
+        piece.drain(..).for_each(|proposal| self.propose(now, wall_ms, proposal));
+        self.piece = piece;
+    }
+
+    fn propose(&mut self, now: Micros, wall_ms: u64, proposal: Proposal) {
+        let Proposal { data, mut reply } = proposal;
         let (role, term, _) = self.raft.role();
         reply.arrived(role, term);
-        match self.raft.propose(now, self.clock.wall_ms(), data) {
+        match self.raft.propose(now, wall_ms, data) {
             Ok(log_id) => {
                 reply.mark_appended(log_id);
                 self.waiters.add(log_id, now + self.times.proposal_timeout, reply);
@@ -263,7 +275,7 @@ impl Peer {
     }
 
     pub(super) fn publish(&self) {
-        *self.shared.raft.lock() = self.raft.status();
+        self.raft.show_status(&mut self.shared.raft.lock());
     }
 
     /// Nothing is decided after this. What was asked of the disk still gets there; what waits hears the truth.

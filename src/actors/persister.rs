@@ -27,15 +27,21 @@ const GROUP_BYTES: usize = 8 << 20;
 
 pub(crate) struct Persister {
     pub(crate) log: Box<dyn LogStore>,
-    pub(crate) peer: Recipient<PeerMessage>,
-    pub(crate) outlet: Outlet,
+    pub(crate) links: PersisterLinks,
     pub(crate) place: Place,
-    pub(crate) clock: Clock,
     pub(crate) delays: Delays,
-    pub(crate) shared: Arc<Shared>,
     pub(crate) group: Group,
     /// A write has failed: nothing that was asked for since is done, sent or reported, for it may rest on that write.
     pub(crate) failed: bool,
+}
+
+/// What a completed step needs to be told and sent.
+#[derive(Clone)]
+pub(crate) struct PersisterLinks {
+    pub(crate) peer: Recipient<PeerMessage>,
+    pub(crate) outlet: Outlet,
+    pub(crate) clock: Clock,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// Steps collected for one write.
@@ -92,20 +98,18 @@ impl Persister {
         let last_seq = self.group.last_seq;
         let group = std::mem::replace(&mut self.group, Group { last_seq, ..Group::default() });
         let Some(asked) = group.first_asked else { return };
-        if self.failed || self.shared.lifeline.fenced() {
+        if self.failed || self.links.shared.lifeline.fenced() {
             return;
         }
         if !group.changes.is_empty() {
             let cost = self.delays.fsync();
             if let Err(error) = self.place.work(cost, || self.log.write(&group.changes)) {
                 self.failed = true;
-                return self.shared.lifeline.fail(format!("the log can't be written: {error}"));
+                return self.links.shared.lifeline.fail(format!("the log can't be written: {error}"));
             }
             self.measure(&group);
         }
-        let done =
-            (self.outlet.clone(), self.peer.clone(), self.shared.clone(), self.clock.clone());
-        self.place.emit(&done, move |(outlet, peer, shared, clock)| {
+        self.place.emit(&self.links, move |PersisterLinks { peer, outlet, clock, shared }| {
             shared.metrics.persist_took(clock.now().saturating_sub(asked));
             group.then_send.into_iter().for_each(|envelope| outlet.send(envelope));
             peer.do_send(PeerMessage::Persisted { seq: group.last_seq });
@@ -113,17 +117,17 @@ impl Persister {
     }
 
     fn measure(&self, group: &Group) {
-        let metrics = &self.shared.metrics;
+        let metrics = &self.links.shared.metrics;
         metrics.log_writes.fetch_add(1, Relaxed);
         metrics.log_steps.fetch_add(group.changes.len() as u64, Relaxed);
     }
 
     fn seal(&mut self) {
-        if self.failed || self.shared.lifeline.fenced() {
+        if self.failed || self.links.shared.lifeline.fenced() {
             return;
         }
         if let Err(error) = self.log.seal() {
-            self.shared.lifeline.fail(format!("the log can't be sealed: {error}"));
+            self.links.shared.lifeline.fail(format!("the log can't be sealed: {error}"));
         }
     }
 
@@ -212,14 +216,17 @@ mod tests {
             let (shared, clock, place) =
                 (Arc::new(shared), placement.clock(), places.of(Part::Peer));
             let peer = Slot::<Left>::new();
-            let mut persister = Persister {
-                log: Box::new(Full),
+            let links = PersisterLinks {
                 peer: peer.recipient(),
                 outlet: Outlet { transport: Arc::new(left.clone()), shared: shared.clone() },
-                place: place.clone(),
                 clock: clock.clone(),
-                delays: Delays::default(),
                 shared,
+            };
+            let mut persister = Persister {
+                log: Box::new(Full),
+                links,
+                place: place.clone(),
+                delays: Delays::default(),
                 group: Group::default(),
                 failed: false,
             };

@@ -3,7 +3,7 @@
 //! ```text
 //! part         default place (own thread)   who stands there
 //! Peer         peer                         peer, apply queue, ticker, director
-//! Persister    persister                    persister: the log's fsync
+//! Persister    persister                    persister: the log's fsync; beside the peer if the log is in memory
 //! Reader       reader                       reader: old log entries, snapshot pieces
 //! Applier      applier                      applier: the state machine
 //! Snapshotter  snapshotter                  snapshotter: encode, decode, freeing old states
@@ -86,7 +86,8 @@ impl Default for Placement {
 }
 
 impl Placement {
-    /// Every part on a thread of its own: slow disks, slow state machines and large snapshots delay nobody else.
+    /// Every part on a thread of its own: slow disks, slow state machines and large snapshots delay nobody else. Only a log that
+    /// never waits for a device ([`Storage::waits`](crate::storage::Storage::waits)) is written on the peer's thread.
     pub fn threads() -> Placement {
         Placement::of(Mode::Threads, |part| part)
     }
@@ -114,6 +115,16 @@ impl Placement {
         let place = self.beside[&beside];
         self.beside.insert(part, place);
         self
+    }
+
+    /// Where a log is written without waiting for a device, the persister needs no thread of its own.
+    pub(crate) fn for_log(self, waits: bool) -> Placement {
+        let own_thread = matches!(self.mode, Mode::Threads)
+            && self.beside[&Part::Persister] == Part::Persister;
+        match !waits && own_thread {
+            true => self.with(Part::Persister, Part::Peer),
+            false => self,
+        }
     }
 
     pub(crate) fn clock(&self) -> Clock {

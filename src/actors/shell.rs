@@ -64,7 +64,7 @@ pub(crate) enum Flow {
 pub(crate) struct Turn {
     /// When its first message was handled.
     pub(crate) began: Micros,
-    /// Now.
+    /// When its last message was: now, nearly.
     pub(crate) now: Micros,
     /// `true`: the mailbox is empty. `false`: the turn was cut.
     pub(crate) drained: bool,
@@ -159,13 +159,16 @@ pub(crate) struct Shell<R: Role> {
 
 struct OpenTurn {
     began: Micros,
+    /// When its last message was handled.
+    last: Micros,
     messages: u32,
 }
 
 impl<R: Role> Shell<R> {
     fn receive(&mut self, message: R::Message) {
         let now = self.clock.now();
-        let turn = self.turn.get_or_insert(OpenTurn { began: now, messages: 0 });
+        let turn = self.turn.get_or_insert(OpenTurn { began: now, last: now, messages: 0 });
+        turn.last = now;
         turn.messages += 1;
         let cut = turn.messages >= TURN_MESSAGES || now.saturating_sub(turn.began) >= TURN_MICROS;
         if let Flow::Stop(ack) = self.role.on(message, now) {
@@ -177,7 +180,14 @@ impl<R: Role> Shell<R> {
 
     fn flush(&mut self, drained: bool) {
         if let Some(turn) = self.turn.take() {
-            self.role.flush(Turn { began: turn.began, now: self.clock.now(), drained });
+            self.role.flush(Turn { began: turn.began, now: turn.last, drained });
+        }
+    }
+
+    /// The place was busy: a turn that is open has become older.
+    fn waited(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.last = self.clock.now();
         }
     }
 
@@ -231,6 +241,7 @@ impl<R: Role> ActorFuture<Shell<R>> for TurnEnd {
                     self.wake = Some(wake);
                     return Poll::Pending;
                 }
+                shell.waited();
                 continue;
             }
             if shell.end.is_some() {

@@ -14,6 +14,8 @@
 //! `Malformed`, it does not guess. *What it does not do:* it does not look into the payload, and it says
 //! nothing about time, which is the entry's stamp.
 
+use std::cell::Cell;
+
 use bytes::{Buf, Bytes};
 use serde::Serialize;
 
@@ -27,11 +29,11 @@ const CLOSE_SESSION: u8 = 2;
 const SESSION: u8 = 3;
 const WHAT: &str = "a command's header";
 
-/// One command as it stands in the log. The payload's bytes are shared with the entry, not copied.
+/// One command as it stands in the log. The payload's bytes are shared with the entry or borrowed from it, not copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CommandRef {
+pub enum CommandRef<Payload = Bytes> {
     /// A command without a session: executed each time it is committed, so not safe to retry.
-    Raw(Bytes),
+    Raw(Payload),
     /// Opens a session, whose id is the index of this entry.
     OpenSession,
     /// Closes a session and frees its cached replies.
@@ -49,7 +51,7 @@ pub enum CommandRef {
         /// replies below it are freed, and a late copy of such a command is not executed.
         low_water: u64,
         /// The command's bytes.
-        command: Bytes,
+        command: Payload,
     },
 }
 
@@ -74,7 +76,22 @@ impl CommandRef {
 
     /// What `data` says. Every field is checked; the payload is not looked into.
     pub fn decode(data: &Bytes) -> Result<CommandRef, CodecError> {
-        let mut rest = data.clone();
+        Ok(match CommandRef::parse(data)? {
+            CommandRef::Raw(command) => CommandRef::Raw(data.slice_ref(command)),
+            CommandRef::OpenSession => CommandRef::OpenSession,
+            CommandRef::CloseSession { session } => CommandRef::CloseSession { session },
+            CommandRef::Session { session, sequence, low_water, command } => {
+                let command = data.slice_ref(command);
+                CommandRef::Session { session, sequence, low_water, command }
+            }
+        })
+    }
+}
+
+impl<'a> CommandRef<&'a [u8]> {
+    /// What `data` says, as [`CommandRef::decode`] does, but borrowed: nothing is counted or allocated.
+    pub fn parse(data: &'a [u8]) -> Result<CommandRef<&'a [u8]>, CodecError> {
+        let mut rest = data;
         let version = rest.try_get_u8().map_err(|_| CodecError::Empty)?;
         if version != VERSION {
             return Err(CodecError::Version {
@@ -85,16 +102,25 @@ impl CommandRef {
         }
         match rest.try_get_u8().map_err(truncated)? {
             RAW => Ok(CommandRef::Raw(rest)),
-            OPEN_SESSION => nothing_left(&rest, CommandRef::OpenSession),
+            OPEN_SESSION => nothing_left(rest, CommandRef::OpenSession),
             CLOSE_SESSION => {
                 let session = take_session(&mut rest)?;
-                nothing_left(&rest, CommandRef::CloseSession { session })
+                nothing_left(rest, CommandRef::CloseSession { session })
             }
-            SESSION => decode_session(rest),
+            SESSION => parse_session(rest),
             kind => Err(CodecError::invalid(WHAT, format!("unknown kind {kind}"))),
         }
     }
 }
+
+thread_local! {
+    /// Commands are encoded here, then copied to an allocation of their exact size: entries live long, and with room to spare
+    /// each would carry a second allocation to say so.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A scratch that has grown beyond this is not kept.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
 
 /// The entry data of a raw command, in one allocation.
 pub fn encode_raw<T: Serialize>(command: &T) -> Result<Bytes, CodecError> {
@@ -112,13 +138,19 @@ pub fn encode_session<T: Serialize>(
 }
 
 fn encode_behind<T: Serialize>(header: Header, command: &T) -> Result<Bytes, CodecError> {
-    let mut bytes = Vec::with_capacity(128);
-    bytes.extend_from_slice(header.as_bytes());
-    codec::encode_limited(command, &mut bytes, DEPTH_LIMIT)?;
-    Ok(Bytes::from(bytes))
+    // A command that encodes others while it is encoded finds no scratch, and makes one.
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    scratch.extend_from_slice(header.as_bytes());
+    let encoded = codec::encode_limited(command, &mut scratch, DEPTH_LIMIT);
+    let data = encoded.map(|()| Bytes::copy_from_slice(&scratch));
+    if scratch.capacity() <= SCRATCH_BYTES_MAX {
+        SCRATCH.set(scratch);
+    }
+    data
 }
 
-fn decode_session(mut rest: Bytes) -> Result<CommandRef, CodecError> {
+fn parse_session(mut rest: &[u8]) -> Result<CommandRef<&[u8]>, CodecError> {
     let session = take_session(&mut rest)?;
     let sequence = rest.try_get_u64_le().map_err(truncated)?;
     let low_water = rest.try_get_u64_le().map_err(truncated)?;
@@ -131,14 +163,17 @@ fn decode_session(mut rest: Bytes) -> Result<CommandRef, CodecError> {
     Ok(CommandRef::Session { session, sequence, low_water, command: rest })
 }
 
-fn take_session(rest: &mut Bytes) -> Result<SessionId, CodecError> {
+fn take_session(rest: &mut &[u8]) -> Result<SessionId, CodecError> {
     match rest.try_get_u64_le().map_err(truncated)? {
         0 => Err(CodecError::invalid(WHAT, "session 0; ids are log indexes, from 1")),
         session => Ok(session),
     }
 }
 
-fn nothing_left(rest: &Bytes, command: CommandRef) -> Result<CommandRef, CodecError> {
+fn nothing_left<'a>(
+    rest: &[u8],
+    command: CommandRef<&'a [u8]>,
+) -> Result<CommandRef<&'a [u8]>, CodecError> {
     match rest.is_empty() {
         true => Ok(command),
         false => Err(CodecError::TrailingBytes { what: WHAT }),

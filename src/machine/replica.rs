@@ -101,6 +101,16 @@ impl<M: Machine> Replica<M> {
     /// Applies the next entry. Panics if it is not the next one: entries are applied once, in order, whatever
     /// came before (BUGS PS21, SN19).
     pub fn apply(&mut self, entry: &Entry) -> Outcome {
+        // Answered, so there is an outcome.
+        self.apply_next(entry, true).unwrap_or(Outcome::Blank)
+    }
+
+    /// As [`Replica::apply`], where nobody waits for what comes of it: a reply that need not be remembered is not encoded.
+    pub fn apply_unanswered(&mut self, entry: &Entry) {
+        self.apply_next(entry, false);
+    }
+
+    fn apply_next(&mut self, entry: &Entry, answered: bool) -> Option<Outcome> {
         let LogId { term, index } = entry.log_id;
         assert_eq!(
             index,
@@ -112,30 +122,32 @@ impl<M: Machine> Replica<M> {
         assert!(term >= self.applied.term, "entry {} cannot follow {}", entry.log_id, self.applied);
         self.sessions.advance(entry.stamp_ms);
         let outcome = match entry.kind {
-            EntryKind::Blank => Outcome::Blank,
-            EntryKind::Command => self.apply_data(entry),
+            EntryKind::Blank => Some(Outcome::Blank),
+            EntryKind::Command => self.apply_data(entry, answered),
         };
         self.applied = entry.log_id;
         outcome
     }
 
-    fn apply_data(&mut self, entry: &Entry) -> Outcome {
+    /// What comes of a command; `None` if that is a reply and is not to be `answered`.
+    fn apply_data(&mut self, entry: &Entry, answered: bool) -> Option<Outcome> {
         let index = entry.log_id.index;
-        match CommandRef::decode(&entry.data) {
+        Some(match CommandRef::parse(&entry.data) {
             Err(error) => Outcome::Malformed(error.to_string()),
             Ok(CommandRef::OpenSession) => Outcome::SessionOpened(self.sessions.open(index)),
             Ok(CommandRef::CloseSession { session }) => match self.sessions.close(session) {
                 true => Outcome::SessionClosed,
                 false => Outcome::SessionExpired,
             },
-            Ok(CommandRef::Raw(command)) => match self.execute(&command, entry.log_id) {
-                Ok(reply) => reply_outcome(reply),
+            Ok(CommandRef::Raw(command)) => match self.execute(command, entry.log_id) {
+                Ok(_) if !answered => return None,
+                Ok(reply) => reply_outcome(self.encode_reply(&reply, entry.log_id)),
                 Err(malformed) => malformed,
             },
             Ok(CommandRef::Session { session, sequence, low_water, command }) => {
                 match self.sessions.admit(session, sequence, low_water, index) {
                     Admission::Execute => {
-                        self.execute_once(&command, entry.log_id, session, sequence)
+                        self.execute_once(command, entry.log_id, session, sequence)
                     }
                     Admission::Duplicate(reply) => reply_outcome(reply),
                     Admission::Expired => Outcome::SessionExpired,
@@ -143,7 +155,7 @@ impl<M: Machine> Replica<M> {
                     Admission::WindowExceeded => Outcome::WindowExceeded,
                 }
             }
-        }
+        })
     }
 
     fn execute_once(
@@ -155,6 +167,7 @@ impl<M: Machine> Replica<M> {
     ) -> Outcome {
         match self.execute(command, log_id) {
             Ok(reply) => {
+                let reply = self.encode_reply(&reply, log_id);
                 self.sessions.record(session, sequence, reply.clone());
                 reply_outcome(reply)
             }
@@ -163,20 +176,24 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    /// Runs a command; its encoded reply, or empty bytes if the reply has no encoding (no MessagePack value is
-    /// empty). By then the state has changed, so that is not an error of the command.
-    fn execute(&mut self, command: &[u8], log_id: LogId) -> Result<Bytes, Outcome> {
+    /// Runs a command.
+    fn execute(&mut self, command: &[u8], log_id: LogId) -> Result<M::Reply, Outcome> {
         let command =
             codec::decode(command).map_err(|error| Outcome::Malformed(error.to_string()))?;
         let context =
             ApplyContext::new(log_id.index, log_id.term, self.sessions.time_ms(), self.cluster);
-        let reply = self.machine.apply(command, &context);
+        Ok(self.machine.apply(command, &context))
+    }
+
+    /// The reply's bytes; none if it has no encoding (no MessagePack value is empty). By then the state has changed, so that
+    /// is not an error of the command.
+    fn encode_reply(&mut self, reply: &M::Reply, log_id: LogId) -> Bytes {
         self.scratch.clear();
-        match codec::encode_limited(&reply, &mut self.scratch, DEPTH_LIMIT) {
-            Ok(()) => Ok(Bytes::copy_from_slice(&self.scratch)),
+        match codec::encode_limited(reply, &mut self.scratch, DEPTH_LIMIT) {
+            Ok(()) => Bytes::copy_from_slice(&self.scratch),
             Err(error) => {
                 tracing::error!(%log_id, %error, "a command was executed, but its reply cannot be encoded");
-                Ok(Bytes::new())
+                Bytes::new()
             }
         }
     }

@@ -10,6 +10,7 @@ mod apply;
 mod apply_queue;
 mod peer;
 mod persister;
+mod proposals;
 mod reader;
 mod reads;
 mod reply;
@@ -23,6 +24,7 @@ pub use apply::{
 pub(crate) use apply_queue::ApplyQueueMessage;
 pub(crate) use peer::{PeerMessage, SnapshotReply};
 pub(crate) use persister::PersisterMessage;
+pub(crate) use proposals::{Proposal, Proposals, ProposalsEnd};
 pub(crate) use reader::ReaderMessage;
 pub use reads::ReadJob;
 pub(crate) use reads::Reads;

@@ -1,7 +1,6 @@
 //! What the peer is told: the protocol's inputs, and who waits for what.
 
 use actix::Message;
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::node::SnapshotError;
@@ -11,7 +10,7 @@ use crate::raft::{
 };
 use crate::transport::Receipt;
 
-use super::{Opaque, ReadJob, Reply, StateView, StopAck};
+use super::{Opaque, ReadJob, StateView, StopAck};
 
 /// Answers a request for a snapshot.
 pub(crate) type SnapshotReply = oneshot::Sender<Result<LogId, SnapshotError>>;
@@ -19,8 +18,8 @@ pub(crate) type SnapshotReply = oneshot::Sender<Result<LogId, SnapshotError>>;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum PeerMessage {
-    /// Append this, if you lead.
-    Propose { data: Bytes, reply: Reply },
+    /// Append what stands in the line of proposals, if you lead.
+    Proposals,
     /// Run this read once it is linearizable.
     Read(ReadJob),
     /// Take a snapshot.

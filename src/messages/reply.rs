@@ -1,7 +1,6 @@
 //! Values that carry an answer back to whoever waits for it, and answer by themselves when dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::oneshot;
 
@@ -15,37 +14,31 @@ use super::trace::Trace;
 /// reaches a mailbox.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    under_way: AtomicUsize,
+    /// One reference for each place taken, and this one.
+    places: Arc<()>,
     max: usize,
 }
 
 impl Admission {
     pub(crate) fn new(max: usize) -> Arc<Admission> {
-        Arc::new(Admission { under_way: AtomicUsize::new(0), max })
+        Arc::new(Admission { places: Arc::new(()), max })
     }
 
     /// Takes one of the places, if one is free.
-    pub(crate) fn enter(self: &Arc<Admission>) -> Option<Permit> {
-        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
-        let permit = Permit(self.clone());
+    pub(crate) fn enter(&self) -> Option<Permit> {
+        let permit = Permit(self.places.clone());
         // Dropping the permit gives the place back.
-        (before < self.max).then_some(permit)
+        (self.under_way() <= self.max).then_some(permit)
     }
 
     pub(crate) fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::Relaxed)
+        Arc::strong_count(&self.places) - 1
     }
 }
 
 /// One place in an [`Admission`], given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Permit(Arc<Admission>);
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+pub(crate) struct Permit(#[expect(dead_code, reason = "being there is its use")] Arc<()>);
 
 pub(crate) type ProposeOutcome = Result<Outcome, ProposeError>;
 

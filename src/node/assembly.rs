@@ -16,7 +16,7 @@ use crate::actors::director::Director;
 use crate::actors::lifeline::Lifeline;
 use crate::actors::outlet::Outlet;
 use crate::actors::peer::{Peer, PeerLinks, Times};
-use crate::actors::persister::{Group, Persister};
+use crate::actors::persister::{Group, Persister, PersisterLinks};
 use crate::actors::reader::Reader;
 use crate::actors::shell::{Role, Slot};
 use crate::actors::snapshotter::Snapshotter;
@@ -26,8 +26,8 @@ use crate::actors::{
 };
 use crate::machine::{Machine, Replica, decode_replica};
 use crate::messages::{
-    ApplyLink, ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage,
-    ReaderMessage, SnapshotterMessage,
+    ApplyLink, ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage, Proposals,
+    ProposalsEnd, ReaderMessage, SnapshotterMessage,
 };
 use crate::raft::{LogId, Membership, Raft, Recovered};
 use crate::storage::{Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotStore};
@@ -72,7 +72,8 @@ impl<M: Machine> Parts<M> {
             Applying::Machine(machine) => site.start_applier(machine, link, &observer),
         };
         let ApplySide { recipient: apply_side, decode } = side;
-        let handle = site.handle(&addresses, &apply_side);
+        let (proposals, proposed) = Proposals::new(addresses.peer.clone());
+        let handle = site.handle(&addresses, proposals, &apply_side);
         let director = site.director(&addresses, &apply_side);
 
         site.start_reader(slots.reader, &addresses, log.reader(), snapshots.reader());
@@ -86,7 +87,7 @@ impl<M: Machine> Parts<M> {
         );
         site.start_persister(slots.persister, &addresses, log);
         site.start_queue(slots.queue, &addresses, &apply_side);
-        site.start_peer(slots.peer, &addresses, apply_side, raft, observer);
+        site.start_peer(slots.peer, &addresses, apply_side, raft, proposed, observer);
         let inbox = inbox(addresses.peer).of_incarnation(incarnation);
         site.transport.attach(identity.node, inbox);
         site.places.of(Part::Peer).run(move || Box::pin(director.direct(stops)));
@@ -193,9 +194,15 @@ impl Site {
         slot.start(self.places.of(part), self.clock.clone(), self.shared.lifeline.clone(), make);
     }
 
-    fn handle<M>(&self, addresses: &Addresses, apply_side: &Recipient<ApplyMessage>) -> Handle<M> {
+    fn handle<M>(
+        &self,
+        addresses: &Addresses,
+        proposals: Proposals,
+        apply_side: &Recipient<ApplyMessage>,
+    ) -> Handle<M> {
         Handle {
             peer: addresses.peer.clone(),
+            proposals,
             apply_side: apply_side.clone(),
             shared: self.shared.clone(),
             limits: Limits {
@@ -302,12 +309,14 @@ impl Site {
     ) {
         let role = Persister {
             log,
-            peer: addresses.peer.clone(),
-            outlet: self.outlet(),
+            links: PersisterLinks {
+                peer: addresses.peer.clone(),
+                outlet: self.outlet(),
+                clock: self.clock.clone(),
+                shared: self.shared.clone(),
+            },
             place: self.place(Part::Persister),
-            clock: self.clock.clone(),
             delays: self.delays.clone(),
-            shared: self.shared.clone(),
             group: Group::default(),
             failed: false,
         };
@@ -331,9 +340,11 @@ impl Site {
         addresses: &Addresses,
         apply_side: Recipient<ApplyMessage>,
         raft: Raft,
+        proposals: ProposalsEnd,
         observer: Observer,
     ) {
         let links = PeerLinks {
+            proposals,
             persister: addresses.persister.clone(),
             reader: addresses.reader.clone(),
             queue: addresses.queue.clone(),

@@ -154,11 +154,12 @@ impl<M: Machine> NodeBuilder<M> {
             self.storage.ok_or(StartError::Incomplete("NodeBuilder::storage is missing"))?;
         let transport =
             self.transport.ok_or(StartError::Incomplete("NodeBuilder::transport is missing"))?;
-        let (places, ends) = self.placement.open(self.node)?;
+        let placement = self.placement.for_log(storage.waits());
+        let (places, ends) = placement.open(self.node)?;
         let identity = Identity {
             cluster: self.cluster,
             node: self.node,
-            birth_ms: self.placement.clock().wall_ms(),
+            birth_ms: placement.clock().wall_ms(),
         };
         let opened = match open(&places, storage, identity, self.start).await {
             Ok(opened) => opened,
@@ -172,7 +173,7 @@ impl<M: Machine> NodeBuilder<M> {
             identity,
             applying: self.applying,
             config: self.config,
-            clock: self.placement.clock(),
+            clock: placement.clock(),
             transport,
             delays: self.delays,
             observer: self.observer,

@@ -12,7 +12,7 @@ use crate::actors::clock::Clock;
 #[cfg(feature = "web")]
 use crate::machine::NoMachine;
 use crate::machine::{Machine, Outcome, codec, command};
-use crate::messages::{ApplyMessage, PeerMessage, Reply, Trace};
+use crate::messages::{ApplyMessage, PeerMessage, Proposal as Proposed, Proposals, Reply, Trace};
 use crate::raft::{LogId, Micros, NodeId};
 
 use super::errors::{ProposeError, ReadError, SnapshotError};
@@ -33,6 +33,7 @@ pub enum Consistency {
 /// Talks to one member. Cheap to clone, usable from any thread, within any runtime or none: it goes into `web::Data`.
 pub struct Handle<M> {
     pub(crate) peer: Recipient<PeerMessage>,
+    pub(crate) proposals: Proposals,
     pub(crate) apply_side: Recipient<ApplyMessage>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Limits,
@@ -51,6 +52,7 @@ impl<M> Clone for Handle<M> {
     fn clone(&self) -> Handle<M> {
         Handle {
             peer: self.peer.clone(),
+            proposals: self.proposals.clone(),
             apply_side: self.apply_side.clone(),
             shared: self.shared.clone(),
             limits: self.limits,
@@ -77,7 +79,7 @@ impl<M: Machine> Handle<M> {
     /// There is no session: after [`ProposeError::Unknown`] it is not safe to send the command again. Use
     /// [`Client`](super::Client) for that.
     pub async fn propose(&self, command: M::Command) -> Result<M::Reply, ProposeError> {
-        self.submit(command)?.reply().await
+        decode_reply::<M>(self.propose_data(command::encode_raw(&command)?).await?)
     }
 
     /// Begins to execute a command: [`Proposal::appended`] tells when it is durable here, [`Proposal::reply`] what came of it.
@@ -115,7 +117,7 @@ impl<M: Machine> Handle<M> {
         let permit = self.shared.proposals.enter().ok_or(ProposeError::Busy)?;
         let (to, answer) = oneshot::channel();
         let reply = Reply::new(to, durable, permit).traced(Trace::begin(self.shared.node));
-        self.peer.do_send(PeerMessage::Propose { data, reply });
+        self.proposals.put(Proposed { data, reply });
         Ok(answer)
     }
 
@@ -158,8 +160,8 @@ impl<M> Handle<M> {
     /// The same member, for whoever needs no typed commands.
     #[cfg(feature = "web")]
     pub(crate) fn without_machine(self) -> Handle<NoMachine> {
-        let Handle { peer, apply_side, shared, limits, clock, machine: _ } = self;
-        Handle { peer, apply_side, shared, limits, clock, machine: PhantomData }
+        let Handle { peer, proposals, apply_side, shared, limits, clock, machine: _ } = self;
+        Handle { peer, proposals, apply_side, shared, limits, clock, machine: PhantomData }
     }
 }
 

@@ -240,7 +240,18 @@ impl Raft {
 
     /// The state as others may see it.
     pub fn status(&self) -> RaftStatus {
-        RaftStatus {
+        let mut status = RaftStatus::default();
+        self.show_status(&mut status);
+        status
+    }
+
+    /// As [`Raft::status`], in place of an earlier one. Members rarely change, so their sets are rarely copied.
+    pub fn show_status(&self, status: &mut RaftStatus) {
+        let membership = match status.membership == self.membership {
+            true => std::mem::take(&mut status.membership),
+            false => self.membership.clone(),
+        };
+        *status = RaftStatus {
             role: self.role,
             term: self.hard_state.term,
             vote: self.hard_state.vote,
@@ -256,9 +267,9 @@ impl Raft {
             install: self.install_status(),
             recovering: self.is_recovering(),
             waits_for: self.roll_call_missing(),
-            membership: self.membership.clone(),
+            membership,
             counters: self.counters,
-        }
+        };
     }
 
     /// The role, term and leader without the rest.

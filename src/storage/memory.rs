@@ -55,6 +55,10 @@ impl MemoryStorage {
 }
 
 impl Storage for MemoryStorage {
+    fn waits(&self) -> bool {
+        false
+    }
+
     fn open(
         self: Box<Self>,
         identity: Identity,

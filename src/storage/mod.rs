@@ -191,6 +191,12 @@ pub struct Identity {
 
 /// Something that can be opened to a node's storage: file directory, memory, or a user's own.
 pub trait Storage: Send + 'static {
+    /// Whether writing its log may wait for a device. One that never waits stands beside the peer where every part would have
+    /// a thread of its own: handing a step to another thread takes longer than the step.
+    fn waits(&self) -> bool {
+        true
+    }
+
     /// Opens it, takes its lock, makes the new incarnation durable and finds the state to go on from. Without
     /// a current snapshot's file, or with damage that an acknowledged entry may have fallen into, this is an error.
     fn open(
