@@ -26,7 +26,7 @@ struct Journal {
 impl Journal {
     fn apply(&mut self, batch: CommittedBatch) {
         let mut replies = batch.replies.into_iter().peekable();
-        for entry in batch.entries {
+        for entry in &batch.entries {
             // What an install covers may have been queued before it.
             let covered = entry.log_id.index <= self.applied.index;
             if !covered {

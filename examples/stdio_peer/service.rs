@@ -58,7 +58,7 @@ impl Service {
     }
 
     fn apply(&mut self, batch: CommittedBatch) {
-        for entry in batch.entries {
+        for entry in &batch.entries {
             let log_id = entry.log_id;
             // What an install covers has been queued before it.
             if log_id.index > self.applied.index {

@@ -133,6 +133,6 @@ impl ApplyQueue {
 }
 
 fn join(tail: &mut CommittedBatch, mut batch: CommittedBatch) {
-    tail.entries.append(&mut batch.entries);
+    tail.entries.append(&batch.entries);
     tail.replies.append(&mut batch.replies);
 }

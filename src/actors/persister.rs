@@ -105,7 +105,11 @@ impl Persister {
             let cost = self.delays.fsync();
             if let Err(error) = self.place.work(cost, || self.log.write(&group.changes)) {
                 self.failed = true;
-                return self.links.shared.lifeline.fail(format!("the log can't be written: {error}"));
+                return self
+                    .links
+                    .shared
+                    .lifeline
+                    .fail(format!("the log can't be written: {error}"));
             }
             self.measure(&group);
         }

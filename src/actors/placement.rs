@@ -119,8 +119,8 @@ impl Placement {
 
     /// Where a log is written without waiting for a device, the persister needs no thread of its own.
     pub(crate) fn for_log(self, waits: bool) -> Placement {
-        let own_thread = matches!(self.mode, Mode::Threads)
-            && self.beside[&Part::Persister] == Part::Persister;
+        let own_thread =
+            matches!(self.mode, Mode::Threads) && self.beside[&Part::Persister] == Part::Persister;
         match !waits && own_thread {
             true => self.with(Part::Persister, Part::Peer),
             false => self,

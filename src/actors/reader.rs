@@ -50,7 +50,8 @@ impl Reader {
         let LogRead { id, first, last, max_bytes, .. } = read;
         let found =
             self.place.work(self.delays.read(), || self.log.read(first, last, max_bytes))?;
-        let outcome = found.map_or(LogReadOutcome::Compacted, LogReadOutcome::Entries);
+        let outcome = found
+            .map_or(LogReadOutcome::Compacted, |entries| LogReadOutcome::Entries(entries.into()));
         Ok(PeerMessage::LogRead { id, outcome })
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::messages::Reply;
 use crate::node::ProposeError;
-use crate::raft::{Entry, Index, LogId, Micros, NodeId};
+use crate::raft::{Entries, Index, LogId, Micros, NodeId};
 
 #[derive(Default)]
 pub(crate) struct Waiters {
@@ -46,7 +46,7 @@ impl Waiters {
     /// The replies that go on with these committed entries.
     pub(crate) fn take_for(
         &mut self,
-        entries: &[Entry],
+        entries: &Entries,
         leader: Option<NodeId>,
     ) -> Vec<(Index, Reply)> {
         let mut taken = Vec::new();
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::machine::Outcome;
     use crate::messages::Admission;
-    use crate::raft::EntryKind;
+    use crate::raft::{Entry, EntryKind};
 
     type Answer = oneshot::Receiver<Result<Outcome, ProposeError>>;
 
@@ -173,7 +173,7 @@ mod tests {
     fn a_reply_goes_on_only_with_its_own_entry() {
         // CL03: index 2 was committed with another term's entry.
         let (mut waiters, mut answers) = waiters(&[(1, 1), (1, 2), (3, 3)]);
-        let taken = waiters.take_for(&[entry(1, 1), entry(2, 2), entry(3, 3)], Some(9));
+        let taken = waiters.take_for(&[entry(1, 1), entry(2, 2), entry(3, 3)].into(), Some(9));
         assert_eq!(taken.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(
             answers.iter_mut().map(heard).collect::<Vec<_>>(),

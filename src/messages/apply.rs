@@ -36,7 +36,7 @@ use tokio::sync::oneshot;
 use crate::actors::ApplyGuard;
 use crate::machine::CodecError;
 use crate::node::SnapshotError;
-use crate::raft::{Entry, Index, InstallDecision, LogId, SnapshotMeta};
+use crate::raft::{Entries, Entry, Index, InstallDecision, LogId, SnapshotMeta};
 
 use super::{ApplyQueueMessage, PeerMessage, ReadJob, Reply, SnapshotterMessage, StopAck};
 
@@ -118,7 +118,7 @@ pub enum ApplyWork {
 #[derive(Debug, Default)]
 pub struct CommittedBatch {
     /// Contiguous entries.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
     /// Replies for some of them, by index, ascending.
     pub replies: Vec<(Index, Reply)>,
 }

@@ -4,8 +4,9 @@
 //! range simply stays in the log; an `applied` makes room, and entries that have left the cache are read back (A67, B2).
 
 use super::core::Raft;
+use super::entries::Entries;
 use super::ready::{ApplyItem, LogRead, LogReadOutcome, ReadPurpose};
-use super::types::{Entry, Index, Micros};
+use super::types::{Index, Micros};
 
 impl Raft {
     /// The state machine has applied everything through `index`, one by one or by an install (A69).
@@ -39,10 +40,9 @@ impl Raft {
         (last > self.log.handed() && !full && self.apply_read.is_none()).then_some(last)
     }
 
-    fn hand(&mut self, entries: Vec<Entry>) {
-        let Some(last) = entries.last() else { return };
-        let last = last.log_id.index;
-        let bytes: usize = entries.iter().map(Entry::size_bytes).sum();
+    fn hand(&mut self, entries: Entries) {
+        let last = self.log.handed() + entries.len() as u64;
+        let bytes = self.log.bytes_between(self.log.handed(), last) as usize;
         self.log.handed_to(last);
         self.apply_outstanding_bytes += bytes;
         self.apply_outstanding.push_back((last, bytes));

@@ -100,6 +100,8 @@ pub struct Raft {
     pub(super) next_transfer: u64,
 
     pub(super) step_change: LogChange,
+    /// The first entry appended since the last step; what is appended joins the step when that is closed.
+    pub(super) step_first: Option<Index>,
     pub(super) step_sends: Vec<Envelope>,
     pub(super) out: Ready,
     pub(super) counters: Counters,
@@ -160,6 +162,7 @@ impl Raft {
             next_ticket: 1,
             next_transfer: 1,
             step_change: LogChange::default(),
+            step_first: None,
             step_sends: Vec::new(),
             out: Ready::default(),
             counters: Counters::default(),

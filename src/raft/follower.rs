@@ -3,17 +3,18 @@
 //! What is acknowledged leaves with the entries' own persist; a reject, and the answer to a heartbeat, at once.
 
 use super::core::Raft;
+use super::entries::Entries;
 use super::message::{Answer, Append, AppendAnswer, AppendOutcome, Envelope};
 use super::quorum;
 use super::ready::Role;
 use super::types::{Entry, Index};
 
 /// What an AppendEntries means for the own log.
-enum Verdict<'a> {
+enum Verdict {
     /// `prev` is not in the log.
     Gap,
     /// Agrees; these entries are not in the log yet, and the log ends (after removing conflicts) before them.
-    Extends(&'a [Entry]),
+    Extends(Entries),
     /// Contradicts what is committed here.
     Impossible(Index),
 }
@@ -34,8 +35,10 @@ impl Raft {
                 self.alarm(format!("leader {} differs at committed index {index}", request.from));
                 self.ignore(request, "contradicts a committed entry");
             }
-            Verdict::Extends([]) => self.accept_append(request, append, last_sent),
-            Verdict::Extends(new) if self.is_full(new) => {
+            Verdict::Extends(new) if new.is_empty() => {
+                self.accept_append(request, append, last_sent)
+            }
+            Verdict::Extends(new) if self.is_full(&new) => {
                 let known = last_sent - new.len() as u64;
                 self.agree_up_to(known, append.commit);
                 let outcome = AppendOutcome::Busy;
@@ -50,7 +53,7 @@ impl Raft {
                     self.verified = self.verified.min(first - 1);
                     self.truncate_from(first);
                 }
-                new.iter().for_each(|entry| self.append_entry(entry.clone()));
+                self.append_entries(&new);
                 self.accept_append(request, append, last_sent);
             }
         }
@@ -60,30 +63,31 @@ impl Raft {
 
     /// Raft figure 2, AppendEntries, steps 2 to 4. What is committed here agrees with every leader, so the part of
     /// the message at or below the commit index is passed over (LR11); entries that are there already stay (LR02).
-    fn judge<'a>(&self, append: &'a Append) -> Verdict<'a> {
+    fn judge(&self, append: &Append) -> Verdict {
         let commit = self.log.commit();
         let mut prev = append.prev;
-        let mut entries = &append.entries[..];
+        let (entries, count) = (&append.entries, append.entries.len());
+        let mut passed = 0;
         if prev.index < commit {
-            let passed = ((commit - prev.index) as usize).min(entries.len());
+            passed = ((commit - prev.index) as usize).min(count);
             let differs = |entry: &&Entry| {
                 self.log.term_at(entry.log_id.index).is_some_and(|t| t != entry.log_id.term)
             };
-            if let Some(entry) = entries[..passed].iter().find(differs) {
+            if let Some(entry) = entries.iter().take(passed).find(differs) {
                 return Verdict::Impossible(entry.log_id.index);
             }
-            entries = &entries[passed..];
             prev = self.log.id_at(commit);
         }
         if !self.log.holds(prev) {
             return Verdict::Gap;
         }
-        let known = entries.iter().take_while(|entry| self.log.holds(entry.log_id)).count();
-        Verdict::Extends(&entries[known..])
+        let held = |entry: &&Entry| self.log.holds(entry.log_id);
+        let known = passed + entries.iter().skip(passed).take_while(held).count();
+        Verdict::Extends(entries.range(known..count))
     }
 
     /// Whether `new` would put this node beyond its limits: a slow disk, or a slow state machine.
-    fn is_full(&self, new: &[Entry]) -> bool {
+    fn is_full(&self, new: &Entries) -> bool {
         let new_bytes: u64 = new.iter().map(|entry| entry.size_bytes() as u64).sum();
         let unpersisted = self.log.unpersisted_bytes();
         let disk_full =

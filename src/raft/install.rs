@@ -374,7 +374,7 @@ impl Raft {
         // What the step was to do with the log before is done by the snapshot.
         (change.snapshot, change.truncate_from, change.purge_through) = (None, None, None);
         if !keep_suffix {
-            change.append.clear();
+            self.step_first = None;
         }
         self.out.events.push(Event::Covered { through: meta.log_id.index });
         self.install = InstallSlot::Granting(meta);

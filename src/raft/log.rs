@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 
+use super::entries::Entries;
 use super::types::{Entry, Index, LogId, LogOutline, Term, TermRun};
 
 /// The log's outline and tail, with the positions in it.
@@ -30,7 +31,7 @@ pub(super) struct RaftLog {
     bytes: u64,
     uncommitted_bytes: u64,
     unpersisted_bytes: u64,
-    cache: VecDeque<Entry>,
+    cache: Entries,
     cache_bytes: usize,
     cache_limit_bytes: usize,
     persisted: Index,
@@ -56,7 +57,7 @@ impl RaftLog {
             sizes_bytes: outline.sizes_bytes.into(),
             uncommitted_bytes: 0,
             unpersisted_bytes: 0,
-            cache: VecDeque::new(),
+            cache: Entries::new(),
             cache_bytes: 0,
             cache_limit_bytes,
             persisted: last,
@@ -169,6 +170,18 @@ impl RaftLog {
 
     /// Appends one entry behind the last.
     pub(super) fn append(&mut self, entry: Entry) {
+        self.note(&entry);
+        self.cache.push(entry);
+    }
+
+    /// Appends these behind the last.
+    pub(super) fn append_all(&mut self, entries: &Entries) {
+        entries.iter().for_each(|entry| self.note(entry));
+        self.cache.append(entries);
+    }
+
+    /// Everything about an entry that is appended but itself.
+    fn note(&mut self, entry: &Entry) {
         let last = self.last();
         assert!(
             entry.log_id.index == last.index + 1 && entry.log_id.term >= last.term,
@@ -185,7 +198,6 @@ impl RaftLog {
         self.uncommitted_bytes += size as u64;
         self.unpersisted_bytes += size as u64;
         self.cache_bytes += size;
-        self.cache.push_back(entry);
     }
 
     /// Removes the entries from `from` on. Never a committed one.
@@ -198,14 +210,17 @@ impl RaftLog {
         );
         self.unpersisted_bytes -=
             self.bytes_between(self.persisted.max(from - 1), self.last_index());
+        let mut cached = self.cache.len();
         while self.last_index() >= from {
-            let size = u64::from(self.sizes_bytes.pop_back().unwrap_or_default());
-            self.bytes -= size;
-            self.uncommitted_bytes -= size;
-            if let Some(entry) = self.cache.pop_back() {
-                self.cache_bytes -= entry.size_bytes();
+            let size = self.sizes_bytes.pop_back().unwrap_or_default();
+            self.bytes -= u64::from(size);
+            self.uncommitted_bytes -= u64::from(size);
+            if cached > 0 {
+                cached -= 1;
+                self.cache_bytes -= size as usize;
             }
         }
+        self.cache.truncate(cached);
         while self.runs.back().is_some_and(|run| run.first >= from) {
             self.runs.pop_back();
         }
@@ -234,7 +249,7 @@ impl RaftLog {
         } else if let Some(run) = self.runs.front_mut() {
             run.first = run.first.max(through + 1);
         }
-        while self.cache.front().is_some_and(|entry| entry.log_id.index <= through) {
+        while self.cache.first().is_some_and(|entry| entry.log_id.index <= through) {
             self.evict_oldest();
         }
     }
@@ -320,34 +335,35 @@ impl RaftLog {
         last: Index,
         max_bytes: usize,
         max_entries: usize,
-    ) -> Option<Vec<Entry>> {
+    ) -> Option<Entries> {
         assert!(
             first > self.start.index && last <= self.last_index(),
             "entries {first}..={last} wanted of {}..={}",
             self.start,
             self.last_index()
         );
-        let cache_first = self.cache.front()?.log_id.index;
+        let cache_first = self.cache.first()?.log_id.index;
         let skip = first.checked_sub(cache_first)? as usize;
         let wanted = (last + 1 - first) as usize;
         let mut bytes = 0;
-        let fits = |entry: &&Entry| {
-            bytes += entry.size_bytes();
-            bytes <= max_bytes || bytes == entry.size_bytes()
+        let fits = |size: &&u32| {
+            let begins = bytes == 0;
+            bytes += **size as usize;
+            begins || bytes <= max_bytes
         };
-        Some(
-            self.cache
-                .iter()
-                .skip(skip)
-                .take(wanted.min(max_entries.max(1)))
-                .take_while(fits)
-                .cloned()
-                .collect(),
-        )
+        let sizes = self.sizes_bytes.range((first - self.start.index - 1) as usize..);
+        let count = sizes.take(wanted.min(max_entries.max(1))).take_while(fits).count();
+        Some(self.cache.range(skip..skip + count))
+    }
+
+    /// The entries from `first` on, which are in memory: nothing that is not durable leaves it.
+    pub(super) fn tail_from(&self, first: Index) -> Entries {
+        let count = (self.last_index() + 1 - first) as usize;
+        self.cache.range(self.cache.len() - count..self.cache.len())
     }
 
     /// Whether `entries` are what the log holds from `first` on: reads may come back late.
-    pub(super) fn agrees_with(&self, first: Index, entries: &[Entry]) -> bool {
+    pub(super) fn agrees_with(&self, first: Index, entries: &Entries) -> bool {
         let contiguous =
             entries.iter().zip(first..).all(|(entry, index)| entry.log_id.index == index);
         !entries.is_empty() && contiguous && entries.iter().all(|entry| self.holds(entry.log_id))
@@ -355,15 +371,16 @@ impl RaftLog {
 
     fn shrink_cache(&mut self) {
         while self.cache_bytes > self.cache_limit_bytes
-            && self.cache.front().is_some_and(|entry| entry.log_id.index <= self.persisted)
+            && self.cache.first().is_some_and(|entry| entry.log_id.index <= self.persisted)
         {
             self.evict_oldest();
         }
     }
 
     fn evict_oldest(&mut self) {
-        if let Some(entry) = self.cache.pop_front() {
+        if let Some(entry) = self.cache.first() {
             self.cache_bytes -= entry.size_bytes();
+            self.cache.drop_front(1);
         }
     }
 
@@ -389,13 +406,13 @@ impl RaftLog {
             self.sizes_bytes.len(),
             self.runs.len()
         );
-        let cache_last = self.cache.back().map_or(self.last_index(), |entry| entry.log_id.index);
+        let cache_last = self.cache.last().map_or(self.last_index(), |entry| entry.log_id.index);
         assert!(
             cache_last == self.last_index(),
             "cache ends at {cache_last}, the log at {}",
             self.last_index()
         );
-        let cached = self.cache.front().map_or(self.last_index(), |entry| entry.log_id.index - 1);
+        let cached = self.cache.first().map_or(self.last_index(), |entry| entry.log_id.index - 1);
         assert!(
             cached <= self.persisted.max(self.start.index),
             "entries {}..={cached} neither durable nor in memory",

@@ -4,12 +4,11 @@
 //! taken to lose, repeat, delay and reorder: an answer names the request's id and the asker's
 //! incarnation, and one that names an earlier incarnation never counts (LR14, AC16).
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::types::{Acquaintance, Entry, Incarnation, Index, LogId, NodeId, SnapshotMeta, Term};
+use super::entries::Entries;
+use super::types::{Acquaintance, Incarnation, Index, LogId, NodeId, SnapshotMeta, Term};
 
 /// A request's number, unique in one incarnation of its sender. An answer carries the request's.
 pub type RequestId = u64;
@@ -80,7 +79,7 @@ pub struct Append {
     /// The entry before the first of `entries`. A heartbeat names one the receiver is known to hold (LR13).
     pub prev: LogId,
     /// Contiguous entries from `prev.index + 1`; empty in a heartbeat.
-    pub entries: Arc<[Entry]>,
+    pub entries: Entries,
     /// Commit index as far as this message vouches for it: at most `prev.index + entries.len()`.
     pub commit: Index,
     /// The leader's last entry. Never how far to commit; what the message says of the leader lies within it.

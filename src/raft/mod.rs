@@ -43,6 +43,7 @@ mod config;
 mod core;
 mod deadline;
 mod election;
+mod entries;
 mod follower;
 mod install;
 mod leader;
@@ -69,6 +70,7 @@ use std::collections::BTreeSet;
 
 pub use config::RaftConfig;
 pub use core::Raft;
+pub use entries::{Entries, Iter as EntriesIter};
 pub use message::*;
 pub use observation::{LogIds, Observation, ObservedState};
 pub use ready::*;

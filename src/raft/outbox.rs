@@ -5,6 +5,7 @@
 //! were handed out, and a completion counts only for what the log still holds (LR25).
 
 use super::core::Raft;
+use super::entries::Entries;
 use super::message::{Answer, Body, Envelope, FollowerReport, Request, RequestId};
 use super::ready::{Event, Persist, Role};
 use super::types::{
@@ -111,21 +112,27 @@ impl Raft {
     // ---- durable steps -------------------------------------------------------------------
 
     pub(super) fn append_entry(&mut self, entry: Entry) {
-        self.log.append(entry.clone());
-        self.step_change.append.push(entry);
+        self.step_first.get_or_insert(entry.log_id.index);
+        self.log.append(entry);
+        self.counters.max_log_bytes = self.counters.max_log_bytes.max(self.log.bytes());
+    }
+
+    /// Appends entries of another's, which go on being shared.
+    pub(super) fn append_entries(&mut self, entries: &Entries) {
+        self.step_first.get_or_insert(self.log.last_index() + 1);
+        self.log.append_all(entries);
         self.counters.max_log_bytes = self.counters.max_log_bytes.max(self.log.bytes());
     }
 
     /// Removes entries from the log, those of the step being made among them.
     pub(super) fn truncate_from(&mut self, from: Index) {
         self.log.truncate_from(from);
-        let change = &mut self.step_change;
-        let first_new = change.append.first().map(|entry| entry.log_id.index);
-        change.append.retain(|entry| entry.log_id.index < from);
-        if first_new.is_none_or(|first| from < first) {
+        if self.step_first.is_none_or(|first| from < first) {
+            let change = &mut self.step_change;
             change.truncate_from =
                 Some(change.truncate_from.map_or(from, |earlier| earlier.min(from)));
         }
+        self.step_first = self.step_first.filter(|&first| first < from);
         // A write under way says no more of what it brought and this removes, even if the same entries come again: behind
         // it on the way to the disk is what removes them (LR25).
         let kept = self.log.id_at(from - 1);
@@ -139,6 +146,9 @@ impl Raft {
 
     /// Hands out the step being made, if there is anything in it.
     pub(super) fn close_step(&mut self) {
+        if let Some(first) = self.step_first.take() {
+            self.step_change.append = self.log.tail_from(first);
+        }
         let mut change = std::mem::take(&mut self.step_change);
         let then_send = std::mem::take(&mut self.step_sends);
         if change.is_empty() && then_send.is_empty() {

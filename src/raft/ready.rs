@@ -6,10 +6,9 @@
 
 use bytes::Bytes;
 
+use super::entries::Entries;
 use super::message::Envelope;
-use super::types::{
-    Acquaintances, Entry, HardState, Index, Life, LogId, NodeId, SnapshotMeta, Term,
-};
+use super::types::{Acquaintances, HardState, Index, Life, LogId, NodeId, SnapshotMeta, Term};
 
 /// Everything to be done after some inputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -71,7 +70,7 @@ pub struct LogChange {
     /// Entries from this index on are removed.
     pub truncate_from: Option<Index>,
     /// Entries appended behind the log's end (after the truncation): contiguous.
-    pub append: Vec<Entry>,
+    pub append: Entries,
     /// Entries up to this one are no longer needed. Never beyond the current snapshot.
     pub purge_through: Option<LogId>,
 }
@@ -121,7 +120,7 @@ pub struct LogRead {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogReadOutcome {
     /// Contiguous entries from the first wanted: at least one.
-    Entries(Vec<Entry>),
+    Entries(Entries),
     /// The first wanted entry has been purged meanwhile.
     Compacted,
 }
@@ -130,7 +129,7 @@ pub enum LogReadOutcome {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ApplyItem {
     /// Committed entries, durable here, contiguous with what was queued before.
-    Entries(Vec<Entry>),
+    Entries(Entries),
     /// A received and decoded snapshot: when the state machine reaches it, it asks CondInstallSnapshot.
     Offer(SnapshotMeta),
     /// When the state machine reaches this, it hands out a view for a snapshot of its state then (B12).

@@ -13,14 +13,13 @@
 //!
 //! Snapshots are sent in `transfer.rs`; what answers mean is in `leader.rs`.
 
-use std::sync::Arc;
-
 use super::core::Raft;
+use super::entries::Entries;
 use super::message::{Append, Request};
 use super::progress::{Progress, ProgressState};
 use super::quorum;
 use super::ready::{LogRead, LogReadOutcome, ReadPurpose};
-use super::types::{Entry, Index, LogId, Micros, NodeId};
+use super::types::{Index, LogId, Micros, NodeId};
 
 /// Entries from `first` on wait until then for others to leave with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,7 +78,7 @@ impl Raft {
 
     /// Sends one AppendEntries, if one is due; whether there may be more. Members that stand at the same place are sent the
     /// same `shared` entries, not copies.
-    fn send_entries(&mut self, to: NodeId, shared: &mut Option<Arc<[Entry]>>) -> bool {
+    fn send_entries(&mut self, to: NodeId, shared: &mut Option<Entries>) -> bool {
         let (now, last) = (self.now, self.log.last_index());
         let Some(progress) = self.progress.get(&to) else { return false };
         if self.entries_due_at(progress).is_none_or(|at| now < at) {
@@ -95,7 +94,7 @@ impl Raft {
             return false;
         }
         if next > last {
-            self.send_append(to, Arc::default());
+            self.send_append(to, Entries::new());
             return false;
         }
         let last = self
@@ -103,7 +102,7 @@ impl Raft {
             .map_or(last, |batch| if next < batch.first { batch.first - 1 } else { last });
         let (bytes, count) = (self.config.append_bytes, self.config.append_entries);
         if shared.as_ref().is_none_or(|entries| entries[0].log_id.index != next) {
-            *shared = self.log.cached(next, last, bytes, count).map(Arc::from);
+            *shared = self.log.cached(next, last, bytes, count);
         }
         match shared {
             Some(entries) => {
@@ -125,11 +124,11 @@ impl Raft {
         }
     }
 
-    fn send_append(&mut self, to: NodeId, entries: Arc<[Entry]>) {
+    fn send_append(&mut self, to: NodeId, entries: Entries) {
         let Some(progress) = self.progress.get(&to) else { return };
         let prev = self.log.id_at(progress.next - 1);
         let last = prev.index + entries.len() as u64;
-        let bytes = entries.iter().map(Entry::size_bytes).sum();
+        let bytes = self.log.bytes_between(prev.index, last) as usize;
         let append = self.append_message(to, prev, entries);
         let id = self.ask(to, append);
         if let Some(progress) = self.progress.get_mut(&to) {
@@ -137,7 +136,7 @@ impl Raft {
         }
     }
 
-    fn append_message(&mut self, to: NodeId, prev: LogId, entries: Arc<[Entry]>) -> Request {
+    fn append_message(&mut self, to: NodeId, prev: LogId, entries: Entries) -> Request {
         let commit = self.log.commit().min(prev.index + entries.len() as u64);
         let mut leader_durable = self.log.persisted();
         if let Some(progress) = self.progress.get_mut(&to) {
@@ -170,11 +169,11 @@ impl Raft {
             return;
         }
         if progress.missed && progress.next > self.log.start().index {
-            return self.send_append(to, Arc::default());
+            return self.send_append(to, Entries::new());
         }
         let matched = progress.matched;
         let prev = self.log.term_at(matched).map_or(LogId::BASE, |term| LogId::new(term, matched));
-        let heartbeat = self.append_message(to, prev, Arc::default());
+        let heartbeat = self.append_message(to, prev, Entries::new());
         let id = self.ask(to, heartbeat);
         if let Some(progress) = self.progress.get_mut(&to) {
             progress.on_heartbeat_sent(id, now);
@@ -240,7 +239,7 @@ impl Raft {
         if let LogReadOutcome::Entries(entries) = outcome
             && self.log.agrees_with(first, &entries)
         {
-            self.send_append(to, entries.into());
+            self.send_append(to, entries);
         }
     }
 }

@@ -11,13 +11,11 @@
 //! *What it does not do:* keep anything. Entries stay in memory, all of them, so such a storage suits logs of a few
 //! megabytes; [`file`](super::file) reads old entries from disk instead.
 
-use std::collections::VecDeque;
-
 use super::StorageError;
 use super::log_state::{Breach, LogState, assert_fits};
 use crate::raft::{
-    Acquaintances, Entry, HardState, Incarnation, Index, Life, LogChange, LogId, LogOutline,
-    Membership, Recovered, SnapshotMeta,
+    Acquaintances, Entries, Entry, HardState, Incarnation, Index, Life, LogChange, LogId,
+    LogOutline, Membership, Recovered, SnapshotMeta,
 };
 
 /// A log as it has to be stored.
@@ -50,7 +48,7 @@ pub struct LogEdit {
 #[derive(Clone, Debug, Default)]
 pub struct LogMirror {
     state: LogState,
-    entries: VecDeque<Entry>,
+    entries: Entries,
 }
 
 impl LogMirror {
@@ -107,18 +105,17 @@ impl LogMirror {
             self.truncate(0, edit);
         }
         if let Some(from) = change.truncate_from {
-            let left = self.entries.partition_point(|entry| entry.log_id.index < from);
-            self.truncate(left, edit);
+            let first = self.entries.first().map_or(from, |entry| entry.log_id.index);
+            self.truncate(from.saturating_sub(first) as usize, edit);
         }
-        self.entries.extend(change.append.iter().cloned());
+        self.entries.append(&change.append);
         let start = self.state.start.index;
-        while self.entries.front().is_some_and(|entry| entry.log_id.index <= start) {
-            self.entries.pop_front();
-            if edit.kept > 0 {
-                edit.kept -= 1;
-                edit.dropped += 1;
-            }
-        }
+        let first = self.entries.first().map_or(start + 1, |entry| entry.log_id.index);
+        let dropped = (start + 1).saturating_sub(first).min(self.entries.len() as u64) as usize;
+        self.entries.drop_front(dropped);
+        let dropped = dropped.min(edit.kept);
+        edit.kept -= dropped;
+        edit.dropped += dropped;
         let stored = self.state.last - start;
         assert_eq!(self.entries.len() as u64, stored, "entries stored, log {:?}", self.state);
     }
@@ -132,7 +129,9 @@ impl LogMirror {
     pub fn read(&self, first: Index, last: Index, max_bytes: usize) -> Option<Vec<Entry>> {
         let skipped = first.checked_sub(self.state.start.index + 1)?;
         let mut size_bytes = 0;
-        let wanted = self.entries.iter().skip(skipped as usize).take_while(|entry| {
+        let behind =
+            self.entries.range((skipped as usize).min(self.entries.len())..self.entries.len());
+        let wanted = behind.iter().take_while(|entry| {
             let begins = size_bytes == 0;
             size_bytes += entry.size_bytes();
             entry.log_id.index <= last && (begins || size_bytes <= max_bytes)
@@ -179,7 +178,7 @@ impl LogMirror {
     }
 
     /// The entries, oldest first.
-    pub fn entries(&self) -> &VecDeque<Entry> {
+    pub fn entries(&self) -> &Entries {
         &self.entries
     }
 

@@ -34,15 +34,13 @@
 //! has one, and snapshot data carries its own. No copying: an entry of a decoded frame keeps the whole
 //! frame's buffer alive.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 use crate::raft::{
-    Acquaintance, Answer, Append, Body, Entry, EntryKind, Envelope, Incarnation, Index, LogId,
-    Membership, NodeId, Request, SnapshotChunk, SnapshotMeta, Term,
+    Acquaintance, Answer, Append, Body, Entries, Entry, EntryKind, Envelope, Incarnation, Index,
+    LogId, Membership, NodeId, Request, SnapshotChunk, SnapshotMeta, Term,
 };
 
 #[cfg(test)]
@@ -363,7 +361,7 @@ fn decode_append(reader: &mut Reader<'_>) -> Result<Append, WireError> {
     for position in 0..count {
         entries.push(decode_entry(prev, position, &mut fixed, reader)?);
     }
-    let entries = Arc::from(entries);
+    let entries = Entries::from(entries);
     Ok(Append { prev, entries, commit, leader_last, leader_durable, round })
 }
 

@@ -94,8 +94,8 @@ impl History {
         self.id(index).to_string()
     }
 
-    fn between(&self, prev: Index, last: Index) -> Arc<[Entry]> {
-        self.0[prev as usize..last as usize].into()
+    fn between(&self, prev: Index, last: Index) -> Entries {
+        self.0[prev as usize..last as usize].to_vec().into()
     }
 
     fn state(&self, index: Index) -> Replica<WordCount> {

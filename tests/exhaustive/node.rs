@@ -147,7 +147,7 @@ impl Node {
             let entries: Vec<Entry> = entries.collect();
             let found = match entries.is_empty() {
                 true => LogReadOutcome::Compacted,
-                false => LogReadOutcome::Entries(entries),
+                false => LogReadOutcome::Entries(entries.into()),
             };
             self.raft.log_read(NOW, read.id, found);
         }

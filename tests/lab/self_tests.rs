@@ -272,7 +272,7 @@ fn entry(term: u64, index: u64, data: &'static str) -> Entry {
 }
 
 fn append(entries: &[Entry]) -> [LogChange; 1] {
-    [LogChange { append: entries.to_vec(), ..LogChange::default() }]
+    [LogChange { append: entries.to_vec().into(), ..LogChange::default() }]
 }
 
 #[test]

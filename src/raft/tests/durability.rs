@@ -156,7 +156,7 @@ fn lr06_changes_of_one_step_add_up() {
     }
     hand.collect();
     let change = &hand.steps[0].change;
-    assert_eq!((change.truncate_from, &change.append[..]), (Some(2), &entries(2, &[4])[..]));
+    assert_eq!((change.truncate_from, &change.append), (Some(2), &entries(2, &[4])));
     assert_eq!(change.hard_state, Some(HardState { term: 4, vote: None }));
 }
 
@@ -172,7 +172,7 @@ fn lr06_the_lower_removal_of_a_step_counts() {
     }
     hand.collect();
     let change = &hand.steps[0].change;
-    assert_eq!((change.truncate_from, &change.append[..]), (Some(2), &entries(2, &[3])[..]));
+    assert_eq!((change.truncate_from, &change.append), (Some(2), &entries(2, &[3])));
 }
 
 /// Entries taken and removed within one step never reach the disk, and nothing is removed there.

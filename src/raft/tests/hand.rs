@@ -155,7 +155,7 @@ impl Hand {
             })
             .collect();
         assert!(!entries.is_empty(), "read of {read:?}, which is not stored");
-        self.raft.log_read(self.now, read.id, LogReadOutcome::Entries(entries));
+        self.raft.log_read(self.now, read.id, LogReadOutcome::Entries(entries.into()));
     }
 
     /// The oldest durable step is done.

@@ -138,7 +138,7 @@ fn sn01_sn23_entries_behind_the_snapshot_follow_the_switch() {
 /// A read of entries to apply that comes back after an install covered them is dropped, whatever it found (SN01, B5).
 #[test]
 fn sn01_a_read_of_entries_since_covered_is_dropped() {
-    let found = [LogReadOutcome::Compacted, LogReadOutcome::Entries(entries(1, &[1, 1]).to_vec())];
+    let found = [LogReadOutcome::Compacted, LogReadOutcome::Entries(entries(1, &[1, 1]))];
     for outcome in found {
         let mut hand = Setup::of(3).log(&[1, 1]).start();
         hand.offer(1, 1, S);

@@ -193,7 +193,7 @@ fn compare_cache(log: &RaftLog, model: &Model) {
             continue;
         };
         let mut bytes = 0;
-        let expected: Vec<Entry> = model
+        let expected: Entries = model
             .entries
             .iter()
             .filter(|entry| entry.log_id.index >= first)

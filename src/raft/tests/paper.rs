@@ -255,7 +255,7 @@ fn append_entries_3_removes_what_conflicts_a79() {
     hand.hear(1, 3, append(id(2, 1), &[3], 0));
     assert_eq!(hand.terms(), [1, 1, 3]);
     let change = hand.steps[0].change.clone();
-    assert_eq!((change.truncate_from, change.append), (Some(3), entries(3, &[3]).to_vec()));
+    assert_eq!((change.truncate_from, change.append), (Some(3), entries(3, &[3])));
     assert!(hand.out.events.contains(&Event::Truncated { from: 3 }));
     assert_eq!(hand.status().counters.truncations, 1);
 }
@@ -268,7 +268,7 @@ fn append_entries_4_adds_only_what_is_not_there_lr02() {
     assert_eq!(hand.terms(), [1, 1, 1, 1]);
     assert!(hand.steps.is_empty(), "nothing to be made durable");
     hand.hear(1, 1, append(id(3, 1), &[1, 1], 0));
-    assert_eq!(hand.steps[0].change.append, entries(5, &[1]).to_vec());
+    assert_eq!(hand.steps[0].change.append, entries(5, &[1]));
 }
 
 /// "5. If leaderCommit > commitIndex, set commitIndex = min(leaderCommit, index of last new entry)" (LR03): a heartbeat

@@ -263,7 +263,7 @@ fn lr20_without_a_cache_everything_is_read_back() {
     let request = leader.append(1);
     leader.reply(&request, rejected(0, 3, LogId::BASE));
     let again = leader.append(1);
-    assert_eq!(append_of(&again).entries[..3], entries(1, &[1, 1, 1])[..]);
+    assert_eq!(append_of(&again).entries.range(0..3), entries(1, &[1, 1, 1]));
 }
 
 /// Only what is durable is asked back: the rest is in memory, and the disk does not have it yet (LR20).
@@ -286,7 +286,7 @@ fn lr20_a_read_of_entries_since_replaced_is_dropped() {
     let answer = hand.answer_of(&request, 2, rejected(0, 3, LogId::BASE));
     hand.raft.step(hand.now, answer);
     let ready = hand.raft.ready();
-    let wrong = entries(1, &[1, 2]).to_vec();
+    let wrong = entries(1, &[1, 2]);
     hand.raft.log_read(hand.now, ready.reads[0].id, LogReadOutcome::Entries(wrong));
     let ready = hand.raft.ready();
     assert!(ready.messages.iter().all(|e| e.to != 1), "{:?}", ready.messages);
@@ -312,7 +312,7 @@ fn lr20_a_read_of_entries_since_acknowledged_is_dropped() {
     assert_eq!(read.first, 2);
     let late = hand.answer_of(&window[2], 2, accepted(4, 0));
     hand.raft.step(hand.now, late);
-    let entries = entries(2, &[1]).to_vec();
+    let entries = entries(2, &[1]);
     hand.raft.log_read(hand.now, read.id, LogReadOutcome::Entries(entries));
     hand.collect();
     assert!(hand.appends(1).is_empty());

@@ -1,7 +1,5 @@
 //! Entries, requests and answers in a few words each, for tests.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use crate::raft::*;
@@ -17,7 +15,7 @@ pub(super) fn entry(log_id: LogId) -> Entry {
 }
 
 /// Entries of these terms from `first` on.
-pub(super) fn entries(first: Index, terms: &[Term]) -> Arc<[Entry]> {
+pub(super) fn entries(first: Index, terms: &[Term]) -> Entries {
     terms.iter().zip(first..).map(|(&term, index)| entry(id(index, term))).collect()
 }
 

@@ -119,7 +119,7 @@ impl Disk {
         if let Some(from) = change.truncate_from {
             self.entries.retain(|entry| entry.log_id.index < from);
         }
-        for entry in change.append {
+        for entry in change.append.iter().cloned() {
             assert_eq!(entry.log_id.index, self.last_index() + 1, "a hole in the log");
             self.entries.push_back(entry);
         }
@@ -866,7 +866,7 @@ impl World {
         let outcome = if entries.is_empty() {
             LogReadOutcome::Compacted
         } else {
-            LogReadOutcome::Entries(entries)
+            LogReadOutcome::Entries(entries.into())
         };
         self.raft(id).log_read(now, read.id, outcome);
     }

@@ -72,7 +72,7 @@ impl Disk {
             let kept = from.saturating_sub(self.start.index + 1);
             self.entries.truncate(kept as usize);
         }
-        for entry in change.append {
+        for entry in change.append.iter().cloned() {
             assert_eq!(entry.log_id.index, self.last_index() + 1, "a hole in the log");
             self.entries.push_back(entry);
         }
@@ -125,7 +125,7 @@ impl Disk {
         if entries.is_empty() {
             LogReadOutcome::Compacted
         } else {
-            LogReadOutcome::Entries(entries)
+            LogReadOutcome::Entries(entries.into())
         }
     }
 

@@ -178,7 +178,7 @@ fn records_are_shown_in_order_with_the_beginning_of_their_data() {
     let entry = crate::raft::Entry { data, ..entry(1, 1) };
     opened
         .log
-        .write(&[vote(1, Some(2)), LogChange { append: vec![entry], ..LogChange::default() }])
+        .write(&[vote(1, Some(2)), LogChange { append: [entry].into(), ..LogChange::default() }])
         .unwrap();
     drop(opened);
     let inspection = inspect(&disk);

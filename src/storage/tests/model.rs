@@ -44,7 +44,7 @@ pub(crate) fn entries(term: Term, indexes: std::ops::RangeInclusive<Index>) -> V
 }
 
 pub(crate) fn append(term: Term, indexes: std::ops::RangeInclusive<Index>) -> LogChange {
-    LogChange { append: entries(term, indexes), ..LogChange::default() }
+    LogChange { append: entries(term, indexes).into(), ..LogChange::default() }
 }
 
 pub(crate) fn vote(term: Term, vote: Option<u64>) -> LogChange {
@@ -53,7 +53,7 @@ pub(crate) fn vote(term: Term, vote: Option<u64>) -> LogChange {
 
 /// One entry of so many bytes.
 pub(crate) fn append_big(term: Term, index: Index, bytes: usize) -> LogChange {
-    LogChange { append: vec![big_entry(term, index, bytes)], ..LogChange::default() }
+    LogChange { append: [big_entry(term, index, bytes)].into(), ..LogChange::default() }
 }
 
 /// What was lost, or that nothing is; whoever writes it fills in the incarnation.
