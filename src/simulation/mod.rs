@@ -27,6 +27,8 @@ mod shrink;
 mod tally;
 mod trace;
 
+use crate::raft::Micros;
+
 pub use faults::{FaultKind, Faults, UnknownFault};
 pub use kit::{Failure, NoModel, ReadySimulation, Simulation, SimulationOf, Summary};
 pub use outcome::{Breach, Outcome, Settings};
@@ -36,6 +38,10 @@ pub use schedule::{Act, Schedule};
 pub use shrink::shrink;
 pub use tally::{Report, Tally};
 pub use trace::Line;
+
+/// Virtual time is counted in microseconds.
+const MILLISECOND: Micros = 1_000;
+const SECOND: Micros = 1_000 * MILLISECOND;
 
 #[cfg(test)]
 mod tests;

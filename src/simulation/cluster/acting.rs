@@ -12,10 +12,10 @@ use crate::machine::Machine;
 use crate::raft::{Micros, NodeId};
 use crate::storage::file::sim_disk::{Fault, Unsynced};
 
+use super::super::MILLISECOND;
 use super::super::conditions::Conditions;
 use super::super::faults::FaultKind;
 use super::super::schedule::{Act, Schedule};
-use super::config::MILLISECOND;
 use super::losses::Copy;
 use super::world::{Doom, World};
 

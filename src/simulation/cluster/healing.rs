@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::node::{Consistency, Handle};
 use crate::raft::Micros;
 
-use super::config::{MILLISECOND, SECOND};
+use super::super::{MILLISECOND, SECOND};
 use super::run::Crew;
 use super::world::World;
 

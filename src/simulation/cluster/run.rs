@@ -10,6 +10,7 @@ use tokio::time::sleep_until;
 use crate::machine::{KeyValue, KeyValueCommand, Machine};
 use crate::raft::Micros;
 
+use super::super::MILLISECOND;
 use super::super::linearizability::models::{KeyValueModel, KeyValueOperation, KeyValueOutcome};
 use super::super::linearizability::{Checker, Model, Verdict};
 use super::super::outcome::{Outcome, Settings, panic_message};
@@ -17,7 +18,7 @@ use super::super::random::Dice;
 use super::super::request::{Request, Turn};
 use super::super::trace::Trace;
 use super::clients::{Clients, Workload};
-use super::config::{MILLISECOND, Terms};
+use super::config::Terms;
 use super::watch::Watch;
 use super::world::{Totals, World};
 

@@ -17,12 +17,13 @@ use crate::raft::{
     Recovered, Role, Term, birth_ms,
 };
 
+use super::super::MILLISECOND;
 use super::super::conditions::Conditions;
 use super::super::faults::FaultKind;
 use super::super::judge::Judge;
 use super::super::random::Dice;
 use super::super::trace::Trace;
-use super::config::{MILLISECOND, Pace};
+use super::config::Pace;
 
 /// A write that failed is never durable for sure.
 const NEVER: Micros = Micros::MAX;

@@ -8,8 +8,9 @@ use crate::raft::{Index, NodeId};
 use super::super::conditions::Conditions;
 use super::super::faults::FaultKind;
 use super::super::schedule::{Act, Schedule};
+use super::super::{MILLISECOND, SECOND};
 use super::disk::Disk;
-use super::world::{Happening, MILLISECOND, SECOND, World};
+use super::world::{Happening, World};
 
 /// The schedule under way.
 #[derive(Debug, Default)]

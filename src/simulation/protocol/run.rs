@@ -4,11 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::raft::RaftConfig;
 
+use super::super::MILLISECOND;
 use super::super::linearizability::Verdict;
 use super::super::outcome::{Outcome, Settings, panic_message};
 use super::super::random::Dice;
 use super::super::trace::Trace;
-use super::world::{MILLISECOND, Pace, World};
+use super::world::{Pace, World};
 
 /// Runs one seed of tier 1.
 pub fn run(settings: &Settings) -> Outcome {

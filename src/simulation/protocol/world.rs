@@ -15,6 +15,7 @@ use crate::raft::{
     Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role, TransferKey, birth_ms,
 };
 
+use super::super::MILLISECOND;
 use super::super::conditions::Conditions;
 use super::super::judge::{Durable, Judge};
 use super::super::random::Dice;
@@ -28,8 +29,6 @@ use super::machine::Machine;
 use super::sights::Sights;
 use super::turns::Job;
 
-pub(super) const MILLISECOND: Micros = 1_000;
-pub(super) const SECOND: Micros = 1_000 * MILLISECOND;
 /// A member that stood still gets to everything that waits for it, in any order: messages, timeouts, clients.
 pub(super) const WAKING: Micros = 2 * MILLISECOND;
 /// Between ticks that no deadline asks for.
