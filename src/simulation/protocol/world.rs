@@ -306,21 +306,20 @@ impl World {
     /// Whether all others know of the directory that `id` has, so that they would notice another one in its place.
     pub(super) fn is_known(&self, id: NodeId) -> bool {
         let birth = birth_ms(self.nodes[id as usize].disk.life.incarnation);
-        let knows = |node: &Node| {
-            let known = node.disk.acquaintances.get(&id);
-            known.is_some_and(|known| known.incarnation > 0 && birth_ms(known.incarnation) == birth)
-        };
-        (0..).zip(&self.nodes).all(|(other, node)| other == id || knows(node))
+        self.all_others_know(id, |known| known > 0 && birth_ms(known) == birth)
     }
 
     /// Whether all others would notice an earlier life of `id` than the one that it has.
     pub(super) fn is_remembered(&self, id: NodeId, earlier: Incarnation) -> bool {
         let life = self.nodes[id as usize].disk.life.incarnation;
+        earlier + 1 < life && self.all_others_know(id, |known| known == life)
+    }
+
+    fn all_others_know(&self, id: NodeId, knows: impl Fn(Incarnation) -> bool) -> bool {
         let remembers = |node: &Node| {
-            node.disk.acquaintances.get(&id).is_some_and(|known| known.incarnation == life)
+            node.disk.acquaintances.get(&id).is_some_and(|known| knows(known.incarnation))
         };
-        let others = (0..).zip(&self.nodes).filter(|(other, _)| *other != id);
-        earlier + 1 < life && others.into_iter().all(|(_, node)| remembers(node))
+        (0..).zip(&self.nodes).all(|(other, node)| other == id || remembers(node))
     }
 
     // ---- time ----------------------------------------------------------------------------
