@@ -30,13 +30,13 @@ mod trace;
 use crate::raft::Micros;
 
 pub use faults::{FaultKind, Faults, UnknownFault};
-pub use kit::{Failure, NoModel, ReadySimulation, Simulation, SimulationOf, Summary};
+pub use kit::{Failure, NoModel, ReadySimulation, Simulation, SimulationOf};
 pub use outcome::{Breach, Outcome, Settings};
 pub use random::Dice;
 pub use request::{Request, Turn};
 pub use schedule::{Act, Schedule};
 pub use shrink::shrink;
-pub use tally::{Report, Tally};
+pub use tally::{Report, Summary, Tally};
 pub use trace::Line;
 
 /// Virtual time is counted in microseconds.
