@@ -115,20 +115,8 @@ where
         elected_after,
         ..Outcome::default()
     };
-    let counters = totals.counters;
+    outcome.saw_all(&totals.counters);
     for (what, count) in [
-        ("elected", counters.elections_won),
-        ("truncated", counters.truncations),
-        ("snapshotted", counters.snapshots_taken),
-        ("sent", counters.snapshots_sent),
-        ("compacted", counters.entries_compacted),
-        ("pinned", counters.purges_pinned),
-        ("offered", counters.installs_offered),
-        ("granted", counters.installs_granted),
-        ("refused", counters.installs_refused),
-        ("withdrawn", counters.installs_withdrawn),
-        ("superseded", counters.installs_superseded),
-        ("fast_forwarded", counters.fast_forwards),
         ("recovered", watched.judge.recovered()),
         ("rolled_back", watched.sights.rolled_back),
         ("committed", watched.judge.committed()),
@@ -187,11 +175,7 @@ async fn live<M: Machine, L: Model + 'static>(
     {
         watch.accuse(rule, what);
     }
-    let leaders = watch.lock().sights.leaders_per_disturbance;
-    if leaders > 2 {
-        let what = format!("{leaders} leaders came after one disturbance");
-        watch.accuse("calm elections", what);
-    }
+    watch.lock().judge_elections();
     if watch.is_broken() {
         world.ids().for_each(|id| world.take_stock(id));
     } else {
@@ -199,7 +183,8 @@ async fn live<M: Machine, L: Model + 'static>(
     }
     let checker = clients.checker.borrow_mut().take();
     if let Some(checker) = checker {
-        judge_clients(&watch, checker.finish());
+        let verdict = checker.finish();
+        watch.lock().judge.clients_saw(&verdict);
     }
     *gone.borrow_mut() = Gone {
         answered: clients.answered.get(),
@@ -209,14 +194,6 @@ async fn live<M: Machine, L: Model + 'static>(
         virtual_time: watch.now(),
     };
     world.network.close();
-}
-
-fn judge_clients<Key: std::fmt::Debug>(watch: &Watch, verdict: Verdict<Key>) {
-    match verdict {
-        Verdict::Linearizable => {}
-        Verdict::Unknown { .. } => watch.accuse("unknown", verdict.to_string()),
-        Verdict::Violation(violation) => watch.accuse("linearizability", violation.to_string()),
-    }
 }
 
 impl<M: Machine> World<M> {

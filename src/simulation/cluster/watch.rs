@@ -230,6 +230,11 @@ impl Watched {
         others.all(|(_, member)| remembers(member))
     }
 
+    /// Leaders came no more often than something called for one.
+    pub(super) fn judge_elections(&mut self) {
+        self.judge.leaders_came(self.sights.leaders_per_disturbance);
+    }
+
     // ---- slow work ---------------------------------------------------------------------------
 
     /// Draws anew what the member's slow work takes.

@@ -28,6 +28,7 @@
 
 mod applying;
 mod durable;
+mod ending;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
