@@ -9,7 +9,8 @@
 //! | `cluster` | tier 2: whole nodes, for truth |
 //! | `kit`, `request` | the test-kit: a service's own machine in tier 2 |
 //! | `shrink` | the shortest schedule that still fails |
-//! | `outcome`, `trace`, `tally` | what came of a run; a run as a number and as lines; many runs summed up |
+//! | `sights`, `outcome` | what was seen in a run; what came of it |
+//! | `trace`, `tally` | a run as a number and as lines; many runs summed up |
 //! | `random` | chance from a seed |
 
 pub mod cluster;
@@ -24,6 +25,7 @@ mod random;
 mod request;
 mod schedule;
 mod shrink;
+mod sights;
 mod tally;
 mod trace;
 

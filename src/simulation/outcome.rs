@@ -8,6 +8,7 @@ use crate::raft::{Counters, Micros};
 use super::faults::FaultKind;
 pub use super::judge::Breach;
 use super::schedule::Schedule;
+use super::sights::Sights;
 use super::trace::Line;
 
 /// What a run is given.
@@ -56,8 +57,9 @@ impl Outcome {
         *self.sights.entry(what).or_default() += count;
     }
 
-    /// What members have counted.
-    pub(super) fn saw_all(&mut self, counters: &Counters) {
+    /// What members have counted, and what was seen of the run.
+    pub(super) fn saw_all(&mut self, counters: &Counters, sights: &Sights) {
+        (self.acts, self.elected_after) = (sights.acts, sights.elected_after);
         for (what, count) in [
             ("elected", counters.elections_won),
             ("truncated", counters.truncations),
@@ -71,6 +73,7 @@ impl Outcome {
             ("withdrawn", counters.installs_withdrawn),
             ("superseded", counters.installs_superseded),
             ("fast_forwarded", counters.fast_forwards),
+            ("rolled_back", sights.rolled_back),
         ] {
             self.saw(what, count);
         }

@@ -77,7 +77,7 @@ impl<M: Machine> World<M> {
             return;
         }
         self.watch.note(None, || format!("begins: {act}"));
-        self.watch.lock().sights.acts[act.kind as usize] += 1;
+        self.watch.lock().sights.begins(act.kind);
         self.acting.active.push(number);
         self.adjust();
         self.strike(number, &act).await;
@@ -118,7 +118,7 @@ impl<M: Machine> World<M> {
             }
         }
         watched.conditions = conditions;
-        watched.sights.calm = self.acting.active.is_empty();
+        watched.is_calm = self.acting.active.is_empty();
         watched.sights.disturbed();
         (0..self.slots.len() as NodeId).for_each(|id| watched.roll(id));
     }

@@ -103,7 +103,7 @@ where
     if let Err(panic) = ran {
         watched.judge.accuse("no panic", panic_message(&*panic));
     }
-    let Gone { answered, given_up, totals, elected_after, virtual_time } = *gone.borrow();
+    let Gone { answered, given_up, totals, virtual_time } = *gone.borrow();
     let mut outcome = Outcome {
         seed: settings.seed,
         breach: watched.judge.breach().cloned(),
@@ -111,14 +111,11 @@ where
         events: watched.events,
         virtual_time,
         operations: answered,
-        acts: watched.sights.acts,
-        elected_after,
         ..Outcome::default()
     };
-    outcome.saw_all(&totals.counters);
+    outcome.saw_all(&totals.counters, &watched.sights);
     for (what, count) in [
         ("recovered", watched.judge.recovered()),
-        ("rolled_back", watched.sights.rolled_back),
         ("committed", watched.judge.committed()),
         ("given_up", given_up),
         ("duplicates_suppressed", totals.duplicates),
@@ -136,7 +133,6 @@ struct Gone {
     answered: u64,
     given_up: u64,
     totals: Totals,
-    elected_after: u64,
     virtual_time: Micros,
 }
 
@@ -190,7 +186,6 @@ async fn live<M: Machine, L: Model + 'static>(
         answered: clients.answered.get(),
         given_up: clients.given_up.get(),
         totals: world.totals,
-        elected_after: world.elected_after,
         virtual_time: watch.now(),
     };
     world.network.close();

@@ -39,8 +39,6 @@ pub(super) struct World<M: Machine> {
     /// Of what acts do.
     pub dice: Dice,
     pub totals: Totals,
-    /// Time from the end of all faults to a leader, in thousandths of the longest election timeout.
-    pub elected_after: u64,
     make: Rc<dyn Fn() -> M>,
     placement: Placement,
 }
@@ -111,7 +109,6 @@ impl<M: Machine> World<M> {
             acting: Acting::of(&settings.schedule),
             dice: Dice::new(seed, 22),
             totals: Totals::default(),
-            elected_after: 0,
             make,
             placement: Placement::virtual_time(),
         }

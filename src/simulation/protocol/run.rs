@@ -111,9 +111,8 @@ impl World {
             operations,
             ..Outcome::default()
         };
-        outcome.saw_all(&self.totals());
+        outcome.saw_all(&self.totals(), &self.sights);
         outcome.saw("recovered", self.judge.recovered());
-        outcome.saw("rolled_back", self.sights.rolled_back);
         outcome.saw("committed", self.judge.committed());
         outcome.saw("given_up", self.clients.given_up);
         let nodes = self.nodes.iter();
@@ -123,8 +122,6 @@ impl World {
         );
         outcome
             .saw("sessions_expired", nodes.map(|node| node.expired + node.machine.expired).sum());
-        outcome.acts = self.sights.acts;
-        outcome.elected_after = self.sights.elected_after;
         outcome.lines = self.trace.into_lines();
         outcome
     }

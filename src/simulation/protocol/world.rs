@@ -19,6 +19,7 @@ use super::super::MILLISECOND;
 use super::super::conditions::Conditions;
 use super::super::judge::{Durable, Judge};
 use super::super::random::Dice;
+use super::super::sights::Sights;
 use super::super::trace::Trace;
 use super::agenda::Agenda;
 use super::clients::{Clients, Waiter};
@@ -26,7 +27,6 @@ use super::clock::NodeClock;
 use super::disk::Disk;
 use super::faulty::Acting;
 use super::machine::Machine;
-use super::sights::Sights;
 use super::turns::Job;
 
 /// A member that stood still gets to everything that waits for it, in any order: messages, timeouts, clients.
