@@ -3,6 +3,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `faults`, `schedule`, `conditions` | what can go wrong; when it does; what that amounts to at a moment |
+//! | `acting` | a schedule under way |
 //! | `judge` | what must hold at every moment |
 //! | `linearizability` | whether clients saw what one copy could have shown |
 //! | `protocol` | tier 1: the pure protocol, for volume |
@@ -13,6 +14,7 @@
 //! | `trace`, `tally` | a run as a number and as lines; many runs summed up |
 //! | `random` | chance from a seed |
 
+mod acting;
 pub mod cluster;
 mod conditions;
 mod faults;

@@ -200,7 +200,7 @@ impl<M: Machine> World<M> {
             if now >= until || self.watch.is_broken() {
                 return;
             }
-            let next = self.acting.next_at().unwrap_or(until);
+            let next = self.agenda.next_at().unwrap_or(until);
             let wake = next.min(now + ATTEND).min(until).max(now + MILLISECOND);
             sleep_until(self.watch.moment(wake)).await;
             self.act().await;

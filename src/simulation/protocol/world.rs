@@ -16,16 +16,17 @@ use crate::raft::{
 };
 
 use super::super::MILLISECOND;
+use super::super::acting::Acting;
 use super::super::conditions::Conditions;
 use super::super::judge::{Durable, Judge};
 use super::super::random::Dice;
+use super::super::schedule::Schedule;
 use super::super::sights::Sights;
 use super::super::trace::Trace;
 use super::agenda::Agenda;
 use super::clients::{Clients, Waiter};
 use super::clock::NodeClock;
 use super::disk::Disk;
-use super::faulty::Acting;
 use super::machine::Machine;
 use super::turns::Job;
 
@@ -177,7 +178,7 @@ pub(crate) struct World {
     pub(super) agenda: Agenda<Happening>,
     pub(super) judge: Judge,
     pub(super) clients: Clients,
-    pub(super) acting: Acting,
+    pub(super) acting: Acting<Disk>,
     pub(super) streams: Streams,
     pub(super) trace: Trace,
     /// The last messages that were sent, for floods.
@@ -201,7 +202,7 @@ impl World {
             agenda: Agenda::default(),
             judge: Judge::new(0..size),
             clients: Clients::default(),
-            acting: Acting::default(),
+            acting: Acting::of(&Schedule::default()),
             streams: Streams {
                 network: Dice::new(seed, 10),
                 disks: Dice::new(seed, 11),
@@ -492,7 +493,7 @@ impl World {
                 Event::Deposed => self.unknown_waiters(id, |_| true),
                 Event::Alarm(what) => self.judge.alarmed(id, what),
                 Event::RoleChanged { role: Role::Leader, .. } => {
-                    let calm = self.is_calm();
+                    let calm = self.acting.is_calm();
                     self.sights.led(calm);
                 }
                 _ => {}
