@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::raft::{
     Acquaintances, Entry, HardState, Incarnation, Index, Install, Life, LogChange, LogId,
     LogOutline, LogRead, LogReadOutcome, Loss, Membership, Persist, Recovered, SnapshotMeta,
-    TermRun, birth_ms, unborn,
+    birth_ms, unborn,
 };
 
 use super::super::random::Dice;
@@ -95,19 +95,12 @@ impl Disk {
 
     /// What a node finds when it starts here.
     pub(crate) fn recovered(&self, members: &Membership) -> Recovered {
-        let mut runs: Vec<TermRun> = Vec::new();
-        for entry in &self.entries {
-            if runs.last().is_none_or(|run| run.term != entry.log_id.term) {
-                runs.push(TermRun { first: entry.log_id.index, term: entry.log_id.term });
-            }
-        }
-        let sizes_bytes = self.entries.iter().map(|entry| entry.size_bytes() as u32).collect();
         Recovered {
             life: self.life,
             hard_state: self.hard_state,
             base: members.clone(),
             snapshot: self.snapshot.clone(),
-            log: LogOutline { start: self.start, runs, sizes_bytes },
+            log: LogOutline::of(self.start, &self.entries),
             acquaintances: self.acquaintances.clone(),
         }
     }
