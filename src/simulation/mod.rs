@@ -44,7 +44,7 @@ pub use tally::{Report, Summary, Tally};
 pub use trace::Line;
 
 /// Virtual time is counted in microseconds.
-const MILLISECOND: Micros = 1_000;
+pub(crate) const MILLISECOND: Micros = 1_000;
 const SECOND: Micros = 1_000 * MILLISECOND;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! is there to be looked at.
 //!
 //! The peer is node 0 (EL26). Its stored entries are kept, and reads of them answered at once; nothing else happens by
-//! itself. Random courses are in `world.rs`.
+//! itself. Random courses are in `world/`.
 
 pub(super) use super::words::*;
 use super::world::{self, MILLISECOND};

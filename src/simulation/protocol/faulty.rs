@@ -106,8 +106,8 @@ impl World {
             FaultKind::MisdirectedWrite => {
                 self.crash(id, 0);
                 let count = self.streams.acts.between(1, 40);
-                let Self { nodes, streams, .. } = self;
-                nodes[id as usize].disk.lose_votes(count, &mut streams.acts);
+                let terms = self.streams.acts.below(3);
+                self.node(id).disk.lose_votes(count, terms);
                 self.disk_lost(id, true);
             }
             FaultKind::BitRot => {

@@ -27,4 +27,6 @@ mod run;
 mod turns;
 mod world;
 
+#[cfg(test)]
+pub(crate) use disk::Disk;
 pub use run::run;

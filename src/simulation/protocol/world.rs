@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::raft::{
     ApplyItem, ChunkRead, Counters, Envelope, Event, Incarnation, LogId, LogRead, Membership,
-    Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role, TransferKey, birth_ms,
+    Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role, birth_ms,
 };
 
 use super::super::MILLISECOND;
@@ -77,7 +77,6 @@ pub(crate) struct Node {
     pub(super) asking: Option<LogId>,
     /// It has a step of its own under way.
     pub(super) applying: bool,
-    pub(super) transfer: Option<(TransferKey, Vec<u8>)>,
     /// What the snapshotter has to do, one after the other.
     pub(super) jobs: VecDeque<Job>,
     pub(super) working: bool,
@@ -110,7 +109,6 @@ impl Node {
             queue: VecDeque::new(),
             asking: None,
             applying: false,
-            transfer: None,
             jobs: VecDeque::new(),
             working: false,
             armed: None,
@@ -290,10 +288,10 @@ impl World {
             self.judge.durable(id, &step.change);
             node.disk.apply(step.change);
         }
-        node.disk.steps.clear();
+        node.disk.crash();
         node.queue.clear();
         node.jobs.clear();
-        (node.asking, node.applying, node.working, node.transfer) = (None, false, false, None);
+        (node.asking, node.applying, node.working) = (None, false, false);
         self.note(id, || "crashes".into());
         self.forget_waiters(id);
     }
