@@ -205,6 +205,19 @@ pub struct LogOutline {
 }
 
 impl LogOutline {
+    /// The outline of entries stored behind `start`, one after the other.
+    pub fn of<'a>(start: LogId, entries: impl IntoIterator<Item = &'a Entry>) -> LogOutline {
+        let mut outline = LogOutline { start, ..LogOutline::default() };
+        for entry in entries {
+            let LogId { term, index } = entry.log_id;
+            if outline.runs.last().is_none_or(|run| run.term != term) {
+                outline.runs.push(TermRun { first: index, term });
+            }
+            outline.sizes_bytes.push(entry.size_bytes() as u32);
+        }
+        outline
+    }
+
     /// Index of the last stored entry, or `start.index` without any.
     pub fn last_index(&self) -> Index {
         self.start.index + self.sizes_bytes.len() as u64

@@ -8,9 +8,7 @@ use crate::raft::{Micros, NodeId};
 
 use super::faults::FaultKind;
 use super::schedule::Act;
-
-const MILLISECOND: Micros = 1_000;
-const SECOND: Micros = 1_000 * MILLISECOND;
+use super::{MILLISECOND, SECOND};
 
 /// Everybody's surroundings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -32,7 +32,6 @@
 //!
 //! *What it does not do:* real time, real disks and real networks; what a service does around its machine.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -42,11 +41,12 @@ use crate::machine::Machine;
 use super::cluster::{Scenario, run_scenario};
 use super::faults::Faults;
 use super::linearizability::Model;
-use super::outcome::{Breach, Outcome, Settings};
+use super::outcome::{Breach, Settings};
 use super::random::Dice;
 use super::request::{Request, Turn};
 use super::schedule::Schedule;
 use super::shrink::shrink;
+use super::tally::Summary;
 use super::trace::Line;
 
 /// Runs this seed and no other.
@@ -222,36 +222,6 @@ where
             breach: outcome.breach.unwrap_or_else(|| breach.clone()),
             schedule,
             trace: outcome.lines,
-        }
-    }
-}
-
-/// What was seen in runs without a failure.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// Runs.
-    pub runs: u64,
-    /// Virtual time of all of them.
-    pub virtual_time: Duration,
-    /// Requests that were answered.
-    pub operations: u64,
-    /// Events, each checked.
-    pub events: u64,
-    /// All runs as one number: the same for the same program, in every process.
-    pub trace_hash: u64,
-    /// How often what was seen: elections, snapshots, installs and so on.
-    pub seen: BTreeMap<&'static str, u64>,
-}
-
-impl Summary {
-    fn add(&mut self, outcome: &Outcome) {
-        self.runs += 1;
-        self.virtual_time += Duration::from_micros(outcome.virtual_time);
-        self.operations += outcome.operations;
-        self.events += outcome.events;
-        self.trace_hash = self.trace_hash.rotate_left(5) ^ outcome.trace_hash;
-        for (what, count) in &outcome.sights {
-            *self.seen.entry(what).or_default() += count;
         }
     }
 }

@@ -3,15 +3,18 @@
 //! | file | idea |
 //! |---|---|
 //! | `faults`, `schedule`, `conditions` | what can go wrong; when it does; what that amounts to at a moment |
+//! | `acting` | a schedule under way |
 //! | `judge` | what must hold at every moment |
 //! | `linearizability` | whether clients saw what one copy could have shown |
 //! | `protocol` | tier 1: the pure protocol, for volume |
 //! | `cluster` | tier 2: whole nodes, for truth |
 //! | `kit`, `request` | the test-kit: a service's own machine in tier 2 |
 //! | `shrink` | the shortest schedule that still fails |
-//! | `outcome`, `trace`, `tally` | what came of a run; a run as a number and as lines; many runs summed up |
+//! | `sights`, `outcome` | what was seen in a run; what came of it |
+//! | `trace`, `tally` | a run as a number and as lines; many runs summed up |
 //! | `random` | chance from a seed |
 
+mod acting;
 pub mod cluster;
 mod conditions;
 mod faults;
@@ -24,18 +27,25 @@ mod random;
 mod request;
 mod schedule;
 mod shrink;
+mod sights;
 mod tally;
 mod trace;
 
+use crate::raft::Micros;
+
 pub use faults::{FaultKind, Faults, UnknownFault};
-pub use kit::{Failure, NoModel, ReadySimulation, Simulation, SimulationOf, Summary};
+pub use kit::{Failure, NoModel, ReadySimulation, Simulation, SimulationOf};
 pub use outcome::{Breach, Outcome, Settings};
 pub use random::Dice;
 pub use request::{Request, Turn};
 pub use schedule::{Act, Schedule};
 pub use shrink::shrink;
-pub use tally::{Report, Tally};
+pub use tally::{Report, Summary, Tally};
 pub use trace::Line;
+
+/// Virtual time is counted in microseconds.
+pub(crate) const MILLISECOND: Micros = 1_000;
+const SECOND: Micros = 1_000 * MILLISECOND;
 
 #[cfg(test)]
 mod tests;

@@ -3,11 +3,12 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 
-use crate::raft::Micros;
+use crate::raft::{Counters, Micros};
 
 use super::faults::FaultKind;
 pub use super::judge::Breach;
 use super::schedule::Schedule;
+use super::sights::Sights;
 use super::trace::Line;
 
 /// What a run is given.
@@ -54,6 +55,28 @@ impl Outcome {
     /// Something was seen so often.
     pub(super) fn saw(&mut self, what: &'static str, count: u64) {
         *self.sights.entry(what).or_default() += count;
+    }
+
+    /// What members have counted, and what was seen of the run.
+    pub(super) fn saw_all(&mut self, counters: &Counters, sights: &Sights) {
+        (self.acts, self.elected_after) = (sights.acts, sights.elected_after);
+        for (what, count) in [
+            ("elected", counters.elections_won),
+            ("truncated", counters.truncations),
+            ("snapshotted", counters.snapshots_taken),
+            ("sent", counters.snapshots_sent),
+            ("compacted", counters.entries_compacted),
+            ("pinned", counters.purges_pinned),
+            ("offered", counters.installs_offered),
+            ("granted", counters.installs_granted),
+            ("refused", counters.installs_refused),
+            ("withdrawn", counters.installs_withdrawn),
+            ("superseded", counters.installs_superseded),
+            ("fast_forwarded", counters.fast_forwards),
+            ("rolled_back", sights.rolled_back),
+        ] {
+            self.saw(what, count);
+        }
     }
 }
 

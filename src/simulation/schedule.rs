@@ -19,9 +19,7 @@ use crate::raft::{Micros, NodeId};
 
 use super::faults::{FaultKind, Faults};
 use super::random::Dice;
-
-const MILLISECOND: Micros = 1_000;
-const SECOND: Micros = 1_000 * MILLISECOND;
+use super::{MILLISECOND, SECOND};
 
 /// What goes wrong once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

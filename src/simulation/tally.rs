@@ -35,18 +35,45 @@ const TIMEOUTS_P99: f64 = 4.0;
 /// Rules whose breach is that nobody knows.
 const UNKNOWN: &str = "unknown";
 
-/// Adds up runs.
+/// What was seen in runs, all of them together.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Runs.
+    pub runs: u64,
+    /// Virtual time of all of them.
+    pub virtual_time: Duration,
+    /// Requests that were answered.
+    pub operations: u64,
+    /// Events, each checked.
+    pub events: u64,
+    /// All runs as one number: the same for the same program, in every process.
+    pub trace_hash: u64,
+    /// How often what was seen: elections, snapshots, installs and so on.
+    pub seen: BTreeMap<&'static str, u64>,
+}
+
+impl Summary {
+    /// Adds a run. The hash depends on the order: add them in the order of their seeds.
+    pub(super) fn add(&mut self, outcome: &Outcome) {
+        self.runs += 1;
+        self.virtual_time += Duration::from_micros(outcome.virtual_time);
+        self.operations += outcome.operations;
+        self.events += outcome.events;
+        self.trace_hash = (self.trace_hash.rotate_left(5) ^ outcome.trace_hash)
+            .wrapping_mul(0x9fb2_1c65_1e98_df25);
+        for (what, count) in &outcome.sights {
+            *self.seen.entry(what).or_default() += count;
+        }
+    }
+}
+
+/// Adds up runs, and what was wrong with them.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    seeds: u64,
-    micros: u64,
-    events: u64,
-    operations: u64,
+    sum: Summary,
     violations: u64,
     unknown: u64,
     first_failing_seed: Option<u64>,
-    trace_hash: u64,
-    sights: BTreeMap<&'static str, u64>,
     /// Seeds in which a kind of fault took place, and acts of it.
     faults: Vec<(u64, u64)>,
     elected_after: Vec<u64>,
@@ -90,15 +117,7 @@ pub struct Report {
 impl Tally {
     /// Adds a run. The hash depends on the order: add them in the order of their seeds.
     pub fn add(&mut self, outcome: &Outcome) {
-        self.seeds += 1;
-        self.micros += outcome.virtual_time;
-        self.events += outcome.events;
-        self.operations += outcome.operations;
-        self.trace_hash = (self.trace_hash.rotate_left(5) ^ outcome.trace_hash)
-            .wrapping_mul(0x9fb2_1c65_1e98_df25);
-        for (what, count) in &outcome.sights {
-            *self.sights.entry(what).or_default() += count;
-        }
+        self.sum.add(outcome);
         self.faults.resize(FaultKind::ALL.len(), (0, 0));
         for (sum, acts) in self.faults.iter_mut().zip(outcome.acts) {
             *sum = (sum.0 + u64::from(acts > 0), sum.1 + acts);
@@ -115,47 +134,48 @@ impl Tally {
 
     /// The sum of runs that were allowed `faults` and took `spent` of one processor.
     pub fn report(&self, faults: Faults, spent: Duration) -> Report {
-        let hours = self.micros as f64 / 3.6e9;
+        let Summary { runs, virtual_time, operations, events, trace_hash, seen } = &self.sum;
+        let hours = virtual_time.as_micros() as f64 / 3.6e9;
         let seconds = spent.as_secs_f64().max(1e-9);
         let mut elected_after = self.elected_after.clone();
         elected_after.sort_unstable();
         let slowest = |of: usize| elected_after.get(of).map_or(0.0, |after| *after as f64 / 1e3);
         let names = FaultKind::ALL.iter().map(|kind| kind.name());
         Report {
-            seeds: self.seeds,
+            seeds: *runs,
             virtual_hours: hours,
             cluster_hours_per_cpu_minute: hours / (seconds / 60.0),
-            events_per_second: (self.events as f64 / seconds) as u64,
-            operations: self.operations,
-            operations_per_virtual_second: self.operations as f64 / (hours * 3600.0).max(1e-9),
+            events_per_second: (*events as f64 / seconds) as u64,
+            operations: *operations,
+            operations_per_virtual_second: *operations as f64 / (hours * 3600.0).max(1e-9),
             violations: self.violations,
             unknown: self.unknown,
             vacuous: self.vacuous(faults),
             first_failing_seed: self.first_failing_seed,
-            trace_hash: format!("{:016x}", self.trace_hash),
+            trace_hash: format!("{:016x}", trace_hash),
             election_timeouts_p99: slowest(
                 (elected_after.len() * 99).div_ceil(100).saturating_sub(1),
             ),
             election_timeouts_max: slowest(elected_after.len().saturating_sub(1)),
-            seen: self.sights.clone(),
+            seen: seen.clone(),
             faults: names.zip(self.faults.iter().map(|(_, acts)| *acts)).collect(),
         }
     }
 
     /// What a batch of this size should have seen and has not.
     fn vacuous(&self, faults: Faults) -> Vec<String> {
-        if self.seeds < SEEDS_THAT_SHOW || faults != Faults::all() {
+        if self.sum.runs < SEEDS_THAT_SHOW || faults != Faults::all() {
             return Vec::new();
         }
-        let seen = |what: &&str| self.sights.get(*what).is_none_or(|count| *count == 0);
+        let seen = |what: &&str| self.sum.seen.get(*what).is_none_or(|count| *count == 0);
         let mut missing: Vec<String> = SOMETIMES
             .iter()
             .filter(|what| seen(what))
             .map(|what| format!("never {what}"))
             .collect();
         for (kind, (seeds, _)) in FaultKind::ALL.iter().zip(&self.faults) {
-            if seeds * 4 < self.seeds {
-                missing.push(format!("{kind} in {seeds} of {} seeds", self.seeds));
+            if seeds * 4 < self.sum.runs {
+                missing.push(format!("{kind} in {seeds} of {} seeds", self.sum.runs));
             }
         }
         missing

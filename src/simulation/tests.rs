@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::SECOND;
 use super::faults::Faults;
 use super::outcome::{Outcome, Settings};
 use super::protocol;
@@ -9,7 +10,7 @@ use super::schedule::Schedule;
 use super::tally::{Report, Tally};
 
 fn settings(seed: u64, nodes: u64, faults: Faults) -> Settings {
-    let time = 60_000_000;
+    let time = 60 * SECOND;
     let schedule = Schedule::draw(seed, faults, nodes, time);
     Settings { seed, nodes, time, schedule, with_lines: false }
 }

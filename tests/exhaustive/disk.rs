@@ -118,19 +118,12 @@ impl Disk {
 
     /// What storage finds at the next start, whose incarnation it has made durable.
     pub fn recovered(&self, members: &Membership) -> Recovered {
-        let mut runs: Vec<TermRun> = Vec::new();
-        for entry in &self.entries {
-            if runs.last().is_none_or(|run| run.term != entry.log_id.term) {
-                runs.push(TermRun { first: entry.log_id.index, term: entry.log_id.term });
-            }
-        }
-        let sizes_bytes = self.entries.iter().map(|entry| entry.size_bytes() as u32).collect();
         Recovered {
             life: self.life,
             hard_state: self.hard_state,
             base: members.clone(),
             snapshot: self.snapshot.clone(),
-            log: LogOutline { start: self.start, runs, sizes_bytes },
+            log: LogOutline::of(self.start, &self.entries),
             acquaintances: self.acquaintances.clone(),
         }
     }

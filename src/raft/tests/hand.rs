@@ -2,7 +2,7 @@
 //! is there to be looked at.
 //!
 //! The peer is node 0 (EL26). Its stored entries are kept, and reads of them answered at once; nothing else happens by
-//! itself. Random courses are in `world.rs`.
+//! itself. Random courses are in `world/`.
 
 pub(super) use super::words::*;
 use super::world::{self, MILLISECOND};
@@ -66,16 +66,11 @@ impl Setup {
 
     /// Entries of these terms are stored, behind what is purged; the peer is in the last one's term at least.
     pub(super) fn log(mut self, terms: &[Term]) -> Setup {
-        let first = self.recovered.log.start.index + 1;
-        for (entry, term) in entries(first, terms).iter().zip(terms) {
-            let log = &mut self.recovered.log;
-            if log.runs.last().is_none_or(|run| run.term != *term) {
-                log.runs.push(TermRun { first: entry.log_id.index, term: *term });
-            }
-            log.sizes_bytes.push(entry.size_bytes() as u32);
-            let hard_state = &mut self.recovered.hard_state;
-            hard_state.term = hard_state.term.max(*term);
-        }
+        let start = self.recovered.log.start;
+        let entries = entries(start.index + 1, terms);
+        self.recovered.log = LogOutline::of(start, entries.iter());
+        let hard_state = &mut self.recovered.hard_state;
+        hard_state.term = terms.iter().copied().fold(hard_state.term, Term::max);
         self
     }
 

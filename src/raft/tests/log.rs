@@ -231,13 +231,7 @@ proptest! {
         for step in steps {
             take(&mut log, &mut model, step);
         }
-        let mut outline = LogOutline { start: model.start, ..LogOutline::default() };
-        for entry in &model.entries {
-            if outline.runs.last().is_none_or(|run| run.term != entry.log_id.term) {
-                outline.runs.push(TermRun { first: entry.log_id.index, term: entry.log_id.term });
-            }
-            outline.sizes_bytes.push(entry.size_bytes() as u32);
-        }
+        let outline = LogOutline::of(model.start, &model.entries);
         let start = model.start.index;
         let found = RaftLog::new(outline, start, 500);
         model.persisted = model.last().index;

@@ -1,7 +1,7 @@
 //! Tests of the protocol alone: a world of peers in virtual time, and what is told about them; and single peers that
 //! are told everything.
 //!
-//! - `world.rs`: peers, disks, a network and state machines, event by event from one seed; checks after every event.
+//! - `world/`: peers, disks, a network and state machines, event by event from one seed; checks after every event.
 //! - `random.rs`: many seeds with every fault the world knows.
 //! - `stories.rs`: scripted runs whose course is checked in, in `stories/`.
 //! - `hand.rs`, `courses.rs`, `words.rs`: one peer in the hand of a test, what it is led through, and what it hears.

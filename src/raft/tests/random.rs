@@ -167,10 +167,10 @@ struct Losses {
 /// a loss does not suffer another while somebody else has one. An old disk that is started again and again gets as far as
 /// others remember: that can't be noticed.
 fn may_lose(world: &World, victim: NodeId) -> bool {
-    let others = world.nodes.iter().filter(|&(&id, node)| id != victim && node.disk.damaged);
+    let others = world.nodes.iter().filter(|&(&id, node)| id != victim && node.damaged);
     let (lost, most) = (others.count(), (world.nodes.len() - 1) / 2);
-    let disk = &world.nodes[&victim].disk;
-    world.lives(victim) && lost < most.max(1) && !disk.unnoticed && (lost == 0 || !disk.damaged)
+    let node = &world.nodes[&victim];
+    world.lives(victim) && lost < most.max(1) && !node.unnoticed && (lost == 0 || !node.damaged)
 }
 
 /// The disk of `victim` loses what was durable: storage notices, or other members do.
@@ -232,15 +232,15 @@ fn run_losses(seed: u64, losses: &mut Losses) {
                 victims.insert(victim);
             }
         }
-        losses.at_once += u64::from(world.nodes.values().filter(|n| n.disk.damaged).count() > 1);
+        losses.at_once += u64::from(world.nodes.values().filter(|n| n.damaged).count() > 1);
         let copied = world.random.between(0, size - 1);
-        if !world.nodes[&copied].disk.damaged {
-            copies.entry(copied).or_insert_with(|| world.backup(copied));
+        if !world.nodes[&copied].damaged {
+            copies.entry(copied).or_insert_with(|| world.nodes[&copied].disk.backup());
         }
         for id in 0..size {
             if !world.lives(id) {
                 world.start(id);
-            } else if world.random.between(0, 3) == 0 && !world.nodes[&id].disk.unnoticed {
+            } else if world.random.between(0, 3) == 0 && !world.nodes[&id].unnoticed {
                 world.crash(id);
             }
         }
@@ -256,13 +256,13 @@ fn run_losses(seed: u64, losses: &mut Losses) {
                 world.isolate(cut);
             }
         }
-        victims.retain(|victim| !world.nodes[victim].disk.damaged);
+        victims.retain(|victim| !world.nodes[victim].damaged);
         losses.recovered += victims.len() as u64;
         world.heal();
     }
     world.heal_and_converge();
     let well = world.run_until(10_000 * MILLISECOND, |world| {
-        world.nodes.values().all(|node| !node.disk.damaged && node.disk.life.loss.is_none())
+        world.nodes.values().all(|node| !node.damaged && node.disk.life.loss.is_none())
     });
     assert!(well, "somebody has not caught up: {:#?}", world.positions());
 }

@@ -16,10 +16,10 @@ use crate::node::{
 };
 use crate::raft::{Micros, NodeId};
 
+use super::super::MILLISECOND;
 use super::super::linearizability::{Checker, Model, OperationId};
 use super::super::random::Dice;
 use super::super::request::{Asks, Request, Turn};
-use super::config::MILLISECOND;
 use super::watch::Watch;
 
 /// Whoever talks to members directly gives up after so many tries.

@@ -7,10 +7,8 @@ use crate::node::Config;
 use crate::raft::{Micros, NodeId};
 use crate::storage::file::FileOptions;
 
+use super::super::MILLISECOND;
 use super::super::random::Dice;
-
-pub(super) const MILLISECOND: Micros = 1_000;
-pub(super) const SECOND: Micros = 1_000 * MILLISECOND;
 
 /// How fast everything is while nothing fails, at most.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::node::{Consistency, Handle};
 use crate::raft::Micros;
 
-use super::config::{MILLISECOND, SECOND};
+use super::super::{MILLISECOND, SECOND};
 use super::run::Crew;
 use super::world::World;
 
@@ -31,7 +31,8 @@ impl<M: Machine> World<M> {
             let what = format!("no leader after 12 election timeouts: {}", self.describe());
             return Err(("a leader in time", what));
         }
-        self.elected_after = (self.watch.now() - begun) * 1_000 / timeout;
+        let waited = self.watch.now() - begun;
+        self.watch.lock().sights.elected_after = waited * 1_000 / timeout;
         crew.close();
         // What is under way takes what it was begun with.
         let busy = self.slots.iter().filter_map(|slot| slot.node.as_ref()?.busy_until());

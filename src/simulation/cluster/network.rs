@@ -13,9 +13,9 @@ use tokio::time::{sleep_until, timeout_at};
 use crate::raft::{Body, Envelope, Micros, NodeId, RequestId};
 use crate::transport::{Inbox, Transport, wire};
 
+use super::super::MILLISECOND;
 use super::super::conditions::Link;
 use super::super::random::Dice;
-use super::config::MILLISECOND;
 use super::watch::Watch;
 
 /// So many messages are kept for floods.

@@ -10,6 +10,7 @@ use tokio::time::sleep_until;
 use crate::machine::{KeyValue, KeyValueCommand, Machine};
 use crate::raft::Micros;
 
+use super::super::MILLISECOND;
 use super::super::linearizability::models::{KeyValueModel, KeyValueOperation, KeyValueOutcome};
 use super::super::linearizability::{Checker, Model, Verdict};
 use super::super::outcome::{Outcome, Settings, panic_message};
@@ -17,7 +18,7 @@ use super::super::random::Dice;
 use super::super::request::{Request, Turn};
 use super::super::trace::Trace;
 use super::clients::{Clients, Workload};
-use super::config::{MILLISECOND, Terms};
+use super::config::Terms;
 use super::watch::Watch;
 use super::world::{Totals, World};
 
@@ -102,7 +103,7 @@ where
     if let Err(panic) = ran {
         watched.judge.accuse("no panic", panic_message(&*panic));
     }
-    let Gone { answered, given_up, totals, elected_after, virtual_time } = *gone.borrow();
+    let Gone { answered, given_up, totals, virtual_time } = *gone.borrow();
     let mut outcome = Outcome {
         seed: settings.seed,
         breach: watched.judge.breach().cloned(),
@@ -110,26 +111,11 @@ where
         events: watched.events,
         virtual_time,
         operations: answered,
-        acts: watched.sights.acts,
-        elected_after,
         ..Outcome::default()
     };
-    let counters = totals.counters;
+    outcome.saw_all(&totals.counters, &watched.sights);
     for (what, count) in [
-        ("elected", counters.elections_won),
-        ("truncated", counters.truncations),
-        ("snapshotted", counters.snapshots_taken),
-        ("sent", counters.snapshots_sent),
-        ("compacted", counters.entries_compacted),
-        ("pinned", counters.purges_pinned),
-        ("offered", counters.installs_offered),
-        ("granted", counters.installs_granted),
-        ("refused", counters.installs_refused),
-        ("withdrawn", counters.installs_withdrawn),
-        ("superseded", counters.installs_superseded),
-        ("fast_forwarded", counters.fast_forwards),
         ("recovered", watched.judge.recovered()),
-        ("rolled_back", watched.sights.rolled_back),
         ("committed", watched.judge.committed()),
         ("given_up", given_up),
         ("duplicates_suppressed", totals.duplicates),
@@ -147,7 +133,6 @@ struct Gone {
     answered: u64,
     given_up: u64,
     totals: Totals,
-    elected_after: u64,
     virtual_time: Micros,
 }
 
@@ -186,11 +171,7 @@ async fn live<M: Machine, L: Model + 'static>(
     {
         watch.accuse(rule, what);
     }
-    let leaders = watch.lock().sights.leaders_per_disturbance;
-    if leaders > 2 {
-        let what = format!("{leaders} leaders came after one disturbance");
-        watch.accuse("calm elections", what);
-    }
+    watch.lock().judge_elections();
     if watch.is_broken() {
         world.ids().for_each(|id| world.take_stock(id));
     } else {
@@ -198,24 +179,16 @@ async fn live<M: Machine, L: Model + 'static>(
     }
     let checker = clients.checker.borrow_mut().take();
     if let Some(checker) = checker {
-        judge_clients(&watch, checker.finish());
+        let verdict = checker.finish();
+        watch.lock().judge.clients_saw(&verdict);
     }
     *gone.borrow_mut() = Gone {
         answered: clients.answered.get(),
         given_up: clients.given_up.get(),
         totals: world.totals,
-        elected_after: world.elected_after,
         virtual_time: watch.now(),
     };
     world.network.close();
-}
-
-fn judge_clients<Key: std::fmt::Debug>(watch: &Watch, verdict: Verdict<Key>) {
-    match verdict {
-        Verdict::Linearizable => {}
-        Verdict::Unknown { .. } => watch.accuse("unknown", verdict.to_string()),
-        Verdict::Violation(violation) => watch.accuse("linearizability", violation.to_string()),
-    }
 }
 
 impl<M: Machine> World<M> {
@@ -227,7 +200,7 @@ impl<M: Machine> World<M> {
             if now >= until || self.watch.is_broken() {
                 return;
             }
-            let next = self.acting.next_at().unwrap_or(until);
+            let next = self.agenda.next_at().unwrap_or(until);
             let wake = next.min(now + ATTEND).min(until).max(now + MILLISECOND);
             sleep_until(self.watch.moment(wake)).await;
             self.act().await;

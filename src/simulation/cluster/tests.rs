@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::super::SECOND;
 use super::super::faults::{FaultKind, Faults};
 use super::super::linearizability::models::{Counter, CounterOperation};
 use super::super::outcome::Settings;
@@ -11,8 +12,6 @@ use super::super::schedule::{Act, Schedule};
 use super::super::tally::{Report, Tally};
 use super::{Scenario, run, run_scenario};
 use crate::machine::{ApplyContext, Replicated};
-
-const SECOND: u64 = 1_000_000;
 
 fn settings(seed: u64, nodes: u64, faults: Faults) -> Settings {
     let time = 20 * SECOND;

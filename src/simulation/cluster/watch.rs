@@ -17,12 +17,13 @@ use crate::raft::{
     Recovered, Role, Term, birth_ms,
 };
 
+use super::super::MILLISECOND;
 use super::super::conditions::Conditions;
-use super::super::faults::FaultKind;
 use super::super::judge::Judge;
 use super::super::random::Dice;
+use super::super::sights::Sights;
 use super::super::trace::Trace;
-use super::config::{MILLISECOND, Pace};
+use super::config::Pace;
 
 /// A write that failed is never durable for sure.
 const NEVER: Micros = Micros::MAX;
@@ -48,6 +49,8 @@ pub(super) struct Watched {
     /// Things that happened, each checked.
     pub events: u64,
     pub sights: Sights,
+    /// Acts have begun, and all of them are over.
+    pub is_calm: bool,
 }
 
 /// A member, from outside.
@@ -65,31 +68,6 @@ pub(super) struct Member {
     pub tampered: bool,
 }
 
-/// What was seen.
-#[derive(Default)]
-pub(super) struct Sights {
-    /// Acts that took place, by kind.
-    pub acts: [u64; FaultKind::ALL.len()],
-    pub rolled_back: u64,
-    /// Nothing is wrong now.
-    pub calm: bool,
-    /// Leaders since something last went wrong, or ended to.
-    leaders_since: u64,
-    /// The most that came after one disturbance.
-    pub leaders_per_disturbance: u64,
-}
-
-impl Sights {
-    pub(super) fn disturbed(&mut self) {
-        self.leaders_since = 0;
-    }
-
-    fn led(&mut self) {
-        self.leaders_since += u64::from(self.calm);
-        self.leaders_per_disturbance = self.leaders_per_disturbance.max(self.leaders_since);
-    }
-}
-
 impl Watch {
     pub(super) fn new(nodes: u64, seed: u64, pace: Pace, proofs: u64, trace: Trace) -> Watch {
         let watched = Watched {
@@ -104,6 +82,7 @@ impl Watch {
             proofs,
             events: 0,
             sights: Sights::default(),
+            is_calm: false,
         };
         Watch(Arc::new(Mutex::new(watched)))
     }
@@ -170,7 +149,7 @@ impl Watched {
             format!("is {:?} in term {}", state.role, state.hard_state.term)
         });
         if state.role == Role::Leader {
-            self.sights.led();
+            self.sights.led(self.is_calm);
         }
     }
 
@@ -227,6 +206,11 @@ impl Watched {
         };
         let mut others = (0..).zip(&self.members).filter(|(other, _)| *other != node);
         others.all(|(_, member)| remembers(member))
+    }
+
+    /// Leaders came no more often than something called for one.
+    pub(super) fn judge_elections(&mut self) {
+        self.judge.leaders_came(self.sights.leaders_per_disturbance);
     }
 
     // ---- slow work ---------------------------------------------------------------------------

@@ -16,11 +16,13 @@ use crate::raft::{Counters, Membership, Micros, NodeId, Role, Term};
 use crate::storage::Start;
 use crate::storage::file::sim_disk::{SimDisk, Unsynced};
 
+use super::super::acting::Acting;
 use super::super::outcome::Settings;
 use super::super::random::Dice;
-use super::acting::Acting;
+use super::acting::Agenda;
 use super::config::Terms;
 use super::disk::{Before, WatchedStorage};
+use super::losses::Copy;
 use super::network::Network;
 use super::watch::{Applying, Watch};
 
@@ -35,12 +37,11 @@ pub(super) struct World<M: Machine> {
     pub terms: Terms,
     pub slots: Vec<Slot<M>>,
     pub members: Members<M>,
-    pub acting: Acting,
+    pub acting: Acting<Copy>,
+    pub agenda: Agenda,
     /// Of what acts do.
     pub dice: Dice,
     pub totals: Totals,
-    /// Time from the end of all faults to a leader, in thousandths of the longest election timeout.
-    pub elected_after: u64,
     make: Rc<dyn Fn() -> M>,
     placement: Placement,
 }
@@ -109,9 +110,9 @@ impl<M: Machine> World<M> {
             slots: (0..nodes).map(slot).collect(),
             members: Members::default(),
             acting: Acting::of(&settings.schedule),
+            agenda: Agenda::of(&settings.schedule),
             dice: Dice::new(seed, 22),
             totals: Totals::default(),
-            elected_after: 0,
             make,
             placement: Placement::virtual_time(),
         }

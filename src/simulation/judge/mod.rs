@@ -28,6 +28,7 @@
 
 mod applying;
 mod durable;
+mod ending;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -199,7 +200,6 @@ impl Judge {
         if made_good && self.known(member).excused == Some(Excuse::Recovering) {
             self.known(member).excused = None;
             self.recovered += 1;
-            self.count_held(member);
             self.on_a_quorum(&format!("n{member} counts again"));
         }
     }
@@ -287,7 +287,7 @@ impl Judge {
         self.count_held(member);
     }
 
-    /// Whether all members count with what they hold.
+    /// Whether a member counts with what it holds: its disk has lost nothing that is not made good.
     pub(super) fn is_sound(&self, member: NodeId) -> bool {
         self.members[&member].excused.is_none()
     }

@@ -11,10 +11,11 @@
 
 use crate::raft::{Index, LogId, Micros, NodeId, Refusal};
 
+use super::super::MILLISECOND;
 use super::super::linearizability::{Checker, OperationId, Verdict};
 use super::machine::{Command, REGISTERS, Reply};
 use super::registers::{Asked, Registers, Told};
-use super::world::{Happening, MILLISECOND, WAKING, World};
+use super::world::{Happening, WAKING, World};
 
 /// A client gives up after so many tries.
 const TRIES_MAX: u32 = 40;

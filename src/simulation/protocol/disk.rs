@@ -7,12 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use crate::raft::{
-    Acquaintances, Entry, HardState, Incarnation, Index, Install, Life, LogChange, LogId,
-    LogOutline, LogRead, LogReadOutcome, Loss, Membership, Persist, Recovered, SnapshotMeta,
-    TermRun, birth_ms, unborn,
+    Acquaintances, ChunkRead, ChunkReadOutcome, ChunkWritten, Entry, HardState, Incarnation, Index,
+    Install, InstallStatus, Life, LogChange, LogId, LogOutline, LogRead, LogReadOutcome, Loss,
+    Membership, Persist, Recovered, SnapshotMeta, TransferKey, birth_ms, unborn,
 };
-
-use super::super::random::Dice;
 
 /// What survives a crash.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +25,8 @@ pub(crate) struct Disk {
     pub(crate) files: BTreeMap<LogId, Bytes>,
     /// Those that came in by a transfer.
     pub(crate) received: BTreeSet<LogId>,
+    /// A snapshot that comes in, as far as it is there.
+    transfer: Option<(TransferKey, Vec<u8>)>,
     /// Steps given to the disk and not done.
     pub(crate) steps: VecDeque<Persist>,
 }
@@ -54,16 +54,20 @@ impl Disk {
         }
         self.acquaintances.extend(change.acquaintances);
         if let Some(hard_state) = change.hard_state {
+            let old = self.hard_state;
+            assert!(hard_state.term >= old.term, "term back from {old:?} to {hard_state:?}");
+            let revoted =
+                hard_state.term == old.term && old.vote.is_some() && hard_state.vote != old.vote;
+            assert!(!revoted, "vote changed within a term: {old:?} to {hard_state:?}");
             self.hard_state = hard_state;
         }
         if let Some(Install { meta, keep_suffix }) = change.install {
-            if keep_suffix {
-                self.purge(meta.log_id);
-            } else {
-                self.entries.clear();
-                self.start = meta.log_id;
-            }
+            let covered = meta.log_id;
             self.make_current(meta);
+            if !keep_suffix {
+                self.entries.clear();
+            }
+            self.purge(covered);
         }
         if let Some(meta) = change.snapshot {
             self.make_current(meta);
@@ -87,6 +91,9 @@ impl Disk {
     }
 
     fn purge(&mut self, through: LogId) {
+        let covered = self.covered();
+        let early = through.index > covered && self.snapshot.is_some();
+        assert!(!early, "purged {through} beyond the snapshot {covered}");
         while self.entries.front().is_some_and(|entry| entry.log_id.index <= through.index) {
             self.entries.pop_front();
         }
@@ -95,19 +102,12 @@ impl Disk {
 
     /// What a node finds when it starts here.
     pub(crate) fn recovered(&self, members: &Membership) -> Recovered {
-        let mut runs: Vec<TermRun> = Vec::new();
-        for entry in &self.entries {
-            if runs.last().is_none_or(|run| run.term != entry.log_id.term) {
-                runs.push(TermRun { first: entry.log_id.index, term: entry.log_id.term });
-            }
-        }
-        let sizes_bytes = self.entries.iter().map(|entry| entry.size_bytes() as u32).collect();
         Recovered {
             life: self.life,
             hard_state: self.hard_state,
             base: members.clone(),
             snapshot: self.snapshot.clone(),
-            log: LogOutline { start: self.start, runs, sizes_bytes },
+            log: LogOutline::of(self.start, &self.entries),
             acquaintances: self.acquaintances.clone(),
         }
     }
@@ -129,6 +129,61 @@ impl Disk {
         }
     }
 
+    // ---- snapshots -----------------------------------------------------------------------
+
+    /// A snapshot of its own is there.
+    pub(crate) fn publish(&mut self, log_id: LogId, state: Bytes) {
+        self.files.insert(log_id, state);
+        self.received.remove(&log_id);
+    }
+
+    /// Stores a piece of a snapshot that comes in.
+    pub(crate) fn store(
+        &mut self,
+        key: TransferKey,
+        meta: &SnapshotMeta,
+        offset: u64,
+        data: &[u8],
+    ) -> ChunkWritten {
+        if offset == 0 {
+            self.transfer = Some((key, Vec::new()));
+        }
+        let Some((current, bytes)) = &mut self.transfer else { return ChunkWritten::Corrupt };
+        assert_eq!((*current, bytes.len() as u64), (key, offset), "a piece out of place");
+        bytes.extend_from_slice(data);
+        let stored = bytes.len() as u64;
+        if stored < meta.size_bytes {
+            return ChunkWritten::Partial(stored);
+        }
+        let bytes = std::mem::take(bytes);
+        self.files.insert(meta.log_id, bytes.into());
+        self.received.insert(meta.log_id);
+        self.transfer = None;
+        ChunkWritten::Complete
+    }
+
+    /// What came in of this transfer goes.
+    pub(crate) fn abort(&mut self, key: TransferKey) {
+        self.transfer.take_if(|(current, _)| *current == key);
+    }
+
+    /// Reads a piece of a snapshot.
+    pub(crate) fn read_chunk(&self, read: &ChunkRead) -> ChunkReadOutcome {
+        let Some(file) = self.files.get(&read.snapshot) else { return ChunkReadOutcome::Gone };
+        let from = read.offset as usize;
+        let end = file.len().min(from + read.max_bytes);
+        ChunkReadOutcome::Data { data: file.slice(from..end), crc: 0 }
+    }
+
+    /// Files of older snapshots than the current one go, but for one that waits to be installed.
+    pub(crate) fn keep_from(&mut self, current: LogId, install: InstallStatus) {
+        let kept = |file: &LogId| match install {
+            InstallStatus::Pending { index } if index == file.index => true,
+            _ => file.index >= current.index,
+        };
+        self.files.retain(|file, _| kept(file));
+    }
+
     /// Drops a received snapshot that is not wanted.
     pub(crate) fn discard(&mut self, log_id: LogId) {
         if self.received.remove(&log_id) {
@@ -140,9 +195,17 @@ impl Disk {
 
     // ---- losses --------------------------------------------------------------------------
 
+    /// What was under way is gone.
+    pub(crate) fn crash(&mut self) {
+        self.steps.clear();
+        self.transfer = None;
+    }
+
     /// A copy, as a crash at this moment would leave it.
     pub(crate) fn backup(&self) -> Disk {
-        Disk { steps: VecDeque::new(), ..self.clone() }
+        let mut copy = self.clone();
+        copy.crash();
+        copy
     }
 
     /// The last `count` entries are unreadable, and storage sees that something is missing.
@@ -155,11 +218,11 @@ impl Disk {
         self.life.loss = Some(Loss { last, ..earlier });
     }
 
-    /// The same, and storage can't tell whether terms and votes went with it.
-    pub(crate) fn lose_votes(&mut self, count: u64, dice: &mut Dice) {
+    /// The same, and storage can't tell whether votes went with it, and so many terms.
+    pub(crate) fn lose_votes(&mut self, count: u64, terms: u64) {
         self.lose_tail(count);
         let lowest = self.entries.back().map_or(self.start.term, |entry| entry.log_id.term);
-        let term = self.hard_state.term.saturating_sub(dice.below(3)).max(lowest);
+        let term = self.hard_state.term.saturating_sub(terms).max(lowest);
         self.hard_state = HardState { term, vote: None };
         self.life.loss = Some(Loss { forgot_vote: true, last: None });
         self.life.incarnation = next_birth(self.life.incarnation);

@@ -5,26 +5,16 @@
 
 use crate::raft::{Index, NodeId};
 
-use super::super::conditions::Conditions;
+use super::super::acting::{Acting, Needs};
 use super::super::faults::FaultKind;
 use super::super::schedule::{Act, Schedule};
-use super::disk::Disk;
-use super::world::{Happening, MILLISECOND, SECOND, World};
-
-/// The schedule under way.
-#[derive(Debug, Default)]
-pub(super) struct Acting {
-    acts: Vec<Act>,
-    /// Those that have begun and are not over.
-    active: Vec<usize>,
-    /// Copies of disks, for those that will be rolled back: by act.
-    copies: std::collections::BTreeMap<usize, Disk>,
-}
+use super::super::{MILLISECOND, SECOND};
+use super::world::{Happening, World};
 
 impl World {
     /// From now on things go wrong as scheduled.
     pub(super) fn follow(&mut self, schedule: &Schedule) {
-        self.acting.acts = schedule.acts.clone();
+        self.acting = Acting::of(schedule);
         for (number, act) in schedule.acts.iter().enumerate() {
             self.agenda.plan(act.at, Happening::Begin(number));
             self.agenda.plan(act.until(), Happening::End(number));
@@ -32,27 +22,22 @@ impl World {
     }
 
     pub(super) fn begin(&mut self, number: usize) {
-        if let Some(leader) = self.leader().filter(|_| self.acting.acts[number].to_leader) {
-            self.acting.acts[number].aim(leader);
-        }
-        let act = self.acting.acts[number];
+        let leader = self.leader();
+        let act = self.acting.aimed(number, leader);
         if !self.applies(&act) {
             return;
         }
         self.trace.line(self.now, None, || format!("begins: {act}"));
         self.sights.begins(act.kind);
         self.sights.disturbed();
-        self.acting.active.push(number);
+        self.acting.begins(number);
         self.adjust();
         self.strike(number, &act);
     }
 
     pub(super) fn end(&mut self, number: usize) {
-        let begun = self.acting.active.iter().position(|active| *active == number);
-        let Some(place) = begun else { return };
-        let act = self.acting.acts[number];
+        let Some(act) = self.acting.ends(number) else { return };
         self.trace.line(self.now, None, || format!("is over: {act}"));
-        self.acting.active.swap_remove(place);
         self.adjust();
         self.relent(number, &act);
         self.sights.disturbed();
@@ -60,28 +45,21 @@ impl World {
 
     /// One more act, from now on until all are over.
     pub(super) fn impose(&mut self, act: Act) {
-        self.acting.active.push(self.acting.acts.len());
-        self.acting.acts.push(act);
+        self.acting.impose(act);
         self.adjust();
     }
 
     /// All acts are over at once.
     pub(super) fn end_all(&mut self) {
-        while let Some(number) = self.acting.active.first() {
-            self.end(*number);
+        while let Some(number) = self.acting.first() {
+            self.end(number);
         }
-        self.acting.acts.clear();
-    }
-
-    /// Nothing is going wrong.
-    pub(super) fn is_calm(&self) -> bool {
-        self.acting.active.is_empty()
+        self.acting.clear();
     }
 
     /// Brings the surroundings up to date with the acts under way.
     fn adjust(&mut self) {
-        let acts = self.acting.active.iter().map(|number| &self.acting.acts[*number]);
-        let conditions = Conditions::of(acts, self.nodes.len() as u64);
+        let conditions = self.acting.conditions(self.nodes.len());
         for id in self.ids() {
             let skew = conditions.member(id).skew;
             if self.conditions.member(id).skew != skew {
@@ -96,22 +74,12 @@ impl World {
     fn applies(&self, act: &Act) -> bool {
         let id = act.node;
         let alone = self.nodes.len() == 1;
-        match act.kind {
-            FaultKind::Crash
-            | FaultKind::TornWrite
-            | FaultKind::LostWrites
-            | FaultKind::FailingSync
-            | FaultKind::FullDisk
-            | FaultKind::ForcedSnapshot
-            | FaultKind::MailboxFlood => self.lives(id),
-            FaultKind::MisdirectedWrite | FaultKind::BitRot => !alone && self.may_lose(id),
-            FaultKind::WipedDisk => !alone && self.may_lose(id) && self.is_known(id),
-            FaultKind::RolledBackDisk => !alone && self.may_lose(id),
-            FaultKind::Partition
-            | FaultKind::OneWayPartition
-            | FaultKind::PartialPartition
-            | FaultKind::Clog => !alone,
-            _ => true,
+        match act.kind.needs() {
+            Needs::Nothing => true,
+            Needs::Life => self.lives(id),
+            Needs::Others => !alone,
+            Needs::SoundDisks => !alone && self.may_lose(id),
+            Needs::KnownDisk => !alone && self.may_lose(id) && self.is_known(id),
         }
     }
 
@@ -127,28 +95,29 @@ impl World {
 
     fn strike(&mut self, number: usize, act: &Act) {
         let id = act.node;
+        self.node(id).held_down += u32::from(act.kind.keeps_down());
         match act.kind {
             FaultKind::Crash => {
                 let done = self.streams.acts.below(4) as usize;
-                self.strike_down(id, done);
+                self.crash(id, done);
             }
-            FaultKind::TornWrite => self.strike_down(id, 1),
-            FaultKind::LostWrites => self.strike_down(id, 0),
+            FaultKind::TornWrite => self.crash(id, 1),
+            FaultKind::LostWrites => self.crash(id, 0),
             FaultKind::MisdirectedWrite => {
-                self.strike_down(id, 0);
+                self.crash(id, 0);
                 let count = self.streams.acts.between(1, 40);
-                let Self { nodes, streams, .. } = self;
-                nodes[id as usize].disk.lose_votes(count, &mut streams.acts);
+                let terms = self.streams.acts.below(3);
+                self.node(id).disk.lose_votes(count, terms);
                 self.disk_lost(id, true);
             }
             FaultKind::BitRot => {
-                self.strike_down(id, 0);
+                self.crash(id, 0);
                 let count = self.streams.acts.between(1, 40);
                 self.node(id).disk.lose_tail(count);
                 self.disk_lost(id, true);
             }
             FaultKind::WipedDisk => {
-                self.strike_down(id, 0);
+                self.crash(id, 0);
                 let node = self.node(id);
                 node.disk = node.disk.wiped();
                 self.disk_lost(id, false);
@@ -160,11 +129,7 @@ impl World {
                 self.crash(id, 0);
                 self.start(id);
             }
-            FaultKind::FailingSync => {
-                self.node(id).sync_fails = true;
-                self.node(id).held_down += 1;
-            }
-            FaultKind::FullDisk => self.node(id).held_down += 1,
+            FaultKind::FailingSync => self.node(id).sync_fails = true,
             FaultKind::ClockJump => {
                 let by = act.strength * 20 * MILLISECOND;
                 let node = self.node(id);
@@ -180,30 +145,16 @@ impl World {
         }
     }
 
-    /// The member dies and stays down while the act lasts.
-    fn strike_down(&mut self, id: NodeId, done: usize) {
-        self.crash(id, done);
-        self.node(id).held_down += 1;
-    }
-
     fn relent(&mut self, number: usize, act: &Act) {
         let id = act.node;
-        match act.kind {
-            FaultKind::Crash
-            | FaultKind::TornWrite
-            | FaultKind::LostWrites
-            | FaultKind::MisdirectedWrite
-            | FaultKind::BitRot
-            | FaultKind::WipedDisk
-            | FaultKind::FullDisk
-            | FaultKind::FailingSync => {
-                let node = self.node(id);
-                node.held_down -= 1;
-                node.sync_fails = false;
-                self.start_again(id);
-            }
-            FaultKind::RolledBackDisk => self.roll_back(number, id),
-            _ => {}
+        if act.kind.keeps_down() {
+            let node = self.node(id);
+            node.held_down -= 1;
+            node.sync_fails = false;
+            self.start_again(id);
+        }
+        if act.kind == FaultKind::RolledBackDisk {
+            self.roll_back(number, id);
         }
     }
 
@@ -230,7 +181,7 @@ impl World {
 
     /// Every fault is over, everybody is up: a leader must come, and all must become equal. `Err`: what did not come about.
     pub(super) fn heal(&mut self) -> Result<(), (&'static str, String)> {
-        let has_failed = !self.acting.acts.is_empty();
+        let has_failed = !self.acting.is_empty();
         self.end_all();
         self.start_everybody();
         if has_failed {

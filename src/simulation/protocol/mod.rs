@@ -8,7 +8,7 @@
 //! | `disk`, `machine` | a log and snapshots as values; registers with sessions |
 //! | `network` | messages on their way |
 //! | `clients`, `registers` | who asks, and what they were promised |
-//! | `faulty`, `sights` | what happens when an act begins and ends; what was seen |
+//! | `faulty` | what happens when an act begins and ends |
 //! | `bare_quorum` | after the faults: a quorum does without the others |
 //! | `run` | one seed, from the first event to the last check |
 //!
@@ -24,8 +24,9 @@ mod machine;
 mod network;
 mod registers;
 mod run;
-mod sights;
 mod turns;
 mod world;
 
+#[cfg(test)]
+pub(crate) use disk::Disk;
 pub use run::run;

@@ -2,8 +2,9 @@
 
 use crate::raft::{Body, Envelope, Micros, NodeId};
 
+use super::super::MILLISECOND;
 use super::super::conditions::Link;
-use super::world::{Happening, MILLISECOND, Own, World};
+use super::world::{Happening, Own, World};
 
 /// So many messages are kept for floods.
 const RECENT: usize = 64;

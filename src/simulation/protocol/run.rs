@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::raft::RaftConfig;
 
-use super::super::linearizability::Verdict;
+use super::super::MILLISECOND;
 use super::super::outcome::{Outcome, Settings, panic_message};
 use super::super::random::Dice;
 use super::super::trace::Trace;
-use super::world::{MILLISECOND, Pace, World};
+use super::world::{Pace, World};
 
 /// Runs one seed of tier 1.
 pub fn run(settings: &Settings) -> Outcome {
@@ -86,11 +86,7 @@ impl World {
 
     /// No more came than may: leaders, bytes.
     fn check_bounds(&mut self) {
-        let leaders = self.sights.leaders_per_disturbance;
-        if leaders > 2 {
-            let what = format!("{leaders} leaders came after one disturbance");
-            self.judge.accuse("calm elections", what);
-        }
+        self.judge.leaders_came(self.sights.leaders_per_disturbance);
         let config = &self.config;
         let most = config.log_bytes_max().map(|most| (most + config.uncommitted_bytes) as u64);
         let held = self.totals().max_log_bytes;
@@ -104,16 +100,7 @@ impl World {
     fn into_outcome(mut self, settings: &Settings) -> Outcome {
         let operations = self.clients.answered;
         if self.judge.breach().is_none() {
-            match self.clients.verdict() {
-                Verdict::Linearizable => {}
-                Verdict::Unknown { key, steps } => {
-                    let what = format!("register {key}: undecided after {steps} steps");
-                    self.judge.accuse("unknown", what);
-                }
-                Verdict::Violation(violation) => {
-                    self.judge.accuse("linearizability", violation.to_string());
-                }
-            }
+            self.judge.clients_saw(&self.clients.verdict());
         }
         let mut outcome = Outcome {
             seed: settings.seed,
@@ -124,21 +111,8 @@ impl World {
             operations,
             ..Outcome::default()
         };
-        let totals = self.totals();
-        outcome.saw("elected", totals.elections_won);
-        outcome.saw("truncated", totals.truncations);
-        outcome.saw("snapshotted", totals.snapshots_taken);
-        outcome.saw("sent", totals.snapshots_sent);
-        outcome.saw("compacted", totals.entries_compacted);
-        outcome.saw("pinned", totals.purges_pinned);
-        outcome.saw("offered", totals.installs_offered);
-        outcome.saw("granted", totals.installs_granted);
-        outcome.saw("refused", totals.installs_refused);
-        outcome.saw("withdrawn", totals.installs_withdrawn);
-        outcome.saw("superseded", totals.installs_superseded);
-        outcome.saw("fast_forwarded", totals.fast_forwards);
+        outcome.saw_all(&self.totals(), &self.sights);
         outcome.saw("recovered", self.judge.recovered());
-        outcome.saw("rolled_back", self.sights.rolled_back);
         outcome.saw("committed", self.judge.committed());
         outcome.saw("given_up", self.clients.given_up);
         let nodes = self.nodes.iter();
@@ -148,8 +122,6 @@ impl World {
         );
         outcome
             .saw("sessions_expired", nodes.map(|node| node.expired + node.machine.expired).sum());
-        outcome.acts = self.sights.acts;
-        outcome.elected_after = self.sights.elected_after;
         outcome.lines = self.trace.into_lines();
         outcome
     }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::raft::{
-    ApplyItem, ChunkRead, ChunkReadOutcome, ChunkWritten, Entry, Event, InstallDecision,
-    InstallStatus, LogId, LogRead, NodeId, Persist, RaftConfig, Ready, SnapshotJob, SnapshotMeta,
+    ApplyItem, ChunkRead, Entry, Event, InstallDecision, LogRead, NodeId, Persist, RaftConfig,
+    Ready, SnapshotJob, SnapshotMeta,
 };
 
 use super::machine::Machine;
@@ -160,14 +160,8 @@ impl World {
     }
 
     pub(super) fn chunk_read(&mut self, id: NodeId, read: ChunkRead) {
-        let ChunkRead { to, transfer, snapshot, offset, max_bytes } = read;
-        let outcome = match self.nodes[id as usize].disk.files.get(&snapshot) {
-            Some(file) => {
-                let end = file.len().min(offset as usize + max_bytes);
-                ChunkReadOutcome::Data { data: file.slice(offset as usize..end), crc: 0 }
-            }
-            None => ChunkReadOutcome::Gone,
-        };
+        let outcome = self.nodes[id as usize].disk.read_chunk(&read);
+        let ChunkRead { to, transfer, offset, .. } = read;
         self.input(id, |raft, now| raft.chunk_read(now, to, transfer, offset, outcome));
     }
 
@@ -270,8 +264,7 @@ impl World {
         match node.jobs.pop_front() {
             Some(Job::Asked(job)) => self.asked_job_done(id, job),
             Some(Job::Encode(meta, state)) => {
-                node.disk.files.insert(meta.log_id, state);
-                node.disk.received.remove(&meta.log_id);
+                node.disk.publish(meta.log_id, state);
                 self.input(id, |raft, now| raft.snapshot_taken(now, meta));
             }
             None => {}
@@ -282,13 +275,11 @@ impl World {
         let node = self.node(id);
         match job {
             SnapshotJob::WriteChunk { transfer, meta, offset, data, .. } => {
-                let outcome = node.store(transfer, &meta, offset, &data);
+                let outcome = node.disk.store(transfer, &meta, offset, &data);
                 self.input(id, |raft, now| raft.chunk_written(now, transfer, outcome));
             }
             SnapshotJob::AbortTransfer(key) => {
-                if node.transfer.as_ref().is_some_and(|(current, _)| *current == key) {
-                    node.transfer = None;
-                }
+                node.disk.abort(key);
                 self.carry_out(id);
             }
             SnapshotJob::Decode(meta) => {
@@ -300,45 +291,11 @@ impl World {
                 self.carry_out(id);
             }
             SnapshotJob::Current(log_id) => {
-                node.keep_from(log_id);
+                if let Some(raft) = &node.raft {
+                    node.disk.keep_from(log_id, raft.status().install);
+                }
                 self.carry_out(id);
             }
         }
-    }
-}
-
-impl super::world::Node {
-    fn store(
-        &mut self,
-        key: crate::raft::TransferKey,
-        meta: &SnapshotMeta,
-        offset: u64,
-        data: &[u8],
-    ) -> ChunkWritten {
-        if offset == 0 {
-            self.transfer = Some((key, Vec::new()));
-        }
-        let Some((current, bytes)) = &mut self.transfer else { return ChunkWritten::Corrupt };
-        assert_eq!((*current, bytes.len() as u64), (key, offset), "a piece out of place");
-        bytes.extend_from_slice(data);
-        let stored = bytes.len() as u64;
-        if stored < meta.size_bytes {
-            return ChunkWritten::Partial(stored);
-        }
-        let bytes = std::mem::take(bytes);
-        self.disk.files.insert(meta.log_id, bytes.into());
-        self.disk.received.insert(meta.log_id);
-        self.transfer = None;
-        ChunkWritten::Complete
-    }
-
-    /// Files of older snapshots go, but for one that waits to be installed.
-    fn keep_from(&mut self, current: LogId) {
-        let pending = match self.raft.as_ref().map(|raft| raft.status().install) {
-            Some(InstallStatus::Pending { index }) => Some(index),
-            _ => None,
-        };
-        let kept = |file: &LogId| file.index >= current.index || Some(file.index) == pending;
-        self.disk.files.retain(|file, _| kept(file));
     }
 }

@@ -12,24 +12,24 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::raft::{
     ApplyItem, ChunkRead, Counters, Envelope, Event, Incarnation, LogId, LogRead, Membership,
-    Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role, TransferKey, birth_ms,
+    Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role, birth_ms,
 };
 
+use super::super::MILLISECOND;
+use super::super::acting::Acting;
 use super::super::conditions::Conditions;
 use super::super::judge::{Durable, Judge};
 use super::super::random::Dice;
+use super::super::schedule::Schedule;
+use super::super::sights::Sights;
 use super::super::trace::Trace;
 use super::agenda::Agenda;
 use super::clients::{Clients, Waiter};
 use super::clock::NodeClock;
 use super::disk::Disk;
-use super::faulty::Acting;
 use super::machine::Machine;
-use super::sights::Sights;
 use super::turns::Job;
 
-pub(super) const MILLISECOND: Micros = 1_000;
-pub(super) const SECOND: Micros = 1_000 * MILLISECOND;
 /// A member that stood still gets to everything that waits for it, in any order: messages, timeouts, clients.
 pub(super) const WAKING: Micros = 2 * MILLISECOND;
 /// Between ticks that no deadline asks for.
@@ -77,7 +77,6 @@ pub(crate) struct Node {
     pub(super) asking: Option<LogId>,
     /// It has a step of its own under way.
     pub(super) applying: bool,
-    pub(super) transfer: Option<(TransferKey, Vec<u8>)>,
     /// What the snapshotter has to do, one after the other.
     pub(super) jobs: VecDeque<Job>,
     pub(super) working: bool,
@@ -110,7 +109,6 @@ impl Node {
             queue: VecDeque::new(),
             asking: None,
             applying: false,
-            transfer: None,
             jobs: VecDeque::new(),
             working: false,
             armed: None,
@@ -178,7 +176,7 @@ pub(crate) struct World {
     pub(super) agenda: Agenda<Happening>,
     pub(super) judge: Judge,
     pub(super) clients: Clients,
-    pub(super) acting: Acting,
+    pub(super) acting: Acting<Disk>,
     pub(super) streams: Streams,
     pub(super) trace: Trace,
     /// The last messages that were sent, for floods.
@@ -202,7 +200,7 @@ impl World {
             agenda: Agenda::default(),
             judge: Judge::new(0..size),
             clients: Clients::default(),
-            acting: Acting::default(),
+            acting: Acting::of(&Schedule::default()),
             streams: Streams {
                 network: Dice::new(seed, 10),
                 disks: Dice::new(seed, 11),
@@ -290,10 +288,10 @@ impl World {
             self.judge.durable(id, &step.change);
             node.disk.apply(step.change);
         }
-        node.disk.steps.clear();
+        node.disk.crash();
         node.queue.clear();
         node.jobs.clear();
-        (node.asking, node.applying, node.working, node.transfer) = (None, false, false, None);
+        (node.asking, node.applying, node.working) = (None, false, false);
         self.note(id, || "crashes".into());
         self.forget_waiters(id);
     }
@@ -307,21 +305,20 @@ impl World {
     /// Whether all others know of the directory that `id` has, so that they would notice another one in its place.
     pub(super) fn is_known(&self, id: NodeId) -> bool {
         let birth = birth_ms(self.nodes[id as usize].disk.life.incarnation);
-        let knows = |node: &Node| {
-            let known = node.disk.acquaintances.get(&id);
-            known.is_some_and(|known| known.incarnation > 0 && birth_ms(known.incarnation) == birth)
-        };
-        (0..).zip(&self.nodes).all(|(other, node)| other == id || knows(node))
+        self.all_others_know(id, |known| known > 0 && birth_ms(known) == birth)
     }
 
     /// Whether all others would notice an earlier life of `id` than the one that it has.
     pub(super) fn is_remembered(&self, id: NodeId, earlier: Incarnation) -> bool {
         let life = self.nodes[id as usize].disk.life.incarnation;
+        earlier + 1 < life && self.all_others_know(id, |known| known == life)
+    }
+
+    fn all_others_know(&self, id: NodeId, knows: impl Fn(Incarnation) -> bool) -> bool {
         let remembers = |node: &Node| {
-            node.disk.acquaintances.get(&id).is_some_and(|known| known.incarnation == life)
+            node.disk.acquaintances.get(&id).is_some_and(|known| knows(known.incarnation))
         };
-        let others = (0..).zip(&self.nodes).filter(|(other, _)| *other != id);
-        earlier + 1 < life && others.into_iter().all(|(_, node)| remembers(node))
+        (0..).zip(&self.nodes).all(|(other, node)| other == id || remembers(node))
     }
 
     // ---- time ----------------------------------------------------------------------------
@@ -494,7 +491,7 @@ impl World {
                 Event::Deposed => self.unknown_waiters(id, |_| true),
                 Event::Alarm(what) => self.judge.alarmed(id, what),
                 Event::RoleChanged { role: Role::Leader, .. } => {
-                    let calm = self.is_calm();
+                    let calm = self.acting.is_calm();
                     self.sights.led(calm);
                 }
                 _ => {}

@@ -1,25 +1,26 @@
 //! What a run has seen: so that a batch in which something never happened is known to have tested nothing of it.
 
-use super::super::faults::FaultKind;
+use super::faults::FaultKind;
 
 /// Counts of one run.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sights {
+pub(super) struct Sights {
     /// Acts that took place, by kind.
-    pub(crate) acts: [u64; FaultKind::ALL.len()],
+    pub acts: [u64; FaultKind::ALL.len()],
     /// Disks replaced by an old copy.
-    pub(crate) rolled_back: u64,
+    pub rolled_back: u64,
     /// Leaders that came, all in all.
-    pub(crate) leaders: u64,
+    pub leaders: u64,
     /// Time from the last disturbance of all to the leader, in thousandths of an election timeout.
-    pub(crate) elected_after: u64,
+    pub elected_after: u64,
     /// Leaders that came since something last went wrong, or ended to.
     leaders_since: u64,
     /// The most leaders that came while nothing was wrong, after one disturbance.
-    pub(crate) leaders_per_disturbance: u64,
+    pub leaders_per_disturbance: u64,
 }
 
 impl Sights {
+    /// An act takes place.
     pub(super) fn begins(&mut self, kind: FaultKind) {
         self.acts[kind as usize] += 1;
     }

@@ -1,0 +1,52 @@
+//! Disks that come back with less than they held.
+
+use crate::raft::*;
+
+use super::{Disk, Node, World};
+
+impl World {
+    /// The disk of a node that is down loses up to `count` of its last entries.
+    pub(in crate::raft::tests) fn lose_tail(&mut self, id: NodeId, count: u64) {
+        self.node(id).disk.lose_tail(count);
+        self.has_lost(id, "less of its log");
+    }
+
+    /// The same, and storage can't tell whether terms and votes went with it.
+    pub(in crate::raft::tests) fn lose_votes(&mut self, id: NodeId, count: u64) {
+        let terms = self.random.between(0, 2);
+        self.node(id).disk.lose_votes(count, terms);
+        self.has_lost(id, "less of its log, and old votes");
+    }
+
+    /// Whether all others would notice an earlier life of `id` than the one that it has.
+    pub(in crate::raft::tests) fn is_remembered(&self, id: NodeId, earlier: Incarnation) -> bool {
+        let life = self.nodes[&id].disk.life.incarnation;
+        let remembers = |node: &Node| {
+            node.disk.acquaintances.get(&id).is_some_and(|known| known.incarnation == life)
+        };
+        earlier + 1 < life && self.nodes.iter().all(|(&other, node)| other == id || remembers(node))
+    }
+
+    /// The directory of a node that is down is replaced by an empty one.
+    pub(in crate::raft::tests) fn wipe(&mut self, id: NodeId) {
+        let empty = self.nodes[&id].disk.wiped();
+        self.replace(id, empty, "an empty disk");
+    }
+
+    /// The directory of a node that is down is replaced by an earlier copy.
+    pub(in crate::raft::tests) fn roll_back(&mut self, id: NodeId, copy: Disk) {
+        self.replace(id, copy, "an old disk");
+    }
+
+    fn replace(&mut self, id: NodeId, disk: Disk, what: &str) {
+        let node = self.node(id);
+        (node.disk, node.unnoticed) = (disk, true);
+        self.has_lost(id, what);
+    }
+
+    fn has_lost(&mut self, id: NodeId, what: &str) {
+        self.node(id).damaged = true;
+        self.lossy = true;
+        self.note(format!("n{id} has {what} now"));
+    }
+}

@@ -1,0 +1,386 @@
+//! Peers, disks, a network and state machines in virtual time, event by event from one seed.
+//!
+//! The world does what the actors do, without them: it carries out each `Ready`, later and in any order that the types
+//! allow, and loses what was not durable when a node crashes. After every event it checks the invariants that must
+//! hold at every moment; [`World::heal_and_converge`] checks that a world without faults gets well.
+//!
+//! - `turns.rs`: a `Ready`, carried out.
+//! - `machine.rs`: the state machine. The disk is the simulator's.
+//! - `losses.rs`: disks that come back with less.
+//! - `checks.rs`: the invariants.
+//! - `driving.rs`: words for tests.
+//!
+//! *What it does not do:* clients, clocks that differ and whole schedules of faults are the simulator's. Here a test has
+//! every peer in its hand.
+
+mod checks;
+mod driving;
+mod losses;
+mod machine;
+mod turns;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::raft::random::Random;
+use crate::raft::*;
+pub(super) use crate::simulation::MILLISECOND;
+pub(super) use crate::simulation::protocol::Disk;
+
+use machine::Machine;
+
+const TICK: Micros = 10 * MILLISECOND;
+/// Between ticks that no deadline asks for, in an exact world.
+const SELDOM: Micros = 400 * MILLISECOND;
+
+/// What can go wrong, in thousandths of the occasions.
+#[derive(Clone, Debug)]
+pub(super) struct Faults {
+    pub drop: u64,
+    pub duplicate: u64,
+    pub delay_max: Micros,
+    pub persist_max: Micros,
+    pub apply_max: Micros,
+    pub decode_max: Micros,
+}
+
+impl Faults {
+    pub(super) fn none() -> Faults {
+        Faults {
+            drop: 0,
+            duplicate: 0,
+            delay_max: MILLISECOND,
+            persist_max: MILLISECOND,
+            apply_max: MILLISECOND,
+            decode_max: MILLISECOND,
+        }
+    }
+}
+
+pub(super) struct Node {
+    pub raft: Option<Raft>,
+    pub disk: Disk,
+    /// Its disk lost what was durable, and it has not caught up.
+    pub damaged: bool,
+    /// Nobody has noticed that yet.
+    pub unnoticed: bool,
+    /// Others remember a later start of it.
+    outlived: bool,
+    pub machine: Machine,
+    queue: VecDeque<ApplyItem>,
+    /// The state machine waits for the answer to CondInstallSnapshot.
+    asking: Option<LogId>,
+    /// It has a step of its own under way.
+    applying: bool,
+    jobs: VecDeque<SnapshotJob>,
+    working: bool,
+    /// When it looks at its deadline again.
+    armed: Option<Micros>,
+    pub confirmed: Vec<ReadConfirmed>,
+    pub events: Vec<Event>,
+    pub counters: Counters,
+}
+
+enum Happening {
+    Deliver(Box<Envelope>),
+    Tick,
+    /// A deadline may be due.
+    Deadline,
+    Undelivered {
+        to: NodeId,
+        id: RequestId,
+    },
+    DiskDone,
+    ApplyDone,
+    JobDone,
+    LogRead(LogRead),
+    ChunkRead(ChunkRead),
+}
+
+pub(super) struct World {
+    pub now: Micros,
+    pub random: Random,
+    pub faults: Faults,
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub members: Membership,
+    pub config: RaftConfig,
+    /// Every other node keeps much more log behind its snapshots.
+    uneven: bool,
+    /// Ticks come when a deadline is due and hardly otherwise; of what is lost the network often tells.
+    pub exact: bool,
+    /// Directed links that are cut.
+    pub cut: std::collections::BTreeSet<(NodeId, NodeId)>,
+    agenda: BTreeMap<(Micros, u64), (NodeId, Incarnation, Happening)>,
+    next_event: u64,
+    /// Everything ever applied anywhere: id and digest after it.
+    pub history: Vec<(LogId, u64)>,
+    committed: Vec<LogId>,
+    leaders: BTreeMap<Term, NodeId>,
+    pub log: Vec<String>,
+    pub tracing: bool,
+    /// Some disk has lost what it had promised to keep: alarms are in order.
+    lossy: bool,
+    pub requests: u64,
+}
+
+pub(super) fn config() -> RaftConfig {
+    RaftConfig {
+        node: 0,
+        cluster: 9,
+        seed: 0,
+        heartbeat_interval: 100 * MILLISECOND,
+        election_timeout_min: 300 * MILLISECOND,
+        election_timeout_max: 600 * MILLISECOND,
+        request_timeout: 150 * MILLISECOND,
+        retry_interval: 100 * MILLISECOND,
+        batch_delay: 0,
+        append_interval: 0,
+        commit_notice: None,
+        noop_on_election: true,
+        append_bytes: 2_000,
+        append_entries: 64,
+        window_messages: 8,
+        window_bytes: 16_000,
+        uncommitted_bytes: 3_000,
+        unpersisted_bytes: 20_000,
+        log_cache_bytes: 4_000,
+        apply_queue_bytes: 1_000,
+        snapshot_bytes: Some(4_000),
+        snapshot_entries: None,
+        trailing_entries: 20,
+        trailing_bytes: 1_000,
+        pin_bytes: 4_000,
+        snapshot_chunk_bytes: 40,
+    }
+}
+
+impl World {
+    /// `size` peers with ids from 0 (EL26).
+    pub(super) fn new(size: u64, seed: u64, config: RaftConfig) -> World {
+        World::build(size, seed, config, false)
+    }
+
+    /// Peers of which every other keeps much more log behind its snapshots.
+    pub(super) fn uneven(size: u64, seed: u64, config: RaftConfig) -> World {
+        World::build(size, seed, config, true)
+    }
+
+    fn build(size: u64, seed: u64, config: RaftConfig, uneven: bool) -> World {
+        let mut world = World {
+            now: 0,
+            random: Random::new([seed, size, 77]),
+            faults: Faults::none(),
+            nodes: BTreeMap::new(),
+            members: Membership::of_voters(0..size),
+            config: RaftConfig { seed, ..config },
+            uneven,
+            exact: false,
+            cut: Default::default(),
+            agenda: BTreeMap::new(),
+            next_event: 0,
+            history: Vec::new(),
+            committed: Vec::new(),
+            leaders: BTreeMap::new(),
+            log: Vec::new(),
+            tracing: false,
+            lossy: false,
+            requests: 0,
+        };
+        for id in 0..size {
+            world.nodes.insert(
+                id,
+                Node {
+                    raft: None,
+                    disk: Disk::default(),
+                    damaged: false,
+                    unnoticed: false,
+                    outlived: false,
+                    machine: Machine::default(),
+                    queue: VecDeque::new(),
+                    asking: None,
+                    applying: false,
+                    jobs: VecDeque::new(),
+                    working: false,
+                    armed: None,
+                    confirmed: Vec::new(),
+                    events: Vec::new(),
+                    counters: Counters::default(),
+                },
+            );
+            world.start(id);
+        }
+        world
+    }
+
+    pub(super) fn node(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("a node of this world")
+    }
+
+    pub(super) fn raft(&mut self, id: NodeId) -> &mut Raft {
+        self.node(id).raft.as_mut().expect("a living node")
+    }
+
+    pub(super) fn status(&self, id: NodeId) -> RaftStatus {
+        self.nodes[&id].raft.as_ref().expect("a living node").status()
+    }
+
+    pub(super) fn lives(&self, id: NodeId) -> bool {
+        self.nodes[&id].raft.is_some()
+    }
+
+    pub(super) fn start(&mut self, id: NodeId) {
+        let (now, members) = (self.now, self.members.clone());
+        let mut config = RaftConfig { node: id, ..self.config.clone() };
+        if self.uneven && id % 2 == 1 {
+            (config.trailing_entries, config.trailing_bytes) = (10_000, 8_000);
+        }
+        let node = self.node(id);
+        assert!(node.raft.is_none(), "node {id} lives already");
+        node.disk.life.incarnation += 1;
+        let recovered = node.disk.recovered(&members);
+        node.machine = match &recovered.snapshot {
+            Some(meta) => Machine::decode(&node.disk.files[&meta.log_id]),
+            None => Machine::default(),
+        };
+        node.armed = None;
+        node.raft = Some(Raft::new(config, recovered, now));
+        let phase = self.random.between(0, TICK - 1);
+        self.plan(id, phase, Happening::Tick);
+    }
+
+    /// The node ends here; of the steps given to its disk, none, some or all were done.
+    pub(super) fn crash(&mut self, id: NodeId) {
+        let done = self.random.between(0, 3);
+        let node = self.node(id);
+        let Some(raft) = node.raft.take() else { return };
+        node.counters.add(raft.counters());
+        for _ in 0..done {
+            if let Some(step) = node.disk.steps.pop_front() {
+                node.disk.apply(step.change);
+            }
+        }
+        node.disk.crash();
+        node.queue.clear();
+        node.jobs.clear();
+        (node.asking, node.applying, node.working) = (None, false, false);
+        self.note(format!("n{id} crashes"));
+    }
+
+    pub(super) fn isolate(&mut self, id: NodeId) {
+        for other in self.members.all() {
+            self.cut.insert((id, other));
+            self.cut.insert((other, id));
+        }
+        self.note(format!("n{id} is cut off"));
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.cut.clear();
+        self.note("the network is whole".into());
+    }
+
+    pub(super) fn note(&mut self, line: String) {
+        if self.tracing {
+            self.log.push(line);
+        }
+    }
+
+    fn plan(&mut self, id: NodeId, delay: Micros, happening: Happening) {
+        let key = (self.now + delay, self.next_event);
+        self.next_event += 1;
+        let incarnation = self.nodes[&id].disk.life.incarnation;
+        self.agenda.insert(key, (id, incarnation, happening));
+    }
+
+    fn chance(&mut self, thousandths: u64) -> bool {
+        self.random.between(0, 999) < thousandths
+    }
+
+    /// The next event, if it comes before `until`; whether there was one.
+    pub(super) fn turn(&mut self, until: Micros) -> bool {
+        let due = self.agenda.first_key_value().is_some_and(|(key, _)| key.0 <= until);
+        if !due {
+            self.now = self.now.max(until);
+            return false;
+        }
+        let Some(((at, _), (id, incarnation, happening))) = self.agenda.pop_first() else {
+            return false;
+        };
+        self.now = self.now.max(at);
+        let node = &self.nodes[&id];
+        let current = node.raft.is_some() && node.disk.life.incarnation == incarnation;
+        // A message does not know whether its receiver has been restarted meanwhile.
+        if current || node.raft.is_some() && matches!(happening, Happening::Deliver(_)) {
+            self.happen(id, happening);
+            self.carry_out(id);
+            self.check(id);
+        }
+        if std::mem::take(&mut self.node(id).outlived) {
+            self.crash(id);
+            self.start(id);
+        }
+        true
+    }
+
+    pub(super) fn run_for(&mut self, time: Micros) {
+        let until = self.now + time;
+        while self.turn(until) {}
+    }
+
+    /// Runs until `done`, at most for `limit`; whether it came to pass.
+    pub(super) fn run_until(
+        &mut self,
+        limit: Micros,
+        mut done: impl FnMut(&World) -> bool,
+    ) -> bool {
+        let until = self.now + limit;
+        loop {
+            if done(self) {
+                return true;
+            }
+            if !self.turn(until) {
+                return done(self);
+            }
+        }
+    }
+
+    fn happen(&mut self, id: NodeId, happening: Happening) {
+        let now = self.now;
+        match happening {
+            Happening::Deliver(envelope) => {
+                if !self.cut.contains(&(envelope.from, id)) {
+                    self.note(format!(
+                        "n{id} <- n{}: {}",
+                        envelope.from,
+                        super::stories::tell(&envelope)
+                    ));
+                    self.raft(id).step(now, *envelope);
+                }
+            }
+            Happening::Tick => {
+                self.raft(id).tick(now);
+                self.plan(id, if self.exact { SELDOM } else { TICK }, Happening::Tick);
+            }
+            Happening::Deadline => {
+                self.node(id).armed = None;
+                if self.raft(id).next_deadline() <= now {
+                    self.raft(id).tick(now);
+                }
+            }
+            Happening::Undelivered { to, id: request } => {
+                self.raft(id).undelivered(now, to, request)
+            }
+            Happening::DiskDone => {
+                let node = self.node(id);
+                if let Some(step) = node.disk.steps.pop_front() {
+                    node.disk.apply(step.change);
+                    self.raft(id).persisted(now, step.seq);
+                    step.then_send.into_iter().for_each(|envelope| self.send(envelope));
+                }
+            }
+            Happening::ApplyDone => self.apply_one(id),
+            Happening::JobDone => self.job_done(id),
+            Happening::LogRead(read) => self.log_read(id, read),
+            Happening::ChunkRead(read) => self.chunk_read(id, read),
+        }
+    }
+}
