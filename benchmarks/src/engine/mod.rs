@@ -5,7 +5,7 @@
 //! | `load` | clients that wait for each reply, alike for everyone |
 //! | `ours` | quorate, in two placements |
 //! | `openraft_0_10`, `openraft_0_9` | openraft in two versions (feature `peers`) |
-//! | `runtimes`, `memory_log` | on which threads those run, and what their log is kept in |
+//! | `runtimes` | on which threads those run |
 //!
 //! Everyone has the same duties: a command is appended by three members, acknowledged by a majority, applied in order by
 //! a state machine that counts, and answered from there. A turn is a cluster of its own: founded, warmed up, measured,
@@ -14,8 +14,6 @@
 //! Not here: disks and networks. Between members only memory moves.
 
 mod load;
-#[cfg(feature = "peers")]
-mod memory_log;
 #[cfg(feature = "peers")]
 mod openraft_0_10;
 #[cfg(feature = "peers")]
@@ -112,7 +110,10 @@ impl Sizes {
 enum Side {
     OursByDefault,
     OursShared,
-    #[cfg_attr(not(feature = "peers"), expect(dead_code, reason = "nobody else is there"))]
+    #[cfg_attr(
+        not(any(feature = "peers", test)),
+        expect(dead_code, reason = "nobody else is there")
+    )]
     Theirs,
 }
 
@@ -126,8 +127,8 @@ impl Side {
 /// So many times as fast as the better openraft is what we are after.
 fn aim(clients: usize) -> f64 {
     match clients {
-        ..=FEW_CLIENTS => 4.0,
-        ..=256 => 3.0,
+        0..=1 => 4.0,
+        2..=256 => 3.0,
         _ => 2.0,
     }
 }

@@ -35,10 +35,10 @@ use openraft_0_10::{
 };
 
 use super::load::{Load, Turn, client, conduct};
-use super::memory_log::MemoryLog;
 use super::runtimes::{Layout, Runtimes};
 use super::{Contestant, MEMBERS, Side};
 use crate::measure::{Outcome, Stopwatch};
+use crate::memory_log::MemoryLog;
 
 /// An election that takes longer has failed.
 const ELECTION: Duration = Duration::from_secs(10);

@@ -28,7 +28,17 @@ impl<E: Clone> MemoryLog<E> {
         self.entries.push_back(entry);
     }
 
+    /// The entry at `index`, if it is there.
+    #[cfg_attr(
+        not(any(feature = "peers", test)),
+        expect(dead_code, reason = "ours asks for ranges alone")
+    )]
+    pub fn get(&self, index: u64) -> Option<&E> {
+        self.entries.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
+
     /// The last entry, if there is one.
+    #[cfg_attr(not(any(feature = "peers", test)), expect(dead_code, reason = "ours knows it"))]
     pub fn last(&self) -> Option<&E> {
         self.entries.back()
     }
@@ -85,6 +95,7 @@ mod tests {
         let log = log();
         assert_eq!((log.range(4..6), log.range(..=3)), (vec!['b', 'c'], vec!['a']));
         assert_eq!((log.range(0..3), log.range(7..100)), (vec![], vec!['e']));
+        assert_eq!([2, 3, 7, 8].map(|index| log.get(index)), [None, Some(&'a'), Some(&'e'), None]);
     }
 
     #[test]
