@@ -23,7 +23,7 @@ use clap::Args;
 use crate::measure::{Outcome, Random, Spread, alternate};
 use crate::report::{Row, Section, undisturbed};
 use ours::Ours;
-use trio::{Core, MEMBERS, Trio};
+use trio::{Core, MEMBERS, Pace, Trio};
 
 /// So many times as fast as TiKV's is what we are after.
 const AIM: f64 = 2.0;
@@ -69,7 +69,7 @@ impl Sizes {
 /// Whose turn it is: what it is called, and how it is measured.
 struct Contestant {
     name: &'static str,
-    turn: fn(&Load) -> Outcome<f64>,
+    turn: fn(&Load) -> Outcome<Pace>,
 }
 
 /// What a contestant is loaded with in a turn.
@@ -79,12 +79,12 @@ struct Load {
     length: Duration,
 }
 
-fn turn<C: Core>(load: &Load) -> Outcome<f64> {
+fn turn<C: Core>(load: &Load) -> Outcome<Pace> {
     let mut trio = Trio::<C>::new()?;
     trio.run(load.outstanding, &load.command, load.length / 4)?;
-    let speed = trio.run(load.outstanding, &load.command, load.length)?;
+    let pace = trio.run(load.outstanding, &load.command, load.length)?;
     trio.settle()?;
-    Ok(speed)
+    Ok(pace)
 }
 
 fn contestants(only: Option<&str>) -> Vec<Contestant> {
@@ -123,14 +123,18 @@ pub fn run(options: &Options, quick: bool) -> Outcome<Vec<Section>> {
 }
 
 fn rows_of(sizes: &Sizes, load: &Load, contestants: &mut [Contestant]) -> Outcome<Vec<Row>> {
-    let speeds = alternate(sizes.rounds, contestants, |one| (one.turn)(load))?;
-    let speeds: Vec<Spread> = speeds.into_iter().map(Spread::of).collect();
-    let rows = contestants.iter().zip(&speeds).enumerate().map(|(place, (one, own))| {
-        let ratio = (place > 0).then(|| speeds[0].divided_by(own));
+    let paces = alternate(sizes.rounds, contestants, |one| (one.turn)(load))?;
+    let figure = |of: fn(&Pace) -> f64| -> Vec<Spread> {
+        paces.iter().map(|paces| Spread::of(paces.iter().map(of))).collect()
+    };
+    let (speeds, cpu) = (figure(|pace| pace.proposals_per_s), figure(|pace| pace.cpu_ns));
+    let rows = contestants.iter().enumerate().map(|(place, one)| {
+        let ratio = (place > 0).then(|| speeds[0].divided_by(&speeds[place]));
         Row::new(format!("{}, {}", load.outstanding, one.name))
-            .with("proposals_per_s", own.clone())
+            .with("proposals_per_s", speeds[place].clone())
             .with_some("ours_divided_by_it", ratio)
             .with_some("aim", (place > 0).then_some(AIM))
+            .with("cpu_ns_a_proposal", cpu[place].clone())
     });
     Ok(rows.collect())
 }
@@ -146,6 +150,6 @@ mod tests {
         let mut all = contestants(None);
         let rows = rows_of(&sizes, &load, &mut all).unwrap();
         let figures: Vec<usize> = rows.iter().map(|row| row.figures.len()).collect();
-        assert_eq!(figures, if cfg!(feature = "peers") { vec![1, 3] } else { vec![1] });
+        assert_eq!(figures, if cfg!(feature = "peers") { vec![2, 4] } else { vec![2] });
     }
 }

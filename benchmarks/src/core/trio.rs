@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use crate::measure::{Outcome, Stopwatch};
+use crate::system;
 
 /// In each cluster.
 pub const MEMBERS: usize = 3;
@@ -51,6 +52,14 @@ pub trait Core: Sized {
     fn applied(&self) -> u64;
 }
 
+/// How fast it went.
+pub struct Pace {
+    /// Proposals that the leader applied, a second.
+    pub proposals_per_s: f64,
+    /// What the processor gave for each, of all three members together.
+    pub cpu_ns: f64,
+}
+
 /// A cluster.
 pub struct Trio<C: Core> {
     cores: Vec<C>,
@@ -72,10 +81,10 @@ impl<C: Core> Trio<C> {
         Ok(trio)
     }
 
-    /// Keeps `outstanding` proposals under way for so long; how many were applied by the leader a second.
-    pub fn run(&mut self, outstanding: u64, command: &[u8], length: Duration) -> Outcome<f64> {
+    /// Keeps `outstanding` proposals under way for so long.
+    pub fn run(&mut self, outstanding: u64, command: &[u8], length: Duration) -> Outcome<Pace> {
         let before = self.cores[self.leader].applied();
-        let stopwatch = Stopwatch::start();
+        let (stopwatch, cpu) = (Stopwatch::start(), system::on_cpu()?);
         let mut took = Duration::ZERO;
         while took < length {
             for _ in 0..LOOK {
@@ -85,9 +94,11 @@ impl<C: Core> Trio<C> {
             took = stopwatch.elapsed();
             self.pass(self.passed + took);
         }
+        let cpu = system::on_cpu()?.saturating_sub(cpu);
         self.passed += took;
-        let applied = self.cores[self.leader].applied() - before;
-        Ok(applied as f64 / took.as_secs_f64())
+        let applied = (self.cores[self.leader].applied() - before) as f64;
+        let proposals_per_s = applied / took.as_secs_f64();
+        Ok(Pace { proposals_per_s, cpu_ns: cpu.as_nanos() as f64 / applied })
     }
 
     /// Lets time pass until everyone has applied everything, which has to happen.
@@ -138,8 +149,8 @@ pub mod tests {
     pub fn commits_and_settles<C: Core>() {
         let mut trio = Trio::<C>::new().unwrap();
         for outstanding in [1, 100] {
-            let speed = trio.run(outstanding, &[7; 256], Duration::from_millis(20)).unwrap();
-            assert!(speed > 0.0);
+            let pace = trio.run(outstanding, &[7; 256], Duration::from_millis(20)).unwrap();
+            assert!(pace.proposals_per_s > 0.0 && pace.cpu_ns > 0.0);
         }
         trio.settle().unwrap();
         assert!(trio.proposed > 100);

@@ -16,7 +16,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use crate::measure::{Latencies, Outcome, Stopwatch};
+use crate::measure::{Latencies, Outcome, Stopwatch, micros};
+use crate::system;
 
 /// One call in so many is timed.
 const TIMED: u64 = 8;
@@ -66,6 +67,8 @@ pub struct Turn {
     pub p50_us: f64,
     /// All but a hundredth of the calls took at most this.
     pub p99_us: f64,
+    /// What the processors gave to this process for a commit, clients included.
+    pub cpu_us: f64,
 }
 
 /// Calls, and calls again when the reply is there, until the turn is over.
@@ -98,18 +101,18 @@ pub async fn conduct(
     let clients: Vec<_> = (0..load.clients).map(|_| start(phase.clone())).collect();
     tokio::time::sleep(load.warm_up).await;
     phase.enter(MEASURED);
-    let stopwatch = Stopwatch::start();
+    let (stopwatch, cpu) = (Stopwatch::start(), system::on_cpu()?);
     tokio::time::sleep(load.length).await;
     phase.enter(OVER);
-    let took = stopwatch.elapsed();
+    let (took, cpu) = (stopwatch.elapsed(), system::on_cpu()?.saturating_sub(cpu));
     let mut all = Vec::new();
     for client in clients {
         all.push(client.await??);
     }
-    turn(&all, took)
+    turn(&all, took, cpu)
 }
 
-fn turn(all: &[Calls], took: Duration) -> Outcome<Turn> {
+fn turn(all: &[Calls], took: Duration, cpu: Duration) -> Outcome<Turn> {
     let replies: u64 = all.iter().map(|calls| calls.replies).sum();
     let mut timed = all.iter().flat_map(|calls| &calls.timed).copied().peekable();
     if timed.peek().is_none() {
@@ -120,7 +123,17 @@ fn turn(all: &[Calls], took: Duration) -> Outcome<Turn> {
         commits_per_s: replies as f64 / took.as_secs_f64(),
         p50_us: latencies.percentile_us(0.5),
         p99_us: latencies.percentile_us(0.99),
+        cpu_us: micros(cpu) / replies as f64,
     })
+}
+
+#[cfg(test)]
+impl Load {
+    /// Enough to see that it runs.
+    pub fn small() -> Load {
+        let length = Duration::from_millis(50);
+        Load { clients: 3, payload: Bytes::from_static(b"x"), warm_up: length / 2, length }
+    }
 }
 
 #[cfg(test)]
@@ -135,15 +148,10 @@ mod tests {
         runtime.unwrap().block_on(tokio::task::LocalSet::new().run_until(future))
     }
 
-    fn load() -> Load {
-        let length = Duration::from_millis(20);
-        Load { clients: 3, payload: Bytes::new(), warm_up: length / 2, length }
-    }
-
     #[test]
     fn a_client_has_one_call_under_way() {
         let (under_way, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-        let turn = run(conduct(&load(), |phase| {
+        let turn = run(conduct(&Load::small(), |phase| {
             let (under_way, most) = (under_way.clone(), most.clone());
             tokio::task::spawn_local(client(phase, async move || {
                 under_way.set(under_way.get() + 1);
@@ -161,7 +169,8 @@ mod tests {
     #[test]
     fn a_refused_call_fails_the_turn() {
         let refused = async || Err::<(), _>("refused");
-        let turn = run(conduct(&load(), |phase| tokio::task::spawn_local(client(phase, refused))));
+        let turn =
+            run(conduct(&Load::small(), |phase| tokio::task::spawn_local(client(phase, refused))));
         assert_eq!(turn.err().map(|error| error.to_string()).as_deref(), Some("refused"));
     }
 }

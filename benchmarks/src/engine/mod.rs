@@ -11,6 +11,9 @@
 //! a state machine that counts, and answered from there. A turn is a cluster of its own: founded, warmed up, measured,
 //! ended, so that nobody inherits a log or competes with others that idle.
 //!
+//! Openraft has many layouts of threads, and which is best differs. Before the rounds each has a heat, and the fastest few
+//! go on.
+//!
 //! Not here: disks and networks. Between members only memory moves.
 
 mod load;
@@ -36,6 +39,8 @@ use ours::Ours;
 const MEMBERS: u64 = 3;
 /// The judged one of ours is shared placement up to so many clients, the default one beyond.
 const FEW_CLIENTS: usize = 1;
+/// So many of theirs go on after the heat.
+const FINALISTS: usize = 4;
 /// A turn that fails, as when a leader is deposed under load, is had again so often.
 const ATTEMPTS: usize = 3;
 
@@ -179,16 +184,47 @@ fn section(
 ) -> Outcome<Section> {
     let payload = Bytes::from(Random::new(1).bytes(bytes));
     let load = Load { clients, payload, warm_up: sizes.length / 4, length: sizes.length };
-    let turns = alternate(sizes.rounds, contestants, |one| persistent_turn(one.as_mut(), &load))?;
-    let found = contestants.iter().zip(turns);
+    let (mut finalists, out) = heat(contestants, &load)?;
+    let turns =
+        alternate(sizes.rounds, &mut finalists, |one| persistent_turn(one.as_mut(), &load))?;
+    let found = finalists.iter().zip(turns);
     let all: Vec<_> = found.map(|(one, turns)| Found::of(one.name(), one.side(), &turns)).collect();
     Ok(Section {
         key: format!("{bytes}_bytes_{clients}_clients"),
         title: format!("Commits: {MEMBERS} members in memory, {bytes} bytes, {clients} clients"),
-        notes: notes(sizes, clients),
+        notes: notes(sizes, clients).into_iter().chain(out).collect(),
         rows: rows(&all, clients),
         elsewhere: 0.0,
     })
+}
+
+type Finalists<'a> = Vec<&'a mut Box<dyn Contestant>>;
+
+/// Who has turns: ours, and of theirs, if they are many, the fastest in one shorter turn. Of the others, what they did.
+fn heat<'a>(
+    contestants: &'a mut [Box<dyn Contestant>],
+    load: &Load,
+) -> Outcome<(Finalists<'a>, Option<String>)> {
+    let theirs = contestants.iter().filter(|one| one.side() == Side::Theirs).count();
+    if theirs <= FINALISTS {
+        return Ok((contestants.iter_mut().collect(), None));
+    }
+    let load = Load { length: load.length / 2, payload: load.payload.clone(), ..*load };
+    let (mut finalists, mut heats) = (Vec::new(), Vec::new());
+    for one in contestants {
+        if one.side() == Side::Theirs {
+            heats.push((persistent_turn(one.as_mut(), &load)?.commits_per_s, one));
+        } else {
+            finalists.push(one);
+        }
+    }
+    heats.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    let out = heats.split_off(FINALISTS);
+    finalists.extend(heats.into_iter().map(|(_, one)| one));
+    let told =
+        |(speed, one): &(f64, &mut Box<dyn Contestant>)| format!("{} {speed:.0}", one.name());
+    let out: Vec<String> = out.iter().map(told).collect();
+    Ok((finalists, Some(format!("out after a heat, commits per s: {}.", out.join("; ")))))
 }
 
 fn persistent_turn(one: &mut dyn Contestant, load: &Load) -> Outcome<Turn> {
@@ -227,6 +263,7 @@ struct Found {
     commits_per_s: Spread,
     p50_us: Spread,
     p99_us: Spread,
+    cpu_us: Spread,
 }
 
 impl Found {
@@ -238,6 +275,7 @@ impl Found {
             commits_per_s: figure(|turn| turn.commits_per_s),
             p50_us: figure(|turn| turn.p50_us),
             p99_us: figure(|turn| turn.p99_us),
+            cpu_us: figure(|turn| turn.cpu_us),
         }
     }
 
@@ -249,6 +287,7 @@ impl Found {
             .with_some("ours_divided_by_it", ratio)
             .with("p50_us", self.p50_us.clone())
             .with("p99_us", self.p99_us.clone())
+            .with("cpu_us_a_commit", self.cpu_us.clone())
     }
 }
 
@@ -276,8 +315,38 @@ mod tests {
     use super::*;
 
     fn found(name: &str, side: Side, commits_per_s: f64) -> Found {
-        let turn = || Turn { commits_per_s, p50_us: 1.0, p99_us: 2.0 };
+        let turn = || Turn { commits_per_s, p50_us: 1.0, p99_us: 2.0, cpu_us: 3.0 };
         Found::of(name.into(), side, &[turn(), turn()])
+    }
+
+    struct Steady(&'static str, Side, f64);
+
+    impl Contestant for Steady {
+        fn name(&self) -> String {
+            self.0.into()
+        }
+
+        fn side(&self) -> Side {
+            self.1
+        }
+
+        fn turn(&mut self, _load: &Load) -> Outcome<Turn> {
+            Ok(Turn { commits_per_s: self.2, p50_us: 1.0, p99_us: 2.0, cpu_us: 3.0 })
+        }
+    }
+
+    #[test]
+    fn the_fastest_of_many_go_on() {
+        let speeds = [("a", 5.0), ("b", 1.0), ("c", 3.0), ("d", 4.0), ("e", 2.0)];
+        let theirs = speeds.map(|(name, speed)| Steady(name, Side::Theirs, speed));
+        let ours = Steady("ours", Side::OursShared, 0.0);
+        let mut all: Vec<Box<dyn Contestant>> = vec![Box::new(ours)];
+        all.extend(theirs.map(|one| Box::new(one) as Box<dyn Contestant>));
+        let (finalists, out) = heat(&mut all, &Load::small()).unwrap();
+        let names: Vec<String> = finalists.iter().map(|one| one.name()).collect();
+        assert_eq!(names, ["ours", "a", "d", "c", "e"]);
+        assert!(out.unwrap().ends_with(": b 1."));
+        assert!(heat(&mut all[..3], &Load::small()).unwrap().1.is_none());
     }
 
     #[test]

@@ -354,3 +354,15 @@ impl Contestant for Openraft {
         turn
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_commits() {
+        let mut one = Openraft::all().next().unwrap();
+        let turn = one.turn(&Load::small()).unwrap();
+        assert!(turn.commits_per_s > 0.0 && turn.cpu_us > 0.0);
+    }
+}

@@ -110,3 +110,16 @@ impl Contestant for Ours {
         actix_rt::System::new().block_on(self.run(load))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_commits() {
+        for mut one in Ours::all() {
+            let turn = one.turn(&Load::small()).unwrap();
+            assert!(turn.commits_per_s > 0.0 && turn.cpu_us > 0.0);
+        }
+    }
+}
