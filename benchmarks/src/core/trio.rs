@@ -150,7 +150,7 @@ pub mod tests {
         let mut trio = Trio::<C>::new().unwrap();
         for outstanding in [1, 100] {
             let pace = trio.run(outstanding, &[7; 256], Duration::from_millis(20)).unwrap();
-            assert!(pace.proposals_per_s > 0.0 && pace.cpu_ns > 0.0);
+            assert!(pace.proposals_per_s > 0.0);
         }
         trio.settle().unwrap();
         assert!(trio.proposed > 100);

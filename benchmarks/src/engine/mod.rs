@@ -115,10 +115,6 @@ impl Sizes {
 enum Side {
     OursByDefault,
     OursShared,
-    #[cfg_attr(
-        not(any(feature = "peers", test)),
-        expect(dead_code, reason = "nobody else is there")
-    )]
     Theirs,
 }
 

@@ -363,6 +363,6 @@ mod tests {
     fn a_turn_commits() {
         let mut one = Openraft::all().next().unwrap();
         let turn = one.turn(&Load::small()).unwrap();
-        assert!(turn.commits_per_s > 0.0 && turn.cpu_us > 0.0);
+        assert!(turn.commits_per_s > 0.0);
     }
 }
