@@ -10,7 +10,7 @@
 //! Not here: how a command is proposed, and on which thread a client stands. That is a contestant's own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,15 +40,26 @@ pub struct Load {
 
 /// What all clients of a turn look at.
 #[derive(Clone, Default)]
-pub struct Phase(Arc<AtomicU8>);
+pub struct Phase(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    phase: AtomicU8,
+    clients: AtomicU64,
+}
 
 impl Phase {
     fn now(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.0.phase.load(Ordering::Relaxed)
     }
 
     fn enter(&self, phase: u8) {
-        self.0.store(phase, Ordering::Relaxed);
+        self.0.phase.store(phase, Ordering::Relaxed);
+    }
+
+    /// A client's number. Many go in step, and without one they would all time the same few moments.
+    fn join(&self) -> u64 {
+        self.0.clients.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -77,7 +88,7 @@ pub async fn client<E: ToString>(
     mut call: impl AsyncFnMut() -> Result<(), E>,
 ) -> Result<Calls, String> {
     let mut calls = Calls::default();
-    for number in 0.. {
+    for number in phase.join().. {
         let stopwatch = (number % TIMED == 0).then(Stopwatch::start);
         call().await.map_err(|error| error.to_string())?;
         match phase.now() {
