@@ -1,20 +1,24 @@
 //! Measures quorate beside plain system calls and, with the feature `peers`, beside other people's work.
 //!
-//! `cargo run --release -p quorate-benchmarks [--features peers] -- storage [--quick] [--json] [--dir DIR]`
+//! `cargo run --release -p quorate-benchmarks [--features peers] -- storage|engine|core [--quick] [--json] [--dir DIR]`
 //!
 //! | file | idea |
 //! |---|---|
 //! | `measure` | rounds that alternate, medians with their spread, ratios, percentiles |
 //! | `report` | what was found, as tables for people and one JSON object for machines |
 //! | `place`, `system` | where files go; what the kernel says of this process and its page cache |
-//! | `storage` | the subcommand of that name; each further one is a module of its own |
+//! | `memory_log` | a log for those who bring none |
+//! | `storage`, `engine`, `core` | the subcommands of these names |
 //!
 //! A machine's noise is larger than most differences worth knowing, so nothing is compared across runs: whatever is
 //! set against something else was measured in turns with it.
 //!
 //! Not here: any limit that fails a build. A figure is for people to judge.
 
+mod core;
+mod engine;
 mod measure;
+mod memory_log;
 mod place;
 mod report;
 mod storage;
@@ -49,6 +53,10 @@ struct Arguments {
 enum Command {
     /// The file store: appending, opening, reading, purging, memory.
     Storage,
+    /// The whole engine in memory: commits a second of three members in one process.
+    Engine(engine::Options),
+    /// The protocol alone: proposals a second of three cores on one thread.
+    Core(core::Options),
     /// Opens a log in a process of its own and says what memory that took.
     #[command(hide = true)]
     StorageMemory(storage::Probe),
@@ -70,11 +78,13 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         return storage::answer(probe);
     }
     let place = Place::new(&arguments.dir)?;
-    let sections = match &arguments.command {
-        Command::Storage => storage::run(&place, arguments.quick)?,
+    let (subcommand, sections) = match &arguments.command {
+        Command::Storage => ("storage", storage::run(&place, arguments.quick)?),
+        Command::Engine(options) => ("engine", engine::run(options, arguments.quick)?),
+        Command::Core(options) => ("core", core::run(options, arguments.quick)?),
         Command::StorageMemory(_) => unreachable!("answered above"),
     };
-    let report = Report { subcommand: "storage", quick: arguments.quick, place: &place, sections };
+    let report = Report { subcommand, quick: arguments.quick, place: &place, sections };
     if arguments.json {
         println!("{:#}", report.json());
     } else {

@@ -32,7 +32,7 @@ pub struct Report<'a> {
 /// What belongs together.
 pub struct Section {
     /// Its key in JSON.
-    pub key: &'static str,
+    pub key: String,
     /// What it is about.
     pub title: String,
     /// What was done, and what to keep in mind.
@@ -149,7 +149,7 @@ pub fn undisturbed(measure: impl FnOnce() -> Outcome<Vec<Section>>) -> Outcome<V
     for section in &mut sections {
         section.elsewhere = elsewhere;
     }
-    let keys: Vec<_> = sections.iter().map(|section| section.key).collect();
+    let keys: Vec<_> = sections.iter().map(|section| section.key.as_str()).collect();
     eprintln!("measured: {}", keys.join(", "));
     Ok(sections)
 }
@@ -170,7 +170,7 @@ impl Report<'_> {
     /// For machines.
     pub fn json(&self) -> Value {
         let sections: Map<String, Value> =
-            self.sections.iter().map(|section| (section.key.into(), section.json())).collect();
+            self.sections.iter().map(|section| (section.key.clone(), section.json())).collect();
         json!({
             "subcommand": self.subcommand,
             "quick": self.quick,
@@ -290,7 +290,8 @@ mod tests {
             Row::new("ours").with("a_b", 1.25).with("d", Spread::of([7.0, 7.0])),
             Row::new("raw").with("a_b", 20.5).with("c", Spread::of([1.5, 3.0, 2.0])).with("d", 8.0),
         ];
-        let section = Section { key: "x", title: "X".into(), notes: vec![], rows, elsewhere: 0.0 };
+        let section =
+            Section { key: "x".into(), title: "X".into(), notes: vec![], rows, elsewhere: 0.0 };
         let mut text = String::new();
         section.put_text(&mut text);
         let expected = "\n## X

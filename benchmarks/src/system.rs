@@ -84,6 +84,17 @@ fn ticks(text: &str, from: usize, count: usize) -> Outcome<Vec<u64>> {
     if ticks.len() < count { Err("the kernel does not tell ticks".into()) } else { Ok(ticks) }
 }
 
+/// What the processors have given to those threads of this process that are there now.
+pub fn on_cpu() -> Outcome<Duration> {
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir("/proc/self/task")? {
+        // A thread may be ending just now.
+        let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+        nanoseconds += text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
 /// Memory of this process that no file stands behind, counted page by page, in bytes.
 pub fn anonymous_bytes() -> Outcome<u64> {
     Ok(number(&fs::read_to_string("/proc/self/smaps_rollup")?, "Anonymous:")? * 1024)
@@ -144,4 +155,15 @@ fn advise(_: &File) -> std::io::Result<()> {
 #[expect(clippy::disallowed_methods, reason = "a benchmark runs in real time")]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_counts_the_time_of_threads() {
+        // Of other tests' threads some end meanwhile, so no more can be said.
+        assert!(on_cpu().unwrap() > Duration::ZERO);
+    }
 }

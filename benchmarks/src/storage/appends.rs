@@ -72,7 +72,7 @@ pub fn sections(place: &Place, sizes: &Sizes) -> Outcome<Vec<Section>> {
         ),
     ];
     let title = "Appending: batches of 1, 16, 256 entries of 256 bytes, each synced".into();
-    Ok(vec![Section { key: "appending", title, notes, rows, elsewhere: 0.0 }])
+    Ok(vec![Section { key: "appending".into(), title, notes, rows, elsewhere: 0.0 }])
 }
 
 fn rows_of(place: &Place, sizes: &Sizes, batch: usize) -> Outcome<Vec<Row>> {

@@ -118,7 +118,7 @@ pub fn sections(place: &Place, sizes: &Sizes) -> Outcome<Vec<Section>> {
         "outline: what `recovered` hands to the protocol. peak_mib: the most there was while opening, less what was there before.".into(),
     ];
     let title = format!("Memory of an open log of {} entries", sizes.entries);
-    Ok(vec![Section { key: "memory", title, notes, rows, elsewhere: 0.0 }])
+    Ok(vec![Section { key: "memory".into(), title, notes, rows, elsewhere: 0.0 }])
 }
 
 fn make(folder: &Path, whose: Whose, entries: u64, segment_bytes: u64) -> Outcome<Closed> {

@@ -70,7 +70,7 @@ pub fn sections(place: &Place, sizes: &Sizes) -> Outcome<Vec<Section>> {
         "settled_ms: when the last change in the folder was seen, from the beginning of the call.".into(),
     ];
     let title = format!("Purging the older half of a log of {} entries", sizes.entries);
-    Ok(vec![Section { key: "purging", title, notes, rows: rows.collect(), elsewhere: 0.0 }])
+    Ok(vec![Section { key: "purging".into(), title, notes, rows: rows.collect(), elsewhere: 0.0 }])
 }
 
 fn each(turns: &[Turn], of: fn(&Turn) -> f64) -> Spread {

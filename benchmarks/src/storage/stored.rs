@@ -38,7 +38,7 @@ pub fn sections(place: &Place, sizes: &Sizes) -> Outcome<Vec<Section>> {
     let mut contestants = contestants(folder.path().to_owned(), sizes)?;
     let entries = sizes.entries;
     let opening = Section {
-        key: "opening",
+        key: "opening".into(),
         title: format!("Opening a log of {entries} entries of 256 bytes"),
         notes: vec![COLD.into()],
         rows: both(&mut contestants, sizes, Work::Open)?,
@@ -48,14 +48,14 @@ pub fn sections(place: &Place, sizes: &Sizes) -> Outcome<Vec<Section>> {
         log.open()?;
     }
     let reading = Section {
-        key: "reading_in_order",
+        key: "reading_in_order".into(),
         title: format!("Reading those {entries} entries in order, 1 MiB at a time"),
         notes: vec![COLD.into()],
         rows: both(&mut contestants, sizes, Work::ReadInOrder)?,
         elsewhere: 0.0,
     };
     let single = Section {
-        key: "reading_single_entries",
+        key: "reading_single_entries".into(),
         title: format!("Reading single entries anywhere in those {entries}"),
         notes: vec!["Warm. plain read: as many bytes as an entry has, anywhere.".into()],
         rows: single(&mut contestants, sizes)?,
