@@ -23,6 +23,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::types::Entry;
 
+/// A block that is made by pushing has so many entries at most: all of it stays in memory for the sake of one.
+const PUSHED_MAX: usize = 512;
+
 /// Entries in order. A clone, or a range, shares the entries.
 #[derive(Clone, Default)]
 pub struct Entries {
@@ -96,10 +99,11 @@ impl Entries {
         Iter(self.blocks.iter().flat_map(Block::iter as fn(&Block) -> slice::Iter<'_, Entry>))
     }
 
-    /// Adds one behind the last. As long as nobody else refers to the last block, it goes in there.
+    /// Adds one behind the last. As long as nobody else refers to the last block, it goes in there, up to a limit.
     pub fn push(&mut self, entry: Entry) {
         if let Some(block) = self.blocks.back_mut()
             && block.to == block.shared.len()
+            && block.to < PUSHED_MAX
             && let Some(shared) = Arc::get_mut(&mut block.shared)
         {
             shared.push(entry);

@@ -131,21 +131,26 @@ fn a18_the_trigger_is_looked_at_after_every_applied_entry() {
     assert_eq!(hand.now, 0, "no time has passed");
 }
 
-/// A purged entry is let go at once: nothing of the log keeps its bytes.
+/// Purged entries are let go at once, with the last of their block: nothing of the log keeps their bytes.
 #[test]
 fn a25_purged_entries_leave_memory() {
     let mut log = RaftLog::new(LogOutline::default(), 0, 1_000_000);
     let data: Vec<Bytes> = (0..10).map(|_| Bytes::from(vec![7; 100])).collect();
-    for (data, index) in data.iter().zip(1..) {
-        log.append(Entry { data: data.clone(), ..entry(id(index, 1)) });
+    for indexes in [1..=4, 5..=8, 9..=10] {
+        let data_of = |index: Index| data[index as usize - 1].clone();
+        let block = indexes.map(|index| Entry { data: data_of(index), ..entry(id(index, 1)) });
+        log.append_all(&block.collect());
     }
     log.persisted_to(id(10, 1));
     log.commit_to(10);
     log.handed_to(10);
     log.applied_to(10);
-    log.purge_through(7);
-    let kept: Vec<bool> = data.iter().map(|data| !data.is_unique()).collect();
-    assert_eq!(kept, [[false; 7].as_slice(), &[true; 3]].concat());
+    let kept = || data.iter().filter(|data| !data.is_unique()).count();
+    let kept_behind = |log: &mut RaftLog, through| {
+        log.purge_through(through);
+        kept()
+    };
+    assert_eq!([3, 4, 7, 10].map(|through| kept_behind(&mut log, through)), [10, 6, 6, 0]);
 }
 
 // ---- sending ---------------------------------------------------------------------------------
