@@ -331,7 +331,7 @@ impl Site {
     ) {
         let role =
             ApplyQueue::new(apply_side.clone(), addresses.snapshotter.clone(), self.shared.clone());
-        self.start(slot, Part::Peer, move || role);
+        self.start(slot, Part::Applier, move || role);
     }
 
     fn start_peer(
