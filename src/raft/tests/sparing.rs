@@ -59,6 +59,17 @@ fn small_messages_keep_their_distance() {
     assert_eq!(count(&mut hand, 1), [40], "the rest is not");
 }
 
+#[test]
+fn a_message_that_is_just_full_does_not_wait() {
+    let mut hand = Setup::of(3).with(sparing).with(|config| config.append_bytes = 66).lead();
+    (1..3).for_each(|node| hand.accept_all(node));
+    for together in [1, 2] {
+        hand.propose_many(together);
+        hand.after(2);
+        assert_eq!(count(&mut hand, 1), [together as usize], "33 bytes each");
+    }
+}
+
 /// The disk works while a batch waits: then the leader's own copy is durable when the entries leave, and they say so.
 #[test]
 fn entries_leave_with_what_is_durable_at_the_leader() {
