@@ -50,7 +50,6 @@ impl Raft {
             Verdict::Extends(new) => {
                 let first = new[0].log_id.index;
                 if first <= self.log.last_index() {
-                    self.verified = self.verified.min(first - 1);
                     self.truncate_from(first);
                 }
                 self.append_entries(&new);
@@ -139,8 +138,7 @@ impl Raft {
     fn reject_append(&mut self, request: &Envelope, append: &Append) {
         let refused = append.prev.index;
         let floor = self.log.id_at(self.log.commit());
-        let candidate = self.log.last_not_above(refused, append.prev.term);
-        let hint = if candidate.index > floor.index { candidate } else { floor };
+        let hint = self.log.last_not_above(refused, append.prev.term).max(floor);
         let outcome = AppendOutcome::Rejected { refused, hint };
         self.answer(
             request,

@@ -362,7 +362,8 @@ impl Raft {
     /// A56: log start, commit, members change now; the durable step follows, and after it the answer (B6).
     fn grant(&mut self, meta: SnapshotMeta) {
         let keep_suffix = self.log.holds(meta.log_id);
-        self.counters.entries_compacted += meta.log_id.index - self.log.start().index;
+        let covered = meta.log_id.index.min(self.log.last_index());
+        self.counters.entries_compacted += covered - self.log.start().index;
         self.log.install(meta.log_id);
         self.verified = self.verified.max(meta.log_id.index).min(self.log.last_index());
         self.membership = meta.membership.clone();

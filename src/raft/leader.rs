@@ -174,7 +174,7 @@ impl Raft {
         };
         if !stale {
             // A log start that the hint lies before is no agreement: a snapshot is needed.
-            let agreed = if found.index > hint.index { hint.index } else { found.index };
+            let agreed = found.index.min(hint.index);
             let next = (agreed + 1).min(refused);
             progress.become_probe_at(next.max(1));
         }

@@ -122,6 +122,19 @@ fn a17_the_trigger_counts_entries_and_listens() {
     assert!(!triggered(&mut hand), "and that request is done with");
 }
 
+/// What the snapshot holds is not counted again (A17).
+#[test]
+fn a17_the_count_begins_anew_behind_a_snapshot() {
+    let mut hand = applied(89, |config| config.snapshot_entries = Some(100));
+    assert!(triggered(&mut hand));
+    hand.take_snapshot();
+    for count in 1..80 {
+        hand.propose_many(1);
+        hand.apply();
+        assert!(!triggered(&mut hand), "at {count} entries of 100");
+    }
+}
+
 /// One build at a time; a trigger or request in the meantime is not forgotten (B20, SN18).
 #[test]
 fn b20_sn18_one_build_at_a_time_and_none_forgotten() {
@@ -289,6 +302,20 @@ fn b16_a_transfer_that_gets_no_further_pins_nothing() {
         hand.after(100);
         hand.accept_all(2);
         hand.sent.clear();
+    }
+    hand.take_snapshot();
+    assert_eq!(hand.status().log_start, id(10, 2));
+}
+
+/// Pieces come and go, and the member stands where it stood: that is no progress.
+#[test]
+fn b16_an_answer_that_asks_for_the_same_piece_pins_nothing() {
+    let mut hand = transferring(1_000);
+    for _ in 0..13 {
+        let piece = hand.send_piece(10);
+        hand.after(100);
+        hand.accept_all(2);
+        hand.reply_piece(&piece, InstallStatus::None, ChunkOutcome::Continue { offset: 0 });
     }
     hand.take_snapshot();
     assert_eq!(hand.status().log_start, id(10, 2));

@@ -122,8 +122,11 @@ fn lr25_a_completion_names_entries_not_positions() {
     hand.hear(2, 2, append(LogId::BASE, &[2, 2], 0));
     hand.disk_one();
     assert_eq!(hand.status().persisted, 0, "entries of term 1 are durable, and gone");
+    let told = |hand: &Hand| hand.out.events.iter().any(|e| matches!(e, Event::Persisted(_)));
+    assert!(!told(&hand), "{:?}", hand.out.events);
     hand.disk_one();
     assert_eq!(hand.status().persisted, 2);
+    assert!(hand.out.events.contains(&Event::Persisted(id(2, 2))));
 }
 
 /// The same entries, removed and brought again while the disk is slow: the first write's completion is not the last's.
@@ -230,6 +233,19 @@ fn a_follower_takes_no_more_than_its_disk_can_hold() {
     hand.hear(1, 1, append(id(3, 1), &[1], 0));
     hand.disk();
     assert_eq!(hand.append_answer().outcome, AppendOutcome::Accepted);
+}
+
+/// Of a request that is not taken, only what is here already may be committed: the rest meets a tail of another leader's (LR03).
+#[test]
+fn lr03_a_busy_follower_commits_no_more_than_it_knows() {
+    let busy = |config: &mut RaftConfig| config.unpersisted_bytes = 1;
+    let mut hand = Setup::of(3).log(&[1, 1, 1, 1]).with(busy).start();
+    hand.hear(1, 1, append(id(4, 1), &[1], 0));
+    hand.hear(2, 2, append(id(1, 1), &[1, 2, 2], 4));
+    assert_eq!((hand.status().commit, hand.terms()), (2, vec![1; 5]));
+    hand.disk();
+    hand.sent.retain(|envelope| envelope.to == 2);
+    assert_eq!(hand.append_answer().outcome, AppendOutcome::Busy);
 }
 
 /// A hard disk that is slow, not hung: a candidate waits for its own vote instead of beginning anew (EL23).

@@ -374,6 +374,29 @@ fn el25_a_term_that_leaps_is_ignored() {
     assert_eq!(hand.term(), 3 + (1 << 32));
 }
 
+/// Somebody has to be able to count on from every start that is believed (AC16).
+#[test]
+fn ac16_the_highest_incarnation_is_ignored() {
+    let mut hand = Setup::of(3).start();
+    for (incarnation, ignored) in [(Incarnation::MAX, 1), (Incarnation::MAX - 1, 1)] {
+        let request = hand.request(1, 1, heartbeat(LogId::BASE, 0));
+        hand.step(Envelope { incarnation, ..request });
+        assert_eq!(hand.status().counters.ignored_messages, ignored, "after {incarnation}");
+    }
+    assert_eq!(hand.raft.acquaintances[&1].incarnation, Incarnation::MAX - 1);
+}
+
+/// Once a member is heard in a later life, nothing counts that an earlier one had sent.
+#[test]
+fn ac16_a_message_of_an_earlier_life_is_ignored() {
+    let mut hand = Setup::of(3).start();
+    for (incarnation, ignored) in [(2, 0), (4, 0), (3, 1)] {
+        let request = hand.request(1, 1, heartbeat(LogId::BASE, 0));
+        hand.step(Envelope { incarnation, ..request });
+        assert_eq!(hand.status().counters.ignored_messages, ignored, "after life {incarnation}");
+    }
+}
+
 /// The timeout of a candidate begins when it asks for votes, however long the pre-vote took (EL07).
 #[test]
 fn el07_a_candidate_has_a_whole_timeout() {

@@ -353,6 +353,29 @@ fn ps20_what_was_acknowledged_is_remembered() {
     let mut member = Setup::of(3).start();
     member.hear(1, 1, acquaintance(1, id(1, 1)));
     assert!(member.status().recovering, "the same life, and less");
+    member.disk();
+    let accounts = Answer::Acquainted { predecessor: 0 };
+    let told = |e: &Envelope| matches!(&e.body, Body::Answer { answer, .. } if *answer == accounts);
+    assert!(member.sent.iter().any(told), "{:?}", member.sent);
+}
+
+/// It is written when there is news of it, not with every step.
+#[test]
+fn ps20_what_is_remembered_is_written_once() {
+    let mut hand = Setup::of(3).lead();
+    let mut written = 0;
+    for _ in 0..8 {
+        hand.after(200);
+        for request in hand.appends(1) {
+            hand.reply(&request, accepted(1, append_of(&request).round));
+        }
+        hand.propose(b"x").expect("leading");
+        while !hand.steps.is_empty() {
+            written += usize::from(!hand.disk_one().acquaintances.is_empty());
+        }
+    }
+    assert_eq!(hand.raft.acquaintances[&1].acknowledged, id(1, 1));
+    assert_eq!(written, 1);
 }
 
 /// A member's word that it is recovering takes it out of every quorum: of commits, and of the rounds that confirm reads.

@@ -11,11 +11,14 @@
 //! - `rows.rs`: plain rules of log compaction that none of these is about.
 //! - `single.rs`: clusters of one, two and four.
 //! - `log.rs`: the log against a plain model.
+//! - `figures.rs`: counts and limits.
+//! - `timeless.rs`: what an explorer of states may take for the same.
 
 mod compacting;
 mod courses;
 mod durability;
 mod elections;
+mod figures;
 mod hand;
 mod installing;
 mod interleavings;
@@ -32,5 +35,7 @@ mod single;
 mod snapshots;
 mod sparing;
 mod stories;
+#[cfg(feature = "testing")]
+mod timeless;
 mod words;
 mod world;

@@ -334,6 +334,9 @@ fn sn11_a_refusal_does_not_begin_the_next_transfer_at_once() {
         pieces += 1;
     }
     assert!(pieces <= 1, "{pieces} snapshots in no time");
+    let mut patient = hand.raft.clone();
+    patient.tick(hand.now + hand.config.heartbeat_interval);
+    assert_eq!(patient.ready().chunk_reads.len(), 1, "it still needs one");
     reports(&mut hand, 4, refused);
     assert!(!is_sending(&hand));
 }

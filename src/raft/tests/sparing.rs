@@ -59,6 +59,17 @@ fn small_messages_keep_their_distance() {
     assert_eq!(count(&mut hand, 1), [40], "the rest is not");
 }
 
+#[test]
+fn a_message_that_is_just_full_does_not_wait() {
+    let mut hand = Setup::of(3).with(sparing).with(|config| config.append_bytes = 66).lead();
+    (1..3).for_each(|node| hand.accept_all(node));
+    for together in [1, 2] {
+        hand.propose_many(together);
+        hand.after(2);
+        assert_eq!(count(&mut hand, 1), [together as usize], "33 bytes each");
+    }
+}
+
 /// The disk works while a batch waits: then the leader's own copy is durable when the entries leave, and they say so.
 #[test]
 fn entries_leave_with_what_is_durable_at_the_leader() {
@@ -276,6 +287,29 @@ fn a_silent_member_is_asked_as_often_as_a_heartbeat_is_due() {
     hand.accept_all(2);
     hand.after(40);
     assert_eq!(count(&mut hand, 1), [0], "a heartbeat's time");
+}
+
+/// News is a reason to ask earlier, a request timeout after the last question.
+#[test]
+fn a_silent_member_is_asked_again_for_news() {
+    let few = |config: &mut RaftConfig| {
+        sparing(config);
+        config.request_timeout = 30 * MILLISECOND;
+    };
+    let mut hand = Setup::of(3).with(few).lead();
+    (1..3).for_each(|node| hand.accept_all(node));
+    hand.propose_many(1);
+    hand.after(2);
+    hand.accept_all(2);
+    assert_eq!(count(&mut hand, 1), [1]);
+    hand.after(30);
+    assert_eq!(count(&mut hand, 1), [0], "given up: is it there?");
+    hand.propose_many(1);
+    hand.after(29);
+    hand.accept_all(2);
+    assert_eq!(count(&mut hand, 1), [] as [usize; 0], "that question is still open");
+    hand.after(1);
+    assert_eq!(count(&mut hand, 1), [0]);
 }
 
 /// A read asks members that are silent too: one that is back confirms it.

@@ -1,0 +1,74 @@
+//! What happened is part of a state, when it happened is not: for `docs/exhaustive.md`.
+
+use super::hand::*;
+use super::world::MILLISECOND;
+use crate::raft::*;
+
+const NOW: Micros = 1_000 * MILLISECOND;
+
+/// The peer that comes of a course with pauses of so many milliseconds, without its past.
+fn forgetful(course: impl Fn(&mut Hand, u64), setup: &Setup, pause: u64) -> Raft {
+    let mut hand = setup.clone().start();
+    course(&mut hand, pause);
+    hand.raft.forget_history(NOW);
+    hand.raft
+}
+
+fn assert_timeless(setup: Setup, course: impl Fn(&mut Hand, u64)) {
+    let [early, late] = [1, 7].map(|pause| forgetful(&course, &setup, pause));
+    assert_eq!(early, late);
+}
+
+/// A leader with entries on their way to its disk and to members; one that is probed, and one that gets a snapshot.
+#[test]
+fn a_leader_forgets_when() {
+    let setup = Setup::of(4).snapshot(id(3, 1)).log(&[1, 1]);
+    assert_timeless(setup, |hand, pause| {
+        hand.after(pause);
+        hand.win();
+        hand.after(pause);
+        hand.accept_all(1);
+        let probe = hand.append(2);
+        let refused = append_of(&probe).prev.index;
+        hand.reply(&probe, rejected(0, refused, LogId::BASE));
+        hand.after(pause);
+        hand.send_piece(10);
+        hand.propose(b"x").expect("leading");
+        hand.after(pause);
+    });
+}
+
+/// A follower that receives a snapshot, and a candidate that waits for its votes.
+#[test]
+fn followers_and_candidates_forget_when() {
+    assert_timeless(Setup::of(3), |hand, pause| {
+        hand.after(pause);
+        let piece = hand.chunk(id(10, 1), 1, 0, 40);
+        hand.hear(1, 2, piece);
+        hand.after(pause);
+    });
+    assert_timeless(Setup::of(3), |hand, pause| {
+        hand.after(pause);
+        hand.campaign_for_votes();
+        hand.disk();
+        hand.after(pause);
+    });
+}
+
+/// What is due when time is taken away is due at once, not after another wait.
+#[test]
+fn what_is_due_stays_due() {
+    let mut setup = Setup::of(3);
+    setup.recovered.life.loss = Some(Loss { forgot_vote: true, last: None });
+    let mut hand = setup.start();
+    hand.raft.forget_history(NOW);
+    hand.now = NOW;
+    hand.after(0);
+    let asked: Vec<NodeId> = hand
+        .sent
+        .iter()
+        .filter(|envelope| matches!(envelope.body, Body::Request(Request::RollCall)))
+        .map(|envelope| envelope.to)
+        .collect();
+    assert_eq!(asked, [1, 2]);
+}
