@@ -62,7 +62,7 @@ impl Peer {
         // Behind the events: what became current before the install was.
     }
 
-    fn persist(&mut self, step: Persist, now: Micros) {
+    fn persist(&mut self, step: Box<Persist>, now: Micros) {
         self.asked = (step.seq, now);
         self.links.persister.do_send(PersisterMessage::Step { step, asked: now });
     }

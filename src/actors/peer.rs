@@ -13,11 +13,11 @@ use std::sync::Arc;
 use actix::Recipient;
 
 use crate::messages::{
-    ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage, Proposal, ProposalsEnd,
-    ReaderMessage, SnapshotReply, SnapshotterMessage, StateView,
+    AppliedMark, ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage, Proposal,
+    ProposalsEnd, ReaderMessage, SnapshotReply, SnapshotterMessage, StateView,
 };
 use crate::node::{ProposeError, Shared, SnapshotError};
-use crate::raft::{Envelope, LogId, Micros, NodeId, Raft, Refusal, RequestId, SnapshotMeta};
+use crate::raft::{Envelope, Index, LogId, Micros, NodeId, Raft, Refusal, RequestId, SnapshotMeta};
 
 use super::clock::Clock;
 use super::observer::Observer;
@@ -50,6 +50,9 @@ pub(crate) struct Peer {
     pub(super) asked: (u64, Micros),
     persisted: u64,
     sealed: u64,
+    /// The last index that the apply side was seen to have applied, and the one that it reports by a message.
+    applied: Index,
+    applied_wanted: Option<Index>,
     alarm: Alarm,
     next_tick: Micros,
 }
@@ -57,6 +60,7 @@ pub(crate) struct Peer {
 /// Where the peer sends to, and where its proposals come from.
 pub(crate) struct PeerLinks {
     pub(crate) proposals: ProposalsEnd,
+    pub(crate) applied: Arc<AppliedMark>,
     pub(crate) persister: Recipient<PersisterMessage>,
     pub(crate) reader: Recipient<ReaderMessage>,
     pub(crate) queue: Recipient<ApplyQueueMessage>,
@@ -79,6 +83,7 @@ impl Role for Peer {
     const NAME: &'static str = "peer";
 
     fn on(&mut self, message: PeerMessage, now: Micros) -> Flow {
+        self.look_at_applied(now);
         let raft = &mut self.raft;
         match message {
             PeerMessage::Proposals => self.propose_all(now),
@@ -104,7 +109,8 @@ impl Role for Peer {
                 self.snapshot_requests.declined();
             }
             PeerMessage::SnapshotSuperfluous(log_id) => self.on_snapshot_superfluous(now, log_id),
-            PeerMessage::Applied(index) => raft.applied(now, index),
+            // What it is about is looked at with every message.
+            PeerMessage::Applied => {}
             PeerMessage::CondInstall(log_id) => raft.cond_install(now, log_id),
             PeerMessage::Stop(ack) => {
                 self.finish(now);
@@ -120,6 +126,7 @@ impl Role for Peer {
         }
         self.reads.begin(&mut self.raft, turn.now);
         self.carry_out(turn.now);
+        self.wait_for_applied(turn.now);
         self.set_alarm();
         if turn.drained {
             self.publish();
@@ -156,6 +163,8 @@ impl Peer {
             asked: (0, 0),
             persisted: 0,
             sealed: 0,
+            applied: 0,
+            applied_wanted: None,
             alarm,
             next_tick: 0,
         };
@@ -185,6 +194,27 @@ impl Peer {
             }
             Err(Refusal::NotLeader(leader)) => reply.refuse(ProposeError::NotLeader { leader }),
             Err(Refusal::Busy) => reply.refuse(ProposeError::Busy),
+        }
+    }
+
+    fn look_at_applied(&mut self, now: Micros) {
+        let applied = self.links.applied.applied();
+        if applied > self.applied {
+            self.applied = applied;
+            self.raft.applied(now, applied);
+        }
+    }
+
+    /// Asks for a message where the protocol can't go on before more is applied.
+    fn wait_for_applied(&mut self, now: Micros) {
+        let mut wanted = self.raft.awaits_applied();
+        while wanted != self.applied_wanted {
+            self.applied_wanted = wanted;
+            if self.links.applied.wake_at(wanted.unwrap_or(Index::MAX)) {
+                self.look_at_applied(now);
+                self.carry_out(now);
+                wanted = self.raft.awaits_applied();
+            }
         }
     }
 

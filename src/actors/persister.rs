@@ -55,7 +55,8 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    fn add(&mut self, step: Persist, asked: Micros) {
+    fn add(&mut self, step: Box<Persist>, asked: Micros) {
+        let step = *step;
         assert!(step.seq > self.last_seq, "step {} after step {}", step.seq, self.last_seq);
         self.last_seq = step.seq;
         self.first_asked.get_or_insert(asked);
@@ -238,7 +239,7 @@ mod tests {
             let hard_state = Some(HardState { term: 1, vote: Some(1) });
             let changes = [LogChange { hard_state, ..LogChange::default() }, LogChange::default()];
             for (seq, change) in (1..).zip(changes) {
-                let step = Persist { seq, change, then_send: vec![vote()] };
+                let step = Box::new(Persist { seq, change, then_send: vec![vote()] });
                 persister.on(PersisterMessage::Step { step, asked: 0 }, 0);
                 persister.flush(Turn { began: 0, now: 0, drained: true });
             }

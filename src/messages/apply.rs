@@ -28,6 +28,8 @@ use std::future::Future;
 use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll};
 
 use actix::{Message, Recipient};
@@ -184,6 +186,39 @@ impl Future for SnapshotTaken {
     }
 }
 
+/// How far the apply side is, for the peer to look at in each of its turns. A message comes only if the peer waits: another
+/// turn or tick is never far, and waking a thread costs more than applying a few commands.
+#[derive(Debug)]
+pub(crate) struct AppliedMark {
+    applied: AtomicU64,
+    /// The peer wants to be woken once this is applied.
+    wake_at: AtomicU64,
+}
+
+impl AppliedMark {
+    pub(crate) fn new() -> Arc<AppliedMark> {
+        Arc::new(AppliedMark { applied: AtomicU64::new(0), wake_at: AtomicU64::new(Index::MAX) })
+    }
+
+    /// Everything through `index` is applied; whether the peer is to be woken.
+    fn reach(&self, index: Index) -> bool {
+        // Each side stores its own before it loads the other's: one of the two sees both.
+        self.applied.store(index, SeqCst);
+        self.wake_at.load(SeqCst) <= index
+    }
+
+    /// How far the apply side is.
+    pub(crate) fn applied(&self) -> Index {
+        self.applied.load(SeqCst)
+    }
+
+    /// Wakes the peer once `index` is applied; whether it is already.
+    pub(crate) fn wake_at(&self, index: Index) -> bool {
+        self.wake_at.store(index, SeqCst);
+        self.applied() >= index
+    }
+}
+
 /// How the apply side speaks to its node. While the node runs, the end of the last clone is the end of the apply side:
 /// the node stops.
 #[derive(Clone)]
@@ -192,6 +227,7 @@ pub struct ApplyLink {
     pub(crate) queue: Recipient<ApplyQueueMessage>,
     pub(crate) snapshotter: Recipient<SnapshotterMessage>,
     pub(crate) restores: bool,
+    pub(crate) mark: Arc<AppliedMark>,
     pub(crate) _guard: Arc<ApplyGuard>,
 }
 
@@ -208,7 +244,9 @@ impl ApplyLink {
 
     /// Everything through `index` is applied.
     pub fn applied(&self, index: Index) {
-        self.peer.do_send(PeerMessage::Applied(index));
+        if self.mark.reach(index) {
+            self.peer.do_send(PeerMessage::Applied);
+        }
     }
 
     /// CondInstallSnapshot: an offer is reached. Answered by [`ApplyMessage::Decision`], once.

@@ -17,6 +17,7 @@ mod reply;
 mod snapshotter;
 mod trace;
 
+pub(crate) use apply::AppliedMark;
 pub use apply::{
     ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, SnapshotTaken,
     StateView,

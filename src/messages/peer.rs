@@ -5,8 +5,8 @@ use tokio::sync::oneshot;
 
 use crate::node::SnapshotError;
 use crate::raft::{
-    ChunkReadOutcome, ChunkWritten, Envelope, Index, LogId, LogReadOutcome, Micros, NodeId,
-    RequestId, SnapshotMeta, TransferKey,
+    ChunkReadOutcome, ChunkWritten, Envelope, LogId, LogReadOutcome, Micros, NodeId, RequestId,
+    SnapshotMeta, TransferKey,
 };
 use crate::transport::Receipt;
 
@@ -50,8 +50,8 @@ pub(crate) enum PeerMessage {
     SnapshotDeclined,
     /// A view was not encoded: a snapshot of the same entry is there already.
     SnapshotSuperfluous(LogId),
-    /// The state machine has applied everything through this index.
-    Applied(Index),
+    /// The state machine has applied what the peer waits for.
+    Applied,
     /// The apply side has reached an offered snapshot: may it switch?
     CondInstall(LogId),
     /// End.

@@ -7,14 +7,10 @@ use crate::raft::{Micros, Persist};
 use super::StopAck;
 
 #[derive(Debug, Message)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every message is a step: a box would cost an allocation each"
-)]
 #[rtype(result = "()")]
 pub(crate) enum PersisterMessage {
     /// Make this durable, then send what it lets go. `asked` is when the peer asked for it.
-    Step { step: Persist, asked: Micros },
+    Step { step: Box<Persist>, asked: Micros },
     /// Nothing has come for a while: mark the log as cleanly ended.
     Seal,
     /// Finish what is collected, seal and end.

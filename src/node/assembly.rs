@@ -26,8 +26,8 @@ use crate::actors::{
 };
 use crate::machine::{Machine, Replica, decode_replica};
 use crate::messages::{
-    ApplyLink, ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage, Proposals,
-    ProposalsEnd, ReaderMessage, SnapshotterMessage,
+    AppliedMark, ApplyLink, ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage,
+    Proposals, ProposalsEnd, ReaderMessage, SnapshotterMessage,
 };
 use crate::raft::{LogId, Membership, Raft, Recovered};
 use crate::storage::{Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotStore};
@@ -145,6 +145,7 @@ impl Slots {
             reader: self.reader.recipient(),
             queue: self.queue.recipient(),
             snapshotter: self.snapshotter.recipient(),
+            applied: AppliedMark::new(),
         }
     }
 }
@@ -156,6 +157,8 @@ struct Addresses {
     reader: Recipient<ReaderMessage>,
     queue: Recipient<ApplyQueueMessage>,
     snapshotter: Recipient<SnapshotterMessage>,
+    /// How far the apply side is.
+    applied: Arc<AppliedMark>,
 }
 
 impl Addresses {
@@ -165,6 +168,7 @@ impl Addresses {
             queue: self.queue.clone(),
             snapshotter: self.snapshotter.clone(),
             restores,
+            mark: self.applied.clone(),
             _guard: Arc::new(ApplyGuard(site.shared.lifeline.clone())),
         }
     }
@@ -345,6 +349,7 @@ impl Site {
     ) {
         let links = PeerLinks {
             proposals,
+            applied: addresses.applied.clone(),
             persister: addresses.persister.clone(),
             reader: addresses.reader.clone(),
             queue: addresses.queue.clone(),

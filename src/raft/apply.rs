@@ -21,6 +21,13 @@ impl Raft {
         }
     }
 
+    /// The index that is to be reported without delay once it is applied: the queue is half full, and entries may have to
+    /// wait for room in it. Without one it is enough to be told with the next input, or at the next tick.
+    pub fn awaits_applied(&self) -> Option<Index> {
+        let (index, _) = self.apply_outstanding.front()?;
+        (self.apply_outstanding_bytes >= self.config.apply_queue_bytes / 2).then_some(*index)
+    }
+
     pub(super) fn hand_over(&mut self) {
         while let Some(last) = self.can_hand_over() {
             let first = self.log.handed() + 1;

@@ -248,9 +248,11 @@ impl Raft {
         status
     }
 
-    /// As [`Raft::status`], in place of an earlier one. Members rarely change, so their sets are rarely copied.
+    /// As [`Raft::status`], in place of an earlier one of this peer's, or of the default. Members change only with the snapshot
+    /// that says so, so their sets are rarely copied.
     pub fn show_status(&self, status: &mut RaftStatus) {
-        let membership = match status.membership == self.membership {
+        let shown = status.snapshot == self.snapshot_id() && !status.membership.voters.is_empty();
+        let membership = match shown {
             true => std::mem::take(&mut status.membership),
             false => self.membership.clone(),
         };

@@ -191,6 +191,12 @@ impl Entries {
 
     /// Which block holds the entry at `at`, counted as `before` is; one more than there are, if none does.
     fn block_at(&self, at: u64) -> usize {
+        // Mostly the newest are asked for.
+        if let Some(last) = self.blocks.back()
+            && at >= last.before
+        {
+            return self.blocks.len() - usize::from(at < last.end());
+        }
         self.blocks.partition_point(|block| block.end() <= at)
     }
 }

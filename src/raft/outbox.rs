@@ -149,11 +149,11 @@ impl Raft {
         if let Some(first) = self.step_first.take() {
             self.step_change.append = self.log.tail_from(first);
         }
-        let mut change = std::mem::take(&mut self.step_change);
-        let then_send = std::mem::take(&mut self.step_sends);
-        if change.is_empty() && then_send.is_empty() {
+        if self.step_change.is_empty() && self.step_sends.is_empty() {
             return;
         }
+        let mut change = std::mem::take(&mut self.step_change);
+        let then_send = std::mem::take(&mut self.step_sends);
         self.remember_acknowledged();
         change.acquaintances = std::mem::take(&mut self.unwritten);
         let seq = self.next_persist;
@@ -167,7 +167,7 @@ impl Raft {
             life: change.life,
             begun_at: self.now,
         });
-        self.out.persist = Some(Persist { seq, change, then_send });
+        self.out.persist = Some(Box::new(Persist { seq, change, then_send }));
     }
 
     pub(super) fn on_persisted(&mut self, mark: PersistMark) {

@@ -15,6 +15,9 @@ pub(super) enum VoteResult {
     Open,
 }
 
+/// So many voters count as few.
+const FEW_VOTERS: usize = 9;
+
 /// How many of `size` voters are a majority (LR08).
 fn majority(size: usize) -> usize {
     size / 2 + 1
@@ -51,7 +54,16 @@ pub(super) fn reached_by_quorum(
 }
 
 fn reached_by_majority(voters: &BTreeSet<NodeId>, reached: impl Fn(NodeId) -> Index) -> Index {
-    let mut positions: Vec<Index> = voters.iter().map(|&node| reached(node)).collect();
+    // Asked with every answer: a few voters fit without an allocation.
+    let (mut few, mut many) = ([0; FEW_VOTERS], Vec::new());
+    let positions = match few.get_mut(..voters.len()) {
+        Some(few) => few,
+        None => {
+            many.resize(voters.len(), 0);
+            &mut many[..]
+        }
+    };
+    positions.iter_mut().zip(voters).for_each(|(position, &node)| *position = reached(node));
     positions.sort_unstable_by(|a, b| b.cmp(a));
     positions[majority(positions.len()) - 1]
 }

@@ -17,7 +17,7 @@ pub struct Ready {
     pub messages: Vec<Envelope>,
     /// One durable step. Steps are carried out in the order of their `seq`, and each is answered by
     /// [`Raft::persisted`](super::Raft::persisted).
-    pub persist: Option<Persist>,
+    pub persist: Option<Box<Persist>>,
     /// Entries wanted back from the log, each answered by [`Raft::log_read`](super::Raft::log_read).
     pub reads: Vec<LogRead>,
     /// For the apply queue, in this order behind what it holds.
@@ -78,7 +78,24 @@ pub struct LogChange {
 impl LogChange {
     /// Whether nothing is to be made durable.
     pub fn is_empty(&self) -> bool {
-        *self == LogChange::default()
+        let LogChange {
+            life,
+            acquaintances,
+            hard_state,
+            install,
+            snapshot,
+            truncate_from,
+            append,
+            purge_through,
+        } = self;
+        life.is_none()
+            && acquaintances.is_empty()
+            && hard_state.is_none()
+            && install.is_none()
+            && snapshot.is_none()
+            && truncate_from.is_none()
+            && append.is_empty()
+            && purge_through.is_none()
     }
 }
 

@@ -141,7 +141,7 @@ impl Node {
         for envelope in ready.messages {
             self.send(envelope, turn)?;
         }
-        self.steps.extend(ready.persist.map(Arc::new));
+        self.steps.extend(ready.persist.map(Arc::from));
         for read in ready.reads {
             let entries = (read.first..=read.last).map_while(|i| self.disk.entry(i).cloned());
             let entries: Vec<Entry> = entries.collect();

@@ -11,13 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate::node::Config;
 use quorate::raft::{
-    ApplyItem, Entry, EntryKind, Envelope, Life, LogChange, LogId, LogOutline, LogRead,
-    LogReadOutcome, Membership, Micros, Raft, RaftConfig, Ready, Recovered, Role, SnapshotMeta,
+    ApplyItem, EntryKind, Envelope, LogId, LogRead, LogReadOutcome, Membership, Micros, Raft,
+    RaftConfig, Ready, Role, SnapshotMeta,
 };
+use quorate::storage::LogMirror;
 
 use super::trio::{Core, MEMBERS};
 use crate::measure::Outcome;
-use crate::memory_log::MemoryLog;
 
 /// Time is told to the protocol so often.
 const TICK: Micros = 10_000;
@@ -25,7 +25,7 @@ const TICK: Micros = 10_000;
 /// A member.
 pub struct Ours {
     raft: Raft,
-    log: MemoryLog<Entry>,
+    log: LogMirror,
     now: Micros,
     ticked: Micros,
     /// Something came since it was last asked what there is to do.
@@ -80,7 +80,7 @@ impl Ours {
     fn carry_out(&mut self, ready: Ready, mail: &mut Vec<Envelope>) {
         mail.extend(ready.messages);
         if let Some(step) = ready.persist {
-            self.store(step.change);
+            self.log.change(std::slice::from_ref(&step.change));
             self.raft.persisted(self.now, step.seq);
             self.stirred = true;
             mail.extend(step.then_send);
@@ -94,25 +94,10 @@ impl Ours {
         }
     }
 
-    fn store(&mut self, change: LogChange) {
-        change.truncate_from.into_iter().for_each(|index| self.log.truncate_from(index));
-        change.append.into_iter().for_each(|entry| self.log.push(entry.log_id.index, entry));
-        change.purge_through.into_iter().for_each(|last| self.log.purge_through(last.index));
-    }
-
     fn read(&mut self, LogRead { id, first, last, max_bytes, .. }: LogRead) {
-        let mut entries = self.log.range(first..=last);
-        let mut bytes = 0;
-        let fitting = entries.iter().take_while(|entry| {
-            bytes += entry.size_bytes();
-            bytes <= max_bytes
-        });
-        let fitting = fitting.count().max(1);
-        entries.truncate(fitting);
-        let outcome = match entries.is_empty() {
-            true => LogReadOutcome::Compacted,
-            false => LogReadOutcome::Entries(entries),
-        };
+        let entries = self.log.read(first, last, max_bytes);
+        let outcome = entries
+            .map_or(LogReadOutcome::Compacted, |entries| LogReadOutcome::Entries(entries.into()));
         self.stirred = true;
         self.raft.log_read(self.now, id, outcome);
     }
@@ -139,17 +124,11 @@ impl Core for Ours {
     type Message = Envelope;
 
     fn new(place: usize) -> Outcome<Ours> {
-        let recovered = Recovered {
-            life: Life { incarnation: 1, ..Life::default() },
-            hard_state: Default::default(),
-            base: membership(),
-            snapshot: None,
-            log: LogOutline::default(),
-            acquaintances: Default::default(),
-        };
+        let mut log = LogMirror::new();
+        log.begin();
+        let recovered = log.recovered(membership());
         let raft = Raft::new(config(place as u64), recovered, 0);
-        let (log, last) = (MemoryLog::default(), LogId::BASE);
-        Ok(Ours { raft, log, now: 0, ticked: 0, stirred: true, last, commands: 0 })
+        Ok(Ours { raft, log, now: 0, ticked: 0, stirred: true, last: LogId::BASE, commands: 0 })
     }
 
     fn pass(&mut self, since: Duration) {

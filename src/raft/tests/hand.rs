@@ -125,7 +125,7 @@ impl Hand {
         loop {
             let ready = self.raft.ready();
             self.sent.extend(ready.messages);
-            self.steps.extend(ready.persist);
+            self.steps.extend(ready.persist.map(|step| *step));
             self.out.apply.extend(ready.apply);
             self.out.snapshots.extend(ready.snapshots);
             self.out.chunk_reads.extend(ready.chunk_reads);

@@ -41,7 +41,7 @@ impl World {
             self.send(envelope);
         }
         if let Some(step) = ready.persist {
-            self.persist(id, step);
+            self.persist(id, *step);
         }
         for read in ready.reads {
             let delay = self.streams.disks.between(1, self.pace.sync);

@@ -13,7 +13,7 @@ impl World {
         }
         if let Some(step) = ready.persist {
             let earlier = self.nodes[&id].disk.steps.len() as u64;
-            self.node(id).disk.steps.push_back(step);
+            self.node(id).disk.steps.push_back(*step);
             let delay = self.random.between(1, self.faults.persist_max) + earlier;
             self.plan(id, delay, Happening::DiskDone);
         }
