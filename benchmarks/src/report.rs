@@ -3,6 +3,9 @@
 //! A figure has one name for both ways of telling it: `entries_per_s` is a key in JSON and a column `entries per s`.
 //! A table shows the median with the smallest and largest; JSON has each round's figure too.
 //!
+//! A table is printed when it is measured, so that what fails after minutes loses nothing. JSON is one object, printed at
+//! the end, whatever that is.
+//!
 //! Not here: what the figures mean. A section's notes say what was done.
 
 use std::fmt::Write;
@@ -23,9 +26,11 @@ pub struct Report<'a> {
     pub subcommand: &'static str,
     /// With small sizes.
     pub quick: bool,
+    /// Told as one JSON object instead of tables.
+    pub as_json: bool,
     /// Where its files were.
     pub place: &'a Place,
-    /// What it found.
+    /// What it has found so far.
     pub sections: Vec<Section>,
 }
 
@@ -98,6 +103,15 @@ impl Row {
 }
 
 impl Figure {
+    /// The number, or the median of the rounds.
+    #[cfg(test)]
+    pub fn middle(&self) -> f64 {
+        match self {
+            Figure::Once(number) => *number,
+            Figure::Each(spread) => spread.median(),
+        }
+    }
+
     fn text(&self) -> String {
         match self {
             Figure::Once(number) => shown(*number),
@@ -141,34 +155,45 @@ fn shown(number: f64) -> String {
     rest.map_or(grouped.clone(), |rest| format!("{grouped}.{rest}"))
 }
 
-/// Measures, and notes in each section how busy the machine was with other things meanwhile.
-pub fn undisturbed(measure: impl FnOnce() -> Outcome<Vec<Section>>) -> Outcome<Vec<Section>> {
-    let before = Busy::until_now()?;
-    let mut sections = measure()?;
-    let elsewhere = before.elsewhere_since()?;
-    for section in &mut sections {
-        section.elsewhere = elsewhere;
-    }
-    let keys: Vec<_> = sections.iter().map(|section| section.key.as_str()).collect();
-    eprintln!("measured: {}", keys.join(", "));
-    Ok(sections)
-}
-
 impl Report<'_> {
-    /// For people.
-    pub fn text(&self) -> String {
-        let mut out = String::new();
-        for line in self.about() {
-            let _ = writeln!(out, "{line}");
+    /// Says what is going to be measured, and where.
+    pub fn begin(&self) {
+        if !self.as_json {
+            self.about().iter().for_each(|line| println!("{line}"));
         }
-        for section in &self.sections {
-            section.put_text(&mut out);
-        }
-        out
     }
 
-    /// For machines.
-    pub fn json(&self) -> Value {
+    /// Measures, and tells what was found and how busy the machine was with other things meanwhile.
+    pub fn measure(&mut self, measure: impl FnOnce() -> Outcome<Vec<Section>>) -> Outcome<()> {
+        let before = Busy::until_now()?;
+        let mut sections = measure()?;
+        let elsewhere = before.elsewhere_since()?;
+        for section in &mut sections {
+            section.elsewhere = elsewhere;
+            self.tell(section);
+        }
+        self.sections.extend(sections);
+        Ok(())
+    }
+
+    fn tell(&self, section: &Section) {
+        if self.as_json {
+            eprintln!("measured: {}", section.key);
+        } else {
+            let mut text = String::new();
+            section.put_text(&mut text);
+            print!("{text}");
+        }
+    }
+
+    /// Tells what is told at the end.
+    pub fn end(&self) {
+        if self.as_json {
+            println!("{:#}", self.json());
+        }
+    }
+
+    fn json(&self) -> Value {
         let sections: Map<String, Value> =
             self.sections.iter().map(|section| (section.key.clone(), section.json())).collect();
         json!({

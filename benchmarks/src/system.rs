@@ -84,15 +84,17 @@ fn ticks(text: &str, from: usize, count: usize) -> Outcome<Vec<u64>> {
     if ticks.len() < count { Err("the kernel does not tell ticks".into()) } else { Ok(ticks) }
 }
 
-/// What the processors have given to those threads of this process that are there now.
-pub fn on_cpu() -> Outcome<Duration> {
-    let mut nanoseconds = 0;
-    for thread in fs::read_dir("/proc/self/task")? {
-        // A thread may be ending just now.
-        let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        nanoseconds += text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
-    }
-    Ok(Duration::from_nanos(nanoseconds))
+/// What the processors have given to this process, threads that have ended included.
+#[cfg(target_os = "linux")]
+pub fn on_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Not known elsewhere.
+#[cfg(not(target_os = "linux"))]
+pub fn on_cpu() -> Duration {
+    Duration::ZERO
 }
 
 /// Memory of this process that no file stands behind, counted page by page, in bytes.
@@ -162,8 +164,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_counts_the_time_of_threads() {
-        // Of other tests' threads some end meanwhile, so no more can be said.
-        assert!(on_cpu().unwrap() > Duration::ZERO);
+    fn the_kernel_counts_the_time_of_threads_that_have_ended() {
+        let before = on_cpu();
+        let busy = std::thread::Builder::new().spawn(move || {
+            while on_cpu() - before < Duration::from_millis(5) {
+                std::hint::spin_loop();
+            }
+        });
+        busy.unwrap().join().unwrap();
+        assert!(on_cpu() - before >= Duration::from_millis(5));
     }
 }

@@ -96,7 +96,8 @@ impl Ours {
 
     fn store(&mut self, change: LogChange) {
         change.truncate_from.into_iter().for_each(|index| self.log.truncate_from(index));
-        change.append.into_iter().for_each(|entry| self.log.push(entry.log_id.index, entry));
+        let entries = change.append.iter().cloned();
+        entries.for_each(|entry| self.log.push(entry.log_id.index, entry));
         change.purge_through.into_iter().for_each(|last| self.log.purge_through(last.index));
     }
 
@@ -111,7 +112,7 @@ impl Ours {
         entries.truncate(fitting);
         let outcome = match entries.is_empty() {
             true => LogReadOutcome::Compacted,
-            false => LogReadOutcome::Entries(entries),
+            false => LogReadOutcome::Entries(entries.into()),
         };
         self.stirred = true;
         self.raft.log_read(self.now, id, outcome);
