@@ -1,15 +1,15 @@
 //! Measures quorate beside plain system calls and, with the feature `peers`, beside other people's work.
 //!
-//! `cargo run --release -p quorate-benchmarks [--features peers] -- storage|engine|core|durable [--quick] [--json] [--dir DIR]`
+//! `cargo run --release -p quorate-benchmarks [--features peers] -- storage|engine|core|durable|recovery [--quick] [--json] [--dir DIR]`
 //!
 //! | file | idea |
 //! |---|---|
 //! | `measure` | rounds that alternate, medians with their spread, ratios, percentiles |
 //! | `report` | what was found, as tables for people and one JSON object for machines |
 //! | `place`, `system` | where files go; what the kernel says of this process and its page cache |
-//! | `load`, `members` | clients that wait for replies; who leads |
+//! | `load`, `members`, `state` | clients that wait for replies; who leads; states of a chosen size |
 //! | `memory_log`, `ring` | a log for those who bring none; bytes made durable as fast as can be |
-//! | `storage`, `engine`, `core`, `durable` | the subcommands of these names |
+//! | `storage`, `engine`, `core`, `durable`, `recovery` | the subcommands of these names |
 //!
 //! A machine's noise is larger than most differences worth knowing, so nothing is compared across runs: whatever is
 //! set against something else was measured in turns with it.
@@ -24,8 +24,10 @@ mod measure;
 mod members;
 mod memory_log;
 mod place;
+mod recovery;
 mod report;
 mod ring;
+mod state;
 mod storage;
 mod system;
 
@@ -64,6 +66,8 @@ enum Command {
     Core(core::Options),
     /// The whole engine on disk: commits a second of three members in one process, beside bare syncing.
     Durable(durable::Options),
+    /// How long a node takes to start again: with a long log, with a large snapshot.
+    Recovery,
     /// Opens a log in a process of its own and says what memory that took.
     #[command(hide = true)]
     StorageMemory(storage::Probe),
@@ -76,6 +80,7 @@ impl Command {
             Command::Engine(_) => "engine",
             Command::Core(_) => "core",
             Command::Durable(_) => "durable",
+            Command::Recovery => "recovery",
             Command::StorageMemory(_) => "storage-memory",
         }
     }
@@ -110,6 +115,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         Command::Engine(options) => engine::run(options, &mut report),
         Command::Core(options) => core::run(options, &mut report),
         Command::Durable(options) => durable::run(options, &mut report),
+        Command::Recovery => recovery::run(&mut report),
         Command::StorageMemory(probe) => storage::answer(probe),
     };
     report.end();

@@ -6,6 +6,7 @@
 //! Not here: other processes, and caches below this machine's kernel.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -131,6 +132,21 @@ pub fn files(folder: &Path) -> Outcome<Vec<(PathBuf, u64)>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Reads the files below `folder` from begin to end, a MiB at a time. How many bytes that were.
+pub fn read_through(folder: &Path) -> Outcome<u64> {
+    let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);
+    for (path, _) in files(folder)? {
+        let mut file = File::open(path)?;
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => bytes += read as u64,
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// Makes the kernel forget the cached pages of the files below `folder`, after they are on the device.
