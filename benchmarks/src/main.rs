@@ -1,6 +1,6 @@
 //! Measures quorate beside plain system calls and, with the feature `peers`, beside other people's work.
 //!
-//! `cargo run --release -p quorate-benchmarks [--features peers] -- storage|engine|core|durable|recovery [--quick] [--json] [--dir DIR]`
+//! `cargo run --release -p quorate-benchmarks [--features peers] -- storage|engine|core|durable|recovery|growth [--quick] [--json] [--dir DIR]`
 //!
 //! | file | idea |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | `place`, `system` | where files go; what the kernel says of this process and its page cache |
 //! | `load`, `members`, `state` | clients that wait for replies; who leads; states of a chosen size |
 //! | `memory_log`, `ring` | a log for those who bring none; bytes made durable as fast as can be |
-//! | `storage`, `engine`, `core`, `durable`, `recovery` | the subcommands of these names |
+//! | `storage`, `engine`, `core`, `durable`, `recovery`, `growth` | the subcommands of these names |
 //!
 //! A machine's noise is larger than most differences worth knowing, so nothing is compared across runs: whatever is
 //! set against something else was measured in turns with it.
@@ -19,6 +19,7 @@
 mod core;
 mod durable;
 mod engine;
+mod growth;
 mod load;
 mod measure;
 mod members;
@@ -68,6 +69,8 @@ enum Command {
     Durable(durable::Options),
     /// How long a node takes to start again: with a long log, with a large snapshot.
     Recovery,
+    /// What a command costs as the log grows, and as the state grows.
+    Growth,
     /// Opens a log in a process of its own and says what memory that took.
     #[command(hide = true)]
     StorageMemory(storage::Probe),
@@ -81,6 +84,7 @@ impl Command {
             Command::Core(_) => "core",
             Command::Durable(_) => "durable",
             Command::Recovery => "recovery",
+            Command::Growth => "growth",
             Command::StorageMemory(_) => "storage-memory",
         }
     }
@@ -116,6 +120,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         Command::Core(options) => core::run(options, &mut report),
         Command::Durable(options) => durable::run(options, &mut report),
         Command::Recovery => recovery::run(&mut report),
+        Command::Growth => growth::run(&mut report),
         Command::StorageMemory(probe) => storage::answer(probe),
     };
     report.end();

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::{Outcome, Stopwatch};
 
+/// What has not come by then never will.
+pub const PATIENCE: Duration = Duration::from_secs(600);
 /// An election that takes longer has failed.
 const ELECTION: Duration = Duration::from_secs(10);
 
@@ -30,6 +32,21 @@ impl Replicated for Count {
     }
 }
 
+/// Asks so often whether something has come.
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// Waits until it is so, for as long as anything here may take.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Outcome<()> {
+    let stopwatch = Stopwatch::start();
+    while !is_so() {
+        if stopwatch.elapsed() > PATIENCE {
+            return Err(format!("in vain: {what}").into());
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+    Ok(())
+}
+
 /// The member that leads, when it has committed something as the leader.
 pub async fn leader_of<M: Machine>(cluster: &Cluster<M>) -> Outcome<Handle<M>> {
     let stopwatch = Stopwatch::start();
@@ -41,7 +58,7 @@ pub async fn leader_of<M: Machine>(cluster: &Cluster<M>) -> Outcome<Handle<M>> {
         });
         match leader {
             Some(leader) => return Ok(leader),
-            None => tokio::time::sleep(Duration::from_millis(2)).await,
+            None => tokio::time::sleep(GLANCE).await,
         }
     }
     Err("nobody was elected".into())

@@ -23,7 +23,7 @@ use quorate::storage::{Identity, Start, Storage};
 use tempfile::TempDir;
 
 use crate::measure::{Outcome, Random, Spread, Stopwatch, alternate, mib, millis};
-use crate::members::{Count, leader_of};
+use crate::members::{Count, PATIENCE, leader_of, until};
 use crate::place::Place;
 use crate::report::{Report, Row, Section};
 use crate::state::Shape;
@@ -37,8 +37,6 @@ const BATCH: u64 = 4096;
 const TERM: u64 = 1;
 /// The only member.
 const NODE: u64 = 0;
-/// A node that is not where it should be by then never will be.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How much is done.
 struct Sizes {
@@ -70,7 +68,7 @@ fn with_log(place: &Place, sizes: &Sizes) -> Outcome<Section> {
     let folder = place.folder()?;
     fill_log(folder.path(), entries)?;
     let node = Stopped::new(folder, Count::default, async move |node: &Handle<Count>| {
-        until(|| node.status().raft.applied >= entries).await
+        until("everything applied", || node.status().raft.applied >= entries).await
     });
     Ok(Section {
         key: "log".into(),
@@ -117,6 +115,8 @@ fn config() -> Config {
         election_timeout_min: Duration::from_millis(20),
         election_timeout_max: Duration::from_millis(40),
         tick_interval: Duration::from_millis(5),
+        // A read waits until the state is there.
+        proposal_timeout: PATIENCE,
         snapshot_bytes: None,
         trailing_entries: 0,
         ..Config::default()
@@ -132,17 +132,6 @@ async fn start<M: Machine>(
         .config(config())
         .storage(move |_| FileStorage::new(&folder));
     Ok(builder.start().await?)
-}
-
-async fn until(mut done: impl FnMut() -> bool) -> Outcome<()> {
-    let stopwatch = Stopwatch::start();
-    while !done() {
-        if stopwatch.elapsed() > PATIENCE {
-            return Err("the node does not get there".into());
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    Ok(())
 }
 
 /// A log that the node might have written itself, only sooner.

@@ -30,7 +30,8 @@ impl Shape {
         }
     }
 
-    fn value_bytes(self) -> usize {
+    /// Of each value.
+    pub fn value_bytes(self) -> usize {
         match self {
             Shape::Small => 256,
             Shape::Large => 1 << 20,

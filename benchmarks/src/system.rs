@@ -108,6 +108,24 @@ pub fn peak_bytes() -> Outcome<u64> {
     Ok(number(&fs::read_to_string("/proc/self/status")?, "VmHWM:")? * 1024)
 }
 
+/// What a new process could have without anything being paged out, in bytes.
+pub fn available_bytes() -> Outcome<u64> {
+    Ok(number(&fs::read_to_string("/proc/meminfo")?, "MemAvailable:")? * 1024)
+}
+
+/// What is free on the file system of `folder`, in bytes.
+#[cfg(target_os = "linux")]
+pub fn free_bytes(folder: &Path) -> Outcome<u64> {
+    let of = rustix::fs::statvfs(folder)?;
+    Ok(of.f_bavail * of.f_frsize)
+}
+
+/// Not known elsewhere.
+#[cfg(not(target_os = "linux"))]
+pub fn free_bytes(_: &Path) -> Outcome<u64> {
+    Err("the benchmarks need Linux".into())
+}
+
 fn number(text: &str, key: &str) -> Outcome<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key));
     let word = line.and_then(|rest| rest.split_whitespace().next());
