@@ -1,6 +1,7 @@
 //! Measures quorate beside plain system calls and, with the feature `peers`, beside other people's work.
 //!
-//! `cargo run --release -p quorate-benchmarks [--features peers] -- storage|engine|core|durable|recovery|growth [--quick] [--json] [--dir DIR]`
+//! `cargo run --release -p quorate-benchmarks [--features peers] -- storage|engine|core|durable|recovery|growth|snapshots
+//! [--quick] [--json] [--dir DIR]`
 //!
 //! | file | idea |
 //! |---|---|
@@ -9,7 +10,7 @@
 //! | `place`, `system` | where files go; what the kernel says of this process and its page cache |
 //! | `load`, `members`, `state` | clients that wait for replies; who leads; states of a chosen size |
 //! | `memory_log`, `ring` | a log for those who bring none; bytes made durable as fast as can be |
-//! | `storage`, `engine`, `core`, `durable`, `recovery`, `growth` | the subcommands of these names |
+//! | `storage`, `engine`, `core`, `durable`, `recovery`, `growth`, `snapshots` | the subcommands of these names |
 //!
 //! A machine's noise is larger than most differences worth knowing, so nothing is compared across runs: whatever is
 //! set against something else was measured in turns with it.
@@ -28,6 +29,7 @@ mod place;
 mod recovery;
 mod report;
 mod ring;
+mod snapshots;
 mod state;
 mod storage;
 mod system;
@@ -71,6 +73,8 @@ enum Command {
     Recovery,
     /// What a command costs as the log grows, and as the state grows.
     Growth,
+    /// What snapshots do to commits: built, sent, installed, beside nothing of it.
+    Snapshots(snapshots::Options),
     /// Opens a log in a process of its own and says what memory that took.
     #[command(hide = true)]
     StorageMemory(storage::Probe),
@@ -85,6 +89,7 @@ impl Command {
             Command::Durable(_) => "durable",
             Command::Recovery => "recovery",
             Command::Growth => "growth",
+            Command::Snapshots(_) => "snapshots",
             Command::StorageMemory(_) => "storage-memory",
         }
     }
@@ -121,6 +126,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         Command::Durable(options) => durable::run(options, &mut report),
         Command::Recovery => recovery::run(&mut report),
         Command::Growth => growth::run(&mut report),
+        Command::Snapshots(options) => snapshots::run(options, &mut report),
         Command::StorageMemory(probe) => storage::answer(probe),
     };
     report.end();

@@ -49,15 +49,21 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Outcome<()> {
 
 /// The member that leads, when it has committed something as the leader.
 pub async fn leader_of<M: Machine>(cluster: &Cluster<M>) -> Outcome<Handle<M>> {
+    let handles: Vec<_> =
+        cluster.ids().into_iter().filter_map(|node| cluster.handle(node)).collect();
+    leader_among(&handles).await
+}
+
+/// The same among these members.
+pub async fn leader_among<M: Machine>(members: &[Handle<M>]) -> Outcome<Handle<M>> {
     let stopwatch = Stopwatch::start();
     while stopwatch.elapsed() < ELECTION {
-        let handles = cluster.ids().into_iter().filter_map(|node| cluster.handle(node));
-        let leader = handles.into_iter().find(|handle| {
+        let leader = members.iter().find(|handle| {
             let raft = handle.status().raft;
             raft.role == Role::Leader && raft.commit > 0
         });
         match leader {
-            Some(leader) => return Ok(leader),
+            Some(leader) => return Ok(leader.clone()),
             None => tokio::time::sleep(GLANCE).await,
         }
     }

@@ -17,12 +17,14 @@ use crate::measure::Outcome;
 use crate::members::{Count, leader_of};
 use crate::place::Place;
 use crate::report::Section;
-use crate::system::anonymous_bytes;
+use crate::system::{anonymous_bytes, pause};
 
 /// The longest log's command costs at most so many times as much as the shortest's.
 const AIM: f64 = 1.2;
 /// A log may become so many times as long as it should be.
 const GROWN: u64 = 4;
+/// A store that has just been founded makes files for later; a turn does not begin meanwhile.
+const SETTLE: Duration = Duration::from_millis(500);
 /// A turn's first moments do not count.
 const WARM_UP: Duration = Duration::from_millis(20);
 
@@ -83,6 +85,7 @@ impl<'a> Long<'a> {
         let cluster = self.runner.block_on(builder.start())?;
         self.runner.block_on(self.fill(&cluster))?;
         self.cluster = Some((cluster, folder));
+        pause(SETTLE);
         if self.memory_bytes == 0.0 {
             self.memory_bytes = anonymous_bytes()? as f64 - before;
         }
