@@ -72,7 +72,7 @@ enum Command {
     /// How long a node takes to start again: with a long log, with a large snapshot.
     Recovery,
     /// What a command costs as the log grows, and as the state grows.
-    Growth,
+    Growth(growth::Options),
     /// What snapshots do to commits: built, sent, installed, beside nothing of it.
     Snapshots(snapshots::Options),
     /// Opens a log in a process of its own and says what memory that took.
@@ -88,7 +88,7 @@ impl Command {
             Command::Core(_) => "core",
             Command::Durable(_) => "durable",
             Command::Recovery => "recovery",
-            Command::Growth => "growth",
+            Command::Growth(_) => "growth",
             Command::Snapshots(_) => "snapshots",
             Command::StorageMemory(_) => "storage-memory",
         }
@@ -125,7 +125,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         Command::Core(options) => core::run(options, &mut report),
         Command::Durable(options) => durable::run(options, &mut report),
         Command::Recovery => recovery::run(&mut report),
-        Command::Growth => growth::run(&mut report),
+        Command::Growth(options) => growth::run(options, &mut report),
         Command::Snapshots(options) => snapshots::run(options, &mut report),
         Command::StorageMemory(probe) => storage::answer(probe),
     };

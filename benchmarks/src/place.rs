@@ -39,6 +39,11 @@ impl Place {
         Ok(tempfile::Builder::new().prefix("run-").tempdir_in(&self.dir)?)
     }
 
+    /// The folder itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// What is free there, in bytes.
     pub fn free_bytes(&self) -> Outcome<u64> {
         system::free_bytes(&self.dir)

@@ -8,7 +8,9 @@
 //!
 //! Not here: what the figures mean. A section's notes say what was done.
 
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value, json};
 
@@ -53,7 +55,7 @@ pub struct Row {
     /// Whose.
     pub name: String,
     /// In the order in which they are shown.
-    pub figures: Vec<(&'static str, Figure)>,
+    pub figures: Vec<(Cow<'static, str>, Figure)>,
 }
 
 /// A number, or one for each round.
@@ -84,7 +86,7 @@ impl Row {
 
     /// The row with one more figure.
     pub fn with(mut self, key: &'static str, figure: impl Into<Figure>) -> Row {
-        self.figures.push((key, figure.into()));
+        self.figures.push((key.into(), figure.into()));
         self
     }
 
@@ -176,6 +178,29 @@ impl Report<'_> {
         Ok(())
     }
 
+    /// Measures in a process of its own, this program with these arguments: there no memory is left over from earlier.
+    pub fn measure_apart(&mut self, arguments: &[String]) -> Outcome<()> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--json").arg("--dir").arg(self.place.dir()).stderr(Stdio::inherit());
+        if self.quick {
+            command.arg("--quick");
+        }
+        let output = command.args(arguments).output()?;
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .map_err(|error| format!("{} told no report: {error}", arguments.join(" ")))?;
+        let sections = report["sections"].as_object().into_iter().flatten();
+        for (key, section) in sections {
+            let section = Section::of_json(key, section).ok_or("told a section of another kind")?;
+            self.tell(&section);
+            self.sections.push(section);
+        }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(format!("{} failed", arguments.join(" ")).into())
+        }
+    }
+
     fn tell(&self, section: &Section) {
         if self.as_json {
             eprintln!("measured: {}", section.key);
@@ -231,6 +256,17 @@ impl Section {
         json!({ "title": title, "notes": notes, "elsewhere": elsewhere, "rows": rows })
     }
 
+    fn of_json(key: &str, json: &Value) -> Option<Section> {
+        let notes = json["notes"].as_array()?.iter().map(|note| note.as_str().map(Into::into));
+        Some(Section {
+            key: key.into(),
+            title: json["title"].as_str()?.into(),
+            notes: notes.collect::<Option<_>>()?,
+            rows: json["rows"].as_array()?.iter().map(Row::of_json).collect::<Option<_>>()?,
+            elsewhere: json["elsewhere"].as_f64()?,
+        })
+    }
+
     fn put_text(&self, out: &mut String) {
         let _ = writeln!(out, "\n## {}", self.title);
         for note in &self.notes {
@@ -250,12 +286,12 @@ impl Section {
     }
 
     /// Of all rows; one that a row alone has stands behind what is before it in that row.
-    fn keys(&self) -> Vec<&'static str> {
+    fn keys(&self) -> Vec<&str> {
         let mut keys: Vec<&str> = Vec::new();
         for row in &self.rows {
             let mut behind = 0;
             for (key, _) in &row.figures {
-                match keys.iter().position(|there| there == key) {
+                match keys.iter().position(|there| *there == key) {
                     Some(at) => behind = at + 1,
                     None => {
                         keys.insert(behind, key);
@@ -272,8 +308,30 @@ impl Row {
     fn json(&self) -> Value {
         let mut object = Map::new();
         object.insert("name".into(), json!(self.name));
-        object.extend(self.figures.iter().map(|(key, figure)| ((*key).into(), figure.json())));
+        object.extend(self.figures.iter().map(|(key, figure)| (key.to_string(), figure.json())));
         Value::Object(object)
+    }
+}
+
+impl Row {
+    fn of_json(json: &Value) -> Option<Row> {
+        let mut row = Row::new(json["name"].as_str()?);
+        for (key, figure) in json.as_object()?.iter().filter(|(key, _)| *key != "name") {
+            row.figures.push((key.clone().into(), Figure::of_json(figure)?));
+        }
+        Some(row)
+    }
+}
+
+impl Figure {
+    fn of_json(json: &Value) -> Option<Figure> {
+        match json.as_f64() {
+            Some(number) => Some(Figure::Once(number)),
+            None => {
+                let samples = json["samples"].as_array()?.iter().map(Value::as_f64);
+                Some(Figure::Each(Spread::of(samples.collect::<Option<Vec<f64>>>()?)))
+            }
+        }
     }
 }
 
@@ -328,5 +386,9 @@ mod tests {
 ";
         assert_eq!(text, expected);
         assert_eq!(section.json()["rows"][1]["c"]["samples"][1], json!(3.0));
+        let again = Section::of_json("x", &section.json()).unwrap();
+        let mut text_again = String::new();
+        again.put_text(&mut text_again);
+        assert_eq!((again.key.as_str(), text_again), ("x", text));
     }
 }

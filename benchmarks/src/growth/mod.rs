@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_rt::SystemRunner;
+use clap::{Args, ValueEnum};
 
 use crate::load::Turn;
 use crate::measure::{Outcome, Spread, alternate, mib};
@@ -28,6 +29,24 @@ const MEMBERS: u64 = 3;
 const CLIENTS: usize = 256;
 /// A cluster that is to grow gets more at once.
 const FILLING_CLIENTS: usize = 4096;
+
+/// A turn that fails is had again so often.
+const ATTEMPTS: usize = 3;
+
+/// What to measure; both unless told.
+#[derive(Args)]
+pub struct Options {
+    /// Only the growing of this.
+    #[arg(long)]
+    only: Option<What>,
+}
+
+/// What grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    Log,
+    State,
+}
 
 /// How much is done.
 struct Sizes {
@@ -75,20 +94,25 @@ trait Contestant {
     fn memory_bytes(&self) -> f64;
 }
 
-/// Both sections.
-pub fn run(report: &mut Report) -> Outcome<()> {
+/// Both sections, each in a process of its own: memory that one leaves behind would be the other's.
+pub fn run(options: &Options, report: &mut Report) -> Outcome<()> {
     let sizes = if report.quick { Sizes::quick() } else { Sizes::full() };
     let place = report.place;
     let runner = Rc::new(actix_rt::System::new());
-    report.measure(|| Ok(vec![log::section(place, &runner, &sizes)?]))?;
-    report.measure(|| Ok(vec![state::section(place, &runner, &sizes)?]))
+    match options.only {
+        Some(What::Log) => report.measure(|| Ok(vec![log::section(place, &runner, &sizes)?])),
+        Some(What::State) => report.measure(|| Ok(vec![state::section(place, &runner, &sizes)?])),
+        None => {
+            let both = ["log", "state"].map(|only| ["growth", "--only", only].map(String::from));
+            let outcomes = both.map(|arguments| report.measure_apart(&arguments));
+            outcomes.into_iter().collect()
+        }
+    }
 }
 
 /// A row for each, smallest first, and the largest beside the smallest.
 fn rows<C: Contestant>(rounds: usize, aim: f64, contestants: &mut [C]) -> Outcome<Vec<Row>> {
-    let turns = alternate(rounds, contestants, |one| {
-        one.turn().map_err(|error| format!("{}: {error}", one.name()).into())
-    })?;
+    let turns = alternate(rounds, contestants, persistent_turn)?;
     let found: Vec<Found> =
         contestants.iter().zip(&turns).map(|(one, turns)| Found::of(one, turns)).collect();
     let mut rows: Vec<Row> = found.iter().map(Found::row).collect();
@@ -101,6 +125,19 @@ fn rows<C: Contestant>(rounds: usize, aim: f64, contestants: &mut [C]) -> Outcom
         );
     }
     Ok(rows)
+}
+
+/// As when a leader is deposed under load: that is told, and the turn had again.
+fn persistent_turn(one: &mut impl Contestant) -> Outcome<Turn> {
+    let mut attempt = 1;
+    loop {
+        match one.turn() {
+            Err(error) if attempt < ATTEMPTS => eprintln!("once more, {}: {error}", one.name()),
+            Err(error) => return Err(format!("{}: {error}", one.name()).into()),
+            Ok(turn) => return Ok(turn),
+        }
+        attempt += 1;
+    }
 }
 
 /// What was found of a contestant.

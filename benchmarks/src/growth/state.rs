@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate::machine::{KeyValue, KeyValueCommand};
 use quorate::node::{Cluster, Config, Handle};
+use quorate::raft::Role;
 use quorate::storage::file::FileStorage;
 use tempfile::TempDir;
 
@@ -116,7 +117,11 @@ impl Large {
             }))
         };
         let mut came = Ok(());
-        let over = async { came = until("a snapshot", || taken(&leader) > before).await };
+        // Clients of a deposed leader have ended; their error says so.
+        let deposed = || leader.status().raft.role != Role::Leader;
+        let over = async {
+            came = until("a snapshot", || taken(&leader) > before || deposed()).await;
+        };
         let turn = conduct_until(&load, over, start).await;
         came.and(turn)
     }

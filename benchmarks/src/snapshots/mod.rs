@@ -63,6 +63,9 @@ pub struct Options {
     /// How often all phases come.
     #[arg(long)]
     rounds: Option<usize>,
+    /// Commands come at this part of what the members can commit.
+    #[arg(long)]
+    pace: Option<f64>,
     /// Only where the title contains this: memory, files, 1 MiB ..
     #[arg(long)]
     only: Option<String>,
@@ -72,6 +75,8 @@ pub struct Options {
 struct Sizes {
     state_mib: Vec<u64>,
     rounds: usize,
+    /// This part of what the members can commit.
+    pace: f64,
     idle: Duration,
     /// How long it is measured what the members can commit.
     saturation: Duration,
@@ -84,11 +89,12 @@ impl Sizes {
         let sizes = Sizes {
             state_mib: if options.mib.is_empty() { state_mib } else { options.mib.clone() },
             rounds: options.rounds.unwrap_or(rounds),
+            pace: options.pace.unwrap_or(PACE),
             idle: Duration::from_millis(idle),
             saturation: Duration::from_millis(saturation),
         };
-        if sizes.rounds == 0 || sizes.state_mib.contains(&0) {
-            return Err("at least one round and one MiB".into());
+        if sizes.rounds == 0 || sizes.state_mib.contains(&0) || sizes.pace <= 0.0 {
+            return Err("at least one round, one MiB and some commands".into());
         }
         Ok(sizes)
     }
@@ -123,9 +129,19 @@ impl Subject {
         if self.keeping == Keeping::Memory { 0 } else { 10 }
     }
 
-    fn fits(self, place: &Place) -> Outcome<bool> {
-        Ok(self.bytes * self.memory_factor() <= available_bytes()?
-            && self.bytes * self.disk_factor() <= place.free_bytes()?)
+    /// Where it can't be known, it does not.
+    fn fits(self, place: &Place) -> bool {
+        let (memory, disk) = (available_bytes().unwrap_or(0), place.free_bytes().unwrap_or(0));
+        self.bytes * self.memory_factor() <= memory && self.bytes * self.disk_factor() <= disk
+    }
+
+    /// What a process that measures this alone is told.
+    fn arguments(self, sizes: &Sizes) -> Vec<String> {
+        let mut all = vec!["snapshots".into(), "--only".into(), self.title()];
+        all.extend(["--mib".into(), (self.bytes >> 20).to_string()]);
+        all.extend(["--rounds".into(), sizes.rounds.to_string()]);
+        all.extend(["--pace".into(), sizes.pace.to_string()]);
+        all
     }
 
     /// A client's commands: over values that are there, or beside large ones, for a large value would be a large command.
@@ -160,14 +176,20 @@ fn subjects(sizes: &Sizes, only: Option<&str>) -> Vec<Subject> {
 pub fn run(options: &Options, report: &mut Report) -> Outcome<()> {
     let sizes = Sizes::of(options, report.quick)?;
     let place = report.place;
-    for subject in subjects(&sizes, options.only.as_deref()) {
-        if subject.fits(place)? {
-            report.measure(|| Ok(vec![section(place, &sizes, subject)?]))?;
-        } else {
-            eprintln!("left out, for there is too little memory or disk: {}", subject.title());
-        }
+    let (fitting, others): (Vec<Subject>, Vec<Subject>) =
+        subjects(&sizes, options.only.as_deref()).into_iter().partition(|one| one.fits(place));
+    for subject in &others {
+        eprintln!("left out, for there is too little memory or disk: {}", subject.title());
     }
-    Ok(())
+    if let [subject] = fitting[..] {
+        return report.measure(|| Ok(vec![section(place, &sizes, subject)?]));
+    }
+    let mut all = Ok(());
+    for subject in fitting {
+        // What can be measured is, whatever fails.
+        all = report.measure_apart(&subject.arguments(&sizes)).and(all);
+    }
+    all
 }
 
 fn section(place: &Place, sizes: &Sizes, subject: Subject) -> Outcome<Section> {
@@ -191,6 +213,8 @@ struct Found {
     rate: f64,
     /// Commands that were refused or not answered.
     failed: u64,
+    /// Why there are fewer rounds than there should be.
+    broken: Option<String>,
     /// What one member's state takes.
     state_mib: f64,
 }
@@ -200,7 +224,7 @@ async fn measure(folder: &Path, sizes: &Sizes, subject: Subject) -> Outcome<Foun
     let trio = Trio::found(subject.keeping, folder, subject.shape, subject.bytes).await?;
     let state_mib = mib(anonymous_bytes()?.saturating_sub(before)) / 3.0;
     let leader = trio.leader().await?;
-    let rate = PACE * saturation(&leader, sizes, subject).await?;
+    let rate = sizes.pace * saturation(&leader, sizes, subject).await?;
     let clock = Stopwatch::start();
     let probe = Probe::start(clock)?;
     let pace = Pace::start(clock, rate, leader.clone(), subject.commands(0))?;
@@ -214,20 +238,22 @@ async fn measure(folder: &Path, sizes: &Sizes, subject: Subject) -> Outcome<Foun
         idle: sizes.idle,
         spans: Vec::new(),
     };
-    let mut came = Ok(());
+    let (mut spans, mut broken) = (Vec::new(), None);
     for round in 0..sizes.rounds {
-        came = director.round(round).await;
-        if came.is_err() {
+        if let Err(error) = director.round(round).await {
+            broken = Some(error.to_string());
             break;
         }
+        spans.append(&mut director.spans);
     }
-    let spans = director.spans;
     let (samples, failed) = pace.end()?;
     let glances = probe.end()?;
     trio.end().await;
-    came?;
+    if let (true, Some(broken)) = (spans.is_empty(), &broken) {
+        return Err(broken.as_str().into());
+    }
     let phases = by_phase(&spans, |span| figures(span, &samples, &glances))?;
-    Ok(Found { phases, rate, failed, state_mib })
+    Ok(Found { phases, rate, failed, broken, state_mib })
 }
 
 /// Commands a second that the members can commit.
@@ -253,10 +279,13 @@ fn by_phase(
 }
 
 fn notes(sizes: &Sizes, found: &Found) -> Vec<String> {
-    vec![
+    let mut notes = vec![
         format!(
             "{} rounds of all phases; {:.0} commands a second, {:.0} % of what is possible, whether earlier ones are answered or not; {} failed.",
-            sizes.rounds, found.rate, PACE * 100.0, found.failed
+            found.phases[0].len(),
+            found.rate,
+            sizes.pace * 100.0,
+            found.failed
         ),
         "Latencies from the moment a command was due. plain write: the same state serialised and written beside the members under the same load.".into(),
         "heartbeat_late: the leader's longest silence towards a member, less the interval. loop_stall: the longest of any member since its start. timer_late: of a thread that only sleeps.".into(),
@@ -268,7 +297,10 @@ fn notes(sizes: &Sizes, found: &Found) -> Vec<String> {
             "memory_more: peak less idle's; stored snapshots are in it where they are kept in memory. One member's state takes {:.0} MiB; aims: {MEMORY_ALLOWED_MIB} MiB, while installing one state more.",
             found.state_mib
         ),
-    ]
+    ];
+    notes
+        .extend(found.broken.iter().map(|error| format!("BROKEN OFF after these rounds: {error}")));
+    notes
 }
 
 fn rows(found: &Found) -> Vec<Row> {
@@ -317,6 +349,7 @@ mod tests {
         let sizes = Sizes {
             state_mib: vec![2],
             rounds: 2,
+            pace: PACE,
             idle: Duration::from_millis(100),
             saturation: Duration::from_millis(100),
         };
@@ -328,7 +361,9 @@ mod tests {
 
     #[test]
     fn subjects_have_keys_of_their_own() {
-        let sizes = Sizes::of(&Options { mib: vec![], rounds: None, only: None }, false).unwrap();
+        let sizes =
+            Sizes::of(&Options { mib: vec![], rounds: None, pace: None, only: None }, false)
+                .unwrap();
         let mut keys: Vec<String> = subjects(&sizes, None).into_iter().map(Subject::key).collect();
         keys.dedup();
         assert_eq!((keys.len(), keys[0].as_str()), (8, "memory_small_256_mib"));

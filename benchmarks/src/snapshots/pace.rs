@@ -12,14 +12,15 @@
 //! Not here: what is sent. Who starts the pace says so.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use quorate::machine::{KeyValue, KeyValueCommand};
-use quorate::node::Handle;
-use tokio::runtime::{Builder, Runtime};
+use quorate::node::{Handle, Proposal};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::measure::{Outcome, Stopwatch};
 use crate::system;
@@ -28,8 +29,6 @@ use crate::system;
 const NAP: Duration = Duration::from_millis(1);
 /// It asks for the memory once in so many naps.
 const MEMORY_NAPS: u64 = 5;
-/// Replies that have not come so long after the last command never will.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command that was answered.
 #[derive(Clone, Copy, Debug)]
@@ -40,30 +39,14 @@ pub struct Sample {
     pub took: Duration,
 }
 
-/// What became of the commands.
-#[derive(Default)]
-struct Counts {
-    answered: Mutex<Vec<Sample>>,
-    under_way: AtomicU64,
-    failed: AtomicU64,
-    stop: AtomicBool,
-}
+/// A command under way, and when it was due.
+type UnderWay = (Duration, Proposal<KeyValue>);
 
 /// Commands that are being sent.
 pub struct Pace {
-    counts: Arc<Counts>,
-    sender: JoinHandle<()>,
-    /// Where replies are waited for.
-    _replies: Replies,
-}
-
-/// A thread of its own, which ends with the value, on whichever thread that is dropped.
-struct Replies(Option<Runtime>);
-
-impl Drop for Replies {
-    fn drop(&mut self) {
-        self.0.take().into_iter().for_each(Runtime::shutdown_background);
-    }
+    stop: Arc<AtomicBool>,
+    sender: JoinHandle<u64>,
+    collector: JoinHandle<(Vec<Sample>, u64)>,
 }
 
 impl Pace {
@@ -74,78 +57,72 @@ impl Pace {
         leader: Handle<KeyValue>,
         make: impl FnMut() -> KeyValueCommand + Send + 'static,
     ) -> io::Result<Pace> {
-        let counts = Arc::new(Counts::default());
-        let runtime = Builder::new_multi_thread().worker_threads(1).build()?;
-        let sender = Sender {
-            clock,
-            rate,
-            leader,
-            counts: counts.clone(),
-            replies: runtime.handle().clone(),
-        };
-        let sender =
-            std::thread::Builder::new().name("pace".into()).spawn(move || sender.send(make))?;
-        Ok(Pace { counts, sender, _replies: Replies(Some(runtime)) })
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sent, under_way) = unbounded_channel();
+        let sender = Sender { clock, rate, leader, stop: stop.clone(), sent };
+        let runtime = Builder::new_current_thread().build()?;
+        let sender = spawn("pace", move || sender.send(make))?;
+        let collector = spawn("replies", move || runtime.block_on(collect(clock, under_way)))?;
+        Ok(Pace { stop, sender, collector })
     }
 
     /// Ends the sending, and waits for the answers under way. All that came, and how many commands failed.
     pub fn end(self) -> Outcome<(Vec<Sample>, u64)> {
-        self.counts.stop.store(true, Relaxed);
-        self.sender.join().map_err(|_| "the sender panicked")?;
-        let stopwatch = Stopwatch::start();
-        while self.counts.under_way.load(Relaxed) > 0 {
-            if stopwatch.elapsed() > PATIENCE {
-                return Err("commands are not answered".into());
-            }
-            system::pause(NAP);
-        }
-        let answered = std::mem::take(
-            &mut *self.counts.answered.lock().unwrap_or_else(PoisonError::into_inner),
-        );
-        Ok((answered, self.counts.failed.load(Relaxed)))
+        self.stop.store(true, Relaxed);
+        let refused = self.sender.join().map_err(|_| "the sender panicked")?;
+        let (samples, failed) = self.collector.join().map_err(|_| "the collector panicked")?;
+        Ok((samples, refused + failed))
     }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.into()).spawn(work)
 }
 
 struct Sender {
     clock: Stopwatch,
     rate: f64,
     leader: Handle<KeyValue>,
-    counts: Arc<Counts>,
-    /// Where replies are waited for.
-    replies: tokio::runtime::Handle,
+    stop: Arc<AtomicBool>,
+    sent: UnboundedSender<UnderWay>,
 }
 
 impl Sender {
-    fn send(self, mut make: impl FnMut() -> KeyValueCommand) {
-        let begin = self.clock.elapsed();
+    /// Sends until it is stopped. How many commands were refused at once.
+    fn send(self, mut make: impl FnMut() -> KeyValueCommand) -> u64 {
+        let (begin, mut refused) = (self.clock.elapsed(), 0);
         for number in 0_u32.. {
-            if self.counts.stop.load(Relaxed) {
+            if self.stop.load(Relaxed) {
                 break;
             }
             let due = begin + Duration::from_secs_f64(f64::from(number) / self.rate);
             sleep_until(self.clock, due);
-            self.send_one(due, make());
+            match self.leader.submit(make()) {
+                // The collector ends behind the sender.
+                Ok(proposal) => drop(self.sent.send((due, proposal))),
+                Err(_) => refused += 1,
+            }
+        }
+        refused
+    }
+}
+
+/// Commands are answered in the order in which they were sent, so one is waited for at a time.
+async fn collect(
+    clock: Stopwatch,
+    mut under_way: UnboundedReceiver<UnderWay>,
+) -> (Vec<Sample>, u64) {
+    let (mut samples, mut failed) = (Vec::new(), 0);
+    while let Some((due, proposal)) = under_way.recv().await {
+        match proposal.outcome().await {
+            Ok(_) => samples.push(Sample { due, took: clock.elapsed().saturating_sub(due) }),
+            Err(_) => failed += 1,
         }
     }
-
-    fn send_one(&self, due: Duration, command: KeyValueCommand) {
-        let Ok(proposal) = self.leader.submit(command) else {
-            self.counts.failed.fetch_add(1, Relaxed);
-            return;
-        };
-        let (counts, clock) = (self.counts.clone(), self.clock);
-        counts.under_way.fetch_add(1, Relaxed);
-        self.replies.spawn(async move {
-            match proposal.outcome().await {
-                Ok(_) => {
-                    let sample = Sample { due, took: clock.elapsed().saturating_sub(due) };
-                    counts.answered.lock().unwrap_or_else(PoisonError::into_inner).push(sample);
-                }
-                Err(_) => drop(counts.failed.fetch_add(1, Relaxed)),
-            }
-            counts.under_way.fetch_sub(1, Relaxed);
-        });
-    }
+    (samples, failed)
 }
 
 fn sleep_until(clock: Stopwatch, due: Duration) {
@@ -177,9 +154,7 @@ impl Probe {
     pub fn start(clock: Stopwatch) -> io::Result<Probe> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new()
-            .name("probe".into())
-            .spawn(move || look(clock, &stopped))?;
+        let thread = spawn("probe", move || look(clock, &stopped))?;
         Ok(Probe { stop, thread })
     }
 
