@@ -85,7 +85,7 @@ struct Sizes {
 impl Sizes {
     fn of(options: &Options, quick: bool) -> Outcome<Sizes> {
         let (state_mib, rounds, idle, saturation) =
-            if quick { (vec![16], 1, 300, 200) } else { (vec![256, 1024], 5, 3000, 1000) };
+            if quick { (vec![16], 1, 300, 200) } else { (vec![256, 1024], 3, 3000, 1000) };
         let sizes = Sizes {
             state_mib: if options.mib.is_empty() { state_mib } else { options.mib.clone() },
             rounds: options.rounds.unwrap_or(rounds),

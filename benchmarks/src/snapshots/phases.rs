@@ -127,6 +127,7 @@ impl Director<'_> {
 
     fn end(&mut self, phase: Phase, begin: Duration, took: Option<Duration>) {
         let end = self.clock.elapsed();
+        eprintln!("{}: {:.0} ms", phase.name(), millis(end - begin));
         self.spans.push(Span {
             phase,
             begin,
