@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Runs.
+#[derive(Clone, Copy)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {

@@ -29,16 +29,11 @@ impl<E: Clone> MemoryLog<E> {
     }
 
     /// The entry at `index`, if it is there.
-    #[cfg_attr(
-        not(any(feature = "peers", test)),
-        expect(dead_code, reason = "ours asks for ranges alone")
-    )]
     pub fn get(&self, index: u64) -> Option<&E> {
         self.entries.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
 
     /// The last entry, if there is one.
-    #[cfg_attr(not(any(feature = "peers", test)), expect(dead_code, reason = "ours knows it"))]
     pub fn last(&self) -> Option<&E> {
         self.entries.back()
     }

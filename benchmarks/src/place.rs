@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::measure::Outcome;
+use crate::system;
 
 /// The folder under which a run makes its own.
 pub struct Place {
@@ -36,6 +37,16 @@ impl Place {
     /// A fresh folder that vanishes with the value.
     pub fn folder(&self) -> Outcome<TempDir> {
         Ok(tempfile::Builder::new().prefix("run-").tempdir_in(&self.dir)?)
+    }
+
+    /// The folder itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What is free there, in bytes.
+    pub fn free_bytes(&self) -> Outcome<u64> {
+        system::free_bytes(&self.dir)
     }
 
     /// What is wrong with measuring here.

@@ -3,9 +3,14 @@
 //! A figure has one name for both ways of telling it: `entries_per_s` is a key in JSON and a column `entries per s`.
 //! A table shows the median with the smallest and largest; JSON has each round's figure too.
 //!
+//! A table is printed when it is measured, so that what fails after minutes loses nothing. JSON is one object, printed at
+//! the end, whatever that is.
+//!
 //! Not here: what the figures mean. A section's notes say what was done.
 
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value, json};
 
@@ -23,9 +28,11 @@ pub struct Report<'a> {
     pub subcommand: &'static str,
     /// With small sizes.
     pub quick: bool,
+    /// Told as one JSON object instead of tables.
+    pub as_json: bool,
     /// Where its files were.
     pub place: &'a Place,
-    /// What it found.
+    /// What it has found so far.
     pub sections: Vec<Section>,
 }
 
@@ -48,7 +55,7 @@ pub struct Row {
     /// Whose.
     pub name: String,
     /// In the order in which they are shown.
-    pub figures: Vec<(&'static str, Figure)>,
+    pub figures: Vec<(Cow<'static, str>, Figure)>,
 }
 
 /// A number, or one for each round.
@@ -79,7 +86,7 @@ impl Row {
 
     /// The row with one more figure.
     pub fn with(mut self, key: &'static str, figure: impl Into<Figure>) -> Row {
-        self.figures.push((key, figure.into()));
+        self.figures.push((key.into(), figure.into()));
         self
     }
 
@@ -98,6 +105,15 @@ impl Row {
 }
 
 impl Figure {
+    /// The number, or the median of the rounds.
+    #[cfg(test)]
+    pub fn middle(&self) -> f64 {
+        match self {
+            Figure::Once(number) => *number,
+            Figure::Each(spread) => spread.median(),
+        }
+    }
+
     fn text(&self) -> String {
         match self {
             Figure::Once(number) => shown(*number),
@@ -141,34 +157,68 @@ fn shown(number: f64) -> String {
     rest.map_or(grouped.clone(), |rest| format!("{grouped}.{rest}"))
 }
 
-/// Measures, and notes in each section how busy the machine was with other things meanwhile.
-pub fn undisturbed(measure: impl FnOnce() -> Outcome<Vec<Section>>) -> Outcome<Vec<Section>> {
-    let before = Busy::until_now()?;
-    let mut sections = measure()?;
-    let elsewhere = before.elsewhere_since()?;
-    for section in &mut sections {
-        section.elsewhere = elsewhere;
-    }
-    let keys: Vec<_> = sections.iter().map(|section| section.key.as_str()).collect();
-    eprintln!("measured: {}", keys.join(", "));
-    Ok(sections)
-}
-
 impl Report<'_> {
-    /// For people.
-    pub fn text(&self) -> String {
-        let mut out = String::new();
-        for line in self.about() {
-            let _ = writeln!(out, "{line}");
+    /// Says what is going to be measured, and where.
+    pub fn begin(&self) {
+        if !self.as_json {
+            self.about().iter().for_each(|line| println!("{line}"));
         }
-        for section in &self.sections {
-            section.put_text(&mut out);
-        }
-        out
     }
 
-    /// For machines.
-    pub fn json(&self) -> Value {
+    /// Measures, and tells what was found and how busy the machine was with other things meanwhile.
+    pub fn measure(&mut self, measure: impl FnOnce() -> Outcome<Vec<Section>>) -> Outcome<()> {
+        let before = Busy::until_now()?;
+        let mut sections = measure()?;
+        let elsewhere = before.elsewhere_since()?;
+        for section in &mut sections {
+            section.elsewhere = elsewhere;
+            self.tell(section);
+        }
+        self.sections.extend(sections);
+        Ok(())
+    }
+
+    /// Measures in a process of its own, this program with these arguments: there no memory is left over from earlier.
+    pub fn measure_apart(&mut self, arguments: &[String]) -> Outcome<()> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--json").arg("--dir").arg(self.place.dir()).stderr(Stdio::inherit());
+        if self.quick {
+            command.arg("--quick");
+        }
+        let output = command.args(arguments).output()?;
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .map_err(|error| format!("{} told no report: {error}", arguments.join(" ")))?;
+        let sections = report["sections"].as_object().into_iter().flatten();
+        for (key, section) in sections {
+            let section = Section::of_json(key, section).ok_or("told a section of another kind")?;
+            self.tell(&section);
+            self.sections.push(section);
+        }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(format!("{} failed", arguments.join(" ")).into())
+        }
+    }
+
+    fn tell(&self, section: &Section) {
+        if self.as_json {
+            eprintln!("measured: {}", section.key);
+        } else {
+            let mut text = String::new();
+            section.put_text(&mut text);
+            print!("{text}");
+        }
+    }
+
+    /// Tells what is told at the end.
+    pub fn end(&self) {
+        if self.as_json {
+            println!("{:#}", self.json());
+        }
+    }
+
+    fn json(&self) -> Value {
         let sections: Map<String, Value> =
             self.sections.iter().map(|section| (section.key.clone(), section.json())).collect();
         json!({
@@ -206,6 +256,17 @@ impl Section {
         json!({ "title": title, "notes": notes, "elsewhere": elsewhere, "rows": rows })
     }
 
+    fn of_json(key: &str, json: &Value) -> Option<Section> {
+        let notes = json["notes"].as_array()?.iter().map(|note| note.as_str().map(Into::into));
+        Some(Section {
+            key: key.into(),
+            title: json["title"].as_str()?.into(),
+            notes: notes.collect::<Option<_>>()?,
+            rows: json["rows"].as_array()?.iter().map(Row::of_json).collect::<Option<_>>()?,
+            elsewhere: json["elsewhere"].as_f64()?,
+        })
+    }
+
     fn put_text(&self, out: &mut String) {
         let _ = writeln!(out, "\n## {}", self.title);
         for note in &self.notes {
@@ -225,12 +286,12 @@ impl Section {
     }
 
     /// Of all rows; one that a row alone has stands behind what is before it in that row.
-    fn keys(&self) -> Vec<&'static str> {
+    fn keys(&self) -> Vec<&str> {
         let mut keys: Vec<&str> = Vec::new();
         for row in &self.rows {
             let mut behind = 0;
             for (key, _) in &row.figures {
-                match keys.iter().position(|there| there == key) {
+                match keys.iter().position(|there| *there == key) {
                     Some(at) => behind = at + 1,
                     None => {
                         keys.insert(behind, key);
@@ -247,8 +308,30 @@ impl Row {
     fn json(&self) -> Value {
         let mut object = Map::new();
         object.insert("name".into(), json!(self.name));
-        object.extend(self.figures.iter().map(|(key, figure)| ((*key).into(), figure.json())));
+        object.extend(self.figures.iter().map(|(key, figure)| (key.to_string(), figure.json())));
         Value::Object(object)
+    }
+}
+
+impl Row {
+    fn of_json(json: &Value) -> Option<Row> {
+        let mut row = Row::new(json["name"].as_str()?);
+        for (key, figure) in json.as_object()?.iter().filter(|(key, _)| *key != "name") {
+            row.figures.push((key.clone().into(), Figure::of_json(figure)?));
+        }
+        Some(row)
+    }
+}
+
+impl Figure {
+    fn of_json(json: &Value) -> Option<Figure> {
+        match json.as_f64() {
+            Some(number) => Some(Figure::Once(number)),
+            None => {
+                let samples = json["samples"].as_array()?.iter().map(Value::as_f64);
+                Some(Figure::Each(Spread::of(samples.collect::<Option<Vec<f64>>>()?)))
+            }
+        }
     }
 }
 
@@ -303,5 +386,9 @@ mod tests {
 ";
         assert_eq!(text, expected);
         assert_eq!(section.json()["rows"][1]["c"]["samples"][1], json!(3.0));
+        let again = Section::of_json("x", &section.json()).unwrap();
+        let mut text_again = String::new();
+        again.put_text(&mut text_again);
+        assert_eq!((again.key.as_str(), text_again), ("x", text));
     }
 }

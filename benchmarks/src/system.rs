@@ -6,6 +6,7 @@
 //! Not here: other processes, and caches below this machine's kernel.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,15 +85,17 @@ fn ticks(text: &str, from: usize, count: usize) -> Outcome<Vec<u64>> {
     if ticks.len() < count { Err("the kernel does not tell ticks".into()) } else { Ok(ticks) }
 }
 
-/// What the processors have given to those threads of this process that are there now.
-pub fn on_cpu() -> Outcome<Duration> {
-    let mut nanoseconds = 0;
-    for thread in fs::read_dir("/proc/self/task")? {
-        // A thread may be ending just now.
-        let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        nanoseconds += text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
-    }
-    Ok(Duration::from_nanos(nanoseconds))
+/// What the processors have given to this process, threads that have ended included.
+#[cfg(target_os = "linux")]
+pub fn on_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Not known elsewhere.
+#[cfg(not(target_os = "linux"))]
+pub fn on_cpu() -> Duration {
+    Duration::ZERO
 }
 
 /// Memory of this process that no file stands behind, counted page by page, in bytes.
@@ -100,9 +103,32 @@ pub fn anonymous_bytes() -> Outcome<u64> {
     Ok(number(&fs::read_to_string("/proc/self/smaps_rollup")?, "Anonymous:")? * 1024)
 }
 
+/// The same as the kernel keeps count of it: quick to ask for, and off by some pages a thread.
+pub fn anonymous_bytes_about() -> Outcome<u64> {
+    Ok(number(&fs::read_to_string("/proc/self/status")?, "RssAnon:")? * 1024)
+}
+
 /// The most memory this process has had at once, files it runs from included, in bytes.
 pub fn peak_bytes() -> Outcome<u64> {
     Ok(number(&fs::read_to_string("/proc/self/status")?, "VmHWM:")? * 1024)
+}
+
+/// What a new process could have without anything being paged out, in bytes.
+pub fn available_bytes() -> Outcome<u64> {
+    Ok(number(&fs::read_to_string("/proc/meminfo")?, "MemAvailable:")? * 1024)
+}
+
+/// What is free on the file system of `folder`, in bytes.
+#[cfg(target_os = "linux")]
+pub fn free_bytes(folder: &Path) -> Outcome<u64> {
+    let of = rustix::fs::statvfs(folder)?;
+    Ok(of.f_bavail * of.f_frsize)
+}
+
+/// Not known elsewhere.
+#[cfg(not(target_os = "linux"))]
+pub fn free_bytes(_: &Path) -> Outcome<u64> {
+    Err("the benchmarks need Linux".into())
 }
 
 fn number(text: &str, key: &str) -> Outcome<u64> {
@@ -129,6 +155,21 @@ pub fn files(folder: &Path) -> Outcome<Vec<(PathBuf, u64)>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Reads the files below `folder` from begin to end, a MiB at a time. How many bytes that were.
+pub fn read_through(folder: &Path) -> Outcome<u64> {
+    let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0);
+    for (path, _) in files(folder)? {
+        let mut file = File::open(path)?;
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => bytes += read as u64,
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// Makes the kernel forget the cached pages of the files below `folder`, after they are on the device.
@@ -162,8 +203,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_counts_the_time_of_threads() {
-        // Of other tests' threads some end meanwhile, so no more can be said.
-        assert!(on_cpu().unwrap() > Duration::ZERO);
+    fn the_kernel_counts_the_time_of_threads_that_have_ended() {
+        let before = on_cpu();
+        let busy = std::thread::Builder::new().spawn(move || {
+            while on_cpu() - before < Duration::from_millis(5) {
+                std::hint::spin_loop();
+            }
+        });
+        busy.unwrap().join().unwrap();
+        assert!(on_cpu() - before >= Duration::from_millis(5));
     }
 }

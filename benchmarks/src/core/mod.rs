@@ -21,7 +21,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::measure::{Outcome, Random, Spread, alternate};
-use crate::report::{Row, Section, undisturbed};
+use crate::report::{Report, Row, Section};
 use ours::Ours;
 use trio::{Core, MEMBERS, Pace, Trio};
 
@@ -97,13 +97,13 @@ fn contestants(only: Option<&str>) -> Vec<Contestant> {
 }
 
 /// The section.
-pub fn run(options: &Options, quick: bool) -> Outcome<Vec<Section>> {
-    let sizes = Sizes::of(options, quick)?;
+pub fn run(options: &Options, report: &mut Report) -> Outcome<()> {
+    let sizes = Sizes::of(options, report.quick)?;
     let mut contestants = contestants(options.only.as_deref());
     if contestants.is_empty() {
         return Err("nobody has a name like that".into());
     }
-    undisturbed(|| {
+    report.measure(|| {
         let mut rows = Vec::new();
         for &outstanding in &options.outstanding {
             let command = Random::new(1).bytes(options.bytes);

@@ -2,7 +2,6 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `load` | clients that wait for each reply, alike for everyone |
 //! | `ours` | quorate, in two placements |
 //! | `openraft_0_10`, `openraft_0_9` | openraft in two versions (feature `peers`) |
 //! | `runtimes` | on which threads those run |
@@ -16,7 +15,6 @@
 //!
 //! Not here: disks and networks. Between members only memory moves.
 
-mod load;
 #[cfg(feature = "peers")]
 mod openraft_0_10;
 #[cfg(feature = "peers")]
@@ -30,9 +28,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 
+use crate::load::{Load, Turn};
 use crate::measure::{Outcome, Random, Spread, alternate};
-use crate::report::{Row, Section, undisturbed};
-use load::{Load, Turn};
+use crate::report::{Report, Row, Section};
 use ours::Ours;
 
 /// In each cluster.
@@ -156,20 +154,18 @@ fn contestants(only: Option<&str>) -> Vec<Box<dyn Contestant>> {
 }
 
 /// All sections: one for each size of commands and number of clients.
-pub fn run(options: &Options, quick: bool) -> Outcome<Vec<Section>> {
-    let sizes = Sizes::of(options, quick)?;
+pub fn run(options: &Options, report: &mut Report) -> Outcome<()> {
+    let sizes = Sizes::of(options, report.quick)?;
     let mut contestants = contestants(options.only.as_deref());
     if contestants.is_empty() {
         return Err("nobody has a name like that".into());
     }
-    let mut sections = Vec::new();
     for &bytes in &sizes.bytes {
         for &clients in &sizes.clients {
-            let measure = || section(&sizes, bytes, clients, &mut contestants).map(|one| vec![one]);
-            sections.extend(undisturbed(measure)?);
+            report.measure(|| Ok(vec![section(&sizes, bytes, clients, &mut contestants)?]))?;
         }
     }
-    Ok(sections)
+    Ok(())
 }
 
 fn section(

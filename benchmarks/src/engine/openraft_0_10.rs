@@ -34,9 +34,9 @@ use openraft_0_10::{
     RaftNetworkV2, RaftTypeConfig, Snapshot, SnapshotMeta, StoredMembership,
 };
 
-use super::load::{Load, Turn, client, conduct};
 use super::runtimes::{Layout, Runtimes};
 use super::{Contestant, MEMBERS, Side};
+use crate::load::{Load, Turn, client, conduct};
 use crate::measure::{Outcome, Stopwatch};
 use crate::memory_log::MemoryLog;
 

@@ -11,36 +11,13 @@
 //!
 //! Not here: sessions, with which a command could be repeated safely. The others have none.
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use quorate::actors::Placement;
-use quorate::machine::{ApplyContext, Replicated};
-use quorate::node::{Cluster, Handle};
-use quorate::raft::Role;
-use serde::{Deserialize, Serialize};
+use quorate::node::Cluster;
 
-use super::load::{Load, Turn, client, conduct};
 use super::{Contestant, MEMBERS, Side};
-use crate::measure::{Outcome, Stopwatch};
-
-/// An election that takes longer has failed.
-const ELECTION: Duration = Duration::from_secs(10);
-
-/// Counts what it is told.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Count {
-    commands: u64,
-}
-
-impl Replicated for Count {
-    type Command = Bytes;
-    type Reply = ();
-
-    fn apply(&mut self, _command: Bytes, _context: &ApplyContext) {
-        self.commands += 1;
-    }
-}
+use crate::load::{Load, Turn, client, conduct};
+use crate::measure::Outcome;
+use crate::members::{Count, leader_of};
 
 /// A cluster for each turn.
 pub struct Ours {
@@ -75,23 +52,6 @@ impl Ours {
         cluster.shutdown().await;
         turn
     }
-}
-
-/// The member that leads, when it has committed something as the leader.
-async fn leader_of(cluster: &Cluster<Count>) -> Outcome<Handle<Count>> {
-    let stopwatch = Stopwatch::start();
-    while stopwatch.elapsed() < ELECTION {
-        let handles = cluster.ids().into_iter().filter_map(|node| cluster.handle(node));
-        let leader = handles.into_iter().find(|handle| {
-            let raft = handle.status().raft;
-            raft.role == Role::Leader && raft.commit > 0
-        });
-        match leader {
-            Some(leader) => return Ok(leader),
-            None => tokio::time::sleep(Duration::from_millis(2)).await,
-        }
-    }
-    Err("nobody was elected".into())
 }
 
 impl Contestant for Ours {

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::ours::Ours;
-use super::plain::Ring;
+use super::plain::Batches;
 use super::{Append, ENTRY_BYTES, FILL_BATCH, Sizes};
 use crate::measure::{Latencies, Outcome, Spread, Stopwatch, alternate, millis};
 use crate::place::Place;
@@ -82,7 +82,7 @@ fn rows_of(place: &Place, sizes: &Sizes, batch: usize) -> Outcome<Vec<Row>> {
     warm_up(&mut ours, segment_bytes)?;
     let batch_bytes = ours.bytes_of(batch)?;
     let ring_bytes = RING_SEGMENTS * sizes.segment_bytes;
-    let ring = Ring::new(&folder.path().join("raw"), ring_bytes, batch_bytes)?;
+    let ring = Batches::new(&folder.path().join("raw"), ring_bytes, batch_bytes)?;
     let mut contestants: Vec<Box<dyn Append>> = vec![Box::new(ours), Box::new(ring)];
     #[cfg(feature = "peers")]
     {

@@ -26,7 +26,7 @@ use bytes::Bytes;
 
 use crate::measure::{Outcome, Random};
 use crate::place::Place;
-use crate::report::{Section, undisturbed};
+use crate::report::{Report, Section};
 
 pub use memory::{Probe, answer};
 use ours::Ours;
@@ -133,16 +133,13 @@ trait Purge: Append {
 }
 
 /// All sections.
-pub fn run(place: &Place, quick: bool) -> Outcome<Vec<Section>> {
-    let sizes = if quick { Sizes::quick() } else { Sizes::full() };
+pub fn run(report: &mut Report) -> Outcome<()> {
+    let sizes = if report.quick { Sizes::quick() } else { Sizes::full() };
     type Part = fn(&Place, &Sizes) -> Outcome<Vec<Section>>;
     let parts: [Part; 4] =
         [appends::sections, stored::sections, memory::sections, purges::sections];
-    let mut sections = Vec::new();
-    for part in parts {
-        sections.extend(undisturbed(|| part(place, &sizes))?);
-    }
-    Ok(sections)
+    let place = report.place;
+    parts.into_iter().try_for_each(|part| report.measure(|| part(place, &sizes)))
 }
 
 /// Data for entries: random, so that nobody gains by compressing, and shared, so that nobody pays for making it.

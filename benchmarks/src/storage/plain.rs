@@ -1,7 +1,7 @@
 //! What the machine gives when nothing is done but the calls.
 //!
-//! [`Ring`] writes batches of so many bytes one behind the other into a file whose zeros were really written before,
-//! each followed by `fdatasync`, and begins again at its end. [`PlainFiles`] reads the files of another contestant.
+//! [`Batches`] writes so many bytes one behind the other into a file whose zeros were really written before, each time
+//! followed by `fdatasync`. [`PlainFiles`] reads the files of another contestant.
 //!
 //! Not here: checksums, an index, or anything else that a log needs.
 
@@ -13,46 +13,36 @@ use std::time::Duration;
 
 use super::{Append, ENTRY_BYTES, Stored};
 use crate::measure::{Outcome, Random, timed};
+use crate::ring::Ring;
 use crate::system::files;
 
 /// What one call reads.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// A preallocated file, written round and round.
-pub struct Ring {
-    file: File,
-    file_bytes: u64,
-    at: u64,
+/// Batches of random bytes, written into a preallocated file.
+pub struct Batches {
+    ring: Ring,
     batch: Vec<u8>,
 }
 
-impl Ring {
-    /// At `path`; its zeros are on the device before this returns.
-    pub fn new(path: &Path, file_bytes: u64, batch_bytes: u64) -> Outcome<Ring> {
-        let file = File::options().write(true).create_new(true).open(path)?;
-        let zeros = vec![0; PIECE_BYTES];
-        for at in (0..file_bytes).step_by(PIECE_BYTES) {
-            file.write_all_at(&zeros, at)?;
-        }
-        file.sync_all()?;
-        Ok(Ring { file, file_bytes, at: 0, batch: Random::new(2).bytes(batch_bytes as usize) })
+impl Batches {
+    /// Of so many bytes each, in a file at `path`.
+    pub fn new(path: &Path, file_bytes: u64, batch_bytes: u64) -> Outcome<Batches> {
+        let batch = Random::new(2).bytes(batch_bytes as usize);
+        Ok(Batches { ring: Ring::new(path, file_bytes)?, batch })
     }
 }
 
-impl Append for Ring {
+impl Append for Batches {
     fn name(&self) -> &'static str {
         "raw"
     }
 
     fn append(&mut self, _: usize) -> Outcome<Duration> {
-        if self.at + self.batch.len() as u64 > self.file_bytes {
-            self.at = 0;
-        }
         let (took, ()) = timed(|| {
-            self.file.write_all_at(&self.batch, self.at)?;
-            Ok(self.file.sync_data()?)
+            self.ring.write(&self.batch)?;
+            Ok(self.ring.sync()?)
         })?;
-        self.at += self.batch.len() as u64;
         Ok(took)
     }
 

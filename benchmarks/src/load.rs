@@ -108,14 +108,23 @@ pub async fn conduct(
     load: &Load,
     mut start: impl FnMut(Phase) -> JoinHandle<Result<Calls, String>>,
 ) -> Outcome<Turn> {
+    conduct_until(load, tokio::time::sleep(load.length), &mut start).await
+}
+
+/// The same, with a turn that lasts until `over`.
+pub async fn conduct_until(
+    load: &Load,
+    over: impl Future<Output = ()>,
+    mut start: impl FnMut(Phase) -> JoinHandle<Result<Calls, String>>,
+) -> Outcome<Turn> {
     let phase = Phase::default();
     let clients: Vec<_> = (0..load.clients).map(|_| start(phase.clone())).collect();
     tokio::time::sleep(load.warm_up).await;
     phase.enter(MEASURED);
-    let (stopwatch, cpu) = (Stopwatch::start(), system::on_cpu()?);
-    tokio::time::sleep(load.length).await;
+    let (stopwatch, cpu) = (Stopwatch::start(), system::on_cpu());
+    over.await;
     phase.enter(OVER);
-    let (took, cpu) = (stopwatch.elapsed(), system::on_cpu()?.saturating_sub(cpu));
+    let (took, cpu) = (stopwatch.elapsed(), system::on_cpu().saturating_sub(cpu));
     let mut all = Vec::new();
     for client in clients {
         all.push(client.await??);
