@@ -1,10 +1,10 @@
 //! The actors of one node: thin, one a file, and none of them waits for another.
 //!
 //! ```text
-//! handle ──Propose, Read──▶ Peer ──Step──▶ Persister ──▶ LogStore
+//! handle ─Proposals, Read─▶ Peer ──Step──▶ Persister ──▶ LogStore
 //!                           │ ▲ │ ▲──Persisted──┘  └─then_send─▶ Transport
 //!                           │ │ └──Envelope──▶ Transport ──▶ other members' Peer
-//!                           │ └─Applied, CondInstall─┐
+//!                           │ └─CondInstall, (applied)─┐
 //!                           ├──entries, offers──▶ ApplyQueue ◀──Pull── Applier (Replica)
 //!                           ├──pieces, decode──▶ Snapshotter ──▶ SnapshotStore
 //!                           └──old entries──▶ Reader        Ticker ──Tick──▶ Peer

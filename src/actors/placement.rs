@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! part         default place (own thread)   who stands there
-//! Peer         peer                         peer, apply queue, ticker, director
+//! Peer         peer                         peer, ticker, director
 //! Persister    persister                    persister: the log's fsync; beside the peer if the log is in memory
 //! Reader       reader                       reader: old log entries, snapshot pieces
-//! Applier      applier                      applier: the state machine
+//! Applier      applier                      apply queue, applier: the state machine
 //! Snapshotter  snapshotter                  snapshotter: encode, decode, freeing old states
 //! ```
 //!
@@ -31,13 +31,13 @@ use super::thread::{self, LocalFuture, ThreadEnd, ThreadHandle};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Part {
-    /// The protocol's loop, with the apply queue and the ticker.
+    /// The protocol's loop, with the ticker.
     Peer,
     /// The log's writer.
     Persister,
     /// The reader of old entries and stored snapshots.
     Reader,
-    /// The state machine.
+    /// The state machine, with the queue before it.
     Applier,
     /// Encoding, decoding and storing snapshots.
     Snapshotter,
