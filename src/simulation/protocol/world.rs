@@ -250,15 +250,20 @@ impl World {
 
     // ---- lives ---------------------------------------------------------------------------
 
-    /// Starts a node that is down.
-    pub(crate) fn start(&mut self, id: NodeId) {
-        let (now, members, sessions_max) = (self.now, self.members.clone(), self.sessions_max);
+    /// The limits of one node: every other keeps much more log behind its snapshots.
+    pub(super) fn config_of(&self, id: NodeId) -> RaftConfig {
         let mut config = RaftConfig { node: id, ..self.config.clone() };
         if id % 2 == 1 {
-            // Every other node keeps much more log behind its snapshots.
             config.trailing_entries *= 20;
             config.trailing_bytes *= 4;
         }
+        config
+    }
+
+    /// Starts a node that is down.
+    pub(crate) fn start(&mut self, id: NodeId) {
+        let (now, members, sessions_max) = (self.now, self.members.clone(), self.sessions_max);
+        let config = self.config_of(id);
         let node = &mut self.nodes[id as usize];
         assert!(node.raft.is_none(), "node {id} lives already");
         node.disk.life.incarnation += 1;
@@ -466,13 +471,18 @@ impl World {
         }
     }
 
-    /// What the node lived through, over all its lives.
+    /// What a node lived through, over all its lives.
+    pub(super) fn lived(&self, id: NodeId) -> Counters {
+        let node = &self.nodes[id as usize];
+        let mut lived = node.counters;
+        node.raft.iter().for_each(|raft| lived.add(raft.counters()));
+        lived
+    }
+
+    /// What all nodes lived through.
     pub(crate) fn totals(&self) -> Counters {
         let mut totals = Counters::default();
-        for node in &self.nodes {
-            totals.add(&node.counters);
-            node.raft.iter().for_each(|raft| totals.add(raft.counters()));
-        }
+        self.ids().for_each(|id| totals.add(&self.lived(id)));
         totals
     }
 
