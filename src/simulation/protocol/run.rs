@@ -78,7 +78,10 @@ impl World {
         if self.judge.breach().is_some() {
             return;
         }
-        if let Err((rule, what)) = self.heal() {
+        let healed = if self.unnoticeable { Ok(()) } else { self.heal() };
+        if let Err((rule, what)) = healed
+            && !self.unnoticeable
+        {
             self.judge.accuse(rule, what);
         }
         self.check_bounds();

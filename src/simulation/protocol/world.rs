@@ -184,6 +184,8 @@ pub(crate) struct World {
     pub(super) sights: Sights,
     /// Events so far.
     pub(super) events: u64,
+    /// A member goes through the life again that its disk has lost, and nobody can tell: what follows nothing survives.
+    pub(super) unnoticeable: bool,
 }
 
 impl World {
@@ -212,6 +214,7 @@ impl World {
             recent: VecDeque::new(),
             sights: Sights::default(),
             events: 0,
+            unnoticeable: false,
         }
     }
 
@@ -267,6 +270,8 @@ impl World {
         let node = &mut self.nodes[id as usize];
         assert!(node.raft.is_none(), "node {id} lives already");
         node.disk.life.incarnation += 1;
+        self.unnoticeable |= self.passes_for_its_lost_life(id);
+        let node = &mut self.nodes[id as usize];
         let recovered = node.disk.recovered(&members);
         node.machine = match &recovered.snapshot {
             Some(meta) => Machine::decode(&node.disk.files[&meta.log_id]),
@@ -319,6 +324,20 @@ impl World {
         earlier + 1 < life && self.all_others_know(id, |known| known == life)
     }
 
+    /// Whether a member whose loss it does not know of itself starts as the very life that another remembers. Its disk was rolled
+    /// back while everybody knew a later life, and nobody has heard of it before it started again.
+    fn passes_for_its_lost_life(&self, id: NodeId) -> bool {
+        let life = self.nodes[id as usize].disk.life;
+        let remembers = |node: &Node| {
+            node.disk
+                .acquaintances
+                .get(&id)
+                .is_some_and(|known| known.incarnation == life.incarnation)
+        };
+        let mut others = (0..).zip(&self.nodes).filter(|(other, _)| *other != id);
+        life.loss.is_none() && !self.judge.is_sound(id) && others.any(|(_, node)| remembers(node))
+    }
+
     fn all_others_know(&self, id: NodeId, knows: impl Fn(Incarnation) -> bool) -> bool {
         let remembers = |node: &Node| {
             node.disk.acquaintances.get(&id).is_some_and(|known| knows(known.incarnation))
@@ -336,6 +355,9 @@ impl World {
 
     /// The next event, if it comes before `until`; whether there was one.
     pub(crate) fn turn(&mut self, until: Micros) -> bool {
+        if self.unnoticeable {
+            return false;
+        }
         let Some((at, happening)) = self.agenda.next(until) else {
             self.now = self.now.max(until);
             return false;
