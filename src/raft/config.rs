@@ -75,4 +75,10 @@ impl RaftConfig {
         let pin = self.pin_bytes.saturating_sub(self.uncommitted_bytes);
         self.snapshot_bytes.map(|trigger| trigger + self.trailing_bytes + pin)
     }
+
+    /// With so much *committed* log a node is certain to compact, whatever others do: trailing entries are no more than they
+    /// may be, so what is behind them reaches the trigger once it is applied.
+    pub fn compacting_bytes_min(&self) -> Option<usize> {
+        self.snapshot_bytes.map(|trigger| trigger + self.trailing_bytes)
+    }
 }

@@ -38,7 +38,7 @@ impl Raft {
             Verdict::Extends(new) if new.is_empty() => {
                 self.accept_append(request, append, last_sent)
             }
-            Verdict::Extends(new) if self.is_full(&new) => {
+            Verdict::Extends(new) if self.is_full(append, &new) => {
                 let known = last_sent - new.len() as u64;
                 self.agree_up_to(known, append.commit);
                 let outcome = AppendOutcome::Busy;
@@ -86,12 +86,28 @@ impl Raft {
     }
 
     /// Whether `new` would put this node beyond its limits: a slow disk, or a slow state machine.
-    fn is_full(&self, new: &Entries) -> bool {
+    fn is_full(&self, append: &Append, new: &Entries) -> bool {
         let new_bytes: u64 = new.iter().map(|entry| entry.size_bytes() as u64).sum();
         let unpersisted = self.log.unpersisted_bytes();
         let disk_full =
             unpersisted > 0 && unpersisted + new_bytes > self.config.unpersisted_bytes as u64;
-        disk_full || self.log_is_full()
+        disk_full || self.log_is_full() || self.compacts_before(append, new, new_bytes)
+    }
+
+    /// Whether `new` has to wait because the log would hold more than it is meant to, and can make room by itself. A node
+    /// that starts knows nothing committed behind its snapshot, nor does a leader that starts, so what is committed is not
+    /// enough to go by: the tail may be as long as the log. Where nothing is to be compacted the entries are taken all the
+    /// same, for without them nothing may ever be committed.
+    fn compacts_before(&self, append: &Append, new: &Entries, new_bytes: u64) -> bool {
+        let (log, config) = (&self.log, &self.config);
+        let known = new[0].log_id.index - 1;
+        let kept = log.bytes() - log.bytes_between(known, log.last_index());
+        if config.log_bytes_max().is_none_or(|most| kept + new_bytes <= most as u64) {
+            return false;
+        }
+        let learned = log.bytes_between(log.commit(), append.commit.min(known));
+        let committed = log.committed_bytes() + learned;
+        config.compacting_bytes_min().is_some_and(|enough| committed >= enough as u64)
     }
 
     /// The log agrees with the leader's up to `index`; so much of it may be committed, and no more (LR03).

@@ -44,8 +44,9 @@ impl Raft {
 
     /// Whether what is committed fills the log: a snapshot must make room first.
     pub(super) fn log_is_full(&self) -> bool {
-        let committed = self.log.bytes() - self.log.uncommitted_bytes();
-        self.config.committed_bytes_max().is_some_and(|max| committed >= max as u64)
+        self.config
+            .committed_bytes_max()
+            .is_some_and(|max| self.log.committed_bytes() >= max as u64)
     }
 
     // ---- time ----------------------------------------------------------------------------

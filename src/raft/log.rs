@@ -163,6 +163,11 @@ impl RaftLog {
         self.uncommitted_bytes
     }
 
+    /// Bytes of the entries up to the commit index, as far as they are in the log.
+    pub(super) fn committed_bytes(&self) -> u64 {
+        self.bytes - self.uncommitted_bytes
+    }
+
     /// Bytes of the entries not durable yet.
     pub(super) fn unpersisted_bytes(&self) -> u64 {
         self.unpersisted_bytes

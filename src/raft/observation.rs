@@ -38,6 +38,8 @@ pub struct ObservedState {
     pub log_start: LogId,
     /// The log's last entry.
     pub last: LogId,
+    /// Bytes of the log's entries behind the commit index.
+    pub uncommitted_bytes: u64,
     /// Last index that the peer knows durable.
     pub persisted: Index,
     /// Last committed index.
@@ -75,6 +77,7 @@ impl Raft {
             durable: self.durable,
             log_start: log.start(),
             last: log.last(),
+            uncommitted_bytes: log.uncommitted_bytes(),
             persisted: log.persisted(),
             commit: log.commit(),
             handed: log.handed(),

@@ -10,6 +10,9 @@ use super::faults::FaultKind;
 use super::schedule::Act;
 use super::{MILLISECOND, SECOND};
 
+/// What a slow decode takes longer, at most.
+pub(super) const SLOWEST_DECODE: Micros = 40 * SECOND;
+
 /// Everybody's surroundings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
@@ -120,7 +123,7 @@ impl Conditions {
             FaultKind::FullDisk => member.disk_is_full = true,
             FaultKind::SlowDisk => member.sync = member.sync.max(part(300 * MILLISECOND)),
             FaultKind::SlowApply => member.apply = member.apply.max(part(200 * MILLISECOND)),
-            FaultKind::SlowDecode => member.decode = member.decode.max(part(40 * SECOND)),
+            FaultKind::SlowDecode => member.decode = member.decode.max(part(SLOWEST_DECODE)),
             FaultKind::SlowEncode => member.encode = member.encode.max(part(10 * SECOND)),
             FaultKind::MailboxFlood => member.flood = member.flood.max(1 + part(40)),
             FaultKind::RetryStorm => self.members.iter_mut().for_each(|member| member.storm = true),

@@ -382,6 +382,48 @@ fn a19_a_full_log_takes_nothing_more() {
     assert_eq!(uncommitted.append_answer().outcome, AppendOutcome::Accepted);
 }
 
+/// A node that starts does not know what of its log is committed, so its tail may be as long as the log. Beyond its limit it
+/// takes no more while it can compact by itself, and takes all the same what nothing can be committed without (A19, A73).
+#[test]
+fn a19_a_restarted_follower_compacts_before_it_outgrows_its_limit() {
+    let limits = |config: &mut RaftConfig| {
+        (config.snapshot_bytes, config.trailing_bytes) = (Some(1_000), 0);
+        (config.pin_bytes, config.uncommitted_bytes) = (500, 300);
+    };
+    // 36 entries of 40 bytes, and ten more would be more than 1,500.
+    let restarted = |leader_commit| {
+        let mut follower = Setup::of(3).with(limits).log(&[1; 36]).start();
+        follower.hear(1, 1, append(id(36, 1), &[1; 10], leader_commit));
+        follower.disk();
+        follower
+    };
+    let mut needed = restarted(24);
+    assert_eq!(needed.append_answer().outcome, AppendOutcome::Accepted, "960 are committed");
+    let mut full = restarted(25);
+    assert_eq!(full.append_answer().outcome, AppendOutcome::Busy, "1,000 are committed");
+    assert_eq!((full.status().commit, full.terms().len()), (25, 36));
+    full.apply();
+    full.take_snapshot();
+    full.sent.clear();
+    full.hear(1, 1, append(id(36, 1), &[1; 10], 25));
+    full.disk();
+    assert_eq!(full.append_answer().outcome, AppendOutcome::Accepted, "compacted by itself");
+    assert_eq!(full.status().counters.max_log_bytes, 1_440);
+}
+
+/// What is going to be replaced does not fill the log (A19).
+#[test]
+fn a19_a_tail_of_another_leader_fills_no_log() {
+    let limits = |config: &mut RaftConfig| {
+        (config.snapshot_bytes, config.trailing_bytes) = (Some(1_000), 0);
+        (config.pin_bytes, config.uncommitted_bytes) = (500, 300);
+    };
+    let mut follower = Setup::of(3).with(limits).log(&[1; 37]).start();
+    follower.hear(1, 2, append(id(27, 1), &[2; 10], 27));
+    follower.disk();
+    assert_eq!(follower.append_answer().outcome, AppendOutcome::Accepted);
+}
+
 /// What an earlier life of the node kept for a transfer goes at the first turn of the next (SN18).
 #[test]
 fn sn18_a_restart_finishes_the_purge() {

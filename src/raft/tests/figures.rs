@@ -41,6 +41,7 @@ fn a19_the_log_has_room_for_trigger_trailing_entries_and_pin() {
     };
     let most = (config.log_bytes_max(), config.committed_bytes_max());
     assert_eq!(most, (Some(1_250), Some(1_230)));
+    assert_eq!(config.compacting_bytes_min(), Some(1_200));
     let without_trigger = RaftConfig { snapshot_bytes: None, ..config };
     assert_eq!(without_trigger.log_bytes_max(), None);
 }

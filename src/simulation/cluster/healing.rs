@@ -97,26 +97,15 @@ impl<M: Machine> World<M> {
                 let what = format!("n{id}: {commands} commands, {reads} reads, {queued} queued");
                 return Err(("every waiter resolved", what));
             }
-            self.is_bounded(id, status.raft.counters.max_log_bytes)?;
+            let config = self.terms.config_of(id).raft(0, id);
+            let held = status.raft.counters.max_log_bytes;
+            self.watch.lock().judge.log_was_bounded(&config, held);
             digests.push((id, digest(&handle).await));
         }
         let first = digests.first().map(|(_, digest)| digest.clone());
         match digests.iter().find(|(_, digest)| Some(digest) != first.as_ref()) {
             Some((id, digest)) => {
                 Err(("equal states", format!("n{id} ends as {digest:?}, n0 as {first:?}")))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// A log holds no more than it may.
-    fn is_bounded(&self, id: u64, held: u64) -> Result<(), Unhealed> {
-        let config = self.terms.config_of(id);
-        let most = config.raft(0, id).log_bytes_max();
-        let allowed = most.map(|most| (most + config.uncommitted_bytes) as u64);
-        match allowed.filter(|allowed| held > *allowed) {
-            Some(allowed) => {
-                Err(("bounded log", format!("n{id}: {held} bytes, {allowed} are allowed")))
             }
             None => Ok(()),
         }

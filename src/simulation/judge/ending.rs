@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use crate::raft::{Entry, RaftConfig};
+
 use super::super::linearizability::Verdict;
 use super::Judge;
 
@@ -24,5 +26,30 @@ impl Judge {
             let what = format!("{per_disturbance} leaders came after one disturbance");
             self.accuse("calm elections", what);
         }
+    }
+
+    /// The log of this member has held no more than it may.
+    pub(in crate::simulation) fn log_was_bounded(&mut self, config: &RaftConfig, held: u64) {
+        let allowed = self.log_bytes_allowed(config);
+        if let Some(allowed) = allowed.filter(|allowed| held > *allowed) {
+            let node = config.node;
+            self.accuse("bounded log", format!("n{node}: {held} bytes, {allowed} are allowed"));
+        }
+    }
+
+    /// The most that the rules allow, if a size triggers snapshots:
+    /// - who leads takes commands up to `uncommitted_bytes`, or one, while less than `committed_bytes_max` is committed;
+    /// - who follows takes what keeps it below `log_bytes_max`;
+    /// - or, if it could not compact, one message more, and what its leader did not know to be committed: that is more than
+    ///   `uncommitted_bytes` if the leader has been restarted;
+    /// - every leader appends a blank entry without asking.
+    fn log_bytes_allowed(&self, config: &RaftConfig) -> Option<u64> {
+        let entry = self.entry_bytes_max;
+        let led = config.committed_bytes_max()? + config.uncommitted_bytes.max(entry);
+        let message = config.append_bytes.max(entry);
+        let unable = config.compacting_bytes_min()? + message + self.led_uncommitted_bytes as usize;
+        let terms = self.leaders.values().filter(|(node, _)| *node == config.node).count();
+        let blanks = terms * Entry::OVERHEAD_BYTES;
+        Some((config.log_bytes_max()?.max(led).max(unable) + blanks) as u64)
     }
 }

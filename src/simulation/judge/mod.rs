@@ -15,6 +15,7 @@
 //! | purged ≤ snapshot ≤ applied ≤ handed ≤ committed ≤ last | every turn | |
 //! | term, vote, commit, applied, snapshot never go back | every turn; every write; every start | the turn, the disk before |
 //! | what a message says is durable | it is sent | the sender's disk |
+//! | a log holds what its limits allow | a run is over | the limits, and what leaders did not know to be committed |
 //! | no alarm | it is raised | whether any disk has lost anything |
 //!
 //! Steps come in as they happen: an [`Observation`] at the end of a member's turn, before anything of it leaves; every write of
@@ -36,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use crate::raft::{
-    Answer, Body, Envelope, Incarnation, Index, LogChange, Micros, NodeId, ObservedState,
+    Answer, Body, Entry, Envelope, Incarnation, Index, LogChange, Micros, NodeId, ObservedState,
     Recovered, Request, Term,
 };
 
@@ -51,6 +52,10 @@ pub(super) struct Judge {
     /// Entry `i + 1` at place `i`.
     history: Vec<Committed>,
     leaders: BTreeMap<Term, (NodeId, Incarnation)>,
+    /// The most that a leader had in its log behind what it knew to be committed.
+    led_uncommitted_bytes: u64,
+    /// The largest entry that was ever written.
+    entry_bytes_max: usize,
     /// Whoever durably voted for a candidate of a term, whether it still knows or not.
     votes: BTreeMap<(Term, NodeId), BTreeSet<NodeId>>,
     /// What was ever written at each index, from 1.
@@ -194,6 +199,8 @@ impl Judge {
         if let Some(candidate) = change.hard_state.and_then(|state| state.vote) {
             self.votes.entry((after.term, candidate)).or_default().insert(member);
         }
+        let largest = change.append.iter().map(Entry::size_bytes).max().unwrap_or(0);
+        self.entry_bytes_max = self.entry_bytes_max.max(largest);
         self.logs_match(member, change);
         self.keeps_committed(member, change);
         let made_good = change.life.is_some_and(|life| life.loss.is_none());

@@ -130,6 +130,7 @@ impl Judge {
     }
 
     fn leads(&mut self, before: Option<ObservedState>, now: ObservedState, log: LogIds<'_>) {
+        self.led_uncommitted_bytes = self.led_uncommitted_bytes.max(now.uncommitted_bytes);
         let term = now.hard_state.term;
         let leader = (now.node, now.incarnation);
         let known = *self.leaders.entry(term).or_insert(leader);

@@ -78,7 +78,10 @@ impl World {
         if self.judge.breach().is_some() {
             return;
         }
-        if let Err((rule, what)) = self.heal() {
+        let healed = if self.unnoticeable { Ok(()) } else { self.heal() };
+        if let Err((rule, what)) = healed
+            && !self.unnoticeable
+        {
             self.judge.accuse(rule, what);
         }
         self.check_bounds();
@@ -87,13 +90,9 @@ impl World {
     /// No more came than may: leaders, bytes.
     fn check_bounds(&mut self) {
         self.judge.leaders_came(self.sights.leaders_per_disturbance);
-        let config = &self.config;
-        let most = config.log_bytes_max().map(|most| (most + config.uncommitted_bytes) as u64);
-        let held = self.totals().max_log_bytes;
-        // Every other node keeps four times the trailing bytes.
-        let allowed = most.map(|most| most + 3 * config.trailing_bytes as u64);
-        if let Some(allowed) = allowed.filter(|allowed| held > *allowed) {
-            self.judge.accuse("bounded log", format!("{held} bytes, {allowed} are allowed"));
+        for id in self.ids() {
+            let (config, held) = (self.config_of(id), self.lived(id).max_log_bytes);
+            self.judge.log_was_bounded(&config, held);
         }
     }
 

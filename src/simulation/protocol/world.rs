@@ -184,6 +184,8 @@ pub(crate) struct World {
     pub(super) sights: Sights,
     /// Events so far.
     pub(super) events: u64,
+    /// A member goes through the life again that its disk has lost, and nobody can tell: what follows nothing survives.
+    pub(super) unnoticeable: bool,
 }
 
 impl World {
@@ -212,6 +214,7 @@ impl World {
             recent: VecDeque::new(),
             sights: Sights::default(),
             events: 0,
+            unnoticeable: false,
         }
     }
 
@@ -250,18 +253,25 @@ impl World {
 
     // ---- lives ---------------------------------------------------------------------------
 
-    /// Starts a node that is down.
-    pub(crate) fn start(&mut self, id: NodeId) {
-        let (now, members, sessions_max) = (self.now, self.members.clone(), self.sessions_max);
+    /// The limits of one node: every other keeps much more log behind its snapshots.
+    pub(super) fn config_of(&self, id: NodeId) -> RaftConfig {
         let mut config = RaftConfig { node: id, ..self.config.clone() };
         if id % 2 == 1 {
-            // Every other node keeps much more log behind its snapshots.
             config.trailing_entries *= 20;
             config.trailing_bytes *= 4;
         }
+        config
+    }
+
+    /// Starts a node that is down.
+    pub(crate) fn start(&mut self, id: NodeId) {
+        let (now, members, sessions_max) = (self.now, self.members.clone(), self.sessions_max);
+        let config = self.config_of(id);
         let node = &mut self.nodes[id as usize];
         assert!(node.raft.is_none(), "node {id} lives already");
         node.disk.life.incarnation += 1;
+        self.unnoticeable |= self.passes_for_its_lost_life(id);
+        let node = &mut self.nodes[id as usize];
         let recovered = node.disk.recovered(&members);
         node.machine = match &recovered.snapshot {
             Some(meta) => Machine::decode(&node.disk.files[&meta.log_id]),
@@ -314,6 +324,20 @@ impl World {
         earlier + 1 < life && self.all_others_know(id, |known| known == life)
     }
 
+    /// Whether a member whose loss it does not know of itself starts as the very life that another remembers. Its disk was rolled
+    /// back while everybody knew a later life, and nobody has heard of it before it started again.
+    fn passes_for_its_lost_life(&self, id: NodeId) -> bool {
+        let life = self.nodes[id as usize].disk.life;
+        let remembers = |node: &Node| {
+            node.disk
+                .acquaintances
+                .get(&id)
+                .is_some_and(|known| known.incarnation == life.incarnation)
+        };
+        let mut others = (0..).zip(&self.nodes).filter(|(other, _)| *other != id);
+        life.loss.is_none() && !self.judge.is_sound(id) && others.any(|(_, node)| remembers(node))
+    }
+
     fn all_others_know(&self, id: NodeId, knows: impl Fn(Incarnation) -> bool) -> bool {
         let remembers = |node: &Node| {
             node.disk.acquaintances.get(&id).is_some_and(|known| knows(known.incarnation))
@@ -331,6 +355,9 @@ impl World {
 
     /// The next event, if it comes before `until`; whether there was one.
     pub(crate) fn turn(&mut self, until: Micros) -> bool {
+        if self.unnoticeable {
+            return false;
+        }
         let Some((at, happening)) = self.agenda.next(until) else {
             self.now = self.now.max(until);
             return false;
@@ -466,13 +493,18 @@ impl World {
         }
     }
 
-    /// What the node lived through, over all its lives.
+    /// What a node lived through, over all its lives.
+    pub(super) fn lived(&self, id: NodeId) -> Counters {
+        let node = &self.nodes[id as usize];
+        let mut lived = node.counters;
+        node.raft.iter().for_each(|raft| lived.add(raft.counters()));
+        lived
+    }
+
+    /// What all nodes lived through.
     pub(crate) fn totals(&self) -> Counters {
         let mut totals = Counters::default();
-        for node in &self.nodes {
-            totals.add(&node.counters);
-            node.raft.iter().for_each(|raft| totals.add(raft.counters()));
-        }
+        self.ids().for_each(|id| totals.add(&self.lived(id)));
         totals
     }
 
