@@ -110,6 +110,7 @@ impl<M: Machine> World<M> {
         self.slot(id).disk = SimDisk::forgetful(copy.state);
         self.tampered(id);
         self.watch.lock().sights.rolled_back += 1;
+        self.slot(id).rolled_back = true;
         self.start_again(id).await;
     }
 }

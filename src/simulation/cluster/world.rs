@@ -61,6 +61,8 @@ pub(super) struct Slot<M: Machine> {
     pub doom: Option<Doom>,
     /// An act may have made it stop.
     pub may_stop: bool,
+    /// Its disk was put back to a copy: others may remember later starts, even where nothing else is missing.
+    pub rolled_back: bool,
     /// Something made its time stand still or jump, in this life.
     pub is_disturbed: bool,
 }
@@ -101,6 +103,7 @@ impl<M: Machine> World<M> {
             held_down: 0,
             doom: None,
             may_stop: false,
+            rolled_back: false,
             is_disturbed: false,
         };
         World {
@@ -263,7 +266,8 @@ impl<M: Machine> World<M> {
         let fatal = slot.handle.as_ref().and_then(|handle| handle.shared.lifeline.fatal());
         let fatal = fatal.unwrap_or_else(|| "nobody knows why".into());
         self.watch.note(Some(id), || format!("stops: {fatal}"));
-        let outlived = fatal.contains(OUTLIVED) && !self.watch.lock().judge.is_sound(id);
+        let missing = slot.rolled_back || !self.watch.lock().judge.is_sound(id);
+        let outlived = fatal.contains(OUTLIVED) && missing;
         if !(slot.may_stop || outlived) {
             return self.watch.accuse("no member stops by itself", format!("n{id}: {fatal}"));
         }
