@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate::actors::Placement;
 use quorate::machine::{ApplyContext, Replicated};
@@ -14,6 +14,13 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
 use crate::support::{story, until};
+
+/// One collector at a time: where two come and go, `tracing` may miss that somebody listens to what is said for the first time.
+static COLLECTING: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    COLLECTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 type Fields = BTreeMap<&'static str, String>;
 
@@ -145,6 +152,7 @@ fn collect(collector: &Collector) -> tracing::subscriber::DefaultGuard {
 
 #[test]
 fn a_requests_span_shows_its_command_from_the_proposal_to_the_answer() {
+    let _alone = alone();
     story(async {
         let cluster = talkative(1).start().await.unwrap();
         let handle = cluster.handle(0).unwrap();
@@ -185,6 +193,7 @@ fn a_requests_span_shows_its_command_from_the_proposal_to_the_answer() {
 
 #[test]
 fn a_refused_commands_span_says_why() {
+    let _alone = alone();
     story(async {
         let cluster = talkative(2).start().await.unwrap();
         let handle = cluster.handle(0).unwrap();
