@@ -127,7 +127,7 @@ pub struct LogRead {
     pub first: Index,
     /// Last index wanted.
     pub last: Index,
-    /// Stop before the sum of [`Entry::size_bytes`] exceeds this; the first entry always comes.
+    /// Stop before the sum of [`Entry::size_bytes`](super::Entry::size_bytes) exceeds this; the first entry always comes.
     pub max_bytes: usize,
     /// Who waits.
     pub purpose: ReadPurpose,
