@@ -21,11 +21,13 @@ impl Raft {
         }
     }
 
-    /// The index that is to be reported without delay once it is applied: the queue is half full, and entries may have to
-    /// wait for room in it. Without one it is enough to be told with the next input, or at the next tick.
+    /// The index that is to be reported without delay once it is applied: the queue is half full, so that entries may have to
+    /// wait for room in it, or a snapshot will be due. Without one it is enough to be told with the next input, or at the next
+    /// tick.
     pub fn awaits_applied(&self) -> Option<Index> {
         let (index, _) = self.apply_outstanding.front()?;
-        (self.apply_outstanding_bytes >= self.config.apply_queue_bytes / 2).then_some(*index)
+        let filling = self.apply_outstanding_bytes >= self.config.apply_queue_bytes / 2;
+        (filling || self.is_snapshot_near()).then_some(*index)
     }
 
     pub(super) fn hand_over(&mut self) {

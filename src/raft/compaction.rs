@@ -67,6 +67,20 @@ impl Raft {
         }
     }
 
+    /// Whether a snapshot will be due once all is applied that was handed over.
+    pub(super) fn is_snapshot_near(&self) -> bool {
+        let bytes = self.building.applied_bytes + self.apply_outstanding_bytes as u64;
+        let entries = self.log.handed().saturating_sub(self.snapshot_id().index);
+        let reaches = |reached: u64, limit: Option<u64>| {
+            limit.is_some_and(|limit| reached >= self.building.threshold(limit))
+        };
+        let by_size = reaches(bytes, self.config.snapshot_bytes.map(|limit| limit as u64));
+        !self.building.under_way
+            && (self.building.requested
+                || by_size
+                || reaches(entries, self.config.snapshot_entries))
+    }
+
     fn size_triggers(&self) -> bool {
         let limit = self.config.snapshot_bytes;
         limit.is_some_and(|limit| {
