@@ -60,7 +60,9 @@ impl Raft {
             self.building.requested = false;
             return;
         }
-        if self.building.requested || self.size_triggers() || self.count_triggers() {
+        let (bytes, entries) =
+            (self.building.applied_bytes, self.log.applied() - self.snapshot_id().index);
+        if self.building.requested || self.size_triggers(bytes) || self.count_triggers(entries) {
             self.building.requested = false;
             self.building.under_way = true;
             self.out.apply.push(ApplyItem::TakeSnapshot);
@@ -71,28 +73,22 @@ impl Raft {
     pub(super) fn is_snapshot_near(&self) -> bool {
         let bytes = self.building.applied_bytes + self.apply_outstanding_bytes as u64;
         let entries = self.log.handed().saturating_sub(self.snapshot_id().index);
-        let reaches = |reached: u64, limit: Option<u64>| {
-            limit.is_some_and(|limit| reached >= self.building.threshold(limit))
-        };
-        let by_size = reaches(bytes, self.config.snapshot_bytes.map(|limit| limit as u64));
         !self.building.under_way
             && (self.building.requested
-                || by_size
-                || reaches(entries, self.config.snapshot_entries))
+                || self.size_triggers(bytes)
+                || self.count_triggers(entries))
     }
 
-    fn size_triggers(&self) -> bool {
+    /// Whether so many bytes applied since the last snapshot make one due.
+    fn size_triggers(&self, bytes: u64) -> bool {
         let limit = self.config.snapshot_bytes;
-        limit.is_some_and(|limit| {
-            self.building.applied_bytes >= self.building.threshold(limit as u64)
-        })
+        limit.is_some_and(|limit| bytes >= self.building.threshold(limit as u64))
     }
 
-    fn count_triggers(&self) -> bool {
-        let applied = self.log.applied() - self.snapshot_id().index;
-        self.config
-            .snapshot_entries
-            .is_some_and(|limit| applied >= self.building.threshold(limit).max(1))
+    /// Whether so many entries applied since the last snapshot make one due.
+    fn count_triggers(&self, entries: u64) -> bool {
+        let limit = self.config.snapshot_entries;
+        limit.is_some_and(|limit| entries >= self.building.threshold(limit).max(1))
     }
 
     fn count_applied(&mut self) {

@@ -114,13 +114,17 @@ impl Raft {
     pub(super) fn append_entry(&mut self, entry: Entry) {
         self.step_first.get_or_insert(entry.log_id.index);
         self.log.append(entry);
-        self.counters.max_log_bytes = self.counters.max_log_bytes.max(self.log.bytes());
+        self.note_log_bytes();
     }
 
     /// Appends entries of another's, which go on being shared.
     pub(super) fn append_entries(&mut self, entries: &Entries) {
         self.step_first.get_or_insert(self.log.last_index() + 1);
         self.log.append_all(entries);
+        self.note_log_bytes();
+    }
+
+    fn note_log_bytes(&mut self) {
         self.counters.max_log_bytes = self.counters.max_log_bytes.max(self.log.bytes());
     }
 
