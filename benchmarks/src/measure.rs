@@ -12,8 +12,29 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use clap::Args;
+
 /// What everything here ends with.
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// How often and how long, as told on the command line.
+#[derive(Args, Default)]
+pub struct Turns {
+    /// How often each contestant has its turn.
+    #[arg(long)]
+    pub rounds: Option<usize>,
+    /// How long a turn lasts, its warm-up of a quarter more apart.
+    #[arg(long)]
+    pub seconds: Option<f64>,
+}
+
+impl Turns {
+    /// The rounds and the length of a turn; these, where nothing else was told.
+    pub fn or(&self, rounds: usize, length: Duration) -> Outcome<(usize, Duration)> {
+        let told = self.seconds.map(Duration::try_from_secs_f64).transpose()?;
+        Ok((self.rounds.unwrap_or(rounds), told.unwrap_or(length)))
+    }
+}
 
 /// Runs.
 #[derive(Clone, Copy)]

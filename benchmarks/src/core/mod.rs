@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::measure::{Outcome, Random, Spread, alternate};
+use crate::measure::{Outcome, Random, Spread, Turns, alternate};
 use crate::report::{Report, Row, Section};
 use ours::Ours;
 use trio::{Core, MEMBERS, Pace, Trio};
@@ -37,12 +37,8 @@ pub struct Options {
     /// Bytes of each proposal.
     #[arg(long, default_value_t = 256)]
     bytes: usize,
-    /// How often each contestant has its turn.
-    #[arg(long)]
-    rounds: Option<usize>,
-    /// How long a turn lasts, its warm-up of a quarter more apart.
-    #[arg(long)]
-    seconds: Option<f64>,
+    #[command(flatten)]
+    turns: Turns,
     /// Only contestants whose name contains this: ours, tikv.
     #[arg(long)]
     only: Option<String>,
@@ -56,9 +52,8 @@ struct Sizes {
 
 impl Sizes {
     fn of(options: &Options, quick: bool) -> Outcome<Sizes> {
-        let (rounds, seconds) = if quick { (1, 0.1) } else { (7, 0.5) };
-        let rounds = options.rounds.unwrap_or(rounds);
-        let length = Duration::try_from_secs_f64(options.seconds.unwrap_or(seconds))?;
+        let (rounds, millis) = if quick { (1, 100) } else { (7, 500) };
+        let (rounds, length) = options.turns.or(rounds, Duration::from_millis(millis))?;
         if rounds == 0 || options.bytes == 0 || options.outstanding.contains(&0) {
             return Err("at least one round, one byte and one proposal".into());
         }

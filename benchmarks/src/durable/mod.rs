@@ -24,7 +24,7 @@ use bytes::Bytes;
 use clap::Args;
 
 use crate::load::{Load, Turn};
-use crate::measure::{Outcome, Random, Spread, alternate};
+use crate::measure::{Outcome, Random, Spread, Turns, alternate};
 use crate::place::Place;
 use crate::report::{Report, Row, Section};
 use ours::Ours;
@@ -47,12 +47,8 @@ pub struct Options {
     /// Clients at once, for example 1,64.
     #[arg(long, value_delimiter = ',')]
     clients: Vec<usize>,
-    /// How often each contestant has its turn.
-    #[arg(long)]
-    rounds: Option<usize>,
-    /// How long a turn lasts, its warm-up of a quarter more apart.
-    #[arg(long)]
-    seconds: Option<f64>,
+    #[command(flatten)]
+    turns: Turns,
 }
 
 /// How much is done.
@@ -92,10 +88,7 @@ impl Sizes {
         if !options.clients.is_empty() {
             sizes.clients = options.clients.clone();
         }
-        sizes.rounds = options.rounds.unwrap_or(sizes.rounds);
-        if let Some(seconds) = options.seconds {
-            sizes.length = Duration::try_from_secs_f64(seconds)?;
-        }
+        (sizes.rounds, sizes.length) = options.turns.or(sizes.rounds, sizes.length)?;
         if sizes.rounds == 0 || sizes.clients.contains(&0) {
             return Err("at least one round and one client".into());
         }

@@ -29,7 +29,7 @@ use bytes::Bytes;
 use clap::Args;
 
 use crate::load::{Load, Turn};
-use crate::measure::{Outcome, Random, Spread, alternate};
+use crate::measure::{Outcome, Random, Spread, Turns, alternate};
 use crate::report::{Report, Row, Section};
 use ours::Ours;
 
@@ -51,12 +51,8 @@ pub struct Options {
     /// Bytes of each command, for example 0,256.
     #[arg(long, value_delimiter = ',')]
     bytes: Vec<usize>,
-    /// How often each contestant has its turn.
-    #[arg(long)]
-    rounds: Option<usize>,
-    /// How long a turn lasts, its warm-up of a quarter more apart.
-    #[arg(long)]
-    seconds: Option<f64>,
+    #[command(flatten)]
+    turns: Turns,
     /// Only contestants whose name contains this: ours, shared, openraft 0.9, 2 threads ..
     #[arg(long)]
     only: Option<String>,
@@ -97,10 +93,7 @@ impl Sizes {
         if !options.bytes.is_empty() {
             sizes.bytes = options.bytes.clone();
         }
-        sizes.rounds = options.rounds.unwrap_or(sizes.rounds);
-        if let Some(seconds) = options.seconds {
-            sizes.length = Duration::try_from_secs_f64(seconds)?;
-        }
+        (sizes.rounds, sizes.length) = options.turns.or(sizes.rounds, sizes.length)?;
         if sizes.rounds == 0 || sizes.clients.contains(&0) {
             return Err("at least one round and one client".into());
         }
@@ -362,9 +355,12 @@ mod tests {
 
     #[test]
     fn options_change_the_sizes() {
-        let none =
-            Options { clients: vec![], bytes: vec![], rounds: None, seconds: None, only: None };
-        let some = Options { clients: vec![7], rounds: Some(2), seconds: Some(0.5), ..none };
+        let none = Options { clients: vec![], bytes: vec![], turns: Turns::default(), only: None };
+        let some = Options {
+            clients: vec![7],
+            turns: Turns { rounds: Some(2), seconds: Some(0.5) },
+            ..none
+        };
         let sizes = Sizes::of(&some, false).unwrap();
         assert_eq!((sizes.clients, sizes.bytes, sizes.rounds), (vec![7], vec![0, 256], 2));
         assert_eq!(sizes.length, Duration::from_millis(500));
