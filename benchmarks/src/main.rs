@@ -44,6 +44,12 @@ use measure::Outcome;
 use place::Place;
 use report::Report;
 
+/// For everybody alike. That of glibc now and then tidies up for half a second under its lock what others have freed in
+/// millions of pieces, and whoever allocates waits: docs/performance.md.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Parser)]
 #[command(name = "quorate-benchmarks", version, about = "Measure quorate beside others, in turns")]
 struct Arguments {

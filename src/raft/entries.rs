@@ -168,6 +168,21 @@ impl Entries {
         }
     }
 
+    /// Takes the oldest `count` of them out, or all if there are no more. Frees nothing, however many there are.
+    pub fn split_front(&mut self, count: usize) -> Entries {
+        let origin = self.origin() + count as u64;
+        let whole = self.blocks.partition_point(|block| block.end() <= origin);
+        let mut front = Entries { blocks: self.blocks.drain(..whole).collect() };
+        if let Some(block) = self.blocks.front_mut()
+            && block.before < origin
+        {
+            let at = block.from + (origin - block.before) as usize;
+            front.push_block(block.shared.clone(), block.from..at);
+            (block.from, block.before) = (at, origin);
+        }
+        front
+    }
+
     /// Drops all of them.
     pub fn clear(&mut self) {
         self.blocks.clear();
@@ -333,6 +348,7 @@ mod tests {
         Share(usize, usize),
         Truncate(usize),
         DropFront(usize),
+        SplitFront(usize),
         /// The list goes on as a range of itself.
         Become(usize, usize),
     }
@@ -345,6 +361,7 @@ mod tests {
             2 => (position(), position()).prop_map(|(a, b)| Act::Share(a, b)),
             1 => position().prop_map(Act::Truncate),
             1 => (0..6usize).prop_map(Act::DropFront),
+            1 => (0..6usize).prop_map(Act::SplitFront),
             1 => (position(), position()).prop_map(|(a, b)| Act::Become(a, b)),
         ]
     }
@@ -382,6 +399,11 @@ mod tests {
                     Act::DropFront(count) => {
                         list.drop_front(count);
                         model.drain(..count.min(model.len()));
+                    }
+                    Act::SplitFront(count) => {
+                        let front = list.split_front(count);
+                        let wanted = model.drain(..count.min(model.len())).collect();
+                        shared.push((front, wanted));
                     }
                     Act::Become(a, b) => {
                         let range = within(a, b, model.len());

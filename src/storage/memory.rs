@@ -119,11 +119,12 @@ impl Disk {
         Ok(())
     }
 
-    fn retain(&mut self, current: LogId, keep: Option<LogId>) {
+    /// Takes out what is superfluous. For the caller to drop without holding the disk: freeing a large snapshot takes long,
+    /// and the log's writer waits for nobody.
+    fn retain(&mut self, current: LogId, keep: Option<LogId>) -> Vec<Bytes> {
         let stored: Vec<LogId> = self.snapshots.keys().copied().collect();
-        for id in superfluous(&stored, current, keep, DEFAULT_RETAINED) {
-            self.snapshots.remove(&id);
-        }
+        let superfluous = superfluous(&stored, current, keep, DEFAULT_RETAINED);
+        superfluous.into_iter().filter_map(|id| self.snapshots.remove(&id)).collect()
     }
 }
 
@@ -229,11 +230,11 @@ impl SnapshotStore for MemorySnapshots {
     }
 
     fn remove(&mut self, log_id: LogId) -> Result<(), StorageError> {
-        self.opened.link.with(|disk| drop(disk.snapshots.remove(&log_id)))
+        self.opened.link.with(|disk| disk.snapshots.remove(&log_id)).map(drop)
     }
 
     fn retain(&mut self, current: LogId, keep: Option<LogId>) -> Result<(), StorageError> {
-        self.opened.link.with(|disk| disk.retain(current, keep))
+        self.opened.link.with(|disk| disk.retain(current, keep)).map(drop)
     }
 }
 

@@ -18,6 +18,11 @@ use crate::raft::{
     LogOutline, Membership, Recovered, SnapshotMeta,
 };
 
+/// A change frees so many purged entries ..
+const FREED_MIN: usize = 64;
+/// .. and so many more for each entry that it appends: sooner than as many can be purged again.
+const FREED_PER_ENTRY: usize = 2;
+
 /// A log as it has to be stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredLog {
@@ -49,6 +54,9 @@ pub struct LogEdit {
 pub struct LogMirror {
     state: LogState,
     entries: Entries,
+    /// Purged and still to be freed. A snapshot purges a large part of the log at a time, and freeing all of it at once would hold
+    /// up whoever writes.
+    purged: Entries,
 }
 
 impl LogMirror {
@@ -63,7 +71,7 @@ impl LogMirror {
         let last = start.index;
         let state =
             LogState { life, acquaintances, hard_state, start, last, ..LogState::default() };
-        let mut mirror = LogMirror { state, entries: entries.into() };
+        let mut mirror = LogMirror { state, entries: entries.into(), purged: Entries::new() };
         mirror.take_over(snapshot).map_err(|what| StorageError::Damaged {
             path: "the stored log".into(),
             offset: 0,
@@ -108,11 +116,13 @@ impl LogMirror {
             let first = self.entries.first().map_or(from, |entry| entry.log_id.index);
             self.truncate(from.saturating_sub(first) as usize, edit);
         }
+        self.purged.drop_front(FREED_MIN + FREED_PER_ENTRY * change.append.len());
         self.entries.append(&change.append);
         let start = self.state.start.index;
         let first = self.entries.first().map_or(start + 1, |entry| entry.log_id.index);
         let dropped = (start + 1).saturating_sub(first).min(self.entries.len() as u64) as usize;
-        self.entries.drop_front(dropped);
+        let purged = self.entries.split_front(dropped);
+        self.purged.append(&purged);
         let dropped = dropped.min(edit.kept);
         edit.kept -= dropped;
         edit.dropped += dropped;
@@ -184,5 +194,43 @@ impl LogMirror {
 
     pub(crate) fn state_mut(&mut self) -> &mut LogState {
         &mut self.state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::raft::EntryKind;
+
+    const PURGED: u64 = 10_000;
+
+    fn append(index: Index) -> LogChange {
+        let log_id = LogId::new(1, index);
+        let entry = Entry { log_id, kind: EntryKind::Command, stamp_ms: 0, data: Bytes::new() };
+        LogChange { append: [entry].into(), ..LogChange::default() }
+    }
+
+    /// A long log is purged in no time, and its entries are gone before as many can be purged again.
+    #[test]
+    fn what_is_purged_is_freed_by_and_by() {
+        let mut mirror = LogMirror::new();
+        mirror.begin();
+        let hard_state = Some(HardState { term: 1, vote: None });
+        mirror.change(&[LogChange { hard_state, ..LogChange::default() }]);
+        (1..=PURGED).for_each(|index| drop(mirror.change(&[append(index)])));
+        let log_id = LogId::new(1, PURGED);
+        let meta = SnapshotMeta { log_id, membership: Membership::default(), size_bytes: 1 };
+        let (snapshot, purge_through) = (Some(meta), Some(log_id));
+        let change = LogChange { snapshot, purge_through, ..LogChange::default() };
+        assert_eq!(mirror.change(&[change]), LogEdit { dropped: 0, kept: 0 });
+        assert_eq!((mirror.entries.len() as u64, mirror.purged.len() as u64), (0, PURGED));
+        for index in PURGED + 1..=PURGED + PURGED / FREED_PER_ENTRY as u64 {
+            let before = mirror.purged.len();
+            mirror.change(&[append(index)]);
+            assert!(before - mirror.purged.len() <= FREED_MIN + FREED_PER_ENTRY, "at {index}");
+        }
+        assert_eq!(mirror.purged.len(), 0);
     }
 }

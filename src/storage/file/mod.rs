@@ -64,6 +64,9 @@ pub struct FileOptions {
     pub spare_segments: usize,
     /// How many snapshots stay, the current one included: more than one gives something to fall back to.
     pub retained_snapshots: usize,
+    /// A snapshot is synced each time so many more bytes of it are written, so that the log's syncs never wait behind all of it;
+    /// 0: once, when it is whole.
+    pub snapshot_sync_bytes: u64,
     /// What a start makes of damage to what was durable.
     pub on_damage: OnDamage,
 }
@@ -86,6 +89,7 @@ impl Default for FileOptions {
             segment_bytes: 16 << 20,
             spare_segments: 2,
             retained_snapshots: DEFAULT_RETAINED,
+            snapshot_sync_bytes: 8 << 20,
             on_damage: OnDamage::CatchUp,
         }
     }

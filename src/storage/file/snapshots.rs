@@ -44,7 +44,13 @@ impl FileSnapshots {
         let path = self.opened.layout.snapshot_tmp(self.next_tmp);
         self.next_tmp += 1;
         let file = self.opened.files.open_write(&path, WriteMode::Fresh)?;
-        Ok(TmpFile { opened: self.opened.clone(), file, written_bytes: 0, is_published: false })
+        Ok(TmpFile {
+            opened: self.opened.clone(),
+            file,
+            written_bytes: 0,
+            synced_bytes: 0,
+            is_published: false,
+        })
     }
 }
 
@@ -186,6 +192,8 @@ struct TmpFile {
     opened: Arc<Opened>,
     file: OutFile,
     written_bytes: u64,
+    /// Of those, what the disk is known to have.
+    synced_bytes: u64,
     is_published: bool,
 }
 
@@ -198,6 +206,11 @@ impl TmpFile {
         let opened = self.opened.clone();
         opened.latched(|| self.file.write_at(bytes, self.written_bytes))?;
         self.written_bytes += bytes.len() as u64;
+        let sync_bytes = opened.options.snapshot_sync_bytes;
+        if sync_bytes > 0 && self.written_bytes - self.synced_bytes >= sync_bytes {
+            opened.latched(|| self.file.sync_data())?;
+            self.synced_bytes = self.written_bytes;
+        }
         Ok(())
     }
 
@@ -341,5 +354,34 @@ impl SnapshotReader for FileSnapshotReader {
         let read = file.read_at(&mut piece, offset)?;
         piece.truncate(read);
         Ok(Some(piece.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::file::FileOptions;
+    use crate::storage::file::FileStorage;
+    use crate::storage::file::sim_disk::SimDisk;
+    use crate::storage::tests::model::{members, open};
+
+    /// How often anything is synced while a snapshot of 2.5 MB is written, whose chunks have 256 KiB.
+    fn syncs(snapshot_sync_bytes: u64) -> u64 {
+        let (disk, options) =
+            (SimDisk::default(), FileOptions { snapshot_sync_bytes, ..FileOptions::default() });
+        let mut opened = open(FileStorage::on(disk.clone(), "node", options)).unwrap();
+        let before = disk.syncs();
+        let mut sink = opened.snapshots.create(LogId::new(1, 1), &members()).unwrap();
+        (0..100).for_each(|page| sink.write_all(&[page; 25_000]).unwrap());
+        assert!(sink.publish().unwrap().size_bytes > 2_500_000);
+        disk.syncs() - before
+    }
+
+    #[test]
+    fn a_snapshot_is_synced_in_pieces_as_large_as_chosen() {
+        let once = syncs(0);
+        assert_eq!(syncs(1 << 30), once, "no piece is full");
+        let in_pieces = syncs(500_000);
+        assert!((once + 3..=once + 5).contains(&in_pieces), "{in_pieces} syncs, {once} at the end");
     }
 }

@@ -56,7 +56,13 @@ impl Workload {
     /// The storage that it lives in.
     pub(crate) fn storage(&self, disk: &SimDisk) -> FileStorage {
         let Workload { segment_bytes, spare_segments, .. } = *self;
-        let options = FileOptions { segment_bytes, spare_segments, ..FileOptions::default() };
+        let options = FileOptions {
+            segment_bytes,
+            spare_segments,
+            // Once within each of the snapshots here, which have a few hundred bytes.
+            snapshot_sync_bytes: 200,
+            ..FileOptions::default()
+        };
         FileStorage::on(disk.clone(), "node", options)
     }
 
