@@ -219,7 +219,9 @@ mod tests {
         mirror.begin();
         let hard_state = Some(HardState { term: 1, vote: None });
         mirror.change(&[LogChange { hard_state, ..LogChange::default() }]);
-        (1..=PURGED).for_each(|index| drop(mirror.change(&[append(index)])));
+        for index in 1..=PURGED {
+            mirror.change(&[append(index)]);
+        }
         let log_id = LogId::new(1, PURGED);
         let meta = SnapshotMeta { log_id, membership: Membership::default(), size_bytes: 1 };
         let (snapshot, purge_through) = (Some(meta), Some(log_id));
