@@ -6,8 +6,8 @@
 use crate::raft::{Index, InstallStatus, NodeId};
 
 use super::super::acting::{Acting, Needs};
-use super::super::conditions::SLOWEST_DECODE;
 use super::super::faults::FaultKind;
+use super::super::healing::LeaderWait;
 use super::super::schedule::{Act, Schedule};
 use super::super::{MILLISECOND, SECOND};
 use super::world::{Happening, World};
@@ -89,6 +89,10 @@ impl World {
         self.lives(id) && self.ids().all(|id| self.judge.is_sound(id)) && !self.loses_soon()
     }
 
+    fn is_known(&self, id: NodeId) -> bool {
+        self.remembered(id).is_known(self.nodes[id as usize].disk.life.incarnation)
+    }
+
     /// Whether a disk will be rolled back when an act is over.
     fn loses_soon(&self) -> bool {
         !self.acting.copies.is_empty()
@@ -168,7 +172,8 @@ impl World {
 
     fn roll_back(&mut self, number: usize, id: NodeId) {
         let Some(copy) = self.acting.copies.remove(&number) else { return };
-        let noticeable = self.is_remembered(id, copy.life.incarnation);
+        let (life, earlier) = (self.nodes[id as usize].disk.life, copy.life);
+        let noticeable = self.remembered(id).tells_apart(life.incarnation, earlier.incarnation);
         if noticeable && self.may_lose(id) {
             self.crash(id, 0);
             self.node(id).disk = copy;
@@ -209,23 +214,18 @@ impl World {
         Ok(())
     }
 
-    /// A leader comes and commits within twelve election timeouts, those not counted in which it can't: whoever installs a
-    /// snapshot acknowledges nothing, and with a quorum that does, what was begun while decoding was slow has to end first. A
-    /// member that was left empty may begin only now.
+    /// Whether a leader comes and commits in time.
     fn leader_comes(&mut self) -> bool {
         let timeout = self.config.election_timeout_max;
-        for _ in 0..2 {
-            self.run_until(SLOWEST_DECODE + self.pace.decode, |world| {
-                world.is_led() || world.quorum_is_free()
-            });
-            let begun = self.now;
-            let elected = self.run_until(12 * timeout, World::is_led);
-            self.sights.elected_after = (self.now - begun) * 1_000 / timeout;
-            if elected || self.quorum_is_free() {
-                return elected;
-            }
-        }
-        false
+        let mut wait = LeaderWait::begin(self.now, timeout, self.pace.decode);
+        let mut came = None;
+        self.run_until(wait.at_most(), |world| {
+            came = wait.look(world.now, world.is_led(), world.quorum_is_free());
+            came.is_some()
+        });
+        let came = came.and_then(Result::ok);
+        self.sights.elected_after = came.unwrap_or_default();
+        came.is_some()
     }
 
     /// Whether more than half of the members have no snapshot to install.
@@ -246,18 +246,17 @@ impl World {
     fn is_led(&self) -> bool {
         let led = self.leader().and_then(|leader| self.status(leader));
         // It has committed something in its term: so it serves.
-        self.judge.breach().is_some()
+        self.judge.is_over()
             || led.is_some_and(|status| Some(status.term) == self.judge.committed_term())
     }
 
     fn has_applied(&self, goal: Index) -> bool {
-        self.judge.breach().is_some()
-            || self.nodes.iter().all(|node| node.machine.applied.index >= goal)
+        self.judge.is_over() || self.nodes.iter().all(|node| node.machine.applied.index >= goal)
     }
 
     /// All have applied all there is, all count, and nobody waits.
     fn is_converged(&self) -> bool {
-        if self.judge.breach().is_some() {
+        if self.judge.is_over() {
             return true;
         }
         let Some(goal) = self.leader().and_then(|leader| self.status(leader)) else { return false };
