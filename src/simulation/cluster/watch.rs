@@ -50,7 +50,7 @@ pub(super) struct Watched {
     /// Things that happened, each checked.
     pub events: u64,
     pub sights: Sights,
-    /// Acts have begun, and all of them are over.
+    /// Nothing is going wrong.
     pub is_calm: bool,
 }
 
@@ -83,7 +83,7 @@ impl Watch {
             proofs,
             events: 0,
             sights: Sights::default(),
-            is_calm: false,
+            is_calm: true,
         };
         Watch(Arc::new(Mutex::new(watched)))
     }
