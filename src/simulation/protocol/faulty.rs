@@ -196,14 +196,18 @@ impl World {
         self.end_all();
         self.start_everybody();
         self.sights.disturbed();
-        if !self.leader_comes() {
+        let Some(elected_after) = self.leader_comes(World::is_led) else {
             let what = format!("no leader after 12 election timeouts: {}", self.positions());
             return Err(("a leader in time", what));
-        }
+        };
+        self.sights.elected_after = elected_after;
         let goal = self.judge.committed();
         if !self.run_until(120 * SECOND, |world| world.has_applied(goal)) {
             let what = format!("not all at {goal} after 120 s with clients: {}", self.positions());
             return Err(("catching up under load", what));
+        }
+        if has_failed {
+            self.outlive_a_hung_disk()?;
         }
         self.close_clients();
         let converged = self.run_until(60 * SECOND, World::is_converged);
@@ -211,29 +215,30 @@ impl World {
             let what = format!("not converged after 60 s: {}", self.positions());
             return Err(("convergence in time", what));
         }
-        Ok(())
+        if has_failed { self.leave_one_unheard() } else { Ok(()) }
     }
 
-    /// Whether a leader comes and commits in time.
-    fn leader_comes(&mut self) -> bool {
+    /// How long a leader takes to come, in thousandths of an election timeout; `None`: it does not in time.
+    pub(super) fn leader_comes(&mut self, is_led: impl Fn(&World) -> bool) -> Option<u64> {
         let timeout = self.config.election_timeout_max;
         let mut wait = LeaderWait::begin(self.now, timeout, self.pace.decode);
         let mut came = None;
         self.run_until(wait.at_most(), |world| {
-            came = wait.look(world.now, world.is_led(), world.quorum_is_free());
+            let is_led = world.judge.is_over() || is_led(world);
+            came = wait.look(world.now, is_led, world.quorum_is_free());
             came.is_some()
         });
-        let came = came.and_then(Result::ok);
-        self.sights.elected_after = came.unwrap_or_default();
-        came.is_some()
+        came?.ok()
     }
 
     /// Whether more than half of the members have no snapshot to install.
     fn quorum_is_free(&self) -> bool {
-        let free = |id: &NodeId| {
-            self.status(*id).is_some_and(|status| status.install == InstallStatus::None)
-        };
-        self.ids().filter(free).count() > self.nodes.len() / 2
+        self.ids().filter(|id| self.is_free(*id)).count() > self.nodes.len() / 2
+    }
+
+    /// Whether it lives and has no snapshot to install.
+    pub(super) fn is_free(&self, id: NodeId) -> bool {
+        self.status(id).is_some_and(|status| status.install == InstallStatus::None)
     }
 
     fn start_everybody(&mut self) {
@@ -246,8 +251,7 @@ impl World {
     fn is_led(&self) -> bool {
         let led = self.leader().and_then(|leader| self.status(leader));
         // It has committed something in its term: so it serves.
-        self.judge.is_over()
-            || led.is_some_and(|status| Some(status.term) == self.judge.committed_term())
+        led.is_some_and(|status| Some(status.term) == self.judge.committed_term())
     }
 
     fn has_applied(&self, goal: Index) -> bool {
