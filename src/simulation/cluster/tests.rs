@@ -44,6 +44,18 @@ fn whole_nodes_stay_correct_under_every_fault() {
     assert!(report.operations_per_virtual_second >= 20.0, "{report:#?}");
 }
 
+/// A member is told that its disk was rolled back, can't write that down, and starts as the very life that others remember (PS20):
+/// nobody will ever notice, and the run ends there.
+#[test]
+fn ps20_a_loss_that_nobody_can_notice_ends_a_run() {
+    let time = 120 * SECOND;
+    let schedule = Schedule::draw(420, Faults::all(), 5, time);
+    let outcome = run(&Settings { time, schedule, ..settings(420, 5, Faults::none()) });
+    assert_eq!(outcome.breach, None);
+    assert_eq!(outcome.sights["unnoticeable"], 1);
+    assert!(outcome.virtual_time < time);
+}
+
 /// Clusters of every size, the smallest too (EL23).
 #[test]
 fn whole_clusters_of_every_size_stay_correct() {
