@@ -56,6 +56,16 @@ fn ps20_a_loss_that_nobody_can_notice_ends_a_run() {
     assert!(outcome.virtual_time < time);
 }
 
+/// A vote reaches the disk, its voter dies before it says so, and comes back without the beginning of its log: it stands by its vote,
+/// which counts.
+#[test]
+fn a_vote_that_was_being_written_as_its_voter_died_counts_if_it_is_there() {
+    let time = 120 * SECOND;
+    let schedule = Schedule::draw(9_000_060, Faults::all(), 5, time);
+    let outcome = run(&Settings { time, schedule, ..settings(9_000_060, 5, Faults::none()) });
+    assert_eq!(outcome.breach, None);
+}
+
 /// Clusters of every size, the smallest too (EL23).
 #[test]
 fn whole_clusters_of_every_size_stay_correct() {

@@ -38,7 +38,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use crate::raft::{
-    Answer, Body, Entry, Envelope, Incarnation, Index, Life, LogChange, Micros, NodeId,
+    Answer, Body, Entry, Envelope, HardState, Incarnation, Index, Life, LogChange, Micros, NodeId,
     ObservedState, Recovered, Request, Term,
 };
 
@@ -217,8 +217,8 @@ impl Judge {
                 format!("n{member} writes {after:?}, {current} over {before:?}, {snapshot}"),
             );
         }
-        if let Some(candidate) = change.hard_state.and_then(|state| state.vote) {
-            self.votes.entry((after.term, candidate)).or_default().insert(member);
+        if let Some(written) = change.hard_state {
+            self.voted(member, written);
         }
         let largest = change.append.iter().map(Entry::size_bytes).max().unwrap_or(0);
         self.entry_bytes_max = self.entry_bytes_max.max(largest);
@@ -229,6 +229,12 @@ impl Judge {
             self.known(member).excused = None;
             self.recovered += 1;
             self.on_a_quorum(&format!("n{member} counts again"));
+        }
+    }
+
+    fn voted(&mut self, member: NodeId, written: HardState) {
+        if let Some(candidate) = written.vote {
+            self.votes.entry((written.term, candidate)).or_default().insert(member);
         }
     }
 
@@ -315,6 +321,8 @@ impl Judge {
     /// A disk has lost something, and is left with this. `noticed`: its member will see that by itself.
     pub(super) fn lost(&mut self, member: NodeId, left: Durable, noticed: bool) {
         self.lossy = true;
+        // A vote that was being written as the member died may be there, whatever else is not.
+        self.voted(member, left.hard_state);
         let known = self.known(member);
         known.writing.clear();
         known.excused = Some(if noticed { Excuse::Recovering } else { Excuse::Unnoticed });
