@@ -437,10 +437,11 @@ impl Judge {
     }
 }
 
-/// Whether storage found what the book says is durable.
+/// Whether storage found what the book says is durable. The last entry stands for all: another one may have its index.
 fn agrees(book: &Durable, found: &Durable) -> bool {
     book.hard_state == found.hard_state
         && book.snapshot == found.snapshot
         && book.start == found.start
         && book.last() == found.last()
+        && book.term_at(book.last()) == found.term_at(found.last())
 }
