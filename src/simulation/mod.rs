@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `faults`, `schedule`, `conditions` | what can go wrong; when it does; what that amounts to at a moment |
 //! | `acting` | a schedule under way |
+//! | `remembered` | which losses of a disk somebody will notice |
 //! | `judge` | what must hold at every moment |
 //! | `linearizability` | whether clients saw what one copy could have shown |
 //! | `protocol` | tier 1: the pure protocol, for volume |
 //! | `cluster` | tier 2: whole nodes, for truth |
+//! | `healing` | how long a leader may take to come, afterwards |
 //! | `kit`, `request` | the test-kit: a service's own machine in tier 2 |
 //! | `shrink` | the shortest schedule that still fails |
 //! | `sights`, `outcome` | what was seen in a run; what came of it |
@@ -18,12 +20,14 @@ mod acting;
 pub mod cluster;
 mod conditions;
 mod faults;
+mod healing;
 mod judge;
 mod kit;
 pub mod linearizability;
 mod outcome;
 pub mod protocol;
 mod random;
+mod remembered;
 mod request;
 mod schedule;
 mod shrink;

@@ -73,7 +73,8 @@ pub struct Tally {
     sum: Summary,
     violations: u64,
     unknown: u64,
-    first_failing_seed: Option<u64>,
+    /// The rule that was broken, by seed.
+    failing: BTreeMap<u64, &'static str>,
     /// Seeds in which a kind of fault took place, and acts of it.
     faults: Vec<(u64, u64)>,
     elected_after: Vec<u64>,
@@ -102,6 +103,8 @@ pub struct Report {
     pub vacuous: Vec<String>,
     /// The lowest seed of a violation, or of an undecided run.
     pub first_failing_seed: Option<u64>,
+    /// All of them, each with the rule that was broken.
+    pub failing: BTreeMap<u64, &'static str>,
     /// All runs as one number.
     pub trace_hash: String,
     /// Time from the end of all faults to a leader, in election timeouts: of the slowest run in a hundred, and of all.
@@ -127,8 +130,7 @@ impl Tally {
             let undecided = breach.rule == UNKNOWN;
             self.unknown += u64::from(undecided);
             self.violations += u64::from(!undecided);
-            let first = self.first_failing_seed.unwrap_or(u64::MAX);
-            self.first_failing_seed = Some(first.min(outcome.seed));
+            self.failing.insert(outcome.seed, breach.rule);
         }
     }
 
@@ -151,7 +153,8 @@ impl Tally {
             violations: self.violations,
             unknown: self.unknown,
             vacuous: self.vacuous(faults),
-            first_failing_seed: self.first_failing_seed,
+            first_failing_seed: self.failing.keys().next().copied(),
+            failing: self.failing.clone(),
             trace_hash: format!("{:016x}", trace_hash),
             election_timeouts_p99: slowest(
                 (elected_after.len() * 99).div_ceil(100).saturating_sub(1),

@@ -124,6 +124,9 @@ where
             Ended::Not => 3,
         };
         watched.trace.mix([now, client, kind]);
+        if watched.judge.has_given_up() {
+            return;
+        }
         drop(watched);
         match ended {
             Ended::Answered(outcome) => {

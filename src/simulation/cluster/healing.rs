@@ -8,6 +8,7 @@ use crate::machine::Machine;
 use crate::node::{Consistency, Handle};
 use crate::raft::Micros;
 
+use super::super::healing::LeaderWait;
 use super::super::{MILLISECOND, SECOND};
 use super::run::Crew;
 use super::world::World;
@@ -25,14 +26,11 @@ impl<M: Machine> World<M> {
             self.slot(id).held_down = 0;
             self.start_again(id).await;
         }
-        let begun = self.watch.now();
-        let timeout = self.terms.config.election_timeout_max.as_micros() as Micros;
-        if !self.comes(crew, begun + 12 * timeout, |world, _| world.is_led()).await {
+        self.watch.lock().sights.disturbed();
+        if !self.leader_comes(crew).await {
             let what = format!("no leader after 12 election timeouts: {}", self.describe());
             return Err(("a leader in time", what));
         }
-        let waited = self.watch.now() - begun;
-        self.watch.lock().sights.elected_after = waited * 1_000 / timeout;
         crew.close();
         // What is under way takes what it was begun with.
         let busy = self.slots.iter().filter_map(|slot| slot.node.as_ref()?.busy_until());
@@ -49,16 +47,32 @@ impl<M: Machine> World<M> {
         self.is_at_rest().await
     }
 
-    /// Whether `done` comes to pass by then, or a breach does.
+    /// Whether a leader comes and commits in time.
+    async fn leader_comes(&mut self, crew: &mut Crew) -> bool {
+        let (now, timeout) = (self.watch.now(), self.terms.config.election_timeout_max);
+        let timeout = timeout.as_micros() as Micros;
+        let mut wait = LeaderWait::begin(now, timeout, self.terms.pace.decode);
+        let mut came = None;
+        self.comes(crew, now + wait.at_most(), |world, _| {
+            came = wait.look(world.watch.now(), world.is_led(), world.quorum_is_free());
+            came.is_some()
+        })
+        .await;
+        let came = came.and_then(Result::ok);
+        self.watch.lock().sights.elected_after = came.unwrap_or_default();
+        came.is_some() || self.watch.is_over()
+    }
+
+    /// Whether `done` comes to pass by then, or there is nothing more to find.
     async fn comes(
         &mut self,
         crew: &mut Crew,
         until: Micros,
-        done: impl Fn(&World<M>, &Crew) -> bool,
+        mut done: impl FnMut(&World<M>, &Crew) -> bool,
     ) -> bool {
         loop {
             crew.check(&self.watch).await;
-            if self.watch.is_broken() || done(self, crew) {
+            if self.watch.is_over() || done(self, crew) {
                 return true;
             }
             if self.watch.now() > until {
@@ -73,6 +87,11 @@ impl<M: Machine> World<M> {
     fn is_led(&self) -> bool {
         let term = self.watch.lock().judge.committed_term();
         self.leader().is_some_and(|leader| Some(leader.term) == term)
+    }
+
+    /// Whether more than half of the members have no snapshot to install.
+    fn quorum_is_free(&self) -> bool {
+        self.positions().filter(|position| position.is_free).count() > self.slots.len() / 2
     }
 
     /// All have applied all there is, and all count.

@@ -102,7 +102,7 @@ impl<M: Machine> World<M> {
     /// The copy takes the disk's place, if that is noticed.
     pub(super) async fn roll_back(&mut self, number: usize, id: NodeId) {
         let Some(copy) = self.acting.copies.remove(&number) else { return };
-        let noticeable = self.watch.lock().is_remembered(id, copy.incarnation);
+        let noticeable = self.watch.lock().is_told_apart(id, copy.incarnation);
         if !(noticeable && self.may_lose(id)) {
             return;
         }

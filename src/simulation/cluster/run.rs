@@ -116,6 +116,7 @@ where
     outcome.saw_all(&totals.counters, &watched.sights);
     for (what, count) in [
         ("recovered", watched.judge.recovered()),
+        ("unnoticeable", u64::from(watched.judge.has_given_up())),
         ("committed", watched.judge.committed()),
         ("given_up", given_up),
         ("duplicates_suppressed", totals.duplicates),
@@ -166,13 +167,13 @@ async fn live<M: Machine, L: Model + 'static>(
     });
     let mut crew = Crew::new(driver, clients.clone(), scenario.clients, settings.seed);
     world.go_through(settings.time, &mut crew).await;
-    if !watch.is_broken()
+    if !watch.is_over()
         && let Err((rule, what)) = world.heal(&mut crew).await
     {
         watch.accuse(rule, what);
     }
     watch.lock().judge_elections();
-    if watch.is_broken() {
+    if watch.is_over() {
         world.ids().for_each(|id| world.take_stock(id));
     } else {
         world.shut_down().await;
@@ -197,7 +198,7 @@ impl<M: Machine> World<M> {
         loop {
             let now = self.watch.now();
             crew.check(&self.watch).await;
-            if now >= until || self.watch.is_broken() {
+            if now >= until || self.watch.is_over() {
                 return;
             }
             let next = self.agenda.next_at().unwrap_or(until);
@@ -262,7 +263,7 @@ impl Crew {
     pub(super) async fn check(&mut self, watch: &Watch) {
         let ended = self.tasks.iter_mut().chain([&mut self.driver]);
         for task in ended.filter(|task| task.is_finished()) {
-            if watch.is_broken() {
+            if watch.is_over() {
                 return;
             }
             if self.is_closing {

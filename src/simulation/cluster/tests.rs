@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::super::SECOND;
 use super::super::faults::{FaultKind, Faults};
 use super::super::linearizability::models::{Counter, CounterOperation};
-use super::super::outcome::Settings;
+use super::super::outcome::{Outcome, Settings};
 use super::super::request::{Request, Turn};
 use super::super::schedule::{Act, Schedule};
 use super::super::tally::{Report, Tally};
 use super::{Scenario, run, run_scenario};
 use crate::machine::{ApplyContext, Replicated};
+use crate::raft::Micros;
 
 fn settings(seed: u64, nodes: u64, faults: Faults) -> Settings {
     let time = 20 * SECOND;
@@ -42,6 +43,33 @@ fn whole_nodes_stay_correct_under_every_fault() {
     let report = batch(seeds.map(|seed| settings(seed, 5, Faults::all())));
     assert_eq!((report.violations, report.unknown), (0, 0), "{report:#?}");
     assert!(report.operations_per_virtual_second >= 20.0, "{report:#?}");
+}
+
+/// As long seeds run in which something is found.
+const FOUND_IN: Micros = 120 * SECOND;
+
+fn at_length(seed: u64) -> Outcome {
+    let (time, schedule) = (FOUND_IN, Schedule::draw(seed, Faults::all(), 5, FOUND_IN));
+    run(&Settings { time, schedule, ..settings(seed, 5, Faults::none()) })
+}
+
+/// A member is told that its disk was rolled back, can't write that down, and starts as the very life that others remember (PS20):
+/// nobody will ever notice, and the run ends there.
+#[test]
+fn ps20_a_loss_that_nobody_can_notice_ends_a_run() {
+    let outcome = at_length(420);
+    assert_eq!(outcome.breach, None);
+    assert_eq!(outcome.sights["unnoticeable"], 1);
+    assert!(outcome.virtual_time < FOUND_IN);
+}
+
+/// What reached the disk as its member died counts, if the member finds it there: a vote, on a disk that lost the beginning of its
+/// log; an entry in the place of another.
+#[test]
+fn what_was_being_written_as_its_member_died_counts_if_it_is_there() {
+    for seed in [9_000_060, 9_000_224] {
+        assert_eq!(at_length(seed).breach, None, "seed {seed}");
+    }
 }
 
 /// Clusters of every size, the smallest too (EL23).

@@ -14,13 +14,14 @@ use crate::actors::{Delays, StateWatch};
 use crate::machine::Outcome;
 use crate::raft::{
     Acquaintances, Entry, Incarnation, Index, LogChange, LogId, Micros, NodeId, Observation,
-    Recovered, Role, Term, birth_ms,
+    Recovered, Role, Term,
 };
 
 use super::super::MILLISECOND;
 use super::super::conditions::Conditions;
 use super::super::judge::Judge;
 use super::super::random::Dice;
+use super::super::remembered::Remembered;
 use super::super::sights::Sights;
 use super::super::trace::Trace;
 use super::config::Pace;
@@ -49,7 +50,7 @@ pub(super) struct Watched {
     /// Things that happened, each checked.
     pub events: u64,
     pub sights: Sights,
-    /// Acts have begun, and all of them are over.
+    /// Nothing is going wrong.
     pub is_calm: bool,
 }
 
@@ -82,7 +83,7 @@ impl Watch {
             proofs,
             events: 0,
             sights: Sights::default(),
-            is_calm: false,
+            is_calm: true,
         };
         Watch(Arc::new(Mutex::new(watched)))
     }
@@ -119,8 +120,9 @@ impl Watch {
         self.lock().judge.accuse(rule, what);
     }
 
-    pub(super) fn is_broken(&self) -> bool {
-        self.0.lock().judge.breach().is_some()
+    /// Whether there is nothing more to find.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.lock().judge.is_over()
     }
 }
 
@@ -164,6 +166,8 @@ impl Watched {
         } else {
             self.judge.opened(node, recovered);
         }
+        let remembered = self.remembered(node);
+        self.judge.begins(node, recovered.life, &remembered);
         let now = self.now();
         let (life, last) = (recovered.life, recovered.log.last_index());
         self.trace.mix([now, node, last]);
@@ -181,19 +185,8 @@ impl Watched {
         self.roll(node);
     }
 
-    /// Whether all others would notice an earlier life of `node` than it has.
-    pub(super) fn is_remembered(&mut self, node: NodeId, earlier: Incarnation) -> bool {
-        let life = self.members[node as usize].incarnation;
-        earlier + 1 < life && self.all_others_know(node, |known| known == life)
-    }
-
-    /// Whether all others know of the directory that `node` has, so that they would notice another one in its place.
-    pub(super) fn is_known(&mut self, node: NodeId) -> bool {
-        let birth = birth_ms(self.members[node as usize].incarnation);
-        self.all_others_know(node, |known| known > 0 && birth_ms(known) == birth)
-    }
-
-    fn all_others_know(&mut self, node: NodeId, knows: impl Fn(Incarnation) -> bool) -> bool {
+    /// What the others' disks say of `node`, by now.
+    pub(super) fn remembered(&mut self, node: NodeId) -> Remembered {
         let now = self.now();
         for member in &mut self.members {
             while member.writing.front().is_some_and(|(until, _)| *until <= now) {
@@ -201,11 +194,19 @@ impl Watched {
                 member.acquaintances.extend(met.into_iter().flat_map(|(_, met)| met));
             }
         }
-        let remembers = |member: &Member| {
-            member.acquaintances.get(&node).is_some_and(|known| knows(known.incarnation))
-        };
-        let mut others = (0..).zip(&self.members).filter(|(other, _)| *other != node);
-        others.all(|(_, member)| remembers(member))
+        Remembered::of(node, self.members.iter().map(|member| &member.acquaintances))
+    }
+
+    /// Whether all others know the directory that `node` has.
+    pub(super) fn is_known(&mut self, node: NodeId) -> bool {
+        let life = self.members[node as usize].incarnation;
+        self.remembered(node).is_known(life)
+    }
+
+    /// Whether all others would notice an earlier life of `node` than it has.
+    pub(super) fn is_told_apart(&mut self, node: NodeId, earlier: Incarnation) -> bool {
+        let life = self.members[node as usize].incarnation;
+        self.remembered(node).tells_apart(life, earlier)
     }
 
     /// Leaders came no more often than something called for one.

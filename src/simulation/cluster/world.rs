@@ -12,7 +12,7 @@ use tokio::task::spawn_local;
 use crate::actors::{Observer, Placement, Warp};
 use crate::machine::Machine;
 use crate::node::{Handle, Members, Node, NodeBuilder};
-use crate::raft::{Counters, Membership, Micros, NodeId, Role, Term};
+use crate::raft::{Counters, InstallStatus, Membership, Micros, NodeId, Role, Term};
 use crate::storage::Start;
 use crate::storage::file::sim_disk::{SimDisk, Unsynced};
 
@@ -144,6 +144,7 @@ impl<M: Machine> World<M> {
                 term: raft.term,
                 last: raft.last.index,
                 applied: raft.applied,
+                is_free: raft.install == InstallStatus::None,
             })
         })
     }
@@ -303,4 +304,6 @@ pub(super) struct Position {
     pub term: Term,
     pub last: u64,
     pub applied: u64,
+    /// It has no snapshot to install.
+    pub is_free: bool,
 }

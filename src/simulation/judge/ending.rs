@@ -11,12 +11,13 @@ use super::Judge;
 const LEADERS_MAX: u64 = 2;
 
 impl Judge {
-    /// Clients saw what one copy could have shown; not to know it is as bad.
+    /// Clients saw what one copy could have shown; not to know it is as bad. A history ends where the judge gives up, and is judged
+    /// so far.
     pub(in crate::simulation) fn clients_saw<Key: Debug>(&mut self, verdict: &Verdict<Key>) {
         match verdict {
             Verdict::Linearizable => {}
-            Verdict::Unknown { .. } => self.accuse("unknown", verdict.to_string()),
-            Verdict::Violation(_) => self.accuse("linearizability", verdict.to_string()),
+            Verdict::Unknown { .. } => self.convict("unknown", verdict.to_string()),
+            Verdict::Violation(_) => self.convict("linearizability", verdict.to_string()),
         }
     }
 

@@ -22,7 +22,8 @@
 //! every disk; every message; every act of a state machine. A check looks at what is new, so a step costs what it changes.
 //!
 //! A disk that lost something may excuse its member: until that has caught up, it counts with its earlier word, for it helps
-//! nobody to power (PS20).
+//! nobody to power (PS20). A loss that nobody can notice any more is beyond what any protocol survives: from then on nothing is
+//! judged.
 //!
 //! *What it does not do:* a breach is kept, not thrown: it is found inside actors. Whoever runs the cluster asks for it.
 //! Clients' histories are for [`linearizability`](super::linearizability).
@@ -37,10 +38,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use crate::raft::{
-    Answer, Body, Entry, Envelope, Incarnation, Index, LogChange, Micros, NodeId, ObservedState,
-    Recovered, Request, Term,
+    Answer, Body, Entry, Envelope, HardState, Incarnation, Index, Life, LogChange, Micros, NodeId,
+    ObservedState, Recovered, Request, Term,
 };
 
+use super::remembered::Remembered;
 pub(super) use durable::Durable;
 
 /// All that is known of a cluster.
@@ -66,6 +68,8 @@ pub(super) struct Judge {
     lossy: bool,
     /// Members that lost something and count again.
     recovered: u64,
+    /// There is a loss that nobody can notice.
+    gave_up: bool,
 }
 
 /// Something that must never be.
@@ -138,6 +142,16 @@ impl Judge {
         self.breach.as_ref()
     }
 
+    /// Whether a loss that nobody can notice has made it pointless to go on: nothing is judged any more.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.gave_up
+    }
+
+    /// Whether there is nothing more to find.
+    pub(super) fn is_over(&self) -> bool {
+        self.breach.is_some() || self.gave_up
+    }
+
     /// How many entries were ever committed.
     pub(super) fn committed(&self) -> Index {
         self.history.len() as u64
@@ -153,8 +167,15 @@ impl Judge {
         self.recovered
     }
 
-    /// Notes something that must never be. Only the first counts: what follows may be its consequence.
+    /// Notes something that must never be, unless the judge has given up.
     pub(super) fn accuse(&mut self, rule: &'static str, what: String) {
+        if !self.gave_up {
+            self.convict(rule, what);
+        }
+    }
+
+    /// Notes something that must never have been. Only the first counts: what follows may be its consequence.
+    fn convict(&mut self, rule: &'static str, what: String) {
         let at = self.now;
         self.breach.get_or_insert(Breach { at, rule, what });
     }
@@ -196,8 +217,8 @@ impl Judge {
                 format!("n{member} writes {after:?}, {current} over {before:?}, {snapshot}"),
             );
         }
-        if let Some(candidate) = change.hard_state.and_then(|state| state.vote) {
-            self.votes.entry((after.term, candidate)).or_default().insert(member);
+        if let Some(written) = change.hard_state {
+            self.voted(member, written);
         }
         let largest = change.append.iter().map(Entry::size_bytes).max().unwrap_or(0);
         self.entry_bytes_max = self.entry_bytes_max.max(largest);
@@ -208,6 +229,12 @@ impl Judge {
             self.known(member).excused = None;
             self.recovered += 1;
             self.on_a_quorum(&format!("n{member} counts again"));
+        }
+    }
+
+    fn voted(&mut self, member: NodeId, written: HardState) {
+        if let Some(candidate) = written.vote {
+            self.votes.entry((written.term, candidate)).or_default().insert(member);
         }
     }
 
@@ -279,6 +306,13 @@ impl Judge {
         self.opened(member, recovered);
     }
 
+    /// A member begins this life. If it goes through the very life again that its disk has lost and others remember, nobody will
+    /// ever tell.
+    pub(super) fn begins(&mut self, member: NodeId, life: Life, remembered: &Remembered) {
+        let unnoticed = life.loss.is_none() && !self.is_sound(member);
+        self.gave_up |= unnoticed && remembered.has(life.incarnation);
+    }
+
     /// The digest of the state behind an index, if anybody has been there.
     pub(super) fn state_at(&self, index: Index) -> Option<u64> {
         self.states.get(index as usize).copied().flatten()
@@ -287,6 +321,8 @@ impl Judge {
     /// A disk has lost something, and is left with this. `noticed`: its member will see that by itself.
     pub(super) fn lost(&mut self, member: NodeId, left: Durable, noticed: bool) {
         self.lossy = true;
+        // A vote that was being written as the member died may be there, whatever else is not.
+        self.voted(member, left.hard_state);
         let known = self.known(member);
         known.writing.clear();
         known.excused = Some(if noticed { Excuse::Recovering } else { Excuse::Unnoticed });
@@ -401,10 +437,11 @@ impl Judge {
     }
 }
 
-/// Whether storage found what the book says is durable.
+/// Whether storage found what the book says is durable. The last entry stands for all: another one may have its index.
 fn agrees(book: &Durable, found: &Durable) -> bool {
     book.hard_state == found.hard_state
         && book.snapshot == found.snapshot
         && book.start == found.start
         && book.last() == found.last()
+        && book.term_at(book.last()) == found.term_at(found.last())
 }

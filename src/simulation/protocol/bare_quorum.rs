@@ -43,7 +43,7 @@ impl World {
             return Err(("a leader of a quorum in time", what));
         }
         let before = self.sights.leaders;
-        self.run_until(8 * timeout, |world| world.judge.breach().is_some());
+        self.run_until(8 * timeout, |world| world.judge.is_over());
         let more = self.sights.leaders - before;
         if more > 1 {
             let what = format!("{more} more leaders of {quorum:?} without {behind:?}");
@@ -92,6 +92,6 @@ impl World {
     fn leads_among(&self, quorum: &[NodeId]) -> bool {
         let rafts = quorum.iter().filter_map(|id| self.nodes[*id as usize].raft.as_ref());
         let roles = rafts.map(|raft| (raft.role().1, raft.role().0 == Role::Leader));
-        self.judge.breach().is_some() || roles.max().is_some_and(|(_, leads)| leads)
+        self.judge.is_over() || roles.max().is_some_and(|(_, leads)| leads)
     }
 }

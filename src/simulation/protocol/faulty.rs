@@ -6,8 +6,8 @@
 use crate::raft::{Index, InstallStatus, NodeId};
 
 use super::super::acting::{Acting, Needs};
-use super::super::conditions::SLOWEST_DECODE;
 use super::super::faults::FaultKind;
+use super::super::healing::LeaderWait;
 use super::super::schedule::{Act, Schedule};
 use super::super::{MILLISECOND, SECOND};
 use super::world::{Happening, World};
@@ -89,6 +89,10 @@ impl World {
         self.lives(id) && self.ids().all(|id| self.judge.is_sound(id)) && !self.loses_soon()
     }
 
+    fn is_known(&self, id: NodeId) -> bool {
+        self.remembered(id).is_known(self.nodes[id as usize].disk.life.incarnation)
+    }
+
     /// Whether a disk will be rolled back when an act is over.
     fn loses_soon(&self) -> bool {
         !self.acting.copies.is_empty()
@@ -168,7 +172,8 @@ impl World {
 
     fn roll_back(&mut self, number: usize, id: NodeId) {
         let Some(copy) = self.acting.copies.remove(&number) else { return };
-        let noticeable = self.is_remembered(id, copy.life.incarnation);
+        let (life, earlier) = (self.nodes[id as usize].disk.life, copy.life);
+        let noticeable = self.remembered(id).tells_apart(life.incarnation, earlier.incarnation);
         if noticeable && self.may_lose(id) {
             self.crash(id, 0);
             self.node(id).disk = copy;
@@ -191,14 +196,18 @@ impl World {
         self.end_all();
         self.start_everybody();
         self.sights.disturbed();
-        if !self.leader_comes() {
+        let Some(elected_after) = self.leader_comes(World::is_led) else {
             let what = format!("no leader after 12 election timeouts: {}", self.positions());
             return Err(("a leader in time", what));
-        }
+        };
+        self.sights.elected_after = elected_after;
         let goal = self.judge.committed();
         if !self.run_until(120 * SECOND, |world| world.has_applied(goal)) {
             let what = format!("not all at {goal} after 120 s with clients: {}", self.positions());
             return Err(("catching up under load", what));
+        }
+        if has_failed {
+            self.outlive_a_hung_disk()?;
         }
         self.close_clients();
         let converged = self.run_until(60 * SECOND, World::is_converged);
@@ -206,34 +215,30 @@ impl World {
             let what = format!("not converged after 60 s: {}", self.positions());
             return Err(("convergence in time", what));
         }
-        Ok(())
+        if has_failed { self.leave_one_unheard() } else { Ok(()) }
     }
 
-    /// A leader comes and commits within twelve election timeouts, those not counted in which it can't: whoever installs a
-    /// snapshot acknowledges nothing, and with a quorum that does, what was begun while decoding was slow has to end first. A
-    /// member that was left empty may begin only now.
-    fn leader_comes(&mut self) -> bool {
+    /// How long a leader takes to come, in thousandths of an election timeout; `None`: it does not in time.
+    pub(super) fn leader_comes(&mut self, is_led: impl Fn(&World) -> bool) -> Option<u64> {
         let timeout = self.config.election_timeout_max;
-        for _ in 0..2 {
-            self.run_until(SLOWEST_DECODE + self.pace.decode, |world| {
-                world.is_led() || world.quorum_is_free()
-            });
-            let begun = self.now;
-            let elected = self.run_until(12 * timeout, World::is_led);
-            self.sights.elected_after = (self.now - begun) * 1_000 / timeout;
-            if elected || self.quorum_is_free() {
-                return elected;
-            }
-        }
-        false
+        let mut wait = LeaderWait::begin(self.now, timeout, self.pace.decode);
+        let mut came = None;
+        self.run_until(wait.at_most(), |world| {
+            let is_led = world.judge.is_over() || is_led(world);
+            came = wait.look(world.now, is_led, world.quorum_is_free());
+            came.is_some()
+        });
+        came?.ok()
     }
 
     /// Whether more than half of the members have no snapshot to install.
     fn quorum_is_free(&self) -> bool {
-        let free = |id: &NodeId| {
-            self.status(*id).is_some_and(|status| status.install == InstallStatus::None)
-        };
-        self.ids().filter(free).count() > self.nodes.len() / 2
+        self.ids().filter(|id| self.is_free(*id)).count() > self.nodes.len() / 2
+    }
+
+    /// Whether it lives and has no snapshot to install.
+    pub(super) fn is_free(&self, id: NodeId) -> bool {
+        self.status(id).is_some_and(|status| status.install == InstallStatus::None)
     }
 
     fn start_everybody(&mut self) {
@@ -246,18 +251,16 @@ impl World {
     fn is_led(&self) -> bool {
         let led = self.leader().and_then(|leader| self.status(leader));
         // It has committed something in its term: so it serves.
-        self.judge.breach().is_some()
-            || led.is_some_and(|status| Some(status.term) == self.judge.committed_term())
+        led.is_some_and(|status| Some(status.term) == self.judge.committed_term())
     }
 
     fn has_applied(&self, goal: Index) -> bool {
-        self.judge.breach().is_some()
-            || self.nodes.iter().all(|node| node.machine.applied.index >= goal)
+        self.judge.is_over() || self.nodes.iter().all(|node| node.machine.applied.index >= goal)
     }
 
     /// All have applied all there is, all count, and nobody waits.
     fn is_converged(&self) -> bool {
-        if self.judge.breach().is_some() {
+        if self.judge.is_over() {
             return true;
         }
         let Some(goal) = self.leader().and_then(|leader| self.status(leader)) else { return false };

@@ -10,6 +10,7 @@
 //! | `clients`, `registers` | who asks, and what they were promised |
 //! | `faulty` | what happens when an act begins and ends |
 //! | `bare_quorum` | after the faults: a quorum does without the others |
+//! | `lone_faults` | then: one fault by itself, in a cluster that is well |
 //! | `run` | one seed, from the first event to the last check |
 //!
 //! *What it does not do:* no actor, no file, no byte on a wire takes part: that is tier 2's.
@@ -20,6 +21,7 @@ mod clients;
 mod clock;
 mod disk;
 mod faulty;
+mod lone_faults;
 mod machine;
 mod network;
 mod registers;

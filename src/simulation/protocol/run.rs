@@ -74,14 +74,11 @@ fn pace(dice: &mut Dice) -> Pace {
 impl World {
     fn live(&mut self, settings: &Settings) {
         let until = settings.time;
-        while self.judge.breach().is_none() && self.turn(until) {}
-        if self.judge.breach().is_some() {
+        while !self.judge.is_over() && self.turn(until) {}
+        if self.judge.is_over() {
             return;
         }
-        let healed = if self.unnoticeable { Ok(()) } else { self.heal() };
-        if let Err((rule, what)) = healed
-            && !self.unnoticeable
-        {
+        if let Err((rule, what)) = self.heal() {
             self.judge.accuse(rule, what);
         }
         self.check_bounds();
@@ -112,6 +109,7 @@ impl World {
         };
         outcome.saw_all(&self.totals(), &self.sights);
         outcome.saw("recovered", self.judge.recovered());
+        outcome.saw("unnoticeable", u64::from(self.judge.has_given_up()));
         outcome.saw("committed", self.judge.committed());
         outcome.saw("given_up", self.clients.given_up);
         let nodes = self.nodes.iter();

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::raft::{
     ApplyItem, ChunkRead, Counters, Envelope, Event, Incarnation, LogId, LogRead, Membership,
-    Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role, birth_ms,
+    Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role,
 };
 
 use super::super::MILLISECOND;
@@ -20,6 +20,7 @@ use super::super::acting::Acting;
 use super::super::conditions::Conditions;
 use super::super::judge::{Durable, Judge};
 use super::super::random::Dice;
+use super::super::remembered::Remembered;
 use super::super::schedule::Schedule;
 use super::super::sights::Sights;
 use super::super::trace::Trace;
@@ -184,8 +185,6 @@ pub(crate) struct World {
     pub(super) sights: Sights,
     /// Events so far.
     pub(super) events: u64,
-    /// A member goes through the life again that its disk has lost, and nobody can tell: what follows nothing survives.
-    pub(super) unnoticeable: bool,
 }
 
 impl World {
@@ -214,7 +213,6 @@ impl World {
             recent: VecDeque::new(),
             sights: Sights::default(),
             events: 0,
-            unnoticeable: false,
         }
     }
 
@@ -270,7 +268,8 @@ impl World {
         let node = &mut self.nodes[id as usize];
         assert!(node.raft.is_none(), "node {id} lives already");
         node.disk.life.incarnation += 1;
-        self.unnoticeable |= self.passes_for_its_lost_life(id);
+        let (life, remembered) = (node.disk.life, self.remembered(id));
+        self.judge.begins(id, life, &remembered);
         let node = &mut self.nodes[id as usize];
         let recovered = node.disk.recovered(&members);
         node.machine = match &recovered.snapshot {
@@ -312,37 +311,9 @@ impl World {
         self.judge.lost(id, Durable::of(&disk.recovered(&self.members)), noticed);
     }
 
-    /// Whether all others know of the directory that `id` has, so that they would notice another one in its place.
-    pub(super) fn is_known(&self, id: NodeId) -> bool {
-        let birth = birth_ms(self.nodes[id as usize].disk.life.incarnation);
-        self.all_others_know(id, |known| known > 0 && birth_ms(known) == birth)
-    }
-
-    /// Whether all others would notice an earlier life of `id` than the one that it has.
-    pub(super) fn is_remembered(&self, id: NodeId, earlier: Incarnation) -> bool {
-        let life = self.nodes[id as usize].disk.life.incarnation;
-        earlier + 1 < life && self.all_others_know(id, |known| known == life)
-    }
-
-    /// Whether a member whose loss it does not know of itself starts as the very life that another remembers. Its disk was rolled
-    /// back while everybody knew a later life, and nobody has heard of it before it started again.
-    fn passes_for_its_lost_life(&self, id: NodeId) -> bool {
-        let life = self.nodes[id as usize].disk.life;
-        let remembers = |node: &Node| {
-            node.disk
-                .acquaintances
-                .get(&id)
-                .is_some_and(|known| known.incarnation == life.incarnation)
-        };
-        let mut others = (0..).zip(&self.nodes).filter(|(other, _)| *other != id);
-        life.loss.is_none() && !self.judge.is_sound(id) && others.any(|(_, node)| remembers(node))
-    }
-
-    fn all_others_know(&self, id: NodeId, knows: impl Fn(Incarnation) -> bool) -> bool {
-        let remembers = |node: &Node| {
-            node.disk.acquaintances.get(&id).is_some_and(|known| knows(known.incarnation))
-        };
-        (0..).zip(&self.nodes).all(|(other, node)| other == id || remembers(node))
+    /// What the others' disks say of `id`.
+    pub(super) fn remembered(&self, id: NodeId) -> Remembered {
+        Remembered::of(id, self.nodes.iter().map(|node| &node.disk.acquaintances))
     }
 
     // ---- time ----------------------------------------------------------------------------
@@ -355,7 +326,7 @@ impl World {
 
     /// The next event, if it comes before `until`; whether there was one.
     pub(crate) fn turn(&mut self, until: Micros) -> bool {
-        if self.unnoticeable {
+        if self.judge.has_given_up() {
             return false;
         }
         let Some((at, happening)) = self.agenda.next(until) else {

@@ -1,0 +1,104 @@
+//! Afterwards: how long a leader may take to come, once everything is well. For both tiers.
+
+use crate::raft::Micros;
+
+use super::conditions::SLOWEST_DECODE;
+
+/// So many election timeouts.
+const TIMEOUTS: u64 = 12;
+
+/// Waits for a leader that commits, for twelve election timeouts, those not counted in which it can't: whoever installs a
+/// snapshot acknowledges nothing, and with a quorum that does, what was begun while decoding was slow has to end first. A member
+/// that was left empty may begin only now: the count may begin once more.
+#[derive(Debug)]
+pub(super) struct LeaderWait {
+    /// The longest election timeout.
+    timeout: Micros,
+    /// The longest that a snapshot may take to decode.
+    decode: Micros,
+    since: Micros,
+    counts: bool,
+    began_again: bool,
+}
+
+impl LeaderWait {
+    /// Begins `now`; `decode` is how long a snapshot takes to decode while nothing is slow.
+    pub(super) fn begin(now: Micros, timeout: Micros, decode: Micros) -> LeaderWait {
+        let decode = SLOWEST_DECODE + decode;
+        LeaderWait { timeout, decode, since: now, counts: false, began_again: false }
+    }
+
+    /// The most that it takes, all in all.
+    pub(super) fn at_most(&self) -> Micros {
+        2 * (self.decode + TIMEOUTS * self.timeout)
+    }
+
+    /// Looks: whether there is a leader, and whether a quorum has no snapshot to install. `None`: nothing is decided yet. `Some`:
+    /// how long it took in thousandths of an election timeout, or that it did not come.
+    pub(super) fn look(
+        &mut self,
+        now: Micros,
+        is_led: bool,
+        is_free: bool,
+    ) -> Option<Result<u64, InVain>> {
+        if !self.counts && (is_led || is_free || now - self.since >= self.decode) {
+            (self.counts, self.since) = (true, now);
+        }
+        let counted = now - self.since;
+        match self.counts {
+            false => None,
+            true if is_led => Some(Ok(counted * 1_000 / self.timeout)),
+            true if counted < TIMEOUTS * self.timeout => None,
+            true if is_free || self.began_again => Some(Err(InVain)),
+            true => {
+                (self.counts, self.since, self.began_again) = (false, now, true);
+                None
+            }
+        }
+    }
+}
+
+/// No leader came in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InVain;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Micros = 100;
+
+    fn wait() -> LeaderWait {
+        LeaderWait::begin(7, TIMEOUT, 0)
+    }
+
+    #[test]
+    fn a_leader_has_twelve_election_timeouts() {
+        let mut wait = wait();
+        assert_eq!(wait.look(7, false, true), None);
+        assert_eq!(wait.look(7 + 12 * TIMEOUT - 1, false, true), None);
+        assert_eq!(wait.look(7 + 12 * TIMEOUT, false, true), Some(Err(InVain)));
+        assert_eq!(wait.look(7 + 12 * TIMEOUT, true, true), Some(Ok(12_000)));
+    }
+
+    /// They are not counted while a quorum decodes, and begin once more if it does so only now.
+    #[test]
+    fn whoever_decodes_elects_nobody() {
+        let mut wait = wait();
+        assert_eq!(wait.look(7 + 30 * TIMEOUT, false, false), None);
+        assert_eq!(wait.look(7 + 31 * TIMEOUT, false, true), None);
+        assert_eq!(wait.look(7 + 43 * TIMEOUT, false, false), None);
+        assert_eq!(wait.look(7 + 80 * TIMEOUT, true, true), Some(Ok(0)));
+    }
+
+    #[test]
+    fn nobody_decodes_for_ever() {
+        let mut wait = wait();
+        let found: Vec<_> = (0..=wait.at_most())
+            .step_by(100)
+            .map(|after| wait.look(7 + after, false, false))
+            .collect();
+        assert_eq!(found.last(), Some(&Some(Err(InVain))));
+        assert_eq!(found.iter().flatten().count(), 1);
+    }
+}
