@@ -47,10 +47,11 @@ fn clusters_stay_correct_under_every_fault() {
 }
 
 /// What has been found once, at the length at which it was found: a log that outgrew its limits after two restarts (A19), a member
-/// that started as the life that its rolled-back disk had lost, two members of which one decodes.
+/// that started as the life that its rolled-back disk had lost, two members of which one decodes, a disk that hangs while
+/// nobody has anything to write.
 #[test]
 fn what_was_found_once_stays_mended() {
-    for (seed, nodes) in [(3_003_053, 6), (3_010_140, 3), (94, 2), (245, 2)] {
+    for (seed, nodes) in [(3_003_053, 6), (3_010_140, 3), (94, 2), (245, 2), (7_015_040, 3)] {
         let time = 120 * SECOND;
         let schedule = Schedule::draw(seed, Faults::all(), nodes, time);
         let outcome = protocol::run(&Settings { seed, nodes, time, schedule, with_lines: false });

@@ -5,7 +5,7 @@
 //! | the leader's disk hangs, while clients go on | another member leads in time (gray failure) |
 //! | a member does not hear its leader, while everybody is at rest | nobody else comes to lead (EL11, EL18) |
 
-use crate::raft::{Micros, NodeId};
+use crate::raft::{Micros, NodeId, RaftStatus};
 
 use super::super::faults::FaultKind;
 use super::super::schedule::Act;
@@ -22,9 +22,11 @@ impl World {
         let Some(leader) = self.leader().filter(|_| self.can_spare_one()) else { return Ok(()) };
         let timeout = self.config.election_timeout_max;
         self.strike_alone(FaultKind::HungSync, leader, leader);
+        // Nobody can tell before it has something to write: clients may all be reading.
+        let is_told = self.run_until(CALM * timeout, |world| world.waits_for_its_disk(leader));
         self.run_until(PATIENCE * timeout, |world| world.judge.is_over());
         let another = |world: &World| world.leader().is_some_and(|now| now != leader);
-        if self.leader_comes(another).is_none() {
+        if is_told && self.leader_comes(another).is_none() {
             let what =
                 format!("n{leader}, whose disk hangs, has no successor: {}", self.positions());
             return Err(("a hung disk leads nobody", what));
@@ -35,6 +37,11 @@ impl World {
         self.start(leader);
         self.sights.disturbed();
         Ok(())
+    }
+
+    fn waits_for_its_disk(&self, id: NodeId) -> bool {
+        let waits = |status: RaftStatus| status.persisted < status.last.index;
+        self.judge.is_over() || self.status(id).is_some_and(waits)
     }
 
     /// Everybody is at rest. `Err`: what came about all the same.
