@@ -155,32 +155,30 @@ impl Entries {
 
     /// Drops the oldest `count` of them, or all if there are no more.
     pub fn drop_front(&mut self, count: usize) {
+        self.take_front(count, |_, _| {});
+    }
+
+    /// Moves the oldest `count` of them behind the last of `to`, or all if there are no more. Frees nothing, however many there
+    /// are.
+    pub fn move_front(&mut self, count: usize, to: &mut Entries) {
+        self.take_front(count, |shared, range| to.push_block(shared.clone(), range));
+    }
+
+    /// Takes out the oldest `count`, each block's part shown to `leave` on its way.
+    fn take_front(&mut self, count: usize, mut leave: impl FnMut(&Arc<Vec<Entry>>, Range<usize>)) {
         let origin = self.origin() + count as u64;
         while let Some(block) = self.blocks.front_mut()
             && block.before < origin
         {
             if block.end() > origin {
-                block.from += (origin - block.before) as usize;
-                block.before = origin;
+                let from = block.from + (origin - block.before) as usize;
+                leave(&block.shared, block.from..from);
+                (block.from, block.before) = (from, origin);
             } else {
+                leave(&block.shared, block.from..block.to);
                 self.blocks.pop_front();
             }
         }
-    }
-
-    /// Takes the oldest `count` of them out, or all if there are no more. Frees nothing, however many there are.
-    pub fn split_front(&mut self, count: usize) -> Entries {
-        let origin = self.origin() + count as u64;
-        let whole = self.blocks.partition_point(|block| block.end() <= origin);
-        let mut front = Entries { blocks: self.blocks.drain(..whole).collect() };
-        if let Some(block) = self.blocks.front_mut()
-            && block.before < origin
-        {
-            let at = block.from + (origin - block.before) as usize;
-            front.push_block(block.shared.clone(), block.from..at);
-            (block.from, block.before) = (at, origin);
-        }
-        front
     }
 
     /// Drops all of them.
@@ -348,7 +346,7 @@ mod tests {
         Share(usize, usize),
         Truncate(usize),
         DropFront(usize),
-        SplitFront(usize),
+        MoveFront(usize),
         /// The list goes on as a range of itself.
         Become(usize, usize),
     }
@@ -361,7 +359,7 @@ mod tests {
             2 => (position(), position()).prop_map(|(a, b)| Act::Share(a, b)),
             1 => position().prop_map(Act::Truncate),
             1 => (0..6usize).prop_map(Act::DropFront),
-            1 => (0..6usize).prop_map(Act::SplitFront),
+            1 => (0..6usize).prop_map(Act::MoveFront),
             1 => (position(), position()).prop_map(|(a, b)| Act::Become(a, b)),
         ]
     }
@@ -400,8 +398,9 @@ mod tests {
                         list.drop_front(count);
                         model.drain(..count.min(model.len()));
                     }
-                    Act::SplitFront(count) => {
-                        let front = list.split_front(count);
+                    Act::MoveFront(count) => {
+                        let mut front = Entries::new();
+                        list.move_front(count, &mut front);
                         let wanted = model.drain(..count.min(model.len())).collect();
                         shared.push((front, wanted));
                     }

@@ -121,8 +121,7 @@ impl LogMirror {
         let start = self.state.start.index;
         let first = self.entries.first().map_or(start + 1, |entry| entry.log_id.index);
         let dropped = (start + 1).saturating_sub(first).min(self.entries.len() as u64) as usize;
-        let purged = self.entries.split_front(dropped);
-        self.purged.append(&purged);
+        self.entries.move_front(dropped, &mut self.purged);
         let dropped = dropped.min(edit.kept);
         edit.kept -= dropped;
         edit.dropped += dropped;

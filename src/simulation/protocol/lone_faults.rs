@@ -13,6 +13,8 @@ use super::world::World;
 
 /// So many election timeouts a leader waits for its disk before it steps down.
 const PATIENCE: u64 = 2;
+/// So many election timeouts clients have to write something in.
+const WRITING: u64 = 8;
 /// So many election timeouts nobody comes to lead.
 const CALM: u64 = 8;
 
@@ -23,7 +25,7 @@ impl World {
         let timeout = self.config.election_timeout_max;
         self.strike_alone(FaultKind::HungSync, leader, leader);
         // Nobody can tell before it has something to write: clients may all be reading.
-        let is_told = self.run_until(CALM * timeout, |world| world.waits_for_its_disk(leader));
+        let is_told = self.run_until(WRITING * timeout, |world| world.waits_for_its_disk(leader));
         self.run_until(PATIENCE * timeout, |world| world.judge.is_over());
         let another = |world: &World| world.leader().is_some_and(|now| now != leader);
         if is_told && self.leader_comes(another).is_none() {

@@ -360,9 +360,8 @@ impl SnapshotReader for FileSnapshotReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::file::FileOptions;
-    use crate::storage::file::FileStorage;
     use crate::storage::file::sim_disk::SimDisk;
+    use crate::storage::file::{FileOptions, FileStorage};
     use crate::storage::tests::model::{members, open};
 
     /// How often anything is synced while a snapshot of 2.5 MB is written, whose chunks have 256 KiB.
