@@ -5,16 +5,18 @@
 //! | `messages` | transport, at once |
 //! | `persist` | persister, with everything that has to wait for it inside |
 //! | `reads`, `chunk_reads` | reader |
-//! | `apply` | apply queue; replies travel with their entries, a shadow with its offer |
+//! | `apply` | apply queue, a follower's entries by way of [`super::held`]; replies travel with entries, a shadow with its offer |
 //! | `snapshots` | snapshotter |
 //! | `decisions`, `reads_confirmed` | apply side |
 //! | `events` | whoever waits here |
 
 use crate::messages::{
     ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, PersisterMessage,
-    ReaderMessage, SnapshotterMessage,
+    ReaderMessage, Reply, SnapshotterMessage,
 };
-use crate::raft::{ApplyItem, Event, InstallDecision, Micros, Persist, Ready, SnapshotJob};
+use crate::raft::{
+    ApplyItem, Entries, Event, Index, InstallDecision, Micros, Persist, Ready, Role, SnapshotJob,
+};
 
 use super::peer::Peer;
 
@@ -45,9 +47,12 @@ impl Peer {
             .into_iter()
             .for_each(|read| self.links.reader.do_send(ReaderMessage::Chunk(read)));
         // Before the events: a waiter whose entry is committed gets its reply even if the leader is deposed now.
-        apply.into_iter().for_each(|item| self.queue(item));
+        apply.into_iter().for_each(|item| self.queue(item, now));
         snapshots.into_iter().for_each(|job| self.snapshot_job(job, now));
         decisions.into_iter().for_each(|decision| self.decided(decision, now));
+        if !reads_confirmed.is_empty() {
+            self.release_held(now);
+        }
         for confirmed in reads_confirmed {
             let apply_side = &self.links.apply_side;
             self.reads.take(confirmed.ticket, |job| {
@@ -67,12 +72,9 @@ impl Peer {
         self.links.persister.do_send(PersisterMessage::Step { step, asked: now });
     }
 
-    fn queue(&mut self, item: ApplyItem) {
+    fn queue(&mut self, item: ApplyItem, now: Micros) {
         let work = match item {
-            ApplyItem::Entries(entries) => {
-                let replies = self.waiters.take_for(&entries, self.raft.leader());
-                ApplyWork::Entries(CommittedBatch { entries, replies })
-            }
+            ApplyItem::Entries(entries) => return self.queue_entries(entries, now),
             ApplyItem::Offer(meta) => match self.shadow.take() {
                 Some((log_id, shadow)) if log_id == meta.log_id => {
                     ApplyWork::Offer(OfferedSnapshot { meta, shadow })
@@ -88,6 +90,30 @@ impl Peer {
                 return self.links.queue.do_send(ApplyQueueMessage::Withdraw(log_id));
             }
         };
+        self.release_held(now);
+        self.links.queue.do_send(ApplyQueueMessage::Push(work));
+    }
+
+    fn queue_entries(&mut self, entries: Entries, now: Micros) {
+        let replies = self.waiters.take_for(&entries, self.raft.leader());
+        let is_awaited = !replies.is_empty() || self.raft.role().0 == Role::Leader;
+        if is_awaited {
+            self.release_held(now);
+            self.push_entries(entries, replies);
+        } else if let Some(entries) = self.held.add(now, &entries) {
+            self.push_entries(entries, replies);
+        }
+    }
+
+    /// What a follower has held back goes on.
+    pub(super) fn release_held(&mut self, now: Micros) {
+        if let Some(entries) = self.held.release(now) {
+            self.push_entries(entries, Vec::new());
+        }
+    }
+
+    fn push_entries(&self, entries: Entries, replies: Vec<(Index, Reply)>) {
+        let work = ApplyWork::Entries(CommittedBatch { entries, replies });
         self.links.queue.do_send(ApplyQueueMessage::Push(work));
     }
 

@@ -20,6 +20,7 @@ use crate::node::{ProposeError, Shared, SnapshotError};
 use crate::raft::{Envelope, Index, LogId, Micros, NodeId, Raft, Refusal, RequestId, SnapshotMeta};
 
 use super::clock::Clock;
+use super::held::Held;
 use super::observer::Observer;
 use super::outlet::Outlet;
 use super::pending_reads::PendingReads;
@@ -42,6 +43,7 @@ pub(crate) struct Peer {
     pub(super) reads: PendingReads,
     pub(super) snapshot_requests: SnapshotRequests,
     pub(super) views: Views,
+    pub(super) held: Held,
     /// A decoded snapshot that this turn offers.
     pub(super) shadow: Option<(LogId, Opaque)>,
     /// When the install under way began to be decoded.
@@ -158,6 +160,7 @@ impl Peer {
             reads: PendingReads::default(),
             snapshot_requests: SnapshotRequests::default(),
             views: Views::default(),
+            held: Held::default(),
             shadow: None,
             install_began: None,
             asked: (0, 0),
@@ -208,6 +211,9 @@ impl Peer {
     /// Asks for a message where the protocol can't go on before more is applied.
     fn wait_for_applied(&mut self, now: Micros) {
         let mut wanted = self.raft.awaits_applied();
+        if wanted.is_some() {
+            self.release_held(now);
+        }
         while wanted != self.applied_wanted {
             self.applied_wanted = wanted;
             if self.links.applied.wake_at(wanted.unwrap_or(Index::MAX)) {
@@ -237,13 +243,14 @@ impl Peer {
 
     fn tick(&mut self, now: Micros) {
         self.next_tick = now + self.times.tick;
+        self.release_held(now);
         self.raft.tick(now);
         self.waiters.expire(now);
         self.shared.reads.expire(now);
     }
 
     fn set_alarm(&mut self) {
-        let deadline = self.raft.next_deadline();
+        let deadline = self.raft.next_deadline().min(self.held.due().unwrap_or(Micros::MAX));
         self.next_tick = self.next_tick.min(deadline);
         self.alarm.set(deadline);
     }
@@ -311,6 +318,7 @@ impl Peer {
     /// Nothing is decided after this. What was asked of the disk still gets there; what waits hears the truth.
     fn finish(&mut self, now: Micros) {
         self.carry_out(now);
+        self.release_held(now);
         self.publish();
         self.waiters.forget_all();
         self.reads.fail_all();

@@ -20,11 +20,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::clock::{BusyClock, Clock, Warp};
+use super::common::{Common, Seat};
+use super::local_tasks::LocalTasks;
 use super::thread::{self, LocalFuture, ThreadEnd, ThreadHandle};
 
 /// What has a place of its own by default.
@@ -76,6 +76,8 @@ pub struct Placement {
     mode: Mode,
     /// The part on whose place a part runs.
     beside: BTreeMap<Part, Part>,
+    /// The places that are those of other nodes too.
+    common: BTreeMap<Part, Common>,
     warp: Option<Arc<Warp>>,
 }
 
@@ -106,7 +108,8 @@ impl Placement {
     }
 
     fn of(mode: Mode, place: impl Fn(Part) -> Part) -> Placement {
-        Placement { mode, beside: Part::ALL.map(|part| (part, place(part))).into(), warp: None }
+        let beside = Part::ALL.map(|part| (part, place(part))).into();
+        Placement { mode, beside, common: BTreeMap::new(), warp: None }
     }
 
     /// Runs `part` on the place of `beside`.
@@ -114,6 +117,15 @@ impl Placement {
     pub fn with(mut self, part: Part, beside: Part) -> Placement {
         let place = self.beside[&beside];
         self.beside.insert(part, place);
+        self
+    }
+
+    /// All nodes that get this placement or a clone of it have one thread in common for `part`, and for what runs on its place:
+    /// members of one process wake each other less. What takes long there delays all of them, so it is meant for the peer.
+    /// Without threads nothing changes: all is on one then.
+    #[must_use]
+    pub fn in_common(mut self, part: Part) -> Placement {
+        self.common.insert(self.beside[&part], Common::default());
         self
     }
 
@@ -144,25 +156,30 @@ impl Placement {
 
     /// Makes the places. Threads are named after `node` and the place.
     pub(crate) fn open(&self, node: u64) -> io::Result<(Places, Ends)> {
-        let (mut made, mut threads) = (BTreeMap::new(), Vec::new());
-        let local = LocalTasks::default();
+        let mut made = BTreeMap::new();
+        let mut ends = Ends::default();
         for place in self.beside.values() {
             if made.contains_key(place) {
                 continue;
             }
-            let place_made = match self.mode {
-                Mode::Threads => {
+            let place_made = match (self.mode, self.common.get(place)) {
+                (Mode::Threads, None) => {
                     let (handle, end) = thread::spawn(format!("quorate-{node}-{}", place.name()))?;
-                    threads.push(end);
+                    ends.threads.push(end);
                     Place { runner: Runner::Thread(handle), busy: None }
                 }
-                Mode::Local => Place { runner: Runner::Local(local.clone()), busy: None },
-                Mode::Virtual(_) => virtual_place(&local),
+                (Mode::Threads, Some(common)) => {
+                    let seat = common.seat(&format!("quorate-{}s", place.name()))?;
+                    ends.seats.push(seat.clone());
+                    Place { runner: Runner::Seat(seat), busy: None }
+                }
+                (Mode::Local, _) => Place { runner: Runner::Local(ends.local.clone()), busy: None },
+                (Mode::Virtual(_), _) => virtual_place(&ends.local),
             };
             made.insert(*place, place_made);
         }
         let places = self.beside.iter().map(|(part, place)| (*part, made[place].clone())).collect();
-        Ok((Places(places), Ends { threads, local }))
+        Ok((Places(places), ends))
     }
 }
 
@@ -218,6 +235,7 @@ impl Places {
         for place in self.0.values() {
             match &place.runner {
                 Runner::Thread(thread) => thread.exit(),
+                Runner::Seat(seat) => seat.exit(),
                 Runner::Local(tasks) => tasks.abort(),
             }
         }
@@ -225,8 +243,10 @@ impl Places {
 }
 
 /// Waits for the end of a node's places.
+#[derive(Default)]
 pub(crate) struct Ends {
     threads: Vec<ThreadEnd>,
+    seats: Vec<Seat>,
     local: LocalTasks,
 }
 
@@ -237,44 +257,21 @@ impl Ends {
             thread.join().await;
         }
         self.local.join().await;
+        for seat in &self.seats {
+            seat.idle().await;
+        }
+        // Whoever ends the places has done so by now, wherever it ran.
+        for seat in &self.seats {
+            seat.join().await;
+        }
     }
 }
 
 #[derive(Clone)]
 enum Runner {
     Thread(ThreadHandle),
+    Seat(Seat),
     Local(LocalTasks),
-}
-
-/// What a node has started on the caller's `LocalSet`, so that it can be ended and waited for, in whichever order.
-#[derive(Clone, Default)]
-struct LocalTasks(Arc<Mutex<Tasks>>);
-
-#[derive(Default)]
-struct Tasks {
-    running: Vec<JoinHandle<()>>,
-    aborts: Vec<AbortHandle>,
-}
-
-impl LocalTasks {
-    fn run(&self, future: LocalFuture) {
-        let task = tokio::task::spawn_local(future);
-        let mut tasks = self.0.lock();
-        tasks.aborts.push(task.abort_handle());
-        tasks.running.push(task);
-    }
-
-    fn abort(&self) {
-        self.0.lock().aborts.iter().for_each(AbortHandle::abort);
-    }
-
-    async fn join(&self) {
-        let tasks = std::mem::take(&mut self.0.lock().running);
-        for task in tasks {
-            // Ended, aborted or panicked: gone in each case.
-            let _ = task.await;
-        }
-    }
 }
 
 /// Where an actor runs.
@@ -290,6 +287,7 @@ impl Place {
     pub(crate) fn run(&self, make: impl FnOnce() -> LocalFuture + Send + 'static) {
         match &self.runner {
             Runner::Thread(thread) => thread.run(make),
+            Runner::Seat(seat) => seat.run(make),
             Runner::Local(tasks) => tasks.run(make()),
         }
     }

@@ -25,6 +25,8 @@ use super::types::Entry;
 
 /// A block that is made by pushing has so many entries at most: all of it stays in memory for the sake of one.
 const PUSHED_MAX: usize = 512;
+/// So many blocks are looked through before all are searched.
+const NEWEST: usize = 4;
 
 /// Entries in order. A clone, or a range, shares the entries.
 #[derive(Clone, Default)]
@@ -204,11 +206,11 @@ impl Entries {
 
     /// Which block holds the entry at `at`, counted as `before` is; one more than there are, if none does.
     fn block_at(&self, at: u64) -> usize {
-        // Mostly the newest are asked for.
-        if let Some(last) = self.blocks.back()
-            && at >= last.before
-        {
-            return self.blocks.len() - usize::from(at < last.end());
+        // Mostly the newest are asked for, and with one proposal under way each is a block of its own.
+        for (behind, block) in self.blocks.iter().rev().take(NEWEST).enumerate() {
+            if at >= block.before {
+                return self.blocks.len() - behind - usize::from(at < block.end());
+            }
         }
         self.blocks.partition_point(|block| block.end() <= at)
     }

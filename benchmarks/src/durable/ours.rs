@@ -2,7 +2,7 @@
 //!
 //! | placement | members |
 //! |---|---|
-//! | default | each part of each member on a thread of its own |
+//! | default | all peers on one thread, each other part of each member on one of its own |
 //! | two threads | the log's writer on its own thread, all else of a member on another |
 //!
 //! The configuration is the default one: a snapshot per 64 MiB of log.
@@ -44,7 +44,7 @@ impl Ours {
     /// In both placements, the default one first.
     pub fn all(place: &Place, runner: &Rc<SystemRunner>) -> Outcome<[Ours; 2]> {
         Ok([
-            Ours::found("ours", place, runner, Placement::default())?,
+            Ours::found("ours", place, runner, Placement::threads().in_common(Part::Peer))?,
             Ours::found("ours, two threads", place, runner, two_threads())?,
         ])
     }

@@ -2,7 +2,7 @@
 //!
 //! | placement | members | clients |
 //! |---|---|---|
-//! | default | each part of each member on a thread of its own | on the caller's thread |
+//! | default | all peers on one thread, each other part of each member on one of its own | on the caller's thread |
 //! | shared | all on the caller's thread | there too |
 //!
 //! The configuration is the default one: a snapshot per 64 MiB of log, 100,000 entries kept behind it, so the log stays
@@ -22,20 +22,24 @@ use crate::members::{Count, leader_of};
 /// A cluster for each turn.
 pub struct Ours {
     side: Side,
-    placement: fn() -> Placement,
+    /// `None`: what a cluster has that is not told.
+    placement: Option<Placement>,
 }
 
 impl Ours {
     /// Both placements.
     pub fn all() -> [Ours; 2] {
         [
-            Ours { side: Side::OursByDefault, placement: Placement::default },
-            Ours { side: Side::OursShared, placement: Placement::shared },
+            Ours { side: Side::OursByDefault, placement: None },
+            Ours { side: Side::OursShared, placement: Some(Placement::shared()) },
         ]
     }
 
     async fn run(&self, load: &Load) -> Outcome<Turn> {
-        let builder = Cluster::builder(MEMBERS, Count::default).placement((self.placement)());
+        let mut builder = Cluster::builder(MEMBERS, Count::default);
+        if let Some(placement) = &self.placement {
+            builder = builder.placement(placement.clone());
+        }
         let cluster = builder.start().await?;
         let turn = match leader_of(&cluster).await {
             Ok(leader) => {
