@@ -13,6 +13,8 @@
 //! [`Place::work`], what follows from it through [`Place::emit`]. On a thread `work` takes the time it takes, on a
 //! virtual place it charges a [`BusyClock`]. So the same actors show under a paused clock what they block.
 //!
+//! A place may be [`super::common`] to several nodes of a process: each then has a seat on one thread.
+//!
 //! *What it does not do:* it moves nothing while a node runs.
 
 use std::collections::BTreeMap;

@@ -54,8 +54,8 @@ pub struct LogEdit {
 pub struct LogMirror {
     state: LogState,
     entries: Entries,
-    /// Purged and still to be freed. A snapshot purges a large part of the log at a time, and freeing all of it at once would hold
-    /// up whoever writes.
+    /// Purged and still to be freed. A snapshot purges a large part of the log at a time, an installed one all of it, and freeing that
+    /// at once would hold up whoever writes.
     purged: Entries,
 }
 
@@ -109,14 +109,15 @@ impl LogMirror {
 
     fn change_one(&mut self, change: &LogChange, edit: &mut LogEdit) {
         assert_fits(self.state.apply(change), change);
+        self.purged.drop_front(FREED_MIN + FREED_PER_ENTRY * change.append.len());
         if change.install.as_ref().is_some_and(|install| !install.keep_suffix) {
-            self.truncate(0, edit);
+            self.entries.move_front(self.entries.len(), &mut self.purged);
+            edit.kept = 0;
         }
         if let Some(from) = change.truncate_from {
             let first = self.entries.first().map_or(from, |entry| entry.log_id.index);
             self.truncate(from.saturating_sub(first) as usize, edit);
         }
-        self.purged.drop_front(FREED_MIN + FREED_PER_ENTRY * change.append.len());
         self.entries.append(&change.append);
         let start = self.state.start.index;
         let first = self.entries.first().map_or(start + 1, |entry| entry.log_id.index);
@@ -201,7 +202,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::raft::EntryKind;
+    use crate::raft::{EntryKind, Install};
 
     const PURGED: u64 = 10_000;
 
@@ -211,9 +212,8 @@ mod tests {
         LogChange { append: [entry].into(), ..LogChange::default() }
     }
 
-    /// A long log is purged in no time, and its entries are gone before as many can be purged again.
-    #[test]
-    fn what_is_purged_is_freed_by_and_by() {
+    /// A log of `PURGED` entries.
+    fn long() -> LogMirror {
         let mut mirror = LogMirror::new();
         mirror.begin();
         let hard_state = Some(HardState { term: 1, vote: None });
@@ -221,17 +221,38 @@ mod tests {
         for index in 1..=PURGED {
             mirror.change(&[append(index)]);
         }
-        let log_id = LogId::new(1, PURGED);
-        let meta = SnapshotMeta { log_id, membership: Membership::default(), size_bytes: 1 };
-        let (snapshot, purge_through) = (Some(meta), Some(log_id));
-        let change = LogChange { snapshot, purge_through, ..LogChange::default() };
+        mirror
+    }
+
+    fn snapshot(index: Index) -> SnapshotMeta {
+        let log_id = LogId::new(1, index);
+        SnapshotMeta { log_id, membership: Membership::default(), size_bytes: 1 }
+    }
+
+    /// What `change` purges is gone before as many entries can be purged again, and never much of it at a time.
+    fn assert_freed_by_and_by(change: LogChange) {
+        let mut mirror = long();
         assert_eq!(mirror.change(&[change]), LogEdit { dropped: 0, kept: 0 });
         assert_eq!((mirror.entries.len() as u64, mirror.purged.len() as u64), (0, PURGED));
-        for index in PURGED + 1..=PURGED + PURGED / FREED_PER_ENTRY as u64 {
+        let next = mirror.state.last + 1;
+        for index in next..next + PURGED / FREED_PER_ENTRY as u64 {
             let before = mirror.purged.len();
             mirror.change(&[append(index)]);
             assert!(before - mirror.purged.len() <= FREED_MIN + FREED_PER_ENTRY, "at {index}");
         }
         assert_eq!(mirror.purged.len(), 0);
+    }
+
+    #[test]
+    fn what_is_purged_is_freed_by_and_by() {
+        let (snapshot, purge_through) = (Some(snapshot(PURGED)), Some(LogId::new(1, PURGED)));
+        assert_freed_by_and_by(LogChange { snapshot, purge_through, ..LogChange::default() });
+    }
+
+    #[test]
+    fn what_an_install_replaces_is_freed_by_and_by() {
+        let meta = snapshot(PURGED + 7);
+        let install = Some(Install { meta, keep_suffix: false });
+        assert_freed_by_and_by(LogChange { install, ..LogChange::default() });
     }
 }

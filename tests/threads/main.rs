@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use quorate::actors::Placement;
+use quorate::actors::{Part, Placement};
 use quorate::machine::{Increment, WordCount};
 use quorate::node::{
     Client, ClientOptions, Cluster, ClusterBuilder, Config, Consistency, NodeBuilder, ProposeError,
@@ -85,7 +85,10 @@ fn assert_healthy(cluster: &Cluster<WordCount>) {
 
 /// What every runtime has to be good enough for.
 async fn an_ordinary_life() {
-    let cluster = words(3).start().await.unwrap();
+    live(words(3).start().await.unwrap()).await;
+}
+
+async fn live(cluster: Cluster<WordCount>) {
     let client = cluster.client(ClientOptions::default());
     count(&client, 30).await;
     let leader = leader(&cluster).await;
@@ -115,6 +118,21 @@ fn nodes_live_under_actix() {
     actix::System::new().block_on(an_ordinary_life());
     actix_rt::System::new().block_on(an_ordinary_life());
     actix_rt::Runtime::new().unwrap().block_on(an_ordinary_life());
+}
+
+/// Members with all threads of their own, with one for some part of all, and all of all on one: a member that crashes and comes
+/// back takes nobody with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_live_with_and_without_threads_in_common() {
+    let apart = Placement::threads();
+    let everything = [Part::Persister, Part::Reader, Part::Applier, Part::Snapshotter]
+        .into_iter()
+        .fold(apart.clone(), |placement, part| placement.with(part, Part::Peer))
+        .in_common(Part::Peer);
+    let appliers = apart.clone().in_common(Part::Applier).in_common(Part::Snapshotter);
+    for placement in [apart, appliers, everything] {
+        live(words(3).placement(placement).start().await.unwrap()).await;
+    }
 }
 
 /// All parts on the caller's own `LocalSet`.

@@ -1,7 +1,7 @@
 //! What happens to three members under a steady pace, phase by phase, and what the phases' figures are.
 //!
 //! ```text
-//! round   idle │ build │ plain │ (a follower is cut off, a snapshot taken) │ send │ install │ ..
+//! round   (settle) idle │ build │ plain │ (a follower is cut off, a snapshot taken) │ send │ install │ ..
 //!
 //! build     the leader takes a snapshot
 //! plain     as many bytes of the same state are serialised and written by nobody's member, for comparison
@@ -24,11 +24,16 @@ use super::pace::{Glance, Sample};
 use super::trio::{Keeping, Trio, config};
 use crate::measure::{Latencies, Outcome, Stopwatch, mib, millis};
 use crate::members::until;
+use crate::system::ticks_of;
 
 /// The cut off follower misses the commands of so long.
 const ABSENCE: Duration = Duration::from_millis(200);
 /// After an install the old state is still being freed.
 const AFTERMATH: Duration = Duration::from_millis(300);
+/// Snapshotters that did nothing for so long have freed what they had to.
+const SETTLED: Duration = Duration::from_millis(300);
+/// What their threads' names hold.
+const SNAPSHOTTERS: &str = "-snaps";
 /// What is written goes through a buffer of so many bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -97,6 +102,7 @@ pub struct Director<'a> {
 impl Director<'_> {
     /// All phases once.
     pub async fn round(&mut self, round: usize) -> Outcome<()> {
+        self.settle().await?;
         let begin = self.begin();
         tokio::time::sleep(self.idle).await;
         self.end(Phase::Idle, begin, None);
@@ -104,6 +110,19 @@ impl Director<'_> {
         self.write_plainly().await?;
         self.install(round).await?;
         self.check()
+    }
+
+    /// Old states of the round before are still being freed for a while.
+    async fn settle(&self) -> Outcome<()> {
+        let mut before = ticks_of(SNAPSHOTTERS)?;
+        loop {
+            tokio::time::sleep(SETTLED).await;
+            let now = ticks_of(SNAPSHOTTERS)?;
+            if now == before {
+                return Ok(());
+            }
+            before = now;
+        }
     }
 
     fn leads(&self) -> bool {
