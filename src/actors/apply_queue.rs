@@ -80,7 +80,7 @@ impl ApplyQueue {
     fn push(&mut self, work: ApplyWork) {
         let work = match (work, self.items.back_mut()) {
             (ApplyWork::Entries(batch), Some(ApplyWork::Entries(tail)))
-                if self.tail_bytes < JOINED_BYTES =>
+                if self.tail_bytes < JOINED_BYTES && tail.entries.goes_on_with(&batch.entries) =>
             {
                 self.tail_bytes += batch.size_bytes();
                 return join(tail, batch);

@@ -100,7 +100,12 @@ impl Peer {
         if is_awaited {
             self.release_held(now);
             self.push_entries(entries, replies);
-        } else if let Some(entries) = self.held.add(now, &entries) {
+            return;
+        }
+        if !self.held.goes_on_with(&entries) {
+            self.release_held(now);
+        }
+        if let Some(entries) = self.held.add(now, &entries) {
             self.push_entries(entries, replies);
         }
     }

@@ -9,7 +9,6 @@ use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
 use super::local_tasks::LocalTasks;
 use super::thread::{self, LocalFuture, ThreadEnd, ThreadHandle};
@@ -65,7 +64,8 @@ impl std::fmt::Debug for Common {
     }
 }
 
-/// A node's part of the thread. Clones are the same seat, which is left by [`Seat::exit`] or with the last of them.
+/// A node's part of the thread. Clones are the same seat, which is left by [`Seat::exit`], or with the last of them where nothing
+/// runs on it that holds one.
 #[derive(Clone)]
 pub(crate) struct Seat(Arc<Taken>);
 
@@ -97,10 +97,7 @@ impl Seat {
 
     /// Returns when nothing of the node is left on the thread.
     pub(crate) async fn idle(&self) {
-        let (here, reached) = oneshot::channel::<()>();
-        self.run(move || Box::pin(async move { drop(here) }));
-        // Dropped in each case: what was given to the thread before has begun, or the thread is gone.
-        let _ = reached.await;
+        self.0.thread.reached().await;
         self.0.tasks.join().await;
     }
 
@@ -137,6 +134,8 @@ impl Drop for Taken {
 #[cfg(test)]
 mod tests {
     use std::thread::ThreadId;
+
+    use tokio::sync::oneshot;
 
     use super::*;
 

@@ -1,11 +1,11 @@
 //! Entries that a follower is to apply.
 //!
-//! Nobody waits for them here: the clients wait for the leader's state machine. Waking the applier's thread for each
+//! No client's command waits for them here: it waits for the leader's state machine. Waking the applier's thread for each
 //! batch costs more than applying a few commands does, so what comes close together goes on together:
 //!
 //! ```text
 //! batch after a pause ──▶ at once
-//! batches after that  ──▶ together, APART after the last that went
+//! batches after that  ──▶ together, APART after the last that went, or with the timer's next tick
 //! ```
 //!
 //! *What it does not do:* it bounds nothing; all of it counts as handed over ([`Config::apply_queue_bytes`](crate::node::Config)).
@@ -23,7 +23,12 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Takes a batch; returns what is to go on now.
+    /// Whether a batch follows what is held. It does not if an install covers what is between.
+    pub(crate) fn goes_on_with(&self, entries: &Entries) -> bool {
+        self.entries.goes_on_with(entries)
+    }
+
+    /// Takes a batch that follows what is held; returns what is to go on now.
     pub(crate) fn add(&mut self, now: Micros, entries: &Entries) -> Option<Entries> {
         self.entries.append(entries);
         (now >= self.next).then(|| self.release(now))?
@@ -38,7 +43,7 @@ impl Held {
         Some(std::mem::take(&mut self.entries))
     }
 
-    /// When what is held goes on at the latest.
+    /// When what is held is to go on.
     pub(crate) fn due(&self) -> Option<Micros> {
         (!self.entries.is_empty()).then_some(self.next)
     }
@@ -73,7 +78,9 @@ mod tests {
         assert_eq!(held.add(6_000, &entries(6..=6)), Some(entries(3..=6)));
         assert_eq!(held.release(6_000), None);
         assert_eq!(held.add(6_001, &entries(7..=7)), None);
+        assert!(held.goes_on_with(&entries(8..=8)) && !held.goes_on_with(&entries(9..=9)));
         assert_eq!(held.release(6_002), Some(entries(7..=7)));
+        assert!(held.goes_on_with(&entries(9..=9)));
         assert_eq!(held.due(), None);
     }
 }

@@ -210,16 +210,18 @@ impl Peer {
 
     /// Asks for a message where the protocol can't go on before more is applied.
     fn wait_for_applied(&mut self, now: Micros) {
-        let mut wanted = self.raft.awaits_applied();
-        if wanted.is_some() {
-            self.release_held(now);
-        }
-        while wanted != self.applied_wanted {
+        loop {
+            let wanted = self.raft.awaits_applied();
+            if wanted.is_some() {
+                self.release_held(now);
+            }
+            if wanted == self.applied_wanted {
+                return;
+            }
             self.applied_wanted = wanted;
             if self.links.applied.wake_at(wanted.unwrap_or(Index::MAX)) {
                 self.look_at_applied(now);
                 self.carry_out(now);
-                wanted = self.raft.awaits_applied();
             }
         }
     }

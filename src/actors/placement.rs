@@ -123,7 +123,8 @@ impl Placement {
     }
 
     /// All nodes that get this placement or a clone of it have one thread in common for `part`, and for what runs on its place:
-    /// members of one process wake each other less. What takes long there delays all of them, so it is meant for the peer.
+    /// members of one process wake each other less. What takes long there delays all of them, a storage that is opened or a disk
+    /// that is waited for included, so it is meant for the peer. The thread ends with the last of the nodes.
     /// Without threads nothing changes: all is on one then.
     #[must_use]
     pub fn in_common(mut self, part: Part) -> Placement {
@@ -133,8 +134,9 @@ impl Placement {
 
     /// Where a log is written without waiting for a device, the persister needs no thread of its own.
     pub(crate) fn for_log(self, waits: bool) -> Placement {
-        let own_thread =
-            matches!(self.mode, Mode::Threads) && self.beside[&Part::Persister] == Part::Persister;
+        let own_thread = matches!(self.mode, Mode::Threads)
+            && self.beside[&Part::Persister] == Part::Persister
+            && !self.common.contains_key(&Part::Persister);
         match !waits && own_thread {
             true => self.with(Part::Persister, Part::Peer),
             false => self,
@@ -326,5 +328,52 @@ impl Place {
     /// When the place is free again, if it is busy.
     pub(crate) fn busy_until(&self) -> Option<Instant> {
         self.busy.as_ref()?.busy_until()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::ThreadId;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    async fn thread_of(places: &Places, part: Part) -> ThreadId {
+        let (to, told) = oneshot::channel();
+        places.of(part).run(move || {
+            Box::pin(async move {
+                let _ = to.send(std::thread::current().id());
+            })
+        });
+        told.await.expect("a place that runs")
+    }
+
+    #[tokio::test]
+    async fn nodes_share_what_they_have_in_common_and_nothing_else() {
+        let placement = Placement::threads().in_common(Part::Peer).for_log(false);
+        let (one, one_ends) = placement.open(1).expect("threads");
+        let (two, two_ends) = placement.clone().open(2).expect("threads");
+        let peer = thread_of(&one, Part::Peer).await;
+        assert_eq!(thread_of(&two, Part::Peer).await, peer);
+        assert_eq!(thread_of(&two, Part::Persister).await, peer, "a log that waits for nothing");
+        for part in [Part::Reader, Part::Applier, Part::Snapshotter] {
+            assert_ne!(thread_of(&one, part).await, thread_of(&two, part).await, "{part:?}");
+        }
+        one.exit();
+        one_ends.join().await;
+        assert_eq!(thread_of(&two, Part::Peer).await, peer);
+        two.exit();
+        two_ends.join().await;
+    }
+
+    /// Where the log's writer was put on purpose it stays.
+    #[tokio::test]
+    async fn a_persister_in_common_stays_there() {
+        let placement = Placement::threads().in_common(Part::Persister).for_log(false);
+        let (places, ends) = placement.open(1).expect("threads");
+        assert_ne!(thread_of(&places, Part::Persister).await, thread_of(&places, Part::Peer).await);
+        places.exit();
+        ends.join().await;
     }
 }

@@ -6,9 +6,10 @@
 //!
 //! *What it does not do:* it does not watch its actors; [`super::shell`] does.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
@@ -30,6 +31,20 @@ impl ThreadHandle {
     pub(crate) fn run(&self, make: impl FnOnce() -> LocalFuture + Send + 'static) {
         // A closed channel is an ended thread, and dropping `make` tells whoever waits for it.
         let _ = self.0.send(Order::Run(Box::new(make)));
+    }
+
+    /// Returns when everything given to the thread before has begun, or nothing is left of the thread's runtime.
+    pub(crate) async fn reached(&self) {
+        let (here, mut reached) = oneshot::channel::<()>();
+        self.run(move || Box::pin(async move { drop(here) }));
+        // What is sent in the moment in which the thread ends may be neither taken nor dropped.
+        let mut closed = pin!(self.0.closed());
+        poll_fn(|cx| {
+            let is_there = Pin::new(&mut reached).poll(cx).is_ready();
+            let is_gone = closed.as_mut().poll(cx).is_ready();
+            if is_there || is_gone { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await
     }
 
     /// Ends the thread: it drops what still runs on it.

@@ -219,7 +219,7 @@ impl<M: Machine> Node<M> {
     }
 
     /// Stops the node in order and waits until nothing of it is left: every waiter is answered, what is durable is sealed,
-    /// its threads are joined, its storage is free again.
+    /// its threads are joined (one in common: by the last), its storage is free again.
     pub async fn shutdown(mut self) {
         self.handle.shared.lifeline.stop();
         self.join().await;

@@ -155,6 +155,14 @@ impl Entries {
         }
     }
 
+    /// Whether `next` begins behind the last of them; an empty list goes on with any.
+    pub fn goes_on_with(&self, next: &Entries) -> bool {
+        match (self.last(), next.first()) {
+            (Some(last), Some(first)) => last.log_id.index + 1 == first.log_id.index,
+            _ => true,
+        }
+    }
+
     /// Drops the oldest `count` of them, or all if there are no more.
     pub fn drop_front(&mut self, count: usize) {
         self.take_front(count, |_, _| {});

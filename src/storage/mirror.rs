@@ -55,7 +55,7 @@ pub struct LogMirror {
     state: LogState,
     entries: Entries,
     /// Purged and still to be freed. A snapshot purges a large part of the log at a time, an installed one all of it, and freeing that
-    /// at once would hold up whoever writes.
+    /// at once would hold up whoever writes. Where nothing is written any more it stays.
     purged: Entries,
 }
 

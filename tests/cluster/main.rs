@@ -9,6 +9,7 @@ mod ends;
 mod faulty;
 mod flood;
 mod gateway;
+mod held;
 mod installs;
 mod losses;
 mod oddities;
