@@ -49,7 +49,7 @@ impl Waiters {
         entries: &Entries,
         leader: Option<NodeId>,
     ) -> Vec<(Index, Reply)> {
-        let mut taken = Vec::new();
+        let mut taken = Vec::with_capacity(entries.len().min(self.appended.len()));
         for entry in entries {
             if self.appended.is_empty() {
                 break;

@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 
 use super::entries::Entries;
+use super::sizes::Sizes;
 use super::types::{Entry, Index, LogId, LogOutline, Term, TermRun};
 
 /// The log's outline and tail, with the positions in it.
@@ -27,7 +28,7 @@ use super::types::{Entry, Index, LogId, LogOutline, Term, TermRun};
 pub(super) struct RaftLog {
     start: LogId,
     runs: VecDeque<TermRun>,
-    sizes_bytes: VecDeque<u32>,
+    sizes_bytes: Sizes,
     bytes: u64,
     uncommitted_bytes: u64,
     unpersisted_bytes: u64,
@@ -155,7 +156,7 @@ impl RaftLog {
         if end <= first {
             return 0;
         }
-        self.sizes_bytes.range(first as usize..end as usize).map(|&size| u64::from(size)).sum()
+        self.sizes_bytes.sum(first as usize, end as usize)
     }
 
     /// Bytes of the entries behind the commit index.
@@ -351,12 +352,12 @@ impl RaftLog {
         let skip = first.checked_sub(cache_first)? as usize;
         let wanted = (last + 1 - first) as usize;
         let mut bytes = 0;
-        let fits = |size: &&u32| {
+        let fits = |size: &u32| {
             let begins = bytes == 0;
-            bytes += **size as usize;
+            bytes += *size as usize;
             begins || bytes <= max_bytes
         };
-        let sizes = self.sizes_bytes.range((first - self.start.index - 1) as usize..);
+        let sizes = self.sizes_bytes.iter_from((first - self.start.index - 1) as usize);
         let count = sizes.take(wanted.min(max_entries.max(1))).take_while(fits).count();
         Some(self.cache.range(skip..skip + count))
     }

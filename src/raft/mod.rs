@@ -58,6 +58,7 @@ mod reads;
 mod ready;
 mod recovering;
 mod sending;
+mod sizes;
 #[cfg(feature = "testing")]
 mod timeless;
 mod transfer;
