@@ -17,7 +17,8 @@
 //! |---|---|
 //! | `types`, `message`, `ready`, `config` | the words: positions and entries, what members say, what is wanted done, the limits |
 //! | `core`, `outbox` | the state, its inputs, terms and roles; what leaves when |
-//! | `log`, `progress`, `quorum`, `random` | the log's outline and tail; a leader's view of a member; majorities; the seed |
+//! | `log`, `entries`, `sizes` | the log's outline and tail; entries in shared blocks; every entry's size |
+//! | `progress`, `quorum`, `random` | a leader's view of a member; majorities; the seed |
 //! | `election`, `canvass` | pre-vote, vote, becoming leader; whom a campaign asks |
 //! | `acquaintance`, `recovering` | who comes back with less than others remember; when one that lost something counts again |
 //! | `leader`, `follower`, `sending` | replication, both halves; what a leader sends, and when |
