@@ -61,12 +61,11 @@ impl Busy {
             (fs::read_to_string("/proc/stat")?, fs::read_to_string("/proc/self/stat")?);
         // user nice system idle iowait irq softirq steal; guests are in the first two.
         let machine = ticks(machine.lines().next().unwrap_or_default(), 1, 8)?;
-        // Behind the name in parentheses: utime, stime, and those of children that have ended.
-        let process = process.rsplit(')').next().unwrap_or_default();
         Ok(Busy {
             all: machine.iter().sum(),
             idle: machine[3] + machine[4],
-            own: ticks(process, 11, 4)?.iter().sum(),
+            // Those of children that have ended, too.
+            own: named_ticks(&process, 4)?.1,
         })
     }
 
@@ -83,6 +82,12 @@ fn ticks(text: &str, from: usize, count: usize) -> Outcome<Vec<u64>> {
     let words = text.split_whitespace().skip(from).take(count);
     let ticks = words.map(str::parse).collect::<Result<Vec<u64>, _>>()?;
     if ticks.len() < count { Err("the kernel does not tell ticks".into()) } else { Ok(ticks) }
+}
+
+/// Of a process or thread: its name, and the sum of its first `count` ticks, of which there are utime, stime, and the same of children.
+fn named_ticks(stat: &str, count: usize) -> Outcome<(&str, u64)> {
+    let (name, rest) = stat.rsplit_once(')').ok_or("the kernel does not tell ticks")?;
+    Ok((name, ticks(rest, 11, count)?.iter().sum()))
 }
 
 /// What the processors have given to this process, threads that have ended included.
@@ -104,9 +109,9 @@ pub fn ticks_of(name: &str) -> Outcome<u64> {
     for thread in fs::read_dir("/proc/self/task")? {
         // A thread that has ended meanwhile has no file.
         let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else { continue };
-        let (named, rest) = stat.rsplit_once(')').ok_or("the kernel does not tell ticks")?;
-        if named.contains(name) {
-            all += ticks(rest, 11, 2)?.iter().sum::<u64>();
+        let (own_name, own) = named_ticks(&stat, 2)?;
+        if own_name.contains(name) {
+            all += own;
         }
     }
     Ok(all)

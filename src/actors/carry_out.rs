@@ -97,15 +97,11 @@ impl Peer {
     fn queue_entries(&mut self, entries: Entries, now: Micros) {
         let replies = self.waiters.take_for(&entries, self.raft.leader());
         let is_awaited = !replies.is_empty() || self.raft.role().0 == Role::Leader;
-        if is_awaited {
-            self.release_held(now);
-            self.push_entries(entries, replies);
-            return;
-        }
-        if !self.held.goes_on_with(&entries) {
+        if is_awaited || !self.held.goes_on_with(&entries) {
             self.release_held(now);
         }
-        if let Some(entries) = self.held.add(now, &entries) {
+        let due = if is_awaited { Some(entries) } else { self.held.add(now, entries) };
+        if let Some(entries) = due {
             self.push_entries(entries, replies);
         }
     }

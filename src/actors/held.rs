@@ -29,8 +29,11 @@ impl Held {
     }
 
     /// Takes a batch that follows what is held; returns what is to go on now.
-    pub(crate) fn add(&mut self, now: Micros, entries: &Entries) -> Option<Entries> {
-        self.entries.append(entries);
+    pub(crate) fn add(&mut self, now: Micros, entries: Entries) -> Option<Entries> {
+        match self.entries.is_empty() {
+            true => self.entries = entries,
+            false => self.entries.append(&entries),
+        }
         (now >= self.next).then(|| self.release(now))?
     }
 
@@ -70,14 +73,14 @@ mod tests {
     #[test]
     fn what_comes_close_together_goes_on_together() {
         let mut held = Held::default();
-        assert_eq!(held.add(5_000, &entries(1..=2)), Some(entries(1..=2)));
+        assert_eq!(held.add(5_000, entries(1..=2)), Some(entries(1..=2)));
         assert_eq!(held.due(), None);
-        assert_eq!(held.add(5_001, &entries(3..=3)), None);
-        assert_eq!(held.add(5_999, &entries(4..=5)), None);
+        assert_eq!(held.add(5_001, entries(3..=3)), None);
+        assert_eq!(held.add(5_999, entries(4..=5)), None);
         assert_eq!(held.due(), Some(6_000));
-        assert_eq!(held.add(6_000, &entries(6..=6)), Some(entries(3..=6)));
+        assert_eq!(held.add(6_000, entries(6..=6)), Some(entries(3..=6)));
         assert_eq!(held.release(6_000), None);
-        assert_eq!(held.add(6_001, &entries(7..=7)), None);
+        assert_eq!(held.add(6_001, entries(7..=7)), None);
         assert!(held.goes_on_with(&entries(8..=8)) && !held.goes_on_with(&entries(9..=9)));
         assert_eq!(held.release(6_002), Some(entries(7..=7)));
         assert!(held.goes_on_with(&entries(9..=9)));

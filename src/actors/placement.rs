@@ -96,6 +96,12 @@ impl Placement {
         Placement::of(Mode::Threads, |part| part)
     }
 
+    /// As [`Placement::threads`], but for the peers of all nodes that get this placement or a clone of it: they have one thread in
+    /// common. What members of one process have, a [`Cluster`](crate::node::Cluster)'s among them.
+    pub fn peers_in_common() -> Placement {
+        Placement::threads().in_common(Part::Peer)
+    }
+
     /// Everything on the `LocalSet` of whoever starts the node, in real time. For tests, and for services that
     /// would rather save threads than hide slow work.
     pub fn shared() -> Placement {
@@ -351,7 +357,7 @@ mod tests {
 
     #[tokio::test]
     async fn nodes_share_what_they_have_in_common_and_nothing_else() {
-        let placement = Placement::threads().in_common(Part::Peer).for_log(false);
+        let placement = Placement::peers_in_common().for_log(false);
         let (one, one_ends) = placement.open(1).expect("threads");
         let (two, two_ends) = placement.clone().open(2).expect("threads");
         let peer = thread_of(&one, Part::Peer).await;

@@ -6,13 +6,14 @@
 //!
 //! *What it does not do:* it does not watch its actors; [`super::shell`] does.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::pin::Pin;
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
+
+use super::race::race;
 
 /// A future that stays on the thread that makes it.
 pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -35,16 +36,10 @@ impl ThreadHandle {
 
     /// Returns when everything given to the thread before has begun, or nothing is left of the thread's runtime.
     pub(crate) async fn reached(&self) {
-        let (here, mut reached) = oneshot::channel::<()>();
+        let (here, reached) = oneshot::channel::<()>();
         self.run(move || Box::pin(async move { drop(here) }));
         // What is sent in the moment in which the thread ends may be neither taken nor dropped.
-        let mut closed = pin!(self.0.closed());
-        poll_fn(|cx| {
-            let is_there = Pin::new(&mut reached).poll(cx).is_ready();
-            let is_gone = closed.as_mut().poll(cx).is_ready();
-            if is_there || is_gone { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await
+        race(async { drop(reached.await) }, self.0.closed()).await
     }
 
     /// Ends the thread: it drops what still runs on it.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::actors::{Delays, Part, Placement};
+use crate::actors::{Delays, Placement};
 use crate::machine::Machine;
 use crate::raft::{Membership, NodeId};
 use crate::storage::memory::MemoryStorage;
@@ -58,7 +58,7 @@ impl<M: Machine> ClusterBuilder<M> {
         self
     }
 
-    /// Which threads the members' parts run on; unless set one for all peers, and one for each other part of each member.
+    /// Which threads the members' parts run on; [`Placement::peers_in_common`] unless set.
     #[must_use]
     pub fn placement(mut self, placement: Placement) -> ClusterBuilder<M> {
         self.placement = placement;
@@ -103,7 +103,7 @@ impl<M: Machine> Cluster<M> {
             storage: Arc::new(move |node| Box::new(disks[&node].clone())),
             config: Config::default(),
             network: InProcessNetwork::new(NetworkOptions::default()),
-            placement: Placement::threads().in_common(Part::Peer),
+            placement: Placement::peers_in_common(),
         }
     }
 

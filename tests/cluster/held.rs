@@ -43,8 +43,7 @@ async fn holding(history: &History, last: u64) -> (Puppet, Hand) {
     puppet.keep_alive(LEADER, 1);
     puppet.append(LEADER, 1, history, 0, 1, 1).await;
     assert_eq!(apply_next(&hand).await, [1]);
-    puppet.append(LEADER, 1, history, 1, 2, 2).await;
-    for index in 3..=last {
+    for index in 2..=last {
         puppet.append(LEADER, 1, history, index - 1, index, index).await;
     }
     (puppet, hand)

@@ -44,7 +44,7 @@ impl Ours {
     /// In both placements, the default one first.
     pub fn all(place: &Place, runner: &Rc<SystemRunner>) -> Outcome<[Ours; 2]> {
         Ok([
-            Ours::found("ours", place, runner, Placement::threads().in_common(Part::Peer))?,
+            Ours::found("ours", place, runner, Placement::peers_in_common())?,
             Ours::found("ours, two threads", place, runner, two_threads())?,
         ])
     }

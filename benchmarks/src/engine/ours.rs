@@ -22,24 +22,20 @@ use crate::members::{Count, leader_of};
 /// A cluster for each turn.
 pub struct Ours {
     side: Side,
-    /// `None`: what a cluster has that is not told.
-    placement: Option<Placement>,
+    placement: fn() -> Placement,
 }
 
 impl Ours {
     /// Both placements.
     pub fn all() -> [Ours; 2] {
         [
-            Ours { side: Side::OursByDefault, placement: None },
-            Ours { side: Side::OursShared, placement: Some(Placement::shared()) },
+            Ours { side: Side::OursByDefault, placement: Placement::peers_in_common },
+            Ours { side: Side::OursShared, placement: Placement::shared },
         ]
     }
 
     async fn run(&self, load: &Load) -> Outcome<Turn> {
-        let mut builder = Cluster::builder(MEMBERS, Count::default);
-        if let Some(placement) = &self.placement {
-            builder = builder.placement(placement.clone());
-        }
+        let builder = Cluster::builder(MEMBERS, Count::default).placement((self.placement)());
         let cluster = builder.start().await?;
         let turn = match leader_of(&cluster).await {
             Ok(leader) => {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quorate::actors::{Part, Placement};
+use quorate::actors::Placement;
 use quorate::machine::KeyValue;
 use quorate::node::{Config, Handle, Node, NodeBuilder};
 use quorate::raft::{Body, Envelope, Membership, NodeId};
@@ -67,7 +67,7 @@ pub fn config() -> Config {
 impl Trio {
     /// Founded, each member with a state of this shape and size of its own.
     pub async fn found(keeping: Keeping, folder: &Path, shape: Shape, bytes: u64) -> Outcome<Trio> {
-        let placement = Placement::threads().in_common(Part::Peer);
+        let placement = Placement::peers_in_common();
         let (network, silences) = (InProcessNetwork::default(), Silences::default());
         let mut nodes = Vec::new();
         for node in 0..MEMBERS {

@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::actors::race::race;
 use crate::raft::Envelope;
 use crate::transport::wire;
 
@@ -32,7 +33,6 @@ use super::frame::{Back, FrameBuffer};
 use super::handshake::{
     HEAD_BYTES, Hello, MAGIC, OUR_VERSIONS, Refusal, Refused, Reply, check_magic, length,
 };
-use super::race::race;
 use super::shared::{Attached, Shared};
 
 /// How long, and for how many bytes, a refused caller is listened to, so that it can read the refusal before the

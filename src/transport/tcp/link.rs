@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::actors::race::race;
 use crate::raft::Envelope;
 use crate::transport::wire;
 
@@ -31,7 +32,6 @@ use super::counters::{Share, add};
 use super::credit::{Allowance, FRAME_COST, cost};
 use super::frame::{Back, LENGTH_BYTES};
 use super::handshake::{HEAD_BYTES, Hello, Lane, OUR_VERSIONS, Refusal, Refused, Reply, length};
-use super::race::race;
 use super::shared::{Attached, Link, Member, Shared};
 
 /// A write is filled up to about here.

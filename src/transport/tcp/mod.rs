@@ -70,7 +70,6 @@ mod listener;
 mod notices;
 mod options;
 mod outbox;
-mod race;
 mod shared;
 #[cfg(test)]
 mod tests;
