@@ -127,15 +127,12 @@ impl KeyValue {
 
     /// All keys with values and versions, ascending. Sorts them first.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8], u64)> {
-        let entries = sorted(&self.entries).into_iter();
-        entries.map(|(key, entry)| (&key[..], &entry.value[..], entry.version))
+        sorted(&self.entries).map(|(key, entry)| (&key[..], &entry.value[..], entry.version))
     }
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>, version: u64) -> KeyValueReply {
-        match self.entries.get_mut(&key[..]) {
-            Some(entry) => *entry = Versioned { version, value },
-            None => self.entries.insert_mut(key.into_boxed_slice(), Versioned { version, value }),
-        }
+        // Not by way of the old entry: that would be copied, value and all, while a view has it.
+        self.entries.insert_mut(key.into_boxed_slice(), Versioned { version, value });
         KeyValueReply::Written { version }
     }
 
@@ -201,17 +198,17 @@ impl Machine for KeyValue {
     fn decode(input: &mut dyn Read) -> Result<KeyValue, CodecError> {
         const WHAT: &str = "a key-value database";
         let mut entries = new_map();
-        let mut previous: Option<Box<[u8]>> = None;
+        let mut previous: Option<Vec<u8>> = None;
         for _ in 0..read_u64(input, WHAT)? {
             let key = read_bytes(input, WHAT)?.into_boxed_slice();
             let version = read_u64(input, WHAT)?;
             let value = read_bytes(input, WHAT)?;
-            if previous.as_ref() >= Some(&key) || version == 0 {
+            if previous.as_deref() >= Some(&key[..]) || version == 0 {
                 let why = format!("key {key:?} with version {version} follows {previous:?}");
                 return Err(CodecError::invalid(WHAT, why));
             }
-            entries.insert_mut(key.clone(), Versioned { version, value });
-            previous = Some(key);
+            key[..].clone_into(previous.get_or_insert_default());
+            entries.insert_mut(key, Versioned { version, value });
         }
         Ok(KeyValue { entries })
     }

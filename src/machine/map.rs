@@ -18,9 +18,49 @@ pub(super) fn new_map<K: Eq + Hash, V>() -> Map<K, V> {
     Map::new_with_hasher_and_ptr_kind(BuildHasherDefault::default())
 }
 
-/// The entries in the order of their keys: the one order that all replicas share.
-pub(super) fn sorted<K: Eq + Hash + Ord, V>(map: &Map<K, V>) -> Vec<(&K, &V)> {
-    let mut entries: Vec<_> = map.iter().collect();
-    entries.sort_unstable_by_key(|(key, _)| *key);
-    entries
+/// Keys whose first eight bytes, as a number, tell most of them apart.
+pub(super) trait Leading: Ord {
+    /// Never descends where keys ascend.
+    fn leading(&self) -> u64;
+}
+
+impl Leading for u64 {
+    fn leading(&self) -> u64 {
+        *self
+    }
+}
+
+impl Leading for Box<[u8]> {
+    fn leading(&self) -> u64 {
+        let (mut first, length) = ([0; 8], self.len().min(8));
+        first[..length].copy_from_slice(&self[..length]);
+        u64::from_be_bytes(first)
+    }
+}
+
+/// The entries in the order of their keys: the one order that all replicas share. Takes 24 bytes an entry meanwhile: with the
+/// leading bytes beside them, few comparisons have to go for the keys themselves, which are all over the memory.
+pub(super) fn sorted<K: Eq + Hash + Leading, V>(map: &Map<K, V>) -> impl Iterator<Item = (&K, &V)> {
+    let mut entries: Vec<_> = map.iter().map(|(key, value)| (key.leading(), key, value)).collect();
+    entries.sort_unstable_by_key(|&(leading, key, _)| (leading, key));
+    entries.into_iter().map(|(_, key, value)| (key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn entries_come_in_the_order_of_their_keys(
+            keys in proptest::collection::btree_set(proptest::collection::vec(0..3u8, 0..12), 0..40)
+        ) {
+            let mut map = new_map();
+            keys.iter().rev().for_each(|key| map.insert_mut(key.clone().into_boxed_slice(), ()));
+            let found: Vec<_> = sorted(&map).map(|(key, ())| key.to_vec()).collect();
+            prop_assert_eq!(found, keys.into_iter().collect::<Vec<_>>());
+        }
+    }
 }

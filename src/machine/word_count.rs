@@ -46,7 +46,7 @@ impl WordCount {
 
     /// All words with their counts, ascending. Sorts them first.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
-        sorted(&self.counts).into_iter().map(|(word, count)| (&word[..], *count))
+        sorted(&self.counts).map(|(word, count)| (&word[..], *count))
     }
 }
 
@@ -86,16 +86,16 @@ impl Machine for WordCount {
     fn decode(input: &mut dyn Read) -> Result<WordCount, CodecError> {
         const WHAT: &str = "a word count";
         let mut counts = new_map();
-        let mut previous: Option<Box<[u8]>> = None;
+        let mut previous: Option<Vec<u8>> = None;
         for _ in 0..read_u64(input, WHAT)? {
             let word = read_bytes(input, WHAT)?.into_boxed_slice();
             let count = read_u64(input, WHAT)?;
-            if previous.as_ref() >= Some(&word) || count == 0 {
+            if previous.as_deref() >= Some(&word[..]) || count == 0 {
                 let why = format!("word {word:?} with count {count} follows {previous:?}");
                 return Err(CodecError::invalid(WHAT, why));
             }
-            counts.insert_mut(word.clone(), count);
-            previous = Some(word);
+            word[..].clone_into(previous.get_or_insert_default());
+            counts.insert_mut(word, count);
         }
         Ok(WordCount { counts })
     }

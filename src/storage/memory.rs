@@ -15,8 +15,9 @@ use parking_lot::Mutex;
 
 use super::founding::{Founding, NOTHING_TO_OPEN};
 use super::mirror::LogMirror;
+use super::pieces::{Pieces, PiecesWriter};
 use super::snapshot_choice::{DEFAULT_RETAINED, Substitute, choose, superfluous, swept};
-use super::snapshot_format::{self, Flaw, Header, SnapshotContent, SnapshotWriter};
+use super::snapshot_format::{Flaw, Header, SnapshotContent, SnapshotWriter, verify_received};
 use super::{
     Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotReceiver, SnapshotSink,
     SnapshotStore, Start, Storage, StorageError,
@@ -33,7 +34,7 @@ pub struct MemoryStorage {
 struct Disk {
     founding: Option<Founding>,
     log: LogMirror,
-    snapshots: BTreeMap<LogId, Bytes>,
+    snapshots: BTreeMap<LogId, Pieces>,
     /// Number of the last opening; handles of an earlier one are cut off.
     opening: u64,
     in_use: bool,
@@ -104,7 +105,8 @@ impl Disk {
         let Disk { log, snapshots, .. } = self;
         let substitute = choose(log.state_mut(), &stored, |id| {
             let bytes = snapshots.get(&id).ok_or("is missing")?;
-            let content = SnapshotContent::open(&bytes[..]).and_then(SnapshotContent::verify_rest);
+            let content =
+                SnapshotContent::open(bytes.reader()).and_then(SnapshotContent::verify_rest);
             content.map_err(|error| error.to_string())
         })?;
         substitute.iter().for_each(Substitute::warn);
@@ -121,7 +123,7 @@ impl Disk {
 
     /// Takes out what is superfluous. For the caller to drop without holding the disk: freeing a large snapshot takes long,
     /// and the log's writer waits for nobody.
-    fn retain(&mut self, current: LogId, keep: Option<LogId>) -> Vec<Bytes> {
+    fn retain(&mut self, current: LogId, keep: Option<LogId>) -> Vec<Pieces> {
         let stored: Vec<LogId> = self.snapshots.keys().copied().collect();
         let superfluous = superfluous(&stored, current, keep, DEFAULT_RETAINED);
         superfluous.into_iter().filter_map(|id| self.snapshots.remove(&id)).collect()
@@ -203,7 +205,7 @@ impl SnapshotStore for MemorySnapshots {
     ) -> Result<Box<dyn SnapshotSink>, StorageError> {
         let header =
             Header { cluster: self.opened.cluster, log_id, membership: membership.clone() };
-        let writer = SnapshotWriter::new(Vec::new(), &header).map_err(damaged)?;
+        let writer = SnapshotWriter::new(PiecesWriter::default(), &header).map_err(damaged)?;
         let meta = SnapshotMeta { log_id, membership: membership.clone(), size_bytes: 0 };
         Ok(Box::new(MemorySink { opened: self.opened.clone(), meta, writer }))
     }
@@ -213,7 +215,7 @@ impl SnapshotStore for MemorySnapshots {
         Ok(Box::new(MemoryReceiver {
             opened,
             meta: meta.clone(),
-            received: Vec::new(),
+            received: PiecesWriter::default(),
             excess_bytes: 0,
         }))
     }
@@ -221,7 +223,7 @@ impl SnapshotStore for MemorySnapshots {
     fn open(&mut self, log_id: LogId) -> Result<Box<dyn Read + Send>, StorageError> {
         let stored = self.opened.link.with(|disk| disk.snapshots.get(&log_id).cloned())?;
         let bytes = stored.ok_or_else(|| damaged(format!("snapshot {log_id} is missing")))?;
-        let content = SnapshotContent::open(io::Cursor::new(bytes));
+        let content = SnapshotContent::open(bytes.reader());
         Ok(Box::new(content.map_err(|error| damaged(format!("snapshot {log_id} {error}")))?))
     }
 
@@ -246,14 +248,14 @@ impl SnapshotReader for Link {
         max_bytes: usize,
     ) -> Result<Option<Bytes>, StorageError> {
         let stored = self.with(|disk| disk.snapshots.get(&log_id).cloned())?;
-        Ok(stored.map(|whole| snapshot_format::piece(&whole, offset, max_bytes)))
+        Ok(stored.map(|whole| whole.at(offset, max_bytes)))
     }
 }
 
 struct MemorySink {
     opened: Arc<Opened>,
     meta: SnapshotMeta,
-    writer: SnapshotWriter<Vec<u8>>,
+    writer: SnapshotWriter<PiecesWriter>,
 }
 
 impl Write for MemorySink {
@@ -270,10 +272,9 @@ impl SnapshotSink for MemorySink {
     fn publish(self: Box<Self>) -> Result<SnapshotMeta, StorageError> {
         let MemorySink { opened, mut meta, writer } = *self;
         let (bytes, _) = writer.finish().map_err(damaged)?;
-        let stored = opened
-            .link
-            .with(|disk| disk.snapshots.entry(meta.log_id).or_insert(bytes.into()).len())?;
-        meta.size_bytes = stored as u64;
+        let bytes = bytes.finish();
+        meta.size_bytes =
+            opened.link.with(|disk| disk.snapshots.entry(meta.log_id).or_insert(bytes).len())?;
         Ok(meta)
     }
 }
@@ -281,34 +282,34 @@ impl SnapshotSink for MemorySink {
 struct MemoryReceiver {
     opened: Arc<Opened>,
     meta: SnapshotMeta,
-    received: Vec<u8>,
+    received: PiecesWriter,
     /// Bytes beyond the announced length: counted, not kept.
     excess_bytes: u64,
 }
 
 impl SnapshotReceiver for MemoryReceiver {
     fn append(&mut self, data: &Bytes) -> Result<(), StorageError> {
-        let room = self.meta.size_bytes - self.received.len() as u64;
+        let room = self.meta.size_bytes - self.received.len();
         let kept = data.len().min(usize::try_from(room).unwrap_or(usize::MAX));
-        self.received.extend_from_slice(&data[..kept]);
+        self.received.share(data.slice(..kept));
         self.excess_bytes += (data.len() - kept) as u64;
         self.opened.link.with(|_| ())
     }
 
     fn received_bytes(&self) -> u64 {
-        self.received.len() as u64 + self.excess_bytes
+        self.received.len() + self.excess_bytes
     }
 
     fn publish(self: Box<Self>) -> Result<bool, StorageError> {
-        let verified =
-            snapshot_format::verify_received(&self.received[..], self.opened.cluster, &self.meta);
+        let MemoryReceiver { opened, meta, received, .. } = *self;
+        let received = received.finish();
+        let verified = verify_received(received.reader(), opened.cluster, &meta);
         if let Err(error) = verified {
             debug_assert!(Flaw::of(&error).is_some(), "reading memory failed: {error}");
-            tracing::warn!(snapshot = %self.meta.log_id, %error, "a received snapshot does not verify");
+            tracing::warn!(snapshot = %meta.log_id, %error, "a received snapshot does not verify");
             return Ok(false);
         }
-        let MemoryReceiver { opened, meta, received, .. } = *self;
-        opened.link.with(|disk| disk.snapshots.insert(meta.log_id, received.into()))?;
+        opened.link.with(|disk| disk.snapshots.insert(meta.log_id, received))?;
         Ok(true)
     }
 }

@@ -28,6 +28,7 @@ pub mod fuzzing;
 mod log_state;
 pub mod memory;
 mod mirror;
+mod pieces;
 mod raw_snapshots;
 mod snapshot_choice;
 mod snapshot_format;

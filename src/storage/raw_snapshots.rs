@@ -13,7 +13,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::snapshot_format::piece;
 use super::{SnapshotReader, SnapshotReceiver, SnapshotSink, SnapshotStore, StorageError};
 use crate::raft::{LogId, Membership, SnapshotMeta};
 
@@ -90,6 +89,13 @@ impl SnapshotReader for RawSnapshots {
     ) -> Result<Option<Bytes>, StorageError> {
         Ok(self.get(log_id).map(|whole| piece(&whole, offset, max_bytes)))
     }
+}
+
+/// What a chunk read asks for; empty exactly at the end.
+fn piece(whole: &Bytes, offset: u64, max_bytes: usize) -> Bytes {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+    let end = start.saturating_add(max_bytes).min(whole.len());
+    whole.slice(start..end)
 }
 
 /// A snapshot that is being encoded here, or received.

@@ -13,8 +13,6 @@
 
 use std::io::{self, Read, Write};
 
-use bytes::Bytes;
-
 use super::binary::{Fields, Malformed, put_log_id, put_membership, put_u32, put_u64};
 use crate::raft::{LogId, Membership, SnapshotMeta};
 
@@ -378,13 +376,6 @@ pub(crate) fn verify_received(
         return Err(Flaw::error(0, "is not the snapshot that was announced"));
     }
     Ok(())
-}
-
-/// The piece of `whole` that a chunk read asks for; empty exactly at the end.
-pub(crate) fn piece(whole: &Bytes, offset: u64, max_bytes: usize) -> Bytes {
-    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
-    let end = start.saturating_add(max_bytes).min(whole.len());
-    whole.slice(start..end)
 }
 
 #[cfg(test)]

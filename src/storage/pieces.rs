@@ -1,0 +1,160 @@
+//! A long run of bytes in memory that is only ever added to: in pieces, shared instead of copied.
+//!
+//! A snapshot of a GiB in one piece would be copied whenever that has to grow, and once more by each member that it is sent to.
+//! In pieces nothing is copied but what is written, and members of one process that have a snapshot from each other
+//! have it once.
+//!
+//! Not here: what the bytes mean.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// A written piece has so many bytes, the last one fewer: as many as are sent at a time unless told otherwise.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Bytes being added.
+#[derive(Default)]
+pub(super) struct PiecesWriter {
+    full: Pieces,
+    /// Not full yet.
+    last: Vec<u8>,
+}
+
+/// Bytes that stay as they are. A clone shares them.
+#[derive(Clone, Default)]
+pub(super) struct Pieces {
+    /// Each with where it ends; none is empty.
+    pieces: Arc<Vec<(u64, Bytes)>>,
+}
+
+impl PiecesWriter {
+    /// Adds bytes without copying them.
+    pub(super) fn share(&mut self, bytes: Bytes) {
+        self.end_piece();
+        self.full.push(bytes);
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.full.len() + self.last.len() as u64
+    }
+
+    /// What was added.
+    pub(super) fn finish(mut self) -> Pieces {
+        self.end_piece();
+        self.full
+    }
+
+    fn end_piece(&mut self) {
+        self.full.push(std::mem::take(&mut self.last).into());
+    }
+}
+
+impl Write for PiecesWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(PIECE_BYTES - self.last.len());
+        self.last.extend_from_slice(&bytes[..taken]);
+        if self.last.len() == PIECE_BYTES {
+            self.end_piece();
+            self.last.reserve_exact(PIECE_BYTES);
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Pieces {
+    pub(super) fn len(&self) -> u64 {
+        self.pieces.last().map_or(0, |(end, _)| *end)
+    }
+
+    /// Bytes from `offset` on, at most so many; fewer where a piece ends, and none exactly at the end of all.
+    pub(super) fn at(&self, offset: u64, max_bytes: usize) -> Bytes {
+        let place = self.pieces.partition_point(|(end, _)| *end <= offset);
+        let Some((end, piece)) = self.pieces.get(place) else { return Bytes::new() };
+        let left = (end - offset) as usize;
+        piece.slice(piece.len() - left..piece.len() - left + left.min(max_bytes))
+    }
+
+    /// Reads all of it.
+    pub(super) fn reader(&self) -> PiecesReader {
+        PiecesReader { pieces: self.clone(), offset: 0 }
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            let end = self.len() + piece.len() as u64;
+            Arc::make_mut(&mut self.pieces).push((end, piece));
+        }
+    }
+}
+
+/// From the first byte to the last.
+pub(super) struct PiecesReader {
+    pieces: Pieces,
+    offset: u64,
+}
+
+impl Read for PiecesReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.pieces.at(self.offset, out.len());
+        out[..bytes.len()].copy_from_slice(&bytes);
+        self.offset += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As many bytes as that, no two neighbours alike.
+    fn pattern(from: usize, count: usize) -> Vec<u8> {
+        (from..from + count).map(|at| (at % 251) as u8).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn what_is_added_is_there_from_any_place_on(
+            parts in proptest::collection::vec((any::<bool>(), 0..PIECE_BYTES), 0..6),
+            offset in 0..3 * PIECE_BYTES,
+            max_bytes in 1..PIECE_BYTES,
+        ) {
+            let (mut writer, mut model) = (PiecesWriter::default(), Vec::new());
+            for (is_shared, count) in parts {
+                let part = pattern(model.len(), count);
+                model.extend_from_slice(&part);
+                match is_shared {
+                    true => writer.share(part.into()),
+                    false => writer.write_all(&part).unwrap(),
+                }
+                prop_assert_eq!(writer.len(), model.len() as u64);
+            }
+            let pieces = writer.finish();
+            let mut whole = Vec::new();
+            pieces.reader().read_to_end(&mut whole).unwrap();
+            prop_assert!(whole == model && pieces.len() == model.len() as u64);
+            let here = pieces.at(offset as u64, max_bytes);
+            let rest = &model[offset.min(model.len())..];
+            prop_assert!(here.len() <= max_bytes && rest.starts_with(&here));
+            prop_assert_eq!(here.is_empty(), rest.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_shared_is_not_copied() {
+        let mut writer = PiecesWriter::default();
+        writer.write_all(b"head").unwrap();
+        let bytes = Bytes::from(pattern(0, 5000));
+        writer.share(bytes.clone());
+        assert_eq!(writer.finish().at(4, 9999).as_ptr(), bytes.as_ptr());
+    }
+}
