@@ -11,7 +11,6 @@
 //!
 //! *What it does not do:* it does not know that log ids ascend; whoever makes a list sees to that.
 
-use std::collections::{VecDeque, vec_deque};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::iter::FlatMap;
@@ -21,6 +20,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::paged::{self, Paged};
 use super::types::Entry;
 
 /// A block that is made by pushing has so many entries at most: all of it stays in memory for the sake of one.
@@ -31,7 +31,7 @@ const NEWEST: usize = 4;
 /// Entries in order. A clone, or a range, shares the entries.
 #[derive(Clone, Default)]
 pub struct Entries {
-    blocks: VecDeque<Block>,
+    blocks: Paged<Block>,
 }
 
 /// A range of shared entries; never empty.
@@ -117,7 +117,7 @@ impl Entries {
 
     /// Adds `more` behind the last.
     pub fn append(&mut self, more: &Entries) {
-        for block in &more.blocks {
+        for block in more.blocks.iter() {
             self.push_block(block.shared.clone(), block.from..block.to);
         }
     }
@@ -128,16 +128,18 @@ impl Entries {
         assert!(start <= end && end <= count, "entries {start}..{end} wanted of {count}");
         let (first, end) = (self.origin() + start as u64, self.origin() + end as u64);
         let mut range = Entries::new();
-        for block in self.blocks.range(self.block_at(first)..) {
+        let blocks = self.block_at(first)..self.blocks.len();
+        self.blocks.look_at(blocks, |block| {
             if block.before >= end {
-                break;
+                return false;
             }
             let from = block.from + first.saturating_sub(block.before) as usize;
             let to = block.to - block.end().saturating_sub(end) as usize;
             if from < to {
                 range.push_block(block.shared.clone(), from..to);
             }
-        }
+            true
+        });
         range
     }
 
@@ -215,9 +217,10 @@ impl Entries {
     /// Which block holds the entry at `at`, counted as `before` is; one more than there are, if none does.
     fn block_at(&self, at: u64) -> usize {
         // Mostly the newest are asked for, and with one proposal under way each is a block of its own.
-        for (behind, block) in self.blocks.iter().rev().take(NEWEST).enumerate() {
-            if at >= block.before {
-                return self.blocks.len() - behind - usize::from(at < block.end());
+        let count = self.blocks.len();
+        for number in (count.saturating_sub(NEWEST)..count).rev() {
+            if let Some(block) = self.blocks.get(number).filter(|block| at >= block.before) {
+                return number + usize::from(at >= block.end());
             }
         }
         self.blocks.partition_point(|block| block.end() <= at)
@@ -256,7 +259,7 @@ impl<'a> IntoIterator for &'a Entries {
 }
 
 type OfBlocks<'a> = FlatMap<
-    vec_deque::Iter<'a, Block>,
+    paged::Iter<'a, Block>,
     slice::Iter<'a, Entry>,
     fn(&'a Block) -> slice::Iter<'a, Entry>,
 >;

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 
 use super::entries::Entries;
-use super::sizes::Sizes;
+use super::paged::Paged;
 use super::types::{Entry, Index, LogId, LogOutline, Term, TermRun};
 
 /// The log's outline and tail, with the positions in it.
@@ -28,7 +28,8 @@ use super::types::{Entry, Index, LogId, LogOutline, Term, TermRun};
 pub(super) struct RaftLog {
     start: LogId,
     runs: VecDeque<TermRun>,
-    sizes_bytes: Sizes,
+    /// Of each entry.
+    sizes_bytes: Paged<u32>,
     bytes: u64,
     uncommitted_bytes: u64,
     unpersisted_bytes: u64,
@@ -55,7 +56,7 @@ impl RaftLog {
             start: outline.start,
             runs: outline.runs.into(),
             bytes: outline.sizes_bytes.iter().map(|&size| u64::from(size)).sum(),
-            sizes_bytes: outline.sizes_bytes.into(),
+            sizes_bytes: outline.sizes_bytes.into_iter().collect(),
             uncommitted_bytes: 0,
             unpersisted_bytes: 0,
             cache: Entries::new(),
@@ -156,7 +157,12 @@ impl RaftLog {
         if end <= first {
             return 0;
         }
-        self.sizes_bytes.sum(first as usize, end as usize)
+        let mut bytes = 0;
+        self.sizes_bytes.look_at(first as usize..end as usize, |&size| {
+            bytes += u64::from(size);
+            true
+        });
+        bytes
     }
 
     /// Bytes of the entries behind the commit index.
@@ -351,14 +357,14 @@ impl RaftLog {
         let cache_first = self.cache.first()?.log_id.index;
         let skip = first.checked_sub(cache_first)? as usize;
         let wanted = (last + 1 - first) as usize;
-        let mut bytes = 0;
-        let fits = |size: &u32| {
-            let begins = bytes == 0;
-            bytes += *size as usize;
-            begins || bytes <= max_bytes
-        };
-        let sizes = self.sizes_bytes.iter_from((first - self.start.index - 1) as usize);
-        let count = sizes.take(wanted.min(max_entries.max(1))).take_while(fits).count();
+        let begin = (first - self.start.index - 1) as usize;
+        let (mut bytes, mut count) = (0, 0);
+        self.sizes_bytes.look_at(begin..begin + wanted.min(max_entries.max(1)), |&size| {
+            bytes += size as usize;
+            let fits = count == 0 || bytes <= max_bytes;
+            count += usize::from(fits);
+            fits
+        });
         Some(self.cache.range(skip..skip + count))
     }
 

@@ -17,7 +17,7 @@
 //! |---|---|
 //! | `types`, `message`, `ready`, `config` | the words: positions and entries, what members say, what is wanted done, the limits |
 //! | `core`, `outbox` | the state, its inputs, terms and roles; what leaves when |
-//! | `log`, `entries`, `sizes` | the log's outline and tail; entries in shared blocks; every entry's size |
+//! | `log`, `entries`, `paged` | the log's outline and tail; entries in shared blocks; a queue that grows in pages |
 //! | `progress`, `quorum`, `random` | a leader's view of a member; majorities; the seed |
 //! | `election`, `canvass` | pre-vote, vote, becoming leader; whom a campaign asks |
 //! | `acquaintance`, `recovering` | who comes back with less than others remember; when one that lost something counts again |
@@ -52,6 +52,7 @@ mod log;
 mod message;
 mod observation;
 mod outbox;
+mod paged;
 mod progress;
 mod quorum;
 mod random;
@@ -59,7 +60,6 @@ mod reads;
 mod ready;
 mod recovering;
 mod sending;
-mod sizes;
 #[cfg(feature = "testing")]
 mod timeless;
 mod transfer;

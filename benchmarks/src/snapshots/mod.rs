@@ -235,6 +235,7 @@ async fn measure(folder: &Path, sizes: &Sizes, subject: Subject) -> Outcome<Foun
         clock,
         keeping: subject.keeping,
         folder,
+        state_bytes: subject.bytes,
         idle: sizes.idle,
         spans: Vec::new(),
     };

@@ -93,6 +93,8 @@ pub struct Director<'a> {
     pub keeping: Keeping,
     /// A folder for it.
     pub folder: &'a Path,
+    /// Of keys and values.
+    pub state_bytes: u64,
     /// How long nothing goes on.
     pub idle: Duration,
     /// What there was.
@@ -168,7 +170,7 @@ impl Director<'_> {
         let begin = self.begin();
         let view = self.leader.read(Consistency::Local, Machine::view).await?;
         let path = (self.keeping == Keeping::Files).then(|| self.folder.join("plain"));
-        let writing = spawn_write(view, path)?;
+        let writing = spawn_write(view, path, self.state_bytes as usize * 5 / 4)?;
         while !writing.is_finished() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -202,11 +204,13 @@ impl Director<'_> {
 fn spawn_write(
     view: KeyValue,
     path: Option<PathBuf>,
+    room: usize,
 ) -> std::io::Result<JoinHandle<Result<Duration, String>>> {
     std::thread::Builder::new().name("plain-write".into()).spawn(move || {
         let stopwatch = Stopwatch::start();
         let written = match path {
-            None => write(&view, Vec::new()).map(|_| ()),
+            // Room for all of it, so that nothing is copied for growing.
+            None => write(&view, Vec::with_capacity(room)).map(|_| ()),
             Some(path) => write_file(&view, &path),
         };
         let took = stopwatch.elapsed();
