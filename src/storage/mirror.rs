@@ -137,10 +137,13 @@ impl LogMirror {
 
     /// Entries as [`LogReader::read`](super::LogReader::read) returns them; `None`: `first` has been purged.
     pub fn read(&self, first: Index, last: Index, max_bytes: usize) -> Option<Vec<Entry>> {
-        let skipped = first.checked_sub(self.state.start.index + 1)?;
+        let skipped = first.checked_sub(self.state.start.index + 1)? as usize;
+        // Whoever writes waits meanwhile, so no more is looked at than can be wanted: each entry has some bytes.
+        let count =
+            (last + 1).saturating_sub(first).min(1 + (max_bytes / Entry::OVERHEAD_BYTES) as u64);
+        let end = (skipped + count as usize).min(self.entries.len());
+        let behind = self.entries.range(skipped.min(end)..end);
         let mut size_bytes = 0;
-        let behind =
-            self.entries.range((skipped as usize).min(self.entries.len())..self.entries.len());
         let wanted = behind.iter().take_while(|entry| {
             let begins = size_bytes == 0;
             size_bytes += entry.size_bytes();

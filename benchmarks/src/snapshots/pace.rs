@@ -29,6 +29,9 @@ use crate::system;
 const NAP: Duration = Duration::from_millis(1);
 /// It asks for the memory once in so many naps.
 const MEMORY_NAPS: u64 = 5;
+/// So many samples are kept together. In one list they would be copied each time it grows, for up to half a second, and
+/// whoever is answered meanwhile would seem to have waited that long.
+const PIECE: usize = 4096;
 
 /// A command that was answered.
 #[derive(Clone, Copy, Debug)]
@@ -115,14 +118,21 @@ async fn collect(
     clock: Stopwatch,
     mut under_way: UnboundedReceiver<UnderWay>,
 ) -> (Vec<Sample>, u64) {
-    let (mut samples, mut failed) = (Vec::new(), 0);
+    let (mut pieces, mut failed) = (vec![Vec::with_capacity(PIECE)], 0);
     while let Some((due, proposal)) = under_way.recv().await {
-        match proposal.outcome().await {
-            Ok(_) => samples.push(Sample { due, took: clock.elapsed().saturating_sub(due) }),
-            Err(_) => failed += 1,
+        let outcome = proposal.outcome().await;
+        let sample = Sample { due, took: clock.elapsed().saturating_sub(due) };
+        match pieces.last_mut() {
+            _ if outcome.is_err() => failed += 1,
+            Some(piece) if piece.len() < PIECE => piece.push(sample),
+            _ => {
+                let mut piece = Vec::with_capacity(PIECE);
+                piece.push(sample);
+                pieces.push(piece);
+            }
         }
     }
-    (samples, failed)
+    (pieces.concat(), failed)
 }
 
 fn sleep_until(clock: Stopwatch, due: Duration) {
