@@ -39,7 +39,8 @@ impl Leading for Box<[u8]> {
 }
 
 /// The entries in the order of their keys: the one order that all replicas share. Takes 24 bytes an entry meanwhile: with the
-/// leading bytes beside them, few comparisons have to go for the keys themselves, which are all over the memory.
+/// leading bytes beside them, comparisons go for the keys themselves, which are all over the memory, only where those bytes are
+/// the same.
 pub(super) fn sorted<K: Eq + Hash + Leading, V>(map: &Map<K, V>) -> impl Iterator<Item = (&K, &V)> {
     let mut entries: Vec<_> = map.iter().map(|(key, value)| (key.leading(), key, value)).collect();
     entries.sort_unstable_by_key(|&(leading, key, _)| (leading, key));

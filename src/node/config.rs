@@ -70,7 +70,7 @@ pub struct Config {
     /// What a snapshot on its way to a member keeps of the log behind it, beyond the trailing entries. At least
     /// `uncommitted_bytes` and one message more.
     pub pin_bytes: usize,
-    /// Bytes of a snapshot per message.
+    /// Bytes of a snapshot per message; fewer where a storage keeps it in smaller pieces, as the one in memory does.
     pub snapshot_chunk_bytes: usize,
 
     /// Sessions. The same on every member, or replicas will differ.

@@ -122,6 +122,15 @@ impl Entries {
         }
     }
 
+    /// Those from a position on, each shown to `look` until it says `false`.
+    pub(crate) fn look_at(&self, from: usize, mut look: impl FnMut(&Entry) -> bool) {
+        let first = self.origin() + from as u64;
+        self.blocks.look_at(self.block_at(first)..self.blocks.len(), |block| {
+            let passed = first.saturating_sub(block.before) as usize;
+            block.entries()[passed..].iter().all(&mut look)
+        });
+    }
+
     /// Those at these positions; the range must lie within.
     pub fn range(&self, positions: Range<usize>) -> Entries {
         let (count, Range { start, end }) = (self.len(), positions);
@@ -170,8 +179,8 @@ impl Entries {
         self.take_front(count, |_, _| {});
     }
 
-    /// Moves the oldest `count` of them behind the last of `to`, or all if there are no more. Frees nothing, however many there
-    /// are.
+    /// Moves the oldest `count` of them behind the last of `to`, or all if there are no more. Frees none,
+    /// however many there are.
     pub fn move_front(&mut self, count: usize, to: &mut Entries) {
         self.take_front(count, |shared, range| to.push_block(shared.clone(), range));
     }
@@ -432,6 +441,13 @@ mod tests {
                 for position in 0..=model.len() {
                     let found = list.get(position).map(|entry| entry.log_id.index);
                     prop_assert_eq!(found, model.get(position).copied());
+                    let mut seen = Vec::new();
+                    list.look_at(position, |entry| {
+                        seen.push(entry.log_id.index);
+                        seen.len() < 5
+                    });
+                    let end = model.len().min(position + 5);
+                    prop_assert_eq!(&seen[..], &model[position..end]);
                 }
                 prop_assert_eq!(&list, &model.iter().copied().map(entry).collect());
             }

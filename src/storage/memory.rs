@@ -273,8 +273,10 @@ impl SnapshotSink for MemorySink {
         let MemorySink { opened, mut meta, writer } = *self;
         let (bytes, _) = writer.finish().map_err(damaged)?;
         let bytes = bytes.finish();
-        meta.size_bytes =
-            opened.link.with(|disk| disk.snapshots.entry(meta.log_id).or_insert(bytes).len())?;
+        // Where one of the same entry is there already these are superfluous, and not to be freed while the disk is held.
+        meta.size_bytes = opened.link.with(|disk| {
+            disk.snapshots.entry(meta.log_id).or_insert_with(|| bytes.clone()).len()
+        })?;
         Ok(meta)
     }
 }

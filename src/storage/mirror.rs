@@ -137,19 +137,19 @@ impl LogMirror {
 
     /// Entries as [`LogReader::read`](super::LogReader::read) returns them; `None`: `first` has been purged.
     pub fn read(&self, first: Index, last: Index, max_bytes: usize) -> Option<Vec<Entry>> {
-        let skipped = first.checked_sub(self.state.start.index + 1)? as usize;
-        // Whoever writes waits meanwhile, so no more is looked at than can be wanted: each entry has some bytes.
-        let count =
-            (last + 1).saturating_sub(first).min(1 + (max_bytes / Entry::OVERHEAD_BYTES) as u64);
-        let end = (skipped + count as usize).min(self.entries.len());
-        let behind = self.entries.range(skipped.min(end)..end);
-        let mut size_bytes = 0;
-        let wanted = behind.iter().take_while(|entry| {
-            let begins = size_bytes == 0;
+        let skipped = first.checked_sub(self.state.start.index + 1)?;
+        let (mut wanted, mut size_bytes) = (Vec::new(), 0);
+        // Whoever writes waits meanwhile, so nothing behind is looked at.
+        self.entries.look_at(skipped as usize, |entry| {
             size_bytes += entry.size_bytes();
-            entry.log_id.index <= last && (begins || size_bytes <= max_bytes)
+            let fits = wanted.is_empty() || size_bytes <= max_bytes;
+            let is_wanted = entry.log_id.index <= last && fits;
+            if is_wanted {
+                wanted.push(entry.clone());
+            }
+            is_wanted
         });
-        Some(wanted.cloned().collect())
+        Some(wanted)
     }
 
     /// What a node starts from, in a cluster that began with the members `base`.

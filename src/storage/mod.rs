@@ -137,7 +137,7 @@ pub trait SnapshotSink: Write + Send {
 
 /// A snapshot being received.
 pub trait SnapshotReceiver: Send {
-    /// Stores bytes behind those received so far.
+    /// Stores bytes behind those received so far. May keep `data` itself, and with it what that is a part of.
     fn append(&mut self, data: &Bytes) -> Result<(), StorageError>;
 
     /// Bytes received so far, those beyond the announced length included (they are not kept).

@@ -13,6 +13,8 @@ use bytes::Bytes;
 
 /// A written piece has so many bytes, the last one fewer: as many as are sent at a time unless told otherwise.
 const PIECE_BYTES: usize = 1 << 20;
+/// Fewer bytes are copied instead of shared: what they are a part of may be much larger.
+const SHARED_BYTES_MIN: usize = 256 << 10;
 
 /// Bytes being added.
 #[derive(Default)]
@@ -30,10 +32,27 @@ pub(super) struct Pieces {
 }
 
 impl PiecesWriter {
-    /// Adds bytes without copying them.
+    /// Adds bytes, without copying them where they are many.
     pub(super) fn share(&mut self, bytes: Bytes) {
-        self.end_piece();
-        self.full.push(bytes);
+        if bytes.len() >= SHARED_BYTES_MIN {
+            self.end_piece();
+            return self.full.push(bytes);
+        }
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            rest = &rest[self.copy(rest)..];
+        }
+    }
+
+    /// Adds the first of these bytes; says how many.
+    fn copy(&mut self, bytes: &[u8]) -> usize {
+        let taken = bytes.len().min(PIECE_BYTES - self.last.len());
+        self.last.extend_from_slice(&bytes[..taken]);
+        if self.last.len() == PIECE_BYTES {
+            self.end_piece();
+            self.last.reserve_exact(PIECE_BYTES);
+        }
+        taken
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -53,13 +72,7 @@ impl PiecesWriter {
 
 impl Write for PiecesWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(PIECE_BYTES - self.last.len());
-        self.last.extend_from_slice(&bytes[..taken]);
-        if self.last.len() == PIECE_BYTES {
-            self.end_piece();
-            self.last.reserve_exact(PIECE_BYTES);
-        }
-        Ok(taken)
+        Ok(self.copy(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -150,11 +163,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shared_is_not_copied() {
+    fn much_is_shared_and_little_is_copied() {
         let mut writer = PiecesWriter::default();
         writer.write_all(b"head").unwrap();
-        let bytes = Bytes::from(pattern(0, 5000));
-        writer.share(bytes.clone());
-        assert_eq!(writer.finish().at(4, 9999).as_ptr(), bytes.as_ptr());
+        let much = Bytes::from(pattern(0, SHARED_BYTES_MIN));
+        let little = much.slice(1..);
+        writer.share(much.clone());
+        writer.share(little.clone());
+        let pieces = writer.finish();
+        assert_eq!(pieces.at(4, 1).as_ptr(), much.as_ptr());
+        assert_ne!(pieces.at(4 + SHARED_BYTES_MIN as u64, 1).as_ptr(), little.as_ptr());
     }
 }

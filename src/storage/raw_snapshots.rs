@@ -87,15 +87,11 @@ impl SnapshotReader for RawSnapshots {
         offset: u64,
         max_bytes: usize,
     ) -> Result<Option<Bytes>, StorageError> {
-        Ok(self.get(log_id).map(|whole| piece(&whole, offset, max_bytes)))
+        let Some(whole) = self.get(log_id) else { return Ok(None) };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+        let end = start.saturating_add(max_bytes).min(whole.len());
+        Ok(Some(whole.slice(start..end)))
     }
-}
-
-/// What a chunk read asks for; empty exactly at the end.
-fn piece(whole: &Bytes, offset: u64, max_bytes: usize) -> Bytes {
-    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
-    let end = start.saturating_add(max_bytes).min(whole.len());
-    whole.slice(start..end)
 }
 
 /// A snapshot that is being encoded here, or received.

@@ -118,21 +118,18 @@ async fn collect(
     clock: Stopwatch,
     mut under_way: UnboundedReceiver<UnderWay>,
 ) -> (Vec<Sample>, u64) {
-    let (mut pieces, mut failed) = (vec![Vec::with_capacity(PIECE)], 0);
+    let (mut full, mut piece, mut failed) = (Vec::new(), Vec::with_capacity(PIECE), 0);
     while let Some((due, proposal)) = under_way.recv().await {
-        let outcome = proposal.outcome().await;
-        let sample = Sample { due, took: clock.elapsed().saturating_sub(due) };
-        match pieces.last_mut() {
-            _ if outcome.is_err() => failed += 1,
-            Some(piece) if piece.len() < PIECE => piece.push(sample),
-            _ => {
-                let mut piece = Vec::with_capacity(PIECE);
-                piece.push(sample);
-                pieces.push(piece);
-            }
+        match proposal.outcome().await {
+            Ok(_) => piece.push(Sample { due, took: clock.elapsed().saturating_sub(due) }),
+            Err(_) => failed += 1,
+        }
+        if piece.len() == PIECE {
+            full.push(std::mem::replace(&mut piece, Vec::with_capacity(PIECE)));
         }
     }
-    (pieces.concat(), failed)
+    full.push(piece);
+    (full.concat(), failed)
 }
 
 fn sleep_until(clock: Stopwatch, due: Duration) {

@@ -152,7 +152,7 @@ fn reads_are_bounded_by_bytes_but_never_empty() {
             assert_eq!(reader.read(first, 40, two).unwrap(), Some(entries(1, first..=last)));
         }
         assert_eq!(
-            reader.read(30, 99, usize::MAX).unwrap(),
+            reader.read(30, u64::MAX, usize::MAX).unwrap(),
             Some(entries(1, 30..=40)),
             "the log ends there"
         );
