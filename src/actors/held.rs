@@ -30,10 +30,7 @@ impl Held {
 
     /// Takes a batch that follows what is held; returns what is to go on now.
     pub(crate) fn add(&mut self, now: Micros, entries: Entries) -> Option<Entries> {
-        match self.entries.is_empty() {
-            true => self.entries = entries,
-            false => self.entries.append(&entries),
-        }
+        self.entries.append(&entries);
         (now >= self.next).then(|| self.release(now))?
     }
 

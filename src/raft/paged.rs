@@ -4,7 +4,8 @@
 //! oldest │ [ .. page ][ PAGE of them ][ PAGE of them ][ page .. ]
 //! ```
 //! A list in one piece is copied when it is full: doubling one of a million numbers held up the loop for 30 ms. Here a page
-//! is added; only the first one grows, for a short list is to be small. The oldest stands in the list itself, for many lists never have another one, and those allocate nothing.
+//! is added; only the first one grows, for a short list is to be small. The oldest stands in the list itself, for many lists
+//! never have another one, and those allocate nothing.
 //!
 //! *What it does not do:* it takes nothing out of the middle, and nothing in at the front.
 
@@ -24,6 +25,7 @@ pub(super) struct Paged<T> {
     oldest: Option<T>,
     /// All full but the first and the last. None is empty but an only one.
     pages: VecDeque<VecDeque<T>>,
+    /// Of all. Kept, for a log asks with nearly each of its steps, and to add it up showed in the protocol's speed.
     len: usize,
 }
 

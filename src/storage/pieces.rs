@@ -38,21 +38,19 @@ impl PiecesWriter {
             self.end_piece();
             return self.full.push(bytes);
         }
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            rest = &rest[self.copy(rest)..];
-        }
+        self.copy(&bytes);
     }
 
-    /// Adds the first of these bytes; says how many.
-    fn copy(&mut self, bytes: &[u8]) -> usize {
-        let taken = bytes.len().min(PIECE_BYTES - self.last.len());
-        self.last.extend_from_slice(&bytes[..taken]);
-        if self.last.len() == PIECE_BYTES {
-            self.end_piece();
-            self.last.reserve_exact(PIECE_BYTES);
+    fn copy(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (taken, rest) = bytes.split_at(bytes.len().min(PIECE_BYTES - self.last.len()));
+            self.last.extend_from_slice(taken);
+            if self.last.len() == PIECE_BYTES {
+                self.end_piece();
+                self.last.reserve_exact(PIECE_BYTES);
+            }
+            bytes = rest;
         }
-        taken
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -72,7 +70,8 @@ impl PiecesWriter {
 
 impl Write for PiecesWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(self.copy(bytes))
+        self.copy(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

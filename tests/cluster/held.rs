@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate::messages::{ApplyWork, CommittedBatch};
+use quorate::messages::ApplyWork;
 use quorate::node::Config;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
@@ -23,26 +23,12 @@ fn with_rare_ticks() -> Config {
     }
 }
 
-/// Reports them applied; returns their indices.
-fn apply(hand: &Hand, batch: CommittedBatch) -> Vec<u64> {
-    let indices: Vec<u64> = batch.entries.iter().map(|entry| entry.log_id.index).collect();
-    hand.link().applied(indices[indices.len() - 1]);
-    indices
-}
-
-async fn apply_next(hand: &Hand) -> Vec<u64> {
-    match hand.pull().await {
-        ApplyWork::Entries(batch) => apply(hand, batch),
-        other => panic!("pulled {other:?} instead of entries"),
-    }
-}
-
 /// A node that has just been given entry 1 to apply, and then, one by one, those through `last`.
 async fn holding(history: &History, last: u64) -> (Puppet, Hand) {
     let (puppet, hand) = Puppet::start_by_hand(with_rare_ticks()).await;
     puppet.keep_alive(LEADER, 1);
     puppet.append(LEADER, 1, history, 0, 1, 1).await;
-    assert_eq!(apply_next(&hand).await, [1]);
+    assert_eq!(hand.apply(hand.pull_entries().await), [history.id(1)]);
     for index in 2..=last {
         puppet.append(LEADER, 1, history, index - 1, index, index).await;
     }
@@ -57,10 +43,10 @@ fn what_is_held_goes_on_soon() {
         let (puppet, hand) = holding(&history, 9).await;
         let began = Instant::now();
         let mut applied = Vec::new();
-        while applied.last() != Some(&9) {
-            applied.extend(apply_next(&hand).await);
+        while applied.last() != Some(&history.id(9)) {
+            applied.extend(hand.apply(hand.pull_entries().await));
         }
-        assert_eq!(applied, (2..=9).collect::<Vec<_>>());
+        assert_eq!(applied, (2..=9).map(|index| history.id(index)).collect::<Vec<_>>());
         assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
         puppet.shutdown().await;
     });
@@ -77,12 +63,12 @@ fn what_is_held_goes_ahead_of_a_request_for_a_snapshot() {
         let mut applied = Vec::new();
         loop {
             match hand.pull().await {
-                ApplyWork::Entries(batch) => applied.extend(apply(&hand, batch)),
+                ApplyWork::Entries(batch) => applied.extend(hand.apply(batch)),
                 ApplyWork::TakeSnapshot => break,
                 other => panic!("pulled {other:?}"),
             }
         }
-        assert_eq!(applied, [2, 3]);
+        assert_eq!(applied, [2, 3].map(|index| history.id(index)));
         hand.link().decline_snapshot();
         let _ = asked.await.expect("no panic");
         puppet.shutdown().await;

@@ -20,7 +20,9 @@ use quorate::actors::{ApplySide, Delays, Placement};
 use quorate::machine::{
     Increment, Replica, SessionConfig, WordCount, command, decode_replica, encode_replica,
 };
-use quorate::messages::{ApplyLink, ApplyMessage, ApplyWork, OfferedSnapshot, Opaque, StateView};
+use quorate::messages::{
+    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, StateView,
+};
 use quorate::node::{Config, Consistency, Handle, Node, NodeBuilder, NodeStatus};
 use quorate::raft::*;
 use quorate::storage::memory::MemoryStorage;
@@ -562,15 +564,24 @@ impl Hand {
 
     /// Pulls entries, which begin at `first`; reports them applied and returns the last.
     pub async fn apply_entries(&self, first: Index) -> LogId {
+        let applied = self.apply(self.pull_entries().await);
+        assert_eq!(applied[0].index, first);
+        applied[applied.len() - 1]
+    }
+
+    /// Pulls entries.
+    pub async fn pull_entries(&self) -> CommittedBatch {
         match self.pull().await {
-            ApplyWork::Entries(batch) => {
-                assert_eq!(batch.entries[0].log_id.index, first);
-                let last = batch.entries[batch.entries.len() - 1].log_id;
-                self.link().applied(last.index);
-                last
-            }
+            ApplyWork::Entries(batch) => batch,
             other => panic!("pulled {other:?} instead of entries"),
         }
+    }
+
+    /// Reports entries applied; returns all their ids.
+    pub fn apply(&self, batch: CommittedBatch) -> Vec<LogId> {
+        let applied: Vec<LogId> = batch.entries.iter().map(|entry| entry.log_id).collect();
+        self.link().applied(applied[applied.len() - 1].index);
+        applied
     }
 
     /// Pulls an offer.
