@@ -42,12 +42,15 @@ pub mod machine;
 pub mod messages;
 pub mod node;
 pub mod raft;
+mod settings;
 #[cfg(any(test, feature = "testing"))]
 pub mod simulation;
 pub mod storage;
 pub mod transport;
 #[cfg(feature = "web")]
 pub mod web;
+
+pub use settings::SettingError;
 
 /// The README's program is compiled with the tests.
 #[cfg(doctest)]

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::machine::{CommandRef, Machine, Outcome, SessionId, command};
 use crate::raft::NodeId;
+use crate::settings::{Rules, SettingError};
 
 use super::errors::{ClientError, ProposeError};
 use super::handle::{Handle, decode_reply};
@@ -105,6 +106,28 @@ impl Default for ClientOptions {
     }
 }
 
+impl ClientOptions {
+    /// Whether none of the options stops the client. A client whose options do not work executes
+    /// nothing and says why.
+    pub fn validate(&self) -> Result<(), SettingError> {
+        let min = self.backoff_min;
+        let mut rules = Rules::default();
+        rules
+            .wait("timeout", self.timeout)
+            .wait("attempt_timeout", self.attempt_timeout)
+            .wait("backoff_min", min)
+            .must(
+                self.backoff_max >= min,
+                "backoff_max",
+                self.backoff_max,
+                format_args!("at least backoff_min ({min:?})"),
+            )
+            .time("backoff_max", self.backoff_max)
+            .at_least("window", self.window, 1);
+        rules.result()
+    }
+}
+
 /// What a client has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientMetrics {
@@ -174,6 +197,7 @@ impl<M: Machine> Client<M> {
     /// An error says whether the command may have been executed nevertheless. Dropping the future gives up on the reply,
     /// not on the command.
     pub async fn execute(&self, command: M::Command) -> Result<M::Reply, ClientError> {
+        self.0.options.validate()?;
         let mut attempts = Attempts::new(&self.0);
         loop {
             let session = self.session(&mut attempts).await?;
@@ -419,5 +443,52 @@ impl<M: Machine> Inner<M> {
         state.random ^= state.random << 17;
         let half = pause.as_micros() as u64 / 2;
         Duration::from_micros(half + state.random % (half + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Increment, WordCount};
+
+    const LONG: Duration = Duration::MAX;
+    const NONE: Duration = Duration::ZERO;
+
+    fn with(change: impl FnOnce(&mut ClientOptions)) -> ClientOptions {
+        let mut options = ClientOptions::default();
+        change(&mut options);
+        options
+    }
+
+    /// Each option at the ends of its type, and what is expected of it. Whoever adds a field
+    /// decides here.
+    #[test]
+    fn no_option_stops_the_client_at_the_ends_of_its_range() {
+        type Change = fn(&mut ClientOptions);
+        let refused: &[(&str, Change)] = &[
+            ("timeout", |o| o.timeout = NONE),
+            ("timeout", |o| o.timeout = LONG),
+            ("attempt_timeout", |o| o.attempt_timeout = NONE),
+            ("attempt_timeout", |o| o.attempt_timeout = LONG),
+            ("backoff_min", |o| o.backoff_min = NONE),
+            ("backoff_min", |o| (o.backoff_min, o.backoff_max) = (LONG, LONG)),
+            ("backoff_max", |o| o.backoff_max = NONE),
+            ("backoff_max", |o| o.backoff_max = LONG),
+            ("window", |o| o.window = 0),
+        ];
+        for (setting, change) in refused {
+            let error = with(change).validate().expect_err(setting);
+            assert_eq!(error.setting(), *setting, "{error}");
+        }
+        assert_eq!(with(|o| o.window = u64::MAX).validate(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_client_whose_options_do_not_work_says_so_and_executes_nothing() {
+        let client: Client<WordCount> = Client::new(Members::default(), with(|o| o.window = 0));
+        let error =
+            client.execute(Increment { word: b"word".to_vec() }).await.expect_err("no window");
+        let said = "these client options do not work: window is 0, and must be at least 1";
+        assert_eq!(error.to_string(), said);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::machine::CodecError;
 use crate::raft::NodeId;
+use crate::settings::SettingError;
 use crate::storage::StorageError;
 
 use super::config::ConfigError;
@@ -116,6 +117,9 @@ pub enum StartError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
+    /// The client's options do not work: not executed.
+    #[error("these client options do not work: {0}")]
+    Options(#[from] SettingError),
     /// No attempt succeeded in time, and none can have been executed.
     #[error("not executed: no member took the command in time (last answer: {last})")]
     NotExecuted {

@@ -77,6 +77,12 @@ pub trait Transport: Send + Sync + 'static {
     /// Ends the local member's part: nothing is delivered to it and nothing it sends leaves any more. A call for a member
     /// that is not attached here, or no more, changes nothing.
     fn detach(&self, node: NodeId);
+
+    /// The longest message that this transport carries, in bytes as [`wire`] encodes it; `None`: it
+    /// has no limit. A node whose limits allow longer ones does not start.
+    fn max_message_bytes(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// Where a transport puts what it has for the local member.

@@ -62,6 +62,10 @@ const CHUNK_FIXED_BYTES: usize = 6 * 8 + 4;
 /// No control message is longer: an answer with every number at its largest has not two thirds of it.
 const CONTROL_MAX_BYTES: usize = 256;
 
+/// No frame is longer than its payload (a command, entries by their [`Entry::size_bytes`], a piece
+/// of a snapshot) and this, in a cluster of up to 100 members.
+pub(crate) const FRAMING_BYTES_MAX: usize = 1024;
+
 /// Why bytes are not an envelope, or an envelope can't be bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

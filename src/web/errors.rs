@@ -153,6 +153,9 @@ impl From<SnapshotError> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         match &error {
+            ClientError::Options(_) => {
+                Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "client_options", &error)
+            }
             ClientError::NotExecuted { .. } => Failure::try_again("not_executed", &error),
             ClientError::Unknown { .. } => unknown(&error),
             ClientError::Rejected(_) => rejected(&error),

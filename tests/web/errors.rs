@@ -2,7 +2,7 @@
 
 use actix_web::ResponseError;
 use actix_web::http::StatusCode;
-use quorate::node::{ClientError, ProposeError, ReadError, SnapshotError};
+use quorate::node::{ClientError, ClientOptions, ProposeError, ReadError, SnapshotError};
 
 use crate::{header, json};
 
@@ -58,6 +58,9 @@ async fn snapshots_and_clients_have_responses_too() {
     check(&SnapshotError::Refused, (409, "refused", false, false)).await;
     check(&SnapshotError::Fatal, (503, "stopped", false, false)).await;
     let last = || "silence".to_string();
+    let wrong = ClientOptions { window: 0, ..ClientOptions::default() }.validate();
+    let options = ClientError::from(wrong.expect_err("no window"));
+    check(&options, (500, "client_options", false, false)).await;
     let not_executed = ClientError::NotExecuted { last: last() };
     check(&not_executed, (503, "not_executed", false, true)).await;
     check(&ClientError::Unknown { last: last() }, (504, "unknown", true, false)).await;

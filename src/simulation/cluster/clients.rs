@@ -153,7 +153,11 @@ where
         match client.execute(command).await {
             Ok(reply) => Ended::Answered(reply),
             Err(ClientError::NotExecuted { .. }) => Ended::Not,
-            Err(error @ (ClientError::Rejected(_) | ClientError::ReplyUnreadable(_))) => {
+            Err(
+                error @ (ClientError::Options(_)
+                | ClientError::Rejected(_)
+                | ClientError::ReplyUnreadable(_)),
+            ) => {
                 self.watch.accuse("commands are understood", error.to_string());
                 Ended::Unknown
             }

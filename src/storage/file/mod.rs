@@ -53,6 +53,14 @@ use self::snapshots::FileSnapshots;
 use super::snapshot_choice::DEFAULT_RETAINED;
 use super::{Identity, OpenedStorage, Start, Storage, StorageError};
 use crate::raft::Recovered;
+use crate::settings::{Rules, SettingError};
+
+/// Below this a segment holds little more than its header.
+const SEGMENT_BYTES_MIN: u64 = 512;
+/// A segment is written to its end before it is used.
+const SEGMENT_BYTES_MAX: u64 = 1 << 40;
+/// Spare segments take room from whatever else is on the disk.
+const SPARE_SEGMENTS_MAX: usize = 1024;
 
 /// What can be chosen about a [`FileStorage`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +103,18 @@ impl Default for FileOptions {
     }
 }
 
+impl FileOptions {
+    /// Whether none of the options stops the storage.
+    pub fn validate(&self) -> Result<(), SettingError> {
+        let mut rules = Rules::default();
+        rules
+            .between("segment_bytes", self.segment_bytes, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+            .between("spare_segments", self.spare_segments, 0, SPARE_SEGMENTS_MAX)
+            .at_least("retained_snapshots", self.retained_snapshots, 1);
+        rules.result()
+    }
+}
+
 /// A directory that holds one node's log and snapshots.
 pub struct FileStorage {
     dir: PathBuf,
@@ -127,6 +147,9 @@ impl Storage for FileStorage {
         start: &Start,
     ) -> Result<OpenedStorage, StorageError> {
         let FileStorage { dir, options, env } = *self;
+        options
+            .validate()
+            .map_err(|error| refused(&dir, format!("these file options do not work: {error}")))?;
         let (files, layout) = (Files::new(env), Layout::new(dir));
         let (guard, founding) = directory::enter(&files, &layout, identity, start)?;
         let mut recovery = recovery::recover(&files, &layout, identity)?;

@@ -56,6 +56,36 @@ fn on_every_disk(test: impl Fn(&dyn Disk)) {
     test(&tempfile::tempdir().unwrap());
 }
 
+/// Each option at the ends of its type, and what is expected of it. Whoever adds a field decides
+/// here.
+#[test]
+fn options_that_stop_the_storage_are_refused_with_their_value() {
+    type Change = fn(&mut FileOptions);
+    let refused: &[(&str, Change)] = &[
+        ("segment_bytes", |o| o.segment_bytes = 0),
+        ("segment_bytes", |o| o.segment_bytes = u64::MAX),
+        ("spare_segments", |o| o.spare_segments = usize::MAX),
+        ("retained_snapshots", |o| o.retained_snapshots = 0),
+    ];
+    for (setting, change) in refused {
+        let mut options = FileOptions::default();
+        change(&mut options);
+        let storage = Box::new(FileStorage::on(SimDisk::default(), "node", options));
+        let refusal = storage.open(IDENTITY, &bootstrap()).map(|_| ()).unwrap_err().to_string();
+        let said = format!("node: these file options do not work: {setting} is ");
+        assert!(refusal.starts_with(&said), "{refusal}");
+    }
+    let works: &[Change] = &[
+        |o| (o.spare_segments, o.snapshot_sync_bytes) = (0, 0),
+        |o| (o.retained_snapshots, o.snapshot_sync_bytes) = (usize::MAX, u64::MAX),
+    ];
+    for change in works {
+        let mut options = FileOptions::default();
+        change(&mut options);
+        assert_eq!(options.validate(), Ok(()));
+    }
+}
+
 #[test]
 fn a_start_is_what_was_asked_for_or_refused() {
     on_every_disk(|disk| {

@@ -200,4 +200,8 @@ impl Transport for TcpTransport {
             self.core.shared.detach(attachment);
         }
     }
+
+    fn max_message_bytes(&self) -> Option<usize> {
+        Some(self.core.shared.options.max_frame_bytes)
+    }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::raft::NodeId;
+use crate::settings::{LONGEST, Rules, SettingError};
 
 const MIB: usize = 1 << 20;
 
@@ -80,44 +81,69 @@ impl TcpOptions {
         }
     }
 
-    /// Whether the settings fit each other.
+    /// Whether the settings fit each other, and none of them stops the transport.
     pub fn validate(&self) -> Result<(), TcpError> {
-        let rules = [
-            (
-                (1024..=u32::MAX as usize / 2).contains(&self.max_frame_bytes),
-                "max_frame_bytes must be 1 KiB to 2 GiB",
-            ),
-            (
-                self.window_bytes / 2 >= self.max_frame_bytes,
-                "window_bytes must be at least twice max_frame_bytes",
-            ),
-            (
-                self.outbox_bytes >= self.max_frame_bytes,
-                "outbox_bytes must be at least max_frame_bytes",
-            ),
-            (self.outbox_messages > 0, "outbox_messages must be at least 1"),
-            (!self.outbox_age.is_zero(), "outbox_age must be longer than 0"),
-            (self.pending_connections > 0, "pending_connections must be at least 1"),
-            (
-                !self.connect_timeout.is_zero()
-                    && !self.handshake_timeout.is_zero()
-                    && !self.frame_timeout.is_zero(),
-                "connect_timeout, handshake_timeout and frame_timeout must be longer than 0",
-            ),
-            (
-                !self.alive_interval.is_zero() && self.dead_after >= 2 * self.alive_interval,
-                "dead_after must be at least twice alive_interval, and that longer than 0",
-            ),
-            (
-                !self.retry_min.is_zero() && self.retry_max >= self.retry_min,
-                "retry_min must be longer than 0 and not longer than retry_max",
-            ),
-        ];
-        match rules.into_iter().find(|(holds, _)| !holds) {
-            Some((_, rule)) => Err(TcpError::Options(rule)),
-            None => Ok(()),
+        let mut rules = Rules::default();
+        self.sizes_work(&mut rules);
+        self.times_work(&mut rules);
+        for (&node, address) in self.peers.iter().filter(|(node, _)| **node != self.node) {
+            let must = "host:port, with a port from 1 to 65535";
+            rules.must(is_address(address), &format!("peers[{node}]"), address, must);
         }
+        rules.result().map_err(TcpError::Options)
     }
+
+    fn sizes_work(&self, rules: &mut Rules) {
+        let frame = self.max_frame_bytes;
+        rules
+            .between("max_frame_bytes", frame, 1024, u32::MAX as usize / 2)
+            .must(
+                self.window_bytes / 2 >= frame,
+                "window_bytes",
+                self.window_bytes,
+                format_args!("at least twice max_frame_bytes ({frame})"),
+            )
+            .must(
+                self.outbox_bytes >= frame,
+                "outbox_bytes",
+                self.outbox_bytes,
+                format_args!("at least max_frame_bytes ({frame})"),
+            )
+            .at_least("outbox_messages", self.outbox_messages, 1)
+            .at_least("pending_connections", self.pending_connections, 1);
+    }
+
+    fn times_work(&self, rules: &mut Rules) {
+        let (alive, retry_min) = (self.alive_interval, self.retry_min);
+        rules
+            .wait("outbox_age", self.outbox_age)
+            .wait("connect_timeout", self.connect_timeout)
+            .wait("handshake_timeout", self.handshake_timeout)
+            .wait("frame_timeout", self.frame_timeout)
+            .wait("alive_interval", alive)
+            .must(
+                self.dead_after >= 2 * alive.min(LONGEST),
+                "dead_after",
+                self.dead_after,
+                format_args!("at least twice alive_interval ({alive:?})"),
+            )
+            .time("dead_after", self.dead_after)
+            .wait("retry_min", retry_min)
+            .must(
+                self.retry_max >= retry_min,
+                "retry_max",
+                self.retry_max,
+                format_args!("at least retry_min ({retry_min:?})"),
+            )
+            .time("retry_max", self.retry_max)
+            .time("notice_interval", self.notice_interval);
+    }
+}
+
+fn is_address(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }
 
 /// Why a transport can't begin.
@@ -126,7 +152,7 @@ impl TcpOptions {
 pub enum TcpError {
     /// The settings do not fit each other.
     #[error("these TCP options do not work: {0}")]
-    Options(&'static str),
+    Options(SettingError),
     /// The address to listen at can't be had.
     #[error(
         "can't listen at {address}: {source}; is the port taken, or the address another machine's?"
@@ -146,17 +172,71 @@ pub enum TcpError {
 mod tests {
     use super::*;
 
+    fn with(change: impl FnOnce(&mut TcpOptions)) -> Result<(), String> {
+        let peers = BTreeMap::from([(1, String::new()), (2, "[::1]:4000".to_owned())]);
+        let mut options = TcpOptions::new(1, 0, peers);
+        change(&mut options);
+        options.validate().map_err(|error| error.to_string())
+    }
+
     #[test]
-    fn the_defaults_are_valid_and_what_does_not_fit_is_named() {
-        let with = |change: fn(&mut TcpOptions)| {
-            let mut options = TcpOptions::new(1, 0, BTreeMap::new());
-            change(&mut options);
-            options.validate().map_err(|error| error.to_string())
-        };
-        assert_eq!(with(|_| ()), Ok(()));
-        assert!(with(|o| o.window_bytes = MIB).unwrap_err().contains("window_bytes"));
-        assert!(with(|o| o.outbox_bytes = 1).unwrap_err().contains("outbox_bytes"));
-        assert!(with(|o| o.dead_after = o.alive_interval).unwrap_err().contains("dead_after"));
-        assert!(with(|o| o.retry_max = Duration::ZERO).unwrap_err().contains("retry_max"));
+    fn what_does_not_fit_is_named_with_its_value_and_what_it_must_be() {
+        assert_eq!(with(|_| ()), Ok(()), "the own address is ignored");
+        assert_eq!(
+            with(|o| o.window_bytes = MIB).unwrap_err(),
+            "these TCP options do not work: window_bytes is 1048576, and must be at least twice \
+             max_frame_bytes (8388608)"
+        );
+    }
+
+    const LONG: Duration = Duration::MAX;
+    const NONE: Duration = Duration::ZERO;
+
+    /// Each setting at the ends of its type, and what is expected of it. Whoever adds a field
+    /// decides here.
+    #[test]
+    fn no_setting_stops_the_transport_at_the_ends_of_its_range() {
+        type Change = fn(&mut TcpOptions);
+        let refused: &[(&str, Change)] = &[
+            ("peers[2]", |o| drop(o.peers.insert(2, "host".into()))),
+            ("peers[2]", |o| drop(o.peers.insert(2, ":4000".into()))),
+            ("peers[2]", |o| drop(o.peers.insert(2, "host:0".into()))),
+            ("peers[2]", |o| drop(o.peers.insert(2, "http://host".into()))),
+            ("max_frame_bytes", |o| o.max_frame_bytes = 0),
+            ("max_frame_bytes", |o| o.max_frame_bytes = usize::MAX),
+            ("window_bytes", |o| o.window_bytes = 0),
+            ("outbox_messages", |o| o.outbox_messages = 0),
+            ("outbox_bytes", |o| o.outbox_bytes = 0),
+            ("outbox_age", |o| o.outbox_age = NONE),
+            ("outbox_age", |o| o.outbox_age = LONG),
+            ("pending_connections", |o| o.pending_connections = 0),
+            ("connect_timeout", |o| o.connect_timeout = NONE),
+            ("connect_timeout", |o| o.connect_timeout = LONG),
+            ("handshake_timeout", |o| o.handshake_timeout = NONE),
+            ("handshake_timeout", |o| o.handshake_timeout = LONG),
+            ("frame_timeout", |o| o.frame_timeout = NONE),
+            ("frame_timeout", |o| o.frame_timeout = LONG),
+            ("alive_interval", |o| o.alive_interval = NONE),
+            ("alive_interval", |o| (o.alive_interval, o.dead_after) = (LONG, LONG)),
+            ("dead_after", |o| o.dead_after = o.alive_interval),
+            ("dead_after", |o| o.dead_after = LONG),
+            ("retry_min", |o| o.retry_min = NONE),
+            ("retry_max", |o| o.retry_max = NONE),
+            ("retry_max", |o| o.retry_max = LONG),
+            ("notice_interval", |o| o.notice_interval = LONG),
+        ];
+        for (number, (setting, change)) in refused.iter().enumerate() {
+            let error = with(change).expect_err("a wrong option");
+            let rule = format!("these TCP options do not work: {setting} is ");
+            assert!(error.starts_with(&rule), "change {number}: {error}");
+        }
+        let works: &[Change] = &[
+            |o| (o.window_bytes, o.outbox_bytes) = (usize::MAX, usize::MAX),
+            |o| (o.outbox_messages, o.pending_connections) = (usize::MAX, usize::MAX),
+            |o| o.notice_interval = NONE,
+        ];
+        for (number, change) in works.iter().enumerate() {
+            assert_eq!(with(change), Ok(()), "change {number}");
+        }
     }
 }

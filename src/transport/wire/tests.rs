@@ -384,3 +384,33 @@ fn the_longest_control_message_is_far_below_the_bound() {
         assert!(frame.len() - HEADING_BYTES < CONTROL_MAX_BYTES * 2 / 3, "{} bytes", frame.len());
     }
 }
+
+/// What a frame has beside its payload is less than what settings are held against, in a cluster of
+/// a hundred.
+#[test]
+fn the_framing_of_payload_messages_is_below_its_bound() {
+    let meta = SnapshotMeta {
+        log_id: LogId::new(1, 1),
+        membership: Membership::of_voters(0..100),
+        size_bytes: 1 << 40,
+    };
+    for payload_bytes in [0, 1, 1000, 100_000] {
+        let data = Bytes::from(vec![7; payload_bytes]);
+        let (transfer, offset, round, crc) = (1, 0, 0, 0);
+        let chunk =
+            SnapshotChunk { meta: meta.clone(), transfer, offset, data: data.clone(), crc, round };
+        let chunk = Envelope {
+            body: Body::Request(Request::Snapshot(chunk)),
+            ..append_envelope(LogId::BASE, Vec::new())
+        };
+        let one = append_envelope(LogId::BASE, vec![Entry { data, ..entry(1, 1, b"") }]);
+        for envelope in [chunk, one] {
+            assert!(size_bound(&envelope) <= payload_bytes + FRAMING_BYTES_MAX);
+        }
+        // Many small entries count with what is around each.
+        let many: Vec<Entry> = (1..=payload_bytes as u64 / 32).map(|i| entry(1, i, b"")).collect();
+        let counted: usize = many.iter().map(Entry::size_bytes).sum();
+        let many = append_envelope(LogId::BASE, many);
+        assert!(size_bound(&many) <= counted + FRAMING_BYTES_MAX);
+    }
+}
