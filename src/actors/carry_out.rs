@@ -14,6 +14,7 @@ use crate::messages::{
     ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, PersisterMessage,
     ReaderMessage, Reply, SnapshotterMessage,
 };
+use crate::node::ReadError;
 use crate::raft::{
     ApplyItem, Entries, Event, Index, InstallDecision, Micros, Persist, Ready, Role, SnapshotJob,
 };
@@ -60,8 +61,12 @@ impl Peer {
             });
         }
         if !reads_failed.is_empty() {
-            let leader = self.raft.leader();
-            reads_failed.into_iter().for_each(|ticket| self.reads.fail(ticket, leader));
+            let error = match self.raft.role() {
+                // It keeps its role without a quorum (`check_quorum` is off).
+                (Role::Leader, ..) => ReadError::Busy,
+                (_, _, leader) => ReadError::NotLeader { leader },
+            };
+            reads_failed.into_iter().for_each(|ticket| self.reads.fail(ticket, &error));
         }
         events.into_iter().for_each(|event| self.on_event(event, now));
         // Behind the events: what became current before the install was.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::messages::ReadJob;
 use crate::node::ReadError;
-use crate::raft::{Micros, NodeId, Raft, ReadTicket, Refusal};
+use crate::raft::{Micros, Raft, ReadTicket, Refusal};
 
 #[derive(Default)]
 pub(crate) struct PendingReads {
@@ -39,8 +39,8 @@ impl PendingReads {
     }
 
     /// A ticket can't be confirmed any more.
-    pub(crate) fn fail(&mut self, ticket: ReadTicket, leader: Option<NodeId>) {
-        fail(self.asked.remove(&ticket).unwrap_or_default(), ReadError::NotLeader { leader });
+    pub(crate) fn fail(&mut self, ticket: ReadTicket, error: &ReadError) {
+        fail(self.asked.remove(&ticket).unwrap_or_default(), error.clone());
     }
 
     /// The node stops: dropped reads say so themselves.

@@ -2,7 +2,7 @@
 //!
 //! A request is met by the first snapshot that covers what was applied when it came, be it made here or installed, and
 //! not before its record is durable (SN17); a build that had begun before does not count, and the snapshot is asked
-//! for again when it is done.
+//! for again when it is done. After a build that was refused it is asked for again later.
 
 use crate::messages::SnapshotReply;
 use crate::node::SnapshotError;
@@ -31,19 +31,27 @@ impl SnapshotRequests {
 
     /// The snapshot of `log_id` is current, durably.
     pub(crate) fn current(&mut self, raft: &mut Raft, now: Micros, log_id: LogId) {
-        let (met, unmet) = self.waiting.drain(..).partition(|(index, _)| *index <= log_id.index);
-        self.waiting = unmet;
-        let met: Vec<(Index, SnapshotReply)> = met;
-        met.into_iter().for_each(|(_, reply)| answer(reply, Ok(log_id)));
+        self.answer_met(log_id);
         if !self.waiting.is_empty() {
             raft.request_snapshot(now);
         }
     }
 
-    /// A build came to nothing, for a snapshot of as much or more is there: whoever needs a newer one still waits.
+    /// A build was refused, or a snapshot of as much or more is there: requests that need a newer
+    /// one still wait. The apply side may answer the next one alike, so it is not asked at once.
     pub(crate) fn passed(&mut self, raft: &mut Raft, now: Micros) {
-        let durable = raft.durable_snapshot();
-        self.current(raft, now, durable);
+        self.answer_met(raft.durable_snapshot());
+        self.waiting.retain(|(_, reply)| !reply.is_closed());
+        if !self.waiting.is_empty() {
+            raft.request_snapshot_again(now);
+        }
+    }
+
+    fn answer_met(&mut self, current: LogId) {
+        let (met, unmet) = self.waiting.drain(..).partition(|(index, _)| *index <= current.index);
+        self.waiting = unmet;
+        let met: Vec<(Index, SnapshotReply)> = met;
+        met.into_iter().for_each(|(_, reply)| answer(reply, Ok(current)));
     }
 
     /// The apply side has no snapshot to make.

@@ -154,6 +154,7 @@ impl<M: Machine> NodeBuilder<M> {
             self.storage.ok_or(StartError::Incomplete("NodeBuilder::storage is missing"))?;
         let transport =
             self.transport.ok_or(StartError::Incomplete("NodeBuilder::transport is missing"))?;
+        self.config.fits_into(transport.max_message_bytes())?;
         let placement = self.placement.for_log(storage.waits());
         let (places, ends) = placement.open(self.node)?;
         let identity = Identity {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::machine::SessionConfig;
 use crate::raft::{Micros, NodeId, RaftConfig};
+use crate::settings::{LONGEST, Rules, SettingError};
+use crate::transport::wire::FRAMING_BYTES_MAX;
 
 /// Settings of a node. All members of a cluster should have the same; `sessions` must be the same.
 #[derive(Clone, Debug)]
@@ -18,6 +20,16 @@ pub struct Config {
     pub request_timeout: Duration,
     /// What is known not to have arrived at a member, or was answered Busy, is tried again so much later.
     pub retry_interval: Duration,
+    /// A leader that no quorum has answered for `election_timeout_min` steps down.
+    ///
+    /// If `false`, a leader that is cut off keeps its role until it hears of a higher term. It then
+    /// takes commands that end as `Unknown` after `proposal_timeout`, its status and its readiness
+    /// probe still name it the leader, and members that hear it elect no other one even if it does
+    /// not hear them: a network that fails in one direction can stop the cluster until that ends.
+    /// What still holds: nothing is committed and no linearizable read is confirmed without a
+    /// quorum (reads are refused with `Busy`), and a leader whose own disk hangs steps down. For
+    /// harnesses that expect a leader to keep its role within a term.
+    pub check_quorum: bool,
     /// A proposal waits so long for others, to leave with them; zero: it leaves at once.
     pub batch_delay: Duration,
     /// Messages with few entries leave for one member at least so far apart; zero: as they come.
@@ -63,6 +75,10 @@ pub struct Config {
     pub snapshot_bytes: Option<usize>,
     /// A snapshot is taken at 90 % of this, in entries applied since the last one; `None`: never by count.
     pub snapshot_entries: Option<u64>,
+    /// A snapshot that one of these limits asked for, and that the apply side declined or that was
+    /// refused, is asked for again so much later; after each further failure in a row the wait is
+    /// twice as long, up to 64 times this.
+    pub snapshot_retry_interval: Duration,
     /// Entries that stay in the log behind a snapshot, for members that are a little slow: count ..
     pub trailing_entries: u64,
     /// .. and bytes. At most half of `snapshot_bytes`.
@@ -70,7 +86,9 @@ pub struct Config {
     /// What a snapshot on its way to a member keeps of the log behind it, beyond the trailing entries. At least
     /// `uncommitted_bytes` and one message more.
     pub pin_bytes: usize,
-    /// Bytes of a snapshot per message; fewer where a storage keeps it in smaller pieces, as the one in memory does.
+    /// Bytes of a snapshot per message. A link has to carry them within `election_timeout_max`: a
+    /// member gives up a transfer that is silent for longer. Fewer where a storage keeps it in
+    /// smaller pieces, as the one in memory does.
     pub snapshot_chunk_bytes: usize,
 
     /// Sessions. The same on every member, or replicas will differ.
@@ -78,6 +96,9 @@ pub struct Config {
 }
 
 const MIB: usize = 1 << 20;
+/// Lengths of payloads are 32-bit numbers, on the wire and on disk; half of that leaves room for
+/// what is around them.
+const PAYLOAD_BYTES_MAX: usize = u32::MAX as usize / 2;
 
 impl Default for Config {
     fn default() -> Config {
@@ -87,6 +108,7 @@ impl Default for Config {
             election_timeout_max: Duration::from_millis(1000),
             request_timeout: Duration::from_millis(300),
             retry_interval: Duration::from_millis(100),
+            check_quorum: true,
             batch_delay: Duration::ZERO,
             append_interval: Duration::ZERO,
             commit_notice: None,
@@ -107,6 +129,7 @@ impl Default for Config {
             apply_queue_bytes: 4 * MIB,
             snapshot_bytes: Some(64 * MIB),
             snapshot_entries: None,
+            snapshot_retry_interval: Duration::from_secs(1),
             trailing_entries: 100_000,
             trailing_bytes: 16 * MIB,
             pin_bytes: 64 * MIB,
@@ -155,61 +178,132 @@ impl Config {
         self
     }
 
-    /// Whether the settings fit each other.
+    /// Whether the settings fit each other, and none of them stops the node.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let snapshot_bytes = self.snapshot_bytes.unwrap_or(usize::MAX);
-        let rules = [
-            (!self.tick_interval.is_zero(), "tick_interval must be longer than 0"),
-            (
-                self.heartbeat_interval >= self.tick_interval,
-                "heartbeat_interval must not be shorter than tick_interval",
-            ),
-            (
-                self.election_timeout_min > self.heartbeat_interval,
-                "election_timeout_min must be longer than heartbeat_interval",
-            ),
-            (
-                self.election_timeout_max > self.election_timeout_min,
-                "election_timeout_max must be longer than election_timeout_min",
-            ),
-            (
-                self.request_timeout >= self.tick_interval,
-                "request_timeout must not be shorter than tick_interval",
-            ),
-            (!self.retry_interval.is_zero(), "retry_interval must be longer than 0"),
-            (
-                self.batch_delay < self.heartbeat_interval
-                    && self.append_interval < self.heartbeat_interval,
-                "batch_delay and append_interval must be shorter than heartbeat_interval",
-            ),
-            (!self.proposal_timeout.is_zero(), "proposal_timeout must be longer than 0"),
-            (
-                self.command_bytes > 0 && self.command_bytes < u32::MAX as usize / 2,
-                "command_bytes must be 1 to 2 GiB",
-            ),
-            (self.proposals_in_flight > 0, "proposals_in_flight must be at least 1"),
-            (self.reads_in_flight > 0, "reads_in_flight must be at least 1"),
-            (self.append_entries > 0, "append_entries must be at least 1"),
-            (self.window_messages > 0, "window_messages must be at least 1"),
-            (self.snapshot_chunk_bytes > 0, "snapshot_chunk_bytes must be at least 1"),
-            (snapshot_bytes > 0, "snapshot_bytes must be at least 1"),
-            (self.snapshot_entries != Some(0), "snapshot_entries must be at least 1"),
-            (
-                self.trailing_bytes <= snapshot_bytes / 2,
-                "trailing_bytes must be at most half of snapshot_bytes",
-            ),
-            (
-                self.snapshot_bytes.is_none()
-                    || self.pin_bytes >= self.uncommitted_bytes.saturating_add(self.append_bytes),
-                "pin_bytes must be at least uncommitted_bytes and append_bytes together",
-            ),
-            (self.sessions.max_sessions > 0, "sessions.max_sessions must be at least 1"),
-            (self.sessions.sequence_window > 0, "sessions.sequence_window must be at least 1"),
-        ];
-        match rules.into_iter().find(|(holds, _)| !holds) {
-            Some((_, rule)) => Err(ConfigError(rule)),
-            None => Ok(()),
+        let mut rules = Rules::default();
+        self.times_work(&mut rules);
+        self.limits_work(&mut rules);
+        self.snapshots_work(&mut rules);
+        self.sessions_work(&mut rules);
+        rules.result().map_err(ConfigError)
+    }
+
+    fn times_work(&self, rules: &mut Rules) {
+        let Config { tick_interval, heartbeat_interval: heartbeat, .. } = *self;
+        let (min, max) = (self.election_timeout_min, self.election_timeout_max);
+        rules
+            .wait("tick_interval", tick_interval)
+            .wait("heartbeat_interval", heartbeat)
+            .must(
+                heartbeat >= tick_interval,
+                "heartbeat_interval",
+                heartbeat,
+                format_args!("at least tick_interval ({tick_interval:?})"),
+            )
+            .must(
+                min > heartbeat,
+                "election_timeout_min",
+                min,
+                format_args!("longer than heartbeat_interval ({heartbeat:?})"),
+            )
+            .must(
+                max > min,
+                "election_timeout_max",
+                max,
+                format_args!("longer than election_timeout_min ({min:?})"),
+            )
+            .time("election_timeout_max", max)
+            .wait("proposal_timeout", self.proposal_timeout)
+            .time("commit_notice", self.commit_notice.unwrap_or_default());
+        // What is waited for before something is sent again. Much longer, and one loss stops a
+        // member.
+        let longest = max.min(LONGEST) * 10;
+        rules
+            .must(
+                self.request_timeout >= tick_interval && self.request_timeout <= longest,
+                "request_timeout",
+                self.request_timeout,
+                format_args!(
+                    "tick_interval ({tick_interval:?}) to 10 times election_timeout_max \
+                     ({longest:?})"
+                ),
+            )
+            .wait("retry_interval", self.retry_interval)
+            .must(
+                self.retry_interval <= longest,
+                "retry_interval",
+                self.retry_interval,
+                format_args!("at most 10 times election_timeout_max ({longest:?})"),
+            );
+        for (setting, value) in
+            [("batch_delay", self.batch_delay), ("append_interval", self.append_interval)]
+        {
+            let must = format_args!("shorter than heartbeat_interval ({heartbeat:?})");
+            rules.must(value < heartbeat, setting, value, must);
         }
+    }
+
+    fn limits_work(&self, rules: &mut Rules) {
+        rules
+            .between("command_bytes", self.command_bytes, 1, PAYLOAD_BYTES_MAX)
+            .at_least("proposals_in_flight", self.proposals_in_flight, 1)
+            .at_least("reads_in_flight", self.reads_in_flight, 1)
+            .at_least("append_entries", self.append_entries, 1)
+            .at_least("window_messages", self.window_messages, 1)
+            .at_least("window_bytes", self.window_bytes, 1);
+    }
+
+    fn snapshots_work(&self, rules: &mut Rules) {
+        rules
+            .between("snapshot_chunk_bytes", self.snapshot_chunk_bytes, 1, PAYLOAD_BYTES_MAX)
+            .at_least("snapshot_entries", self.snapshot_entries.unwrap_or(1), 1)
+            .wait("snapshot_retry_interval", self.snapshot_retry_interval);
+        let Some(snapshot_bytes) = self.snapshot_bytes else { return };
+        let (trailing_max, pin) = (snapshot_bytes / 2, self.pin_bytes);
+        let pin_min = self.uncommitted_bytes.saturating_add(self.append_bytes);
+        rules
+            .at_least("snapshot_bytes", snapshot_bytes, 1)
+            .must(
+                self.trailing_bytes <= trailing_max,
+                "trailing_bytes",
+                self.trailing_bytes,
+                format_args!("at most half of snapshot_bytes ({trailing_max})"),
+            )
+            .must(
+                pin >= pin_min,
+                "pin_bytes",
+                pin,
+                format_args!("at least uncommitted_bytes and append_bytes together ({pin_min})"),
+            );
+    }
+
+    fn sessions_work(&self, rules: &mut Rules) {
+        let sessions = &self.sessions;
+        rules
+            .at_least("sessions.max_sessions", sessions.max_sessions, 1)
+            .at_least("sessions.session_timeout_ms", sessions.session_timeout_ms, 1)
+            .at_least("sessions.max_time_step_ms", sessions.max_time_step_ms, 1)
+            .at_least("sessions.sequence_window", sessions.sequence_window, 1);
+    }
+
+    /// Whether every message that these limits allow fits into one of the transport's, if that has
+    /// a limit. An entry or a piece of a snapshot that does not would be sent again for ever.
+    pub(crate) fn fits_into(&self, message_bytes: Option<usize>) -> Result<(), ConfigError> {
+        let Some(message_bytes) = message_bytes else { return Ok(()) };
+        let most = message_bytes.saturating_sub(FRAMING_BYTES_MAX);
+        let mut rules = Rules::default();
+        for (setting, value) in [
+            ("command_bytes", self.command_bytes),
+            ("append_bytes", self.append_bytes),
+            ("snapshot_chunk_bytes", self.snapshot_chunk_bytes),
+        ] {
+            let must = format_args!(
+                "at most {most}: the transport carries messages of {message_bytes} bytes \
+                 (max_frame_bytes of TCP), of which {FRAMING_BYTES_MAX} are reserved"
+            );
+            rules.must(value <= most, setting, value, must);
+        }
+        rules.result().map_err(ConfigError)
     }
 
     pub(crate) fn raft(&self, cluster: u64, node: NodeId) -> RaftConfig {
@@ -222,6 +316,7 @@ impl Config {
             election_timeout_max: micros(self.election_timeout_max),
             request_timeout: micros(self.request_timeout),
             retry_interval: micros(self.retry_interval),
+            check_quorum: self.check_quorum,
             batch_delay: micros(self.batch_delay),
             append_interval: micros(self.append_interval),
             commit_notice: self.commit_notice.map(micros),
@@ -236,6 +331,7 @@ impl Config {
             apply_queue_bytes: self.apply_queue_bytes,
             snapshot_bytes: self.snapshot_bytes,
             snapshot_entries: self.snapshot_entries,
+            snapshot_retry_interval: micros(self.snapshot_retry_interval),
             trailing_entries: self.trailing_entries,
             trailing_bytes: self.trailing_bytes,
             pin_bytes: self.pin_bytes,
@@ -248,10 +344,10 @@ pub(crate) fn micros(duration: Duration) -> Micros {
     duration.as_micros() as Micros
 }
 
-/// A setting that does not fit the others.
+/// A setting that does not fit the others, or stops the node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this configuration does not work: {0}")]
-pub struct ConfigError(&'static str);
+pub struct ConfigError(SettingError);
 
 #[cfg(test)]
 mod tests {
@@ -265,19 +361,134 @@ mod tests {
         }
     }
 
+    fn wrong(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        change(&mut config);
+        config.validate().expect_err("a wrong configuration").to_string()
+    }
+
     #[test]
-    fn what_does_not_fit_is_named() {
-        let wrong = |change: fn(&mut Config)| {
+    fn what_does_not_fit_is_named_with_its_value_and_what_it_must_be() {
+        assert_eq!(
+            wrong(|c| c.window_bytes = 0),
+            "this configuration does not work: window_bytes is 0, and must be at least 1"
+        );
+        assert_eq!(
+            wrong(|c| c.election_timeout_min = c.heartbeat_interval),
+            "this configuration does not work: election_timeout_min is 100ms, and must be longer \
+             than heartbeat_interval (100ms)"
+        );
+        assert!(
+            wrong(|c| c.trailing_bytes = 64 << 20).contains("half of snapshot_bytes (33554432)")
+        );
+        assert!(wrong(|c| c.pin_bytes = 1).contains("pin_bytes is 1,"));
+    }
+
+    const LONG: Duration = Duration::MAX;
+    const NONE: Duration = Duration::ZERO;
+
+    /// Each setting at the ends of its type, and what is expected of it. Whoever adds a field
+    /// decides here.
+    #[test]
+    fn no_setting_stops_the_node_at_the_ends_of_its_range() {
+        let Config { check_quorum: _, seed: _, noop_on_election: _, .. } = Config::default();
+        type Change = fn(&mut Config);
+        let refused: &[(&str, Change)] = &[
+            ("heartbeat_interval", |c| c.heartbeat_interval = NONE),
+            ("heartbeat_interval", |c| c.heartbeat_interval = LONG),
+            ("heartbeat_interval", |c| c.heartbeat_interval = c.tick_interval / 2),
+            ("election_timeout_min", |c| c.election_timeout_min = NONE),
+            ("election_timeout_max", |c| c.election_timeout_min = LONG),
+            ("election_timeout_max", |c| c.election_timeout_max = NONE),
+            ("election_timeout_max", |c| c.election_timeout_max = LONG),
+            ("request_timeout", |c| c.request_timeout = NONE),
+            ("request_timeout", |c| c.request_timeout = LONG),
+            ("retry_interval", |c| c.retry_interval = NONE),
+            ("retry_interval", |c| c.retry_interval = Duration::from_nanos(999)),
+            ("retry_interval", |c| c.retry_interval = LONG),
+            ("batch_delay", |c| c.batch_delay = LONG),
+            ("append_interval", |c| c.append_interval = c.heartbeat_interval),
+            ("commit_notice", |c| c.commit_notice = Some(LONG)),
+            ("tick_interval", |c| c.tick_interval = NONE),
+            ("tick_interval", |c| c.tick_interval = LONG),
+            ("command_bytes", |c| c.command_bytes = 0),
+            ("command_bytes", |c| c.command_bytes = usize::MAX),
+            ("proposals_in_flight", |c| c.proposals_in_flight = 0),
+            ("reads_in_flight", |c| c.reads_in_flight = 0),
+            ("proposal_timeout", |c| c.proposal_timeout = NONE),
+            ("proposal_timeout", |c| c.proposal_timeout = LONG),
+            ("append_entries", |c| c.append_entries = 0),
+            ("window_messages", |c| c.window_messages = 0),
+            ("window_bytes", |c| c.window_bytes = 0),
+            ("snapshot_bytes", |c| c.snapshot_bytes = Some(0)),
+            ("snapshot_entries", |c| c.snapshot_entries = Some(0)),
+            ("snapshot_retry_interval", |c| c.snapshot_retry_interval = NONE),
+            ("snapshot_retry_interval", |c| c.snapshot_retry_interval = LONG),
+            ("trailing_bytes", |c| c.trailing_bytes = usize::MAX),
+            ("pin_bytes", |c| c.pin_bytes = 0),
+            ("pin_bytes", |c| c.uncommitted_bytes = usize::MAX),
+            ("snapshot_chunk_bytes", |c| c.snapshot_chunk_bytes = 0),
+            ("snapshot_chunk_bytes", |c| c.snapshot_chunk_bytes = usize::MAX),
+            ("sessions.max_sessions", |c| c.sessions.max_sessions = 0),
+            ("sessions.session_timeout_ms", |c| c.sessions.session_timeout_ms = 0),
+            ("sessions.max_time_step_ms", |c| c.sessions.max_time_step_ms = 0),
+            ("sessions.sequence_window", |c| c.sessions.sequence_window = 0),
+        ];
+        for (number, (setting, change)) in refused.iter().enumerate() {
+            let error = wrong(change);
+            let rule = format!("this configuration does not work: {setting} is ");
+            assert!(error.starts_with(&rule), "change {number}: {error}");
+        }
+        let works: &[Change] = &[
+            |c| c.batch_delay = NONE,
+            |c| c.append_interval = NONE,
+            |c| c.commit_notice = Some(NONE),
+            |c| c.proposals_in_flight = usize::MAX,
+            |c| c.reads_in_flight = usize::MAX,
+            // One entry always goes, is taken, is handed over.
+            |c| c.append_bytes = 0,
+            |c| (c.uncommitted_bytes, c.unpersisted_bytes, c.apply_queue_bytes) = (0, 0, 0),
+            |c| c.append_entries = usize::MAX,
+            |c| (c.window_messages, c.window_bytes) = (usize::MAX, usize::MAX),
+            |c| (c.log_cache_bytes, c.trailing_entries, c.trailing_bytes) = (0, 0, 0),
+            |c| (c.log_cache_bytes, c.trailing_entries) = (usize::MAX, u64::MAX),
+            |c| (c.snapshot_bytes, c.pin_bytes) = (Some(usize::MAX), usize::MAX),
+            |c| (c.snapshot_bytes, c.uncommitted_bytes) = (None, usize::MAX),
+            |c| c.snapshot_entries = Some(u64::MAX),
+        ];
+        for (number, change) in works.iter().enumerate() {
             let mut config = Config::default();
             change(&mut config);
-            config.validate().expect_err("a wrong configuration").to_string()
-        };
+            assert_eq!(config.validate(), Ok(()), "change {number}");
+        }
+    }
+
+    /// What a node with the largest limits holds at most is more than it can count, not less than
+    /// nothing.
+    #[test]
+    fn the_largest_limits_leave_room_for_proposals() {
+        let mut config = Config::default();
+        (config.snapshot_bytes, config.pin_bytes) = (Some(usize::MAX), usize::MAX);
+        let raft = config.raft(1, 1);
+        assert_eq!(raft.log_bytes_max(), Some(usize::MAX));
+        assert_eq!(raft.committed_bytes_max(), Some(usize::MAX));
+        assert_eq!(raft.compacting_bytes_min(), Some(usize::MAX));
+    }
+
+    #[test]
+    fn what_does_not_fit_into_the_transports_messages_is_named() {
+        let config = Config { append_bytes: 5000, ..Config::default() };
+        assert_eq!(config.fits_into(None), Ok(()));
+        assert_eq!(config.fits_into(Some(MIB + FRAMING_BYTES_MAX)), Ok(()));
+        let error = config.fits_into(Some(MIB)).expect_err("the default commands are as long");
         assert!(
-            wrong(|c| c.election_timeout_min = c.heartbeat_interval)
-                .contains("election_timeout_min")
+            error.to_string().contains("command_bytes is 1048576, and must be at most 1047552")
         );
-        assert!(wrong(|c| c.trailing_bytes = 64 << 20).contains("trailing_bytes"));
-        assert!(wrong(|c| c.pin_bytes = 1).contains("pin_bytes"));
-        assert!(wrong(|c| c.snapshot_entries = Some(0)).contains("snapshot_entries"));
+        let small = Config { command_bytes: 1, append_bytes: 2000, ..config.clone() };
+        let error = small.fits_into(Some(2048)).expect_err("1 KiB is reserved").to_string();
+        assert!(error.contains("append_bytes is 2000"), "{error}");
+        let error = small.fits_into(Some(4096)).expect_err("pieces of 1 MiB").to_string();
+        assert!(error.contains("snapshot_chunk_bytes is 1048576"), "{error}");
+        assert!(config.fits_into(Some(0)).is_err());
     }
 }

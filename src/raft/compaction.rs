@@ -9,18 +9,29 @@ use super::random::Random;
 use super::ready::{ApplyItem, Event, SnapshotJob};
 use super::types::{Index, LogId, Micros, SnapshotMeta};
 
+/// The wait before a trigger asks again is doubled so often, at most.
+const RETRY_DOUBLINGS_MAX: u32 = 6;
+
 /// The state of making snapshots here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Building {
     /// Between asking for a snapshot and its being published, refused or declined.
     under_way: bool,
-    /// Somebody asked for one.
+    /// The service asked for one.
     requested: bool,
+    /// The service still waits for one that it asked for: what was built did not become current.
+    requested_again: bool,
     /// Bytes and index of the part of the log that is applied and not in the current snapshot.
     applied_bytes: u64,
     counted_through: Index,
+    /// Snapshots in a row that were asked for and did not become current.
+    pub(super) failures: u32,
+    /// No trigger asks again before this moment.
+    pub(super) retry_at: Micros,
     /// More may go than has gone: a transfer kept it, or a restart came between.
     purge_due: bool,
+    /// What kept it, as of the last look: while that is the same, another look finds the same.
+    pub(super) kept_by: Option<(Option<Index>, bool)>,
     /// How far below the limits this node's next trigger lies, in thousandths: so that members do not all build at once.
     jitter_thousandths: u64,
 }
@@ -37,6 +48,24 @@ impl Building {
         self.jitter_thousandths = random.between(0, 100);
     }
 
+    /// What was being built, if anything was, has not become current.
+    fn fail(&mut self, now: Micros, retry_interval: Micros) {
+        if std::mem::take(&mut self.under_way) {
+            let doublings = self.failures.min(RETRY_DOUBLINGS_MAX);
+            self.failures += 1;
+            self.retry_at = now.saturating_add(retry_interval.saturating_mul(1 << doublings));
+        }
+    }
+
+    fn forget_requests(&mut self) {
+        (self.requested, self.requested_again) = (false, false);
+    }
+
+    /// A snapshot, made here or installed, has become current.
+    fn succeed(&mut self) {
+        (self.failures, self.retry_at) = (0, 0);
+    }
+
     /// The limit, 90 % of it less the jitter.
     fn threshold(&self, limit: u64) -> u64 {
         (u128::from(limit) * u128::from(900 - self.jitter_thousandths) / 1000) as u64
@@ -50,6 +79,13 @@ impl Raft {
         self.building.requested = true;
     }
 
+    /// As [`Raft::request_snapshot`], by a service that still waits for one because what was built
+    /// did not become current: after `snapshot_retry_interval`, as the triggers.
+    pub fn request_snapshot_again(&mut self, now: Micros) {
+        self.advance(now);
+        self.building.requested_again = true;
+    }
+
     pub(super) fn trigger_snapshot(&mut self) {
         self.count_applied();
         let nothing_new = self.log.applied() <= self.snapshot_id().index;
@@ -57,13 +93,13 @@ impl Raft {
             return;
         }
         if nothing_new {
-            self.building.requested = false;
+            self.building.forget_requests();
             return;
         }
         let (bytes, entries) =
             (self.building.applied_bytes, self.log.applied() - self.snapshot_id().index);
-        if self.building.requested || self.size_triggers(bytes) || self.count_triggers(entries) {
-            self.building.requested = false;
+        if self.building.requested || self.is_snapshot_due(bytes, entries) {
+            self.building.forget_requests();
             self.building.under_way = true;
             self.out.apply.push(ApplyItem::TakeSnapshot);
         }
@@ -74,7 +110,14 @@ impl Raft {
         let bytes = self.building.applied_bytes + self.apply_outstanding_bytes as u64;
         let entries = self.log.handed().saturating_sub(self.snapshot_id().index);
         !self.building.under_way
-            && (self.building.requested
+            && (self.building.requested || self.is_snapshot_due(bytes, entries))
+    }
+
+    /// Whether one is due without a new request, with so much applied since the last one. After a
+    /// failure this waits for `retry_at`.
+    fn is_snapshot_due(&self, bytes: u64, entries: u64) -> bool {
+        self.now >= self.building.retry_at
+            && (self.building.requested_again
                 || self.size_triggers(bytes)
                 || self.count_triggers(entries))
     }
@@ -103,13 +146,15 @@ impl Raft {
     /// A snapshot made here is published: asked for by `ApplyItem::TakeSnapshot`, or unasked by the service.
     pub fn snapshot_taken(&mut self, now: Micros, meta: SnapshotMeta) {
         self.advance(now);
-        self.building.under_way = false;
         let log_id = meta.log_id;
         if let Err(why) = self.judge_taken(&meta) {
             tracing::debug!(node = self.config.node, snapshot = %log_id, "snapshot not taken: {why}");
+            self.building.fail(self.now, self.config.snapshot_retry_interval);
             self.out.events.push(Event::SnapshotRefused(log_id));
             return;
         }
+        self.building.under_way = false;
+        self.building.succeed();
         self.step_change.snapshot = Some(meta.clone());
         self.snapshot = Some(meta);
         self.building.applied_bytes =
@@ -137,10 +182,11 @@ impl Raft {
         Ok(())
     }
 
-    /// The service did not make the snapshot it was asked for; the next trigger asks again.
+    /// The service did not make the snapshot it was asked for; the triggers ask again after
+    /// `snapshot_retry_interval`.
     pub fn snapshot_declined(&mut self, now: Micros) {
         self.advance(now);
-        self.building.under_way = false;
+        self.building.fail(self.now, self.config.snapshot_retry_interval);
     }
 
     pub(super) fn on_snapshot_durable(&mut self, meta: SnapshotMeta) {
@@ -177,20 +223,28 @@ impl Raft {
         if self.building.purge_due
             && durable == self.snapshot_id().index
             && self.install.pending_index().is_none()
+            && self.building.kept_by != Some(self.keeper())
         {
             self.purge_behind_snapshot();
         }
+    }
+
+    /// What can keep more of the log than trailing entries: the pin, and whether it holds beyond
+    /// its limit.
+    fn keeper(&self) -> (Option<Index>, bool) {
+        (self.pinned_index(), self.favours_slow_member())
     }
 
     /// The last index to go: trailing entries stay (A27), and up to `pin_bytes` more for a transfer that gets further (B16).
     fn purge_target(&mut self) -> Index {
         let snapshot = self.snapshot_id().index;
         let target = self.before_trailing(snapshot);
-        let pin = self.pinned_index().unwrap_or(Index::MAX);
+        let keeper = self.keeper();
+        let (pin, favoured) = (keeper.0.unwrap_or(Index::MAX), keeper.1);
         let kept_bytes = self.log.bytes_between(pin, target);
-        let pinned = pin < target
-            && (kept_bytes <= self.config.pin_bytes as u64 || self.favours_slow_member());
+        let pinned = pin < target && (kept_bytes <= self.config.pin_bytes as u64 || favoured);
         self.building.purge_due = pinned;
+        self.building.kept_by = pinned.then_some(keeper);
         if pinned { pin } else { target }
     }
 
@@ -210,5 +264,6 @@ impl Raft {
     pub(super) fn forget_built(&mut self, installed: LogId) {
         self.building.applied_bytes = 0;
         self.building.counted_through = installed.index;
+        self.building.succeed();
     }
 }

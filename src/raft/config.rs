@@ -21,6 +21,9 @@ pub struct RaftConfig {
     pub request_timeout: Micros,
     /// What is known not to have arrived, or was answered Busy, is tried again so much later.
     pub retry_interval: Micros,
+    /// A leader that no quorum has answered for `election_timeout_min` steps down (EL18). Without
+    /// this rule it keeps its role, confirms no reads, and refuses no candidate.
+    pub check_quorum: bool,
     /// A proposal waits so long for others, to leave with them; 0: it leaves at once.
     pub batch_delay: Micros,
     /// AppendEntries with less than `append_bytes` leave for one member at least so far apart; 0: as they come.
@@ -51,20 +54,24 @@ pub struct RaftConfig {
     pub snapshot_bytes: Option<usize>,
     /// A snapshot is taken when so many entries were applied since the last one; `None`: never by count (A17).
     pub snapshot_entries: Option<u64>,
+    /// A snapshot that a trigger asked for and that was declined or refused is asked for again so
+    /// much later; after each further failure the wait is twice as long, up to 64 times this.
+    pub snapshot_retry_interval: Micros,
     /// Entries that stay behind a snapshot for members that are a little slow (A27): at most so many ..
     pub trailing_entries: u64,
     /// .. and so many bytes.
     pub trailing_bytes: usize,
     /// A snapshot transfer under way keeps the log behind it, up to so many bytes beyond the trailing ones (B16).
     pub pin_bytes: usize,
-    /// Bytes of a snapshot per message.
+    /// Bytes of a snapshot per message. A link has to carry them within `election_timeout_max`.
     pub snapshot_chunk_bytes: usize,
 }
 
 impl RaftConfig {
     /// The most the log is meant to hold: trigger, trailing entries and pin together. `None` if no size triggers a snapshot.
     pub fn log_bytes_max(&self) -> Option<usize> {
-        self.snapshot_bytes.map(|trigger| trigger + self.trailing_bytes + self.pin_bytes)
+        let kept = self.trailing_bytes.saturating_add(self.pin_bytes);
+        self.snapshot_bytes.map(|trigger| trigger.saturating_add(kept))
     }
 
     /// How much *committed* log a node holds before it takes nothing more until it has compacted. Only committed bytes may
@@ -73,12 +80,13 @@ impl RaftConfig {
     /// [`log_bytes_max`](Self::log_bytes_max) is for the uncommitted.
     pub fn committed_bytes_max(&self) -> Option<usize> {
         let pin = self.pin_bytes.saturating_sub(self.uncommitted_bytes);
-        self.snapshot_bytes.map(|trigger| trigger + self.trailing_bytes + pin)
+        let kept = self.trailing_bytes.saturating_add(pin);
+        self.snapshot_bytes.map(|trigger| trigger.saturating_add(kept))
     }
 
     /// With so much *committed* log a node is certain to compact, whatever others do: trailing entries are no more than they
     /// may be, so what is behind them reaches the trigger once it is applied.
     pub fn compacting_bytes_min(&self) -> Option<usize> {
-        self.snapshot_bytes.map(|trigger| trigger + self.trailing_bytes)
+        self.snapshot_bytes.map(|trigger| trigger.saturating_add(self.trailing_bytes))
     }
 }

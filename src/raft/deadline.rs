@@ -4,7 +4,7 @@
 //! no precision (transfers and hung disks that are given up) are found at any tick.
 
 use super::core::Raft;
-use super::progress::{Progress, TransferStep};
+use super::progress::Progress;
 use super::ready::Role;
 use super::types::Micros;
 
@@ -14,7 +14,10 @@ impl Raft {
         match self.role {
             Role::Leader => {
                 let members = self.progress.values().map(|progress| self.member_deadline(progress));
-                members.fold(self.quorum_lost_at().saturating_add(1), Micros::min)
+                // Once a leader that keeps its role has failed its reads, nothing more is due then.
+                let watches = self.config.check_quorum || !self.reads.is_empty();
+                let quorum_lost = self.quorum_lost_at().saturating_add(1);
+                members.fold(if watches { quorum_lost } else { Micros::MAX }, Micros::min)
             }
             _ => {
                 let asks = (!self.roll_call_missing().is_empty()).then_some(self.roll_call.ask_at);
@@ -30,8 +33,9 @@ impl Raft {
         // A member that needs a snapshot waits for an answer or a snapshot, not for a time.
         let waits = progress.next <= self.log.start().index && progress.retry_at <= self.now;
         let entries = self.entries_due_at(progress).filter(|_| !waits);
-        let lost = progress.transfer().is_some_and(|transfer| transfer.step == TransferStep::Lost);
-        let resumed = lost.then_some(progress.retry_at);
-        [expires_at, entries, resumed].into_iter().flatten().fold(heartbeat, Micros::min)
+        [expires_at, entries, self.resumes_at(progress)]
+            .into_iter()
+            .flatten()
+            .fold(heartbeat, Micros::min)
     }
 }

@@ -138,12 +138,16 @@ impl Raft {
         }
     }
 
-    /// Whether a leader of the own term was heard of recently, or this is it. If `asker` was that leader, it asks because it
-    /// leads no longer: it has been restarted, most likely.
+    /// Whether a leader of the own term was heard of recently, or this is one that hears a quorum.
+    /// If `asker` was that leader, it asks because it leads no longer: it has been restarted, most
+    /// likely.
     pub(super) fn leader_lives(&self, asker: NodeId) -> bool {
         let recently = |heard| self.now.saturating_sub(heard) < self.config.election_timeout_min;
         let follows = self.leader.is_some_and(|leader| leader != asker);
-        self.role == Role::Leader || follows && self.leader_heard_at.is_some_and(recently)
+        match self.role {
+            Role::Leader => self.config.check_quorum || self.hears_quorum(),
+            _ => follows && self.leader_heard_at.is_some_and(recently),
+        }
     }
 
     /// Raft §5.4.1: the term of the last entry decides, then its index (EL04, EL05).

@@ -1,4 +1,5 @@
-//! Receiving a snapshot and installing it only by agreement (DESIGN section 3; MECHANISMS A46–A59, B1–B9).
+//! Receiving a snapshot and installing it only by agreement (A46–A59, B1–B9 in
+//! `docs/mechanisms.md`).
 //!
 //! ```text
 //!            chunks            complete            decode begun       shadow ready        reached by the state machine

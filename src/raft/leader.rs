@@ -57,6 +57,11 @@ impl Raft {
             return self.step_down();
         }
         if !self.hears_quorum() {
+            // Nobody confirms these now, and those that come are refused until a quorum answers
+            // again.
+            self.fail_reads();
+        }
+        if self.config.check_quorum && !self.hears_quorum() {
             tracing::info!(
                 node = self.config.node,
                 term = self.hard_state.term,
@@ -78,11 +83,11 @@ impl Raft {
 
     /// Check-quorum: whether a quorum has answered within the shortest election timeout (EL18). After that time others may
     /// have elected another leader, and what is proposed here would be lost.
-    fn hears_quorum(&self) -> bool {
+    pub(super) fn hears_quorum(&self) -> bool {
         self.now <= self.quorum_lost_at()
     }
 
-    /// When this leader has to step down if nobody answers any more.
+    /// When this leader hears a quorum no longer if nobody answers any more.
     pub(super) fn quorum_lost_at(&self) -> Micros {
         let own = self.config.node;
         let heard_at = quorum::reached_by_quorum(&self.membership, |node| match node {

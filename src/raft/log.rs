@@ -6,7 +6,7 @@
 //!                     applied ≤ handed ≤ commit
 //! ```
 //!
-//! The log itself belongs to storage (DESIGN section 2). Entries that are durable leave the cache once it is
+//! The log itself belongs to storage. Entries that are durable leave the cache once it is
 //! over its limit; whoever needs them later asks for a read.
 //!
 //! Not here: durability (the `persist` steps), and any opinion about who may write what.

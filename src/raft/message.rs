@@ -183,7 +183,7 @@ pub enum AppendOutcome {
     Stale,
 }
 
-/// What a follower is doing with a snapshot (DESIGN section 3).
+/// What a follower is doing with a snapshot; the stations are drawn in `install.rs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum InstallStatus {
     /// Nothing.

@@ -83,7 +83,9 @@ pub use types::*;
 pub enum Refusal {
     /// This node does not lead; perhaps that one does.
     NotLeader(Option<NodeId>),
-    /// A limit is reached (uncommitted bytes, log bytes), or the leader has not committed in its term yet.
+    /// A limit is reached (uncommitted bytes, log bytes), or the leader has not committed in its
+    /// term yet, or, of a read, no quorum answers it and it does not step down (`check_quorum` is
+    /// off).
     Busy,
 }
 

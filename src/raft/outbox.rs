@@ -1,8 +1,9 @@
 //! What leaves, and when: messages at once or behind a durable step, and the steps themselves.
 //!
-//! All changes of durable state between two calls of `ready` make one step. A message that may leave only after its
-//! fsync is put *into* the step; nobody can send it early (DESIGN section 4). Steps complete in the order in which they
-//! were handed out, and a completion counts only for what the log still holds (LR25).
+//! All changes of durable state between two calls of `ready` make one step. A message that may
+//! leave only after its fsync is put *into* the step; nobody can send it early
+//! (`docs/architecture.md`). Steps complete in the order in which they were handed out, and a
+//! completion counts only for what the log still holds (LR25).
 
 use super::core::Raft;
 use super::entries::Entries;

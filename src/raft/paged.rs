@@ -15,6 +15,12 @@ use std::iter::{Chain, FlatMap};
 use std::ops::Range;
 use std::option;
 
+#[cfg(test)]
+thread_local! {
+    /// How many elements were looked at one by one, for tests of what a turn costs.
+    pub(super) static SHOWN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// So many are together.
 const PAGE: usize = 2048;
 
@@ -114,6 +120,11 @@ impl<T> Paged<T> {
         Range { start, end }: Range<usize>,
         mut look: impl FnMut(&T) -> bool,
     ) {
+        let mut look = |value: &T| {
+            #[cfg(test)]
+            SHOWN.set(SHOWN.get() + 1);
+            look(value)
+        };
         if start == 0 && end > 0 && !self.oldest.as_ref().is_some_and(&mut look) {
             return;
         }

@@ -18,6 +18,9 @@ use std::collections::VecDeque;
 use super::message::{InstallStatus, RequestId};
 use super::types::{Incarnation, Index, Micros, SnapshotMeta};
 
+/// Of a piece that leaves again and again, answers to so many requests count.
+const COPIES_MAX: usize = 16;
+
 /// One member, as its leader sees it.
 ///
 /// Invariants: `matched < next`; `matched` never falls within one incarnation of the member.
@@ -91,6 +94,10 @@ pub(super) struct Transfer {
     /// First byte the member still misses.
     pub offset: u64,
     pub step: TransferStep,
+    /// The latest requests under which the piece at `offset` has left, oldest first.
+    pub asked: VecDeque<RequestId>,
+    /// A piece that is unanswered for so long counts as lost.
+    pub patience: Micros,
     /// When the member last got further.
     pub progressed_at: Micros,
     /// How long after an answer the member is asked again how its install stands.
@@ -107,6 +114,35 @@ pub(super) enum TransferStep {
     Lost,
     /// The member has them all, or has another snapshot: it is up to its state machine.
     Installing,
+}
+
+impl Transfer {
+    /// The piece at `offset` leaves now, perhaps once more.
+    pub(super) fn on_sent(&mut self, id: RequestId, now: Micros) {
+        if self.asked.len() == COPIES_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(id);
+        self.step = TransferStep::Sent { id, at: now };
+    }
+
+    /// Whether `id` asked for the piece that is still wanted, and was given up before it was
+    /// answered.
+    pub(super) fn is_answered_late_by(&self, id: RequestId) -> bool {
+        let current = matches!(self.step, TransferStep::Sent { id: sent, .. } if sent == id);
+        self.step != TransferStep::Installing && !current && self.asked.contains(&id)
+    }
+
+    /// The member has everything up to `offset`.
+    pub(super) fn move_to(&mut self, offset: u64, now: Micros) {
+        if offset > self.offset {
+            self.progressed_at = now;
+        }
+        if offset != self.offset {
+            self.asked.clear();
+        }
+        self.offset = offset;
+    }
 }
 
 impl Progress {
@@ -213,15 +249,16 @@ impl Progress {
 
     /// When the request under way must be taken for lost.
     pub(super) fn expires_at(&self, timeout: Micros) -> Option<Micros> {
-        let sent_at = match &self.state {
-            ProgressState::Probe { outstanding } => outstanding.map(|(_, at)| at),
-            ProgressState::Replicate { inflight } => inflight.front().map(|sent| sent.sent_at),
+        match &self.state {
+            ProgressState::Probe { outstanding } => outstanding.map(|(_, at)| at + timeout),
+            ProgressState::Replicate { inflight } => {
+                inflight.front().map(|sent| sent.sent_at + timeout)
+            }
             ProgressState::Snapshot(transfer) => match transfer.step {
-                TransferStep::Sent { at, .. } => Some(at),
+                TransferStep::Sent { at, .. } => Some(at + transfer.patience),
                 _ => None,
             },
-        };
-        sent_at.map(|at| at + timeout)
+        }
     }
 
     /// The transport knows that `request` did not arrive.

@@ -26,7 +26,8 @@ impl Raft {
         if self.role != Role::Leader {
             return Err(Refusal::NotLeader(self.leader));
         }
-        if self.log.commit() < self.term_start {
+        let alone = !self.config.check_quorum && !self.hears_quorum();
+        if self.log.commit() < self.term_start || alone {
             return Err(Refusal::Busy);
         }
         let ticket = self.next_ticket;
@@ -68,7 +69,7 @@ impl Raft {
         }
     }
 
-    /// This node leads no longer: nobody will confirm these (RD08).
+    /// This node leads no longer, or no quorum answers: nobody will confirm these (RD08).
     pub(super) fn fail_reads(&mut self) {
         self.out.reads_failed.extend(self.reads.drain(..).map(|read| read.ticket));
     }

@@ -68,12 +68,21 @@ impl Raft {
             return news
                 .then_some(progress.retry_at.max(progress.sent_at + config.request_timeout));
         }
-        let few = self.log.bytes_between(progress.next - 1, last) < config.append_bytes as u64;
-        let spaced = progress.entries_sent_at.filter(|_| few && !probing);
+        let spaced = progress.entries_sent_at.filter(|_| !probing);
         let spaced = spaced.map_or(0, |sent_at| sent_at + config.append_interval);
+        let spaced = if spaced > self.now && self.has_few_for(progress) { spaced } else { 0 };
         let batched =
             self.batch.filter(|batch| progress.next >= batch.first && progress.next <= last);
         Some(progress.retry_at.max(spaced).max(batched.map_or(0, |batch| batch.until)))
+    }
+
+    /// Whether what the member lacks does not fill an AppendEntries. Looks at no more entries than
+    /// one holds, however far the member is behind: this is asked at every turn.
+    fn has_few_for(&self, progress: &Progress) -> bool {
+        let (bytes, entries) = (self.config.append_bytes, self.config.append_entries as u64);
+        let before = progress.next - 1;
+        let lacking = self.log.last_index() - before;
+        lacking < entries && self.log.bytes_between(before, self.log.last_index()) < bytes as u64
     }
 
     /// Sends one AppendEntries, if one is due; whether there may be more. Members that stand at the same place are sent the

@@ -18,6 +18,7 @@
 
 use super::Counters;
 use super::canvass::Canvass;
+use super::compaction::Building;
 use super::config::RaftConfig;
 use super::core::Raft;
 use super::install::InstallSlot;
@@ -45,6 +46,7 @@ impl Raft {
         self.canvass.forget_times(now + config.request_timeout);
         self.progress.values_mut().for_each(|progress| progress.forget_times(config, from, now));
         self.persists.iter_mut().for_each(|mark| mark.forget_time(now));
+        self.building.forget_times(config.snapshot_retry_interval, from, now);
         if let InstallSlot::Receiving(receiving) = &mut self.install {
             receiving.heard_at = now;
         }
@@ -81,6 +83,7 @@ impl Progress {
             ProgressState::Snapshot(transfer) => {
                 transfer.progressed_at = now;
                 transfer.poll = config.retry_interval;
+                transfer.patience = config.request_timeout;
                 if let TransferStep::Sent { at, .. } = &mut transfer.step {
                     *at = now;
                 }
@@ -92,6 +95,13 @@ impl Progress {
 impl PersistMark {
     fn forget_time(&mut self, now: Micros) {
         self.begun_at = now;
+    }
+}
+
+impl Building {
+    fn forget_times(&mut self, retry_interval: Micros, from: Micros, now: Micros) {
+        self.retry_at = waits_anew(self.retry_at, retry_interval, from, now);
+        (self.failures, self.kept_by) = (0, None);
     }
 }
 

@@ -5,6 +5,16 @@
 //! the member stays in the Snapshot state until its log can be continued, or it says Refused, or says nothing about
 //! a snapshot for an election timeout (B15). It is asked soon after it has the snapshot, and ever more seldom while it
 //! decodes. A transfer that gets further keeps the log behind it (B16).
+//!
+//! A lost piece is sent again only to a member that has answered within the longest election
+//! timeout (A38). To a silent one only heartbeats go; when it answers one, the transfer continues
+//! where it stood, or ends if the member was restarted.
+//!
+//! A link may take longer for a piece than `request_timeout`. An answer to a piece that was given
+//! up and sent again still moves the transfer on, and the next pieces are waited for twice as long,
+//! up to twice the longest election timeout.
+
+use std::collections::VecDeque;
 
 use super::core::Raft;
 use super::message::{
@@ -23,10 +33,9 @@ impl Raft {
     pub(super) fn begin_transfer(&mut self, to: NodeId) {
         let Some(meta) = self.durable_snapshot.clone() else { return };
         let reaches = meta.log_id.index >= self.log.start().index;
-        let active_since = self.now.saturating_sub(self.config.election_timeout_max);
+        let active = self.progress.get(&to).is_some_and(|progress| self.is_active(progress));
         let (transfer, now) = (self.next_transfer, self.now);
         let Some(progress) = self.progress.get_mut(&to) else { return };
-        let active = progress.has_answered && progress.answered_at >= active_since;
         if !reaches || !active || progress.installs() {
             return;
         }
@@ -37,10 +46,19 @@ impl Raft {
             meta,
             offset: 0,
             step: TransferStep::Reading,
+            asked: VecDeque::new(),
+            patience: self.config.request_timeout,
             progressed_at: now,
             poll: self.config.retry_interval,
         });
         self.read_chunk(to);
+    }
+
+    /// Whether the member has answered this leader, and lately: only then is it sent a snapshot
+    /// (A38).
+    pub(super) fn is_active(&self, progress: &Progress) -> bool {
+        let active_since = self.now.saturating_sub(self.config.election_timeout_max);
+        progress.has_answered && progress.answered_at >= active_since
     }
 
     fn read_chunk(&mut self, to: NodeId) {
@@ -87,7 +105,7 @@ impl Raft {
             progress.sent_at = now;
             progress.call_at = None;
             if let Some(current) = progress.transfer_mut() {
-                current.step = TransferStep::Sent { id, at: now };
+                current.on_sent(id, now);
             }
         }
     }
@@ -103,23 +121,26 @@ impl Raft {
 
     fn on_chunk_outcome(&mut self, envelope: &Envelope, answer: &SnapshotAnswer) {
         let (to, now) = (envelope.from, self.now);
+        let patience_max = (2 * self.config.election_timeout_max).max(self.config.request_timeout);
         let Some(transfer) = self.progress.get_mut(&to).and_then(Progress::transfer_mut) else {
             return;
         };
-        let current = transfer.transfer == answer.transfer
-            && matches!(transfer.step, TransferStep::Sent { id, .. } if id == envelope.id);
-        if !current {
+        let current = matches!(transfer.step, TransferStep::Sent { id, .. } if id == envelope.id);
+        let further =
+            matches!(answer.outcome, ChunkOutcome::Continue { offset } if offset > transfer.offset);
+        let late = further && transfer.is_answered_late_by(envelope.id);
+        if transfer.transfer != answer.transfer || !(current || late) {
             return;
+        }
+        if late {
+            transfer.patience = (2 * transfer.patience).min(patience_max);
         }
         match answer.outcome {
             ChunkOutcome::Continue { offset } if offset > transfer.meta.size_bytes => {
                 self.ignore(envelope, "an offset beyond the snapshot's end");
             }
             ChunkOutcome::Continue { offset } => {
-                if offset > transfer.offset {
-                    transfer.progressed_at = now;
-                }
-                transfer.offset = offset;
+                transfer.move_to(offset, now);
                 if offset == transfer.meta.size_bytes {
                     transfer.step = TransferStep::Installing;
                     transfer.progressed_at = now;
@@ -147,11 +168,17 @@ impl Raft {
 
     /// Lost pieces are read and sent again.
     pub(super) fn go_on_with_transfer(&mut self, to: NodeId) {
-        let Some(progress) = self.progress.get(&to) else { return };
-        let lost = progress.transfer().is_some_and(|transfer| transfer.step == TransferStep::Lost);
-        if lost && self.now >= progress.retry_at {
+        let resumes_at = self.progress.get(&to).and_then(|progress| self.resumes_at(progress));
+        if resumes_at.is_some_and(|at| self.now >= at) {
             self.read_chunk(to);
         }
+    }
+
+    /// When the piece that was lost on its way to this member is sent again; `None` while the
+    /// member is silent.
+    pub(super) fn resumes_at(&self, progress: &Progress) -> Option<Micros> {
+        let lost = progress.transfer().is_some_and(|transfer| transfer.step == TransferStep::Lost);
+        (lost && self.is_active(progress)).then_some(progress.retry_at)
     }
 
     /// Whether the member's log can be continued by now, or the snapshot was refused: then on with entries.

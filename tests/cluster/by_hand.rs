@@ -6,6 +6,7 @@ use quorate::messages::{ApplyMessage, ApplyWork};
 use quorate::node::{ReadError, SnapshotError};
 use quorate::raft::*;
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use crate::puppet::*;
 use crate::support::*;
@@ -240,6 +241,35 @@ fn a_request_for_a_snapshot_stands_in_line_with_the_entries() {
         hand.link().snapshot(history.view(5));
         assert_eq!(snapshot.await.unwrap(), Ok(history.id(5)));
         assert_eq!(hand.apply_entries(6).await, history.id(9));
+        puppet.shutdown().await;
+    });
+}
+
+/// B20: what the apply side hands out is refused, for it covers more than was applied. It is asked
+/// again, with pauses that grow, for as long as the service waits.
+#[test]
+fn an_apply_side_whose_snapshots_are_refused_is_not_asked_again_at_once() {
+    story(async {
+        let history = History::of(&[(1, 20)]);
+        let (puppet, hand) = Puppet::start_by_hand(small()).await;
+        puppet.keep_alive(LEADER, 1);
+        puppet.append(LEADER, 1, &history, 0, 5, 5).await;
+        assert_eq!(hand.apply_entries(1).await, history.id(5));
+        until("applied", || puppet.status().raft.applied == 5).await;
+        let handle = puppet.handle();
+        let snapshot = spawn_local(async move { handle.snapshot().await });
+        let mut asked_at = Vec::new();
+        for _ in 0..5 {
+            assert!(matches!(hand.pull().await, ApplyWork::TakeSnapshot));
+            asked_at.push(Instant::now());
+            hand.link().snapshot(history.view(9));
+        }
+        let pauses: Vec<u64> =
+            asked_at.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8]);
+        assert!(matches!(hand.pull().await, ApplyWork::TakeSnapshot));
+        hand.link().snapshot(history.view(5));
+        assert_eq!(snapshot.await.unwrap(), Ok(history.id(5)));
         puppet.shutdown().await;
     });
 }

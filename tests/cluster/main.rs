@@ -3,6 +3,7 @@
 mod apply_side;
 mod basics;
 mod by_hand;
+mod check_quorum;
 mod clients;
 mod copies;
 mod ends;

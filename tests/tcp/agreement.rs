@@ -1,5 +1,12 @@
 //! Nodes that reach each other over TCP agree, come back, and catch up.
 
+use quorate::machine::WordCount;
+use quorate::node::{Config, NodeBuilder};
+use quorate::raft::Membership;
+use quorate::storage::Start;
+use quorate::storage::memory::MemoryStorage;
+use quorate::transport::{TcpOptions, TcpTransport};
+
 use crate::support::*;
 
 #[tokio::test]
@@ -63,4 +70,31 @@ async fn a_member_far_behind_gets_a_snapshot_over_its_own_lane() {
     assert!(status.raft.counters.installs_granted > 0, "{:?}", status.raft.counters);
     assert!(world.transport(follower).counters().incoming_connections >= 2, "a lane more");
     world.end().await;
+}
+
+/// A command, a batch of entries or a piece of a snapshot that no frame holds would be sent for
+/// ever: the start names the setting.
+#[tokio::test]
+async fn a_node_whose_messages_do_not_fit_its_transport_does_not_start() {
+    let limits = [
+        (Config::default(), "command_bytes"),
+        (Config { command_bytes: 1000, ..Config::default() }, "append_bytes"),
+        (
+            Config { command_bytes: 1000, append_bytes: 1000, ..Config::default() },
+            "snapshot_chunk_bytes",
+        ),
+    ];
+    for (config, setting) in limits {
+        let options = TcpOptions { max_frame_bytes: 64 << 10, ..options(1) };
+        let transport = TcpTransport::bind(options).expect("a free port");
+        let builder = NodeBuilder::new(1, WordCount::default())
+            .config(config)
+            .storage(MemoryStorage::new())
+            .transport(transport.clone())
+            .start_mode(Start::Bootstrap(Membership::of_voters([1])));
+        let error = builder.start().await.err().expect("it does not start").to_string();
+        let said = format!("{setting} is 1048576, and must be at most 64512");
+        assert!(error.contains(&said), "{error}");
+        transport.shutdown().await;
+    }
 }

@@ -10,18 +10,26 @@
 //!   `durability.rs`, `losses.rs`, `reads.rs`: rules and published bugs, one test each, by the ids of the catalogue.
 //! - `rows.rs`: plain rules of log compaction that none of these is about.
 //! - `single.rs`: clusters of one, two and four.
+//! - `check_quorum.rs`: a leader that keeps its role without a quorum.
+//! - `declined.rs`: snapshots that are asked for and do not come.
+//! - `joint.rs`: a pair that commits by itself, in joint configurations too.
+//! - `costs.rs`: what a turn costs, however much of the log there is.
 //! - `log.rs`: the log against a plain model.
 //! - `figures.rs`: counts and limits.
 //! - `timeless.rs`: what an explorer of states may take for the same.
 
+mod check_quorum;
 mod compacting;
+mod costs;
 mod courses;
+mod declined;
 mod durability;
 mod elections;
 mod figures;
 mod hand;
 mod installing;
 mod interleavings;
+mod joint;
 mod leaders;
 mod log;
 mod losses;

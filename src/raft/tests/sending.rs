@@ -1,6 +1,9 @@
 //! A snapshot on its way out, by the ids A33–A45, B1, B15, B16, SN09–SN21: when it begins, how it goes on, how it ends.
 
+use std::collections::VecDeque;
+
 use super::hand::*;
+use super::world::MILLISECOND;
 use crate::raft::progress::{ProgressState, TransferStep};
 use crate::raft::*;
 
@@ -117,6 +120,137 @@ fn a38_a_silent_member_gets_no_snapshot() {
         hand.accept_all(2);
     }
     assert!(!is_sending(&hand), "it has not answered for an election timeout");
+}
+
+/// Two of three pieces are under way to member 1, which falls silent: so many reads of pieces
+/// follow in three seconds, each answered, and in which the transport says of each piece that it
+/// did `arrive` or not.
+fn pieces_to_a_silent_member(hand: &mut Hand, arrive: bool) -> usize {
+    let mut pieces = 0;
+    for _ in 0..60 {
+        hand.after(50);
+        hand.accept_all(2);
+        if !hand.out.chunk_reads.is_empty() {
+            let piece = hand.send_piece(60);
+            pieces += 1;
+            if !arrive {
+                hand.does(|raft, now| raft.undelivered(now, 1, piece.id));
+            }
+        }
+        let deadline = hand.raft.next_deadline();
+        assert!(deadline > hand.now, "due at {deadline} again, it is {}", hand.now);
+    }
+    pieces
+}
+
+/// A leader whose member 1 has the first 60 of 100 bytes, and falls silent when the next are sent.
+fn silent_in_the_middle() -> Hand {
+    let mut hand = sending_with(|config| config.snapshot_chunk_bytes = 60);
+    let piece = hand.send_piece(60);
+    let status = InstallStatus::Receiving { index: 3, bytes: 60 };
+    hand.reply_piece(&piece, status, ChunkOutcome::Continue { offset: 60 });
+    hand.send_piece(40);
+    hand
+}
+
+/// A member that falls silent in the middle of a transfer is sent no pieces after an election
+/// timeout, only heartbeats (A38).
+#[test]
+fn a38_a_member_that_falls_silent_in_the_middle_is_not_sent_the_same_piece_for_ever() {
+    for arrive in [true, false] {
+        let mut hand = silent_in_the_middle();
+        let pieces = pieces_to_a_silent_member(&mut hand, arrive);
+        assert!(
+            pieces <= 6,
+            "{pieces} pieces, of which the last 2.4 s of silence should have none"
+        );
+        hand.sent.clear();
+        hand.after(100);
+        assert_eq!(hand.appends(1).len(), 1, "it is still asked whether it is there");
+    }
+}
+
+/// When it answers again the transfer goes on where it stood; one that was restarted begins anew
+/// (A38, SN12).
+#[test]
+fn a38_a_member_that_answers_again_gets_the_rest() {
+    for incarnation in [1, 2] {
+        let mut hand = silent_in_the_middle();
+        pieces_to_a_silent_member(&mut hand, true);
+        hand.sent.clear();
+        hand.after(100);
+        let beat = hand.append(1);
+        let install = match incarnation {
+            1 => InstallStatus::Receiving { index: 3, bytes: 60 },
+            _ => InstallStatus::None,
+        };
+        let report = FollowerReport { install, ..report(0, append_of(&beat).round) };
+        let outcome = AppendOutcome::Accepted;
+        let answer = hand.answer_of(&beat, 2, Answer::Append(AppendAnswer { report, outcome }));
+        hand.step(Envelope { incarnation, ..answer });
+        assert_eq!(hand.out.chunk_reads.len(), 1);
+        let offset = if incarnation == 1 { 60 } else { 0 };
+        assert_eq!(hand.out.chunk_reads[0].offset, offset, "life {incarnation}");
+    }
+}
+
+/// How a link treats pieces that are on it at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// Each takes its time, however many there are.
+    Long,
+    /// One after the other.
+    Narrow,
+}
+
+/// A member behind a link that takes longer for each piece than `request_timeout` gets the whole
+/// snapshot all the same: the answers that come late move the transfer on, and pieces are not sent
+/// again and again (A46).
+#[test]
+fn a46_a_link_slower_than_the_timeout_gets_the_whole_snapshot() {
+    for link in [Link::Long, Link::Narrow] {
+        for milliseconds in [140, 160, 400, 550] {
+            let mut hand = sending_with(|config| config.snapshot_chunk_bytes = 10);
+            let (mut sent, mut received) = (0, 0);
+            let mut under_way: VecDeque<(Micros, Envelope)> = VecDeque::new();
+            let begun_at = hand.now;
+            while hand.status().counters.snapshots_sent == 0 {
+                hand.after(10);
+                hand.accept_all(2);
+                while !hand.out.chunk_reads.is_empty() {
+                    let piece = read_piece(&mut hand);
+                    sent += u64::from(piece.is_some());
+                    let narrow = under_way.back().filter(|_| link == Link::Narrow);
+                    let free_at = narrow.map_or(hand.now, |(due, _)| *due);
+                    let due = free_at + milliseconds * MILLISECOND;
+                    under_way.extend(piece.map(|piece| (due, piece)));
+                }
+                while under_way.front().is_some_and(|(due, _)| *due <= hand.now) {
+                    let (_, piece) = under_way.pop_front().expect("just seen");
+                    let Body::Request(Request::Snapshot(chunk)) = &piece.body else { panic!() };
+                    if chunk.offset == received {
+                        received += chunk.data.len() as u64;
+                    }
+                    let status = InstallStatus::Receiving { index: 3, bytes: received };
+                    let outcome = ChunkOutcome::Continue { offset: received };
+                    hand.reply_piece(&piece, status, outcome);
+                }
+                let took = (hand.now - begun_at) / (10 * milliseconds * MILLISECOND);
+                assert!(took < 4, "{link:?}, {milliseconds} ms: at {received} of 100 bytes");
+            }
+            assert!(sent <= 35, "{link:?}, {milliseconds} ms: {sent} pieces instead of ten");
+        }
+    }
+}
+
+/// Answers the oldest read of a piece; the piece, if that is still wanted.
+fn read_piece(hand: &mut Hand) -> Option<Envelope> {
+    let ChunkRead { to, transfer, offset, max_bytes, .. } = hand.out.chunk_reads.remove(0);
+    let data = vec![7; max_bytes.min(100 - offset as usize)].into();
+    let outcome = ChunkReadOutcome::Data { data, crc: 0 };
+    hand.does(|raft, now| raft.chunk_read(now, to, transfer, offset, outcome));
+    let is_piece = |e: &Envelope| matches!(e.body, Body::Request(Request::Snapshot(_)));
+    hand.sent_to(to).into_iter().find(is_piece)
 }
 
 /// A snapshot whose record is not durable yet can't be sent, nor can one that the log has gone beyond; it is tried again
