@@ -5,8 +5,8 @@
 //! own them stand on placements of their own and report completions by message, so nobody waits.
 //! [`LogReader`] and [`SnapshotReader`] give the reader actor old data without queueing behind an fsync.
 //!
-//! A snapshot file is *current* only once the log's record names it (DESIGN section 8): the file is
-//! published first, the record written after, and a file without a record is an orphan (B10).
+//! A snapshot file is *current* only once the log's record names it (`docs/storage.md`): the file
+//! is published first, the record written after, and a file without a record is an orphan (B10).
 //!
 //! A storage of one's own implements the contracts; [`LogMirror`] and [`RawSnapshots`] are most of one that keeps its log
 //! in memory as well.
@@ -25,7 +25,7 @@ mod founding;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod log_state;
+pub(crate) mod log_state;
 pub mod memory;
 mod mirror;
 mod pieces;

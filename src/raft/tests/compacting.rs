@@ -267,10 +267,9 @@ fn b16_a_slow_transfer_pins_as_long_as_it_gets_further() {
             hand.after(50);
             hand.accept_all(2);
         }
-        // Lost meanwhile and read again: the late answer counts for nothing, that to the second one does.
+        // Given up meanwhile, and read again: the late answer asks for the next piece.
+        hand.out.chunk_reads.clear();
         hand.reply_piece(&piece, InstallStatus::None, ChunkOutcome::Continue { offset });
-        let again = hand.send_piece(10);
-        hand.reply_piece(&again, InstallStatus::None, ChunkOutcome::Continue { offset });
     }
     hand.take_snapshot();
     assert_eq!(hand.status().log_start, id(3, 1));
@@ -346,6 +345,42 @@ fn b16_proposals_slow_down_for_a_member_that_keeps_losing() {
     hand.reply(&beat, accepted(3, 0));
     assert!(hand.propose(b"x").is_ok(), "it has caught up");
     assert_eq!(hand.raft.progress[&1].failed_transfers, 0);
+}
+
+/// Of two transfers at once the older one's log stays too, whichever member it is for; each keeps
+/// its own until it ends (B16).
+#[test]
+fn b16_the_older_of_two_transfers_pins_the_log() {
+    for (older, newer) in [(1, 2), (2, 1)] {
+        for older_ends_first in [true, false] {
+            let limits =
+                |config: &mut RaftConfig| (config.pin_bytes, config.trailing_entries) = (1_000, 0);
+            let mut hand = Setup::of(5).snapshot(id(3, 1)).log(&[1]).with(limits).lead();
+            let probes = [older, newer].map(|node| hand.append(node));
+            let mut reads = Vec::new();
+            for probe in &probes {
+                hand.reply(probe, rejected(0, 4, LogId::BASE));
+                reads.append(&mut hand.out.chunk_reads);
+                hand.propose_many(2);
+                [3, 4].iter().for_each(|&node| hand.accept_all(node));
+                hand.apply();
+                hand.take_snapshot();
+            }
+            assert_eq!(reads.iter().map(|r| r.snapshot).collect::<Vec<_>>(), [id(3, 1), id(7, 2)]);
+            assert_eq!(hand.status().snapshot, id(9, 2));
+            assert_eq!(hand.status().log_start, id(3, 1), "{older} is sent 3@1");
+            if !older_ends_first {
+                reads.reverse();
+            }
+            let starts = if older_ends_first { [7, 9] } else { [3, 9] };
+            for (ChunkRead { to, transfer, offset, .. }, start) in reads.into_iter().zip(starts) {
+                let gone = ChunkReadOutcome::Gone;
+                hand.does(|raft, now| raft.chunk_read(now, to, transfer, offset, gone));
+                hand.disk();
+                assert_eq!(hand.status().log_start.index, start, "behind the transfer to {to}");
+            }
+        }
+    }
 }
 
 /// A log full of what is committed takes no more until it is compacted; what is not committed never blocks itself.

@@ -144,6 +144,85 @@ fn lr25_entries_that_came_back_are_durable_by_their_last_write() {
     assert_eq!(hand.status().persisted, 2);
 }
 
+/// What counts as durable is on the disk and stays there, whatever steps are under way: for every
+/// place at which a truncation may begin, seen from the writes under way, and whether the same
+/// entries come again or not.
+#[test]
+fn lr25_a_truncation_voids_the_confirmation_of_every_write_that_it_reaches() {
+    for (first, second) in [(1, 0), (2, 0), (3, 0), (1, 1), (1, 3), (3, 1), (3, 3)] {
+        for from in 1..=first + second {
+            for again in [false, true] {
+                let mut hand = Setup::of(3).start();
+                let ones = |count: u64| vec![1; count as usize];
+                let before = |index| if index == 0 { LogId::BASE } else { id(index, 1) };
+                hand.hear(1, 1, append(LogId::BASE, &ones(first), 0));
+                if second > 0 {
+                    hand.hear(1, 1, append(id(first, 1), &ones(second), 0));
+                }
+                hand.hear(2, 2, append(before(from - 1), &[2], 0));
+                if again {
+                    hand.hear(1, 3, append(before(from - 1), &ones(first + second + 1 - from), 0));
+                }
+                let case = format!("{first} and {second} entries, from {from}, again: {again}");
+                while !hand.steps.is_empty() {
+                    hand.disk_one();
+                    let (persisted, lasting) = (hand.status().persisted, hand.lasting());
+                    assert!(persisted <= lasting, "{case}: {persisted} durable, {lasting} last");
+                }
+                assert_eq!(hand.status().persisted, hand.status().last.index, "{case}");
+            }
+        }
+    }
+}
+
+/// A grant takes the place of whatever the turn did to the log before it, and what comes behind it
+/// in the same turn is about the log that it leaves. However the changes are spread over turns and
+/// steps, a storage takes each step.
+#[test]
+fn b11_a_grant_and_other_changes_of_one_turn_make_a_step_that_a_storage_takes() {
+    const CHANGES: u32 = 5;
+    for spread in 0..3u32.pow(CHANGES) {
+        let mut hand = Setup::of(3).log(&[1, 1, 1, 1]).start();
+        hand.hear(1, 2, heartbeat(id(1, 1), 1));
+        hand.disk();
+        hand.apply();
+        hand.offer(1, 2, id(9, 2));
+        let own = meta(id(1, 1), &hand.status().membership);
+        for change in 0..CHANGES {
+            let request = match change {
+                0 => None,
+                // A conflict in front of the snapshot's entry, and one behind it.
+                1 => Some((1, 2, append(id(2, 1), &[2], 0))),
+                2 => None,
+                3 => Some((1, 2, append(id(9, 2), &[2, 2], 9))),
+                _ => Some((2, 3, append(id(10, 2), &[3], 9))),
+            };
+            match request {
+                Some((from, term, request)) => {
+                    let envelope = hand.request(from, term, request);
+                    hand.raft.step(hand.now, envelope);
+                }
+                None if change == 0 => hand.raft.snapshot_taken(hand.now, own.clone()),
+                None => hand.raft.cond_install(hand.now, id(9, 2)),
+            }
+            // Nothing between this and the next one, a turn, or a turn and the disk.
+            match spread / 3u32.pow(change) % 3 {
+                0 => {}
+                1 => hand.collect(),
+                _ => {
+                    hand.collect();
+                    hand.disk();
+                }
+            }
+        }
+        hand.collect();
+        hand.disk();
+        assert_eq!(hand.decision(id(9, 2)), Some(true), "spread {spread}");
+        assert_eq!(hand.status().log_start, id(9, 2), "spread {spread}");
+        assert_eq!((hand.terms(), hand.status().persisted), (vec![2, 3], 11), "spread {spread}");
+    }
+}
+
 /// A step that removes entries of its own and adds others tells the disk neither too much nor too little.
 #[test]
 fn lr06_changes_of_one_step_add_up() {

@@ -7,6 +7,7 @@
 pub(super) use super::words::*;
 use super::world::{self, MILLISECOND};
 use crate::raft::*;
+use crate::storage::log_state::{LogState, assert_fits};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How a peer starts.
@@ -81,8 +82,18 @@ impl Setup {
             let end = log.runs.get(position + 1).map_or(log.last_index(), |next| next.first - 1);
             stored.extend((run.first..=end).map(|index| (index, entry(id(index, run.term)))));
         }
+        let disk = LogState {
+            life: self.recovered.life,
+            acquaintances: self.recovered.acquaintances.clone(),
+            hard_state: self.recovered.hard_state,
+            start: log.start,
+            last: log.last_index(),
+            runs: log.runs.clone(),
+            snapshot: self.recovered.snapshot.clone(),
+        };
         let mut hand = Hand {
             raft: Raft::new(self.config.clone(), self.recovered, 0),
+            disk,
             config: self.config,
             now: 0,
             sent: Vec::new(),
@@ -114,6 +125,8 @@ pub(super) struct Hand {
     /// Everything else that was wanted, until a test takes it.
     pub out: Ready,
     stored: BTreeMap<Index, Entry>,
+    /// What a storage checks steps against.
+    disk: LogState,
     asked: RequestId,
 }
 
@@ -153,9 +166,10 @@ impl Hand {
         self.raft.log_read(self.now, read.id, LogReadOutcome::Entries(entries.into()));
     }
 
-    /// The oldest durable step is done.
+    /// The oldest durable step is done. A step that a storage would refuse fails the test.
     pub(super) fn disk_one(&mut self) -> LogChange {
         let step = self.steps.pop_front().expect("a step under way");
+        assert_fits(self.disk.apply(&step.change), &step.change);
         if let Some(from) = step.change.truncate_from {
             self.stored.retain(|&index, _| index < from);
         }
@@ -164,6 +178,26 @@ impl Hand {
         self.sent.extend(step.then_send);
         self.collect();
         step.change
+    }
+
+    /// Up to where the disk holds the log, at every moment until the steps under way are done.
+    pub(super) fn lasting(&self) -> Index {
+        let (log, mut stored) = (&self.raft.log, self.stored.clone());
+        let agreed = |stored: &BTreeMap<Index, Entry>| {
+            let indexes = log.start().index + 1..=log.last_index();
+            let held =
+                |&index: &Index| stored.get(&index).is_some_and(|entry| log.holds(entry.log_id));
+            log.start().index + indexes.take_while(held).count() as u64
+        };
+        let mut lasting = agreed(&stored);
+        for step in &self.steps {
+            if let Some(from) = step.change.truncate_from {
+                stored.retain(|&index, _| index < from);
+            }
+            lasting = lasting.min(agreed(&stored));
+            stored.extend(step.change.append.iter().map(|e| (e.log_id.index, e.clone())));
+        }
+        lasting
     }
 
     /// All durable steps are done, and those that follow from them.

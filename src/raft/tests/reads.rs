@@ -135,6 +135,44 @@ fn rd03_an_answer_of_an_earlier_term_confirms_nothing() {
     assert_eq!(confirmed(&mut hand).len(), 1);
 }
 
+/// A member that meets a request of an earlier term in a later one says so in that later term, and
+/// names the request's round. Rounds count on over all terms of a life, so no such answer confirms
+/// a read of the new one, however many rounds that has had (RD03).
+#[test]
+fn rd03_a_late_answer_to_a_round_of_an_earlier_term_confirms_nothing() {
+    for (earlier_rounds, later_rounds) in [(1, 1), (3, 1), (3, 2), (3, 3), (1, 3)] {
+        for snapshot in [false, true] {
+            let mut hand = Setup::of(3).lead();
+            hand.accept_all(1);
+            let mut earlier = Vec::new();
+            for _ in 0..earlier_rounds {
+                read(&mut hand).expect("leads");
+                earlier.push(hand.append(1));
+            }
+            hand.after(601);
+            hand.sent.clear();
+            hand.win();
+            hand.accept_all(2);
+            for _ in 0..later_rounds {
+                read(&mut hand).expect("leads again");
+            }
+            hand.sent.clear();
+            for request in &earlier {
+                let report = report(0, append_of(request).round);
+                let outcome = ChunkOutcome::Stale;
+                let stale = match snapshot {
+                    true => Answer::Snapshot(SnapshotAnswer { report, transfer: 1, outcome }),
+                    false => Answer::Append(AppendAnswer { report, outcome: AppendOutcome::Stale }),
+                };
+                let answer = hand.answer_of(request, 2, stale);
+                hand.step(answer);
+                let confirmed = confirmed(&mut hand);
+                assert!(confirmed.is_empty(), "{confirmed:?} by an answer to {request:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn rd10_a_lone_node_confirms_at_once() {
     let mut hand = Setup::of(1).lead();

@@ -73,6 +73,13 @@ impl Disk {
             self.make_current(meta);
         }
         if let Some(from) = change.truncate_from {
+            // What a storage would refuse: it would stop the member.
+            let kept_at_least = self.start.index.max(self.covered());
+            assert!(
+                from > kept_at_least && from <= self.last_index() + 1,
+                "truncated from {from}: the snapshot covers {kept_at_least}, the last is {}",
+                self.last_index()
+            );
             let kept = from.saturating_sub(self.start.index + 1);
             self.entries.truncate(kept as usize);
         }

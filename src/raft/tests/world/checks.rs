@@ -65,6 +65,11 @@ impl World {
             assert_eq!(leader, id, "two leaders in term {}", status.term);
             self.check_leader(id, &status);
         }
+        let removed =
+            self.nodes[&id].disk.steps.iter().filter_map(|step| step.change.truncate_from);
+        if let Some(from) = removed.min().filter(|&from| from <= status.persisted) {
+            panic!("n{id} takes {} for durable, a step removes {from}", status.persisted);
+        }
         self.check_committed(id, &status);
         // Whoever commits it first: whatever others take for committed must be that.
         let first = (status.log_start.index + 1).max(status.commit.saturating_sub(64));
