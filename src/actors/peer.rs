@@ -303,7 +303,8 @@ impl Peer {
         self.views.published(log_id, Err(SnapshotError::Outdated));
     }
 
-    /// A quiet log is marked as cleanly ended, so that a later crash is not taken for damage (DESIGN section 8).
+    /// A quiet log is marked as cleanly ended, so that a later crash is not taken for damage
+    /// (`docs/storage.md`).
     fn seal_if_idle(&mut self, now: Micros) {
         let (last, at) = self.asked;
         if self.sealed < last && self.persisted == last && now.saturating_sub(at) >= self.times.idle

@@ -78,7 +78,7 @@ pub(crate) struct Slot<R: Role> {
 
 impl<R: Role> Slot<R> {
     pub(crate) fn new() -> Slot<R> {
-        // The capacity stops nobody who uses `do_send`: bounds are ours (DESIGN section 6).
+        // The capacity stops nobody who uses `do_send`: the limits stand in `Config`.
         let (sender, mailbox) = channel(16);
         Slot { address: Addr::new(sender), mailbox }
     }
