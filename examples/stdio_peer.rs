@@ -84,10 +84,11 @@ fn read_frames() -> mpsc::Receiver<(Told, Bytes)> {
 
 /// Few messages, no entries but the harness's commands, snapshots when the service says so; and no limit that a harness
 /// could meet before its own.
-fn config() -> Config {
+fn config(init: &Init) -> Config {
     const MANY: usize = 1 << 30;
     Config {
         seed: std::process::id().into(),
+        check_quorum: !init.keep_leading,
         command_bytes: MANY - 1,
         proposals_in_flight: MANY,
         uncommitted_bytes: MANY,
@@ -110,7 +111,7 @@ struct Driven {
 
 impl Driven {
     async fn start(init: &Init, stored: Bytes, out: Output) -> (Driven, Node<NoMachine>) {
-        let Init { me, n, state, snap } = init;
+        let Init { me, n, state, snap, .. } = init;
         if me >= n {
             end(format!("init says that this is peer {me}, of {n} counted from 0"));
         }
@@ -128,7 +129,7 @@ impl Driven {
             let service = to.get_or_init(|| Service::new(link, made, running).start()).clone();
             ApplySide { recipient: service.recipient(), decode: Box::new(service::decode) }
         })
-        .config(config())
+        .config(config(init))
         .storage(Disk { state, snapshot, out: out.clone() })
         .transport(transport.clone())
         .start_mode(Start::Bootstrap(Membership::of_voters(0..init.n)))

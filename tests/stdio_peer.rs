@@ -61,6 +61,39 @@ fn three_peers_elect_and_agree() {
     world.end();
 }
 
+/// A leader that is cut off stops leading in an unchanged term, unless `init` says that it keeps
+/// its role until it hears of a higher one.
+#[test]
+fn a_leader_that_is_cut_off_keeps_its_role_only_if_init_says_so() {
+    for keeps in [false, true] {
+        let mut world = World::with_leaders(3, keeps);
+        world.agree(&command(0), 3);
+        let (first, term) = world.leader();
+        world.peers[first].connected = false;
+        let (second, later) = world.leader();
+        assert!(second != first && later > term);
+        assert_eq!(world.agree(&command(1), 2), 2);
+        let role = |world: &mut World| {
+            let state = world.question(first, json!({"t": "state"}), b"");
+            (number(&state, "term"), flag(&state, "leader"))
+        };
+        if keeps {
+            world.pass(Duration::from_secs(1));
+            assert_eq!(role(&mut world), (term, true));
+            assert_eq!(world.submit(first, b"nobody else knows of this"), Some(2));
+        } else {
+            while role(&mut world) != (term, false) {
+                assert_eq!(role(&mut world).0, term, "nobody has told it of another term");
+                world.pass(Duration::from_millis(20));
+            }
+        }
+        world.peers[first].connected = true;
+        assert_eq!(world.agree(&command(2), 3), 3);
+        assert!(role(&mut world).0 >= later);
+        world.end();
+    }
+}
+
 #[test]
 fn a_single_peer_and_an_empty_command() {
     let mut world = World::new(1);

@@ -41,6 +41,8 @@ pub struct Init {
     pub n: u64,
     pub state: usize,
     pub snap: usize,
+    /// A leader does not step down because no quorum answers it.
+    pub keep_leading: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -153,6 +153,8 @@ pub struct World {
     /// Requests are put aside here, with sender and receiver, while this is `Some`.
     pub tapped: Option<Vec<(usize, usize, Vec<u8>)>>,
     padding: usize,
+    /// The peers are told that leaders keep their role without a quorum.
+    keep_leading: bool,
     digests: Vec<u64>,
     started: BTreeSet<Vec<u8>>,
     late: BTreeMap<(Instant, u64), Late>,
@@ -170,6 +172,19 @@ impl World {
 
     /// The services take a snapshot every so often, and make it so long.
     pub fn with_service(n: usize, snapshot_every: Option<u64>, padding: usize) -> World {
+        let mut world = World::without_peers(n, snapshot_every, padding);
+        (0..n).for_each(|peer| world.start(peer));
+        world
+    }
+
+    /// Peers that are told whether leaders keep their role without a quorum.
+    pub fn with_leaders(n: usize, keep_leading: bool) -> World {
+        let mut world = World { keep_leading, ..World::without_peers(n, None, 0) };
+        (0..n).for_each(|peer| world.start(peer));
+        world
+    }
+
+    fn without_peers(n: usize, snapshot_every: Option<u64>, padding: usize) -> World {
         let (listeners, events) = channel();
         let peer = |_| Peer {
             life: None,
@@ -182,13 +197,14 @@ impl World {
             serving: BTreeMap::new(),
             requests: BTreeSet::new(),
         };
-        let mut world = World {
+        World {
             peers: (0..n).map(peer).collect(),
             faults: Faults::default(),
             requests: 0,
             history: Vec::new(),
             tapped: None,
             padding,
+            keep_leading: false,
             digests: vec![0],
             started: BTreeSet::new(),
             late: BTreeMap::new(),
@@ -196,9 +212,7 @@ impl World {
             listeners,
             last_id: 0,
             chance: 0x9E37_79B9_7F4A_7C15 ^ n as u64,
-        };
-        (0..n).for_each(|peer| world.start(peer));
-        world
+        }
     }
 
     // ---- lives ---------------------------------------------------------------------------
@@ -206,11 +220,13 @@ impl World {
     /// Begins a life of a peer that has none, from what its disk has.
     pub fn start(&mut self, peer: usize) {
         let (number, n, listener) = (self.next_id(), self.peers.len(), self.listeners.clone());
+        let keep_leading = self.keep_leading;
         let it = &mut self.peers[peer];
         assert!(it.life.is_none(), "{peer} lives");
         let mut life = Life::start(peer, number, listener);
         let (state, snapshot) = (it.disk.state(), &it.disk.snapshot);
-        let init = json!({"t": "init", "me": peer, "n": n, "state": state.len(), "snap": snapshot.len(), "news": [1]});
+        let init = json!({"t": "init", "me": peer, "n": n, "state": state.len(),
+            "snap": snapshot.len(), "keep_leading": keep_leading, "news": [1]});
         life.say(&init, &[&state, &snapshot[..]].concat());
         it.life = Some(life);
         it.service.applied = snapshot_index(snapshot);
