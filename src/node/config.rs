@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::machine::SessionConfig;
 use crate::raft::{Micros, NodeId, RaftConfig};
-use crate::settings::{LONGEST, Rules, SettingError};
+use crate::settings::{Rules, SettingError};
 use crate::transport::wire::FRAMING_BYTES_MAX;
 
 /// Settings of a node. All members of a cluster should have the same; `sessions` must be the same.
@@ -96,6 +96,8 @@ pub struct Config {
 }
 
 const MIB: usize = 1 << 20;
+/// What was lost is sent again no later than this: one loss must not stop a member for longer.
+const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Lengths of payloads are 32-bit numbers, on the wire and on disk; half of that leaves room for
 /// what is around them.
 const PAYLOAD_BYTES_MAX: usize = u32::MAX as usize / 2;
@@ -215,25 +217,19 @@ impl Config {
             .time("election_timeout_max", max)
             .wait("proposal_timeout", self.proposal_timeout)
             .time("commit_notice", self.commit_notice.unwrap_or_default());
-        // What is waited for before something is sent again. Much longer, and one loss stops a
-        // member.
-        let longest = max.min(LONGEST) * 10;
         rules
             .must(
-                self.request_timeout >= tick_interval && self.request_timeout <= longest,
+                self.request_timeout >= tick_interval && self.request_timeout <= RETRY_MAX,
                 "request_timeout",
                 self.request_timeout,
-                format_args!(
-                    "tick_interval ({tick_interval:?}) to 10 times election_timeout_max \
-                     ({longest:?})"
-                ),
+                format_args!("tick_interval ({tick_interval:?}) to {RETRY_MAX:?}"),
             )
             .wait("retry_interval", self.retry_interval)
             .must(
-                self.retry_interval <= longest,
+                self.retry_interval <= RETRY_MAX,
                 "retry_interval",
                 self.retry_interval,
-                format_args!("at most 10 times election_timeout_max ({longest:?})"),
+                format_args!("at most {RETRY_MAX:?}"),
             );
         for (setting, value) in
             [("batch_delay", self.batch_delay), ("append_interval", self.append_interval)]

@@ -52,7 +52,7 @@ impl Building {
     fn fail(&mut self, now: Micros, retry_interval: Micros) {
         if std::mem::take(&mut self.under_way) {
             let doublings = self.failures.min(RETRY_DOUBLINGS_MAX);
-            self.failures += 1;
+            self.failures = self.failures.saturating_add(1);
             self.retry_at = now.saturating_add(retry_interval.saturating_mul(1 << doublings));
         }
     }
