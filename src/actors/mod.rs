@@ -66,6 +66,6 @@ pub use delays::Delays;
 pub use observer::Observer;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use observer::StateWatch;
-pub(crate) use placement::{Ends, Place, Places};
+pub(crate) use placement::{Ends, Place, Places, member_span};
 pub use placement::{Part, Placement};
 pub(crate) use receiving::Receiving;

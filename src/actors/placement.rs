@@ -13,6 +13,10 @@
 //! [`Place::work`], what follows from it through [`Place::emit`]. On a thread `work` takes the time it takes, on a
 //! virtual place it charges a [`BusyClock`]. So the same actors show under a paused clock what they block.
 //!
+//! What runs on a node's places runs in a span `member` with the node's id, entered once each time
+//! a task is polled: a line that is logged there says whose it is, several members in one process
+//! included.
+//!
 //! A place may be [`super::common`] to several nodes of a process: each then has a seat on one thread.
 //!
 //! *What it does not do:* it moves nothing while a node runs.
@@ -23,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use super::clock::{BusyClock, Clock, Warp};
 use super::common::{Common, Seat};
@@ -166,6 +171,7 @@ impl Placement {
 
     /// Makes the places. Threads are named after `node` and the place.
     pub(crate) fn open(&self, node: u64) -> io::Result<(Places, Ends)> {
+        let span = member_span(node);
         let mut made = BTreeMap::new();
         let mut ends = Ends::default();
         for place in self.beside.values() {
@@ -176,15 +182,18 @@ impl Placement {
                 (Mode::Threads, None) => {
                     let (handle, end) = thread::spawn(format!("quorate-{node}-{}", place.name()))?;
                     ends.threads.push(end);
-                    Place { runner: Runner::Thread(handle), busy: None }
+                    Place { runner: Runner::Thread(handle), busy: None, span: span.clone() }
                 }
                 (Mode::Threads, Some(common)) => {
                     let seat = common.seat(&format!("quorate-{}s", place.name()))?;
                     ends.seats.push(seat.clone());
-                    Place { runner: Runner::Seat(seat), busy: None }
+                    Place { runner: Runner::Seat(seat), busy: None, span: span.clone() }
                 }
-                (Mode::Local, _) => Place { runner: Runner::Local(ends.local.clone()), busy: None },
-                (Mode::Virtual(_), _) => virtual_place(&ends.local),
+                (Mode::Local, _) => {
+                    let runner = Runner::Local(ends.local.clone());
+                    Place { runner, busy: None, span: span.clone() }
+                }
+                (Mode::Virtual(_), _) => virtual_place(&ends.local, &span),
             };
             made.insert(*place, place_made);
         }
@@ -193,11 +202,17 @@ impl Placement {
     }
 }
 
-fn virtual_place(local: &LocalTasks) -> Place {
+/// The span of everything that a member logs. It has the level of an error, so that every line that
+/// is wanted is in it.
+pub(crate) fn member_span(node: u64) -> Span {
+    tracing::error_span!(parent: None, "member", node)
+}
+
+fn virtual_place(local: &LocalTasks, span: &Span) -> Place {
     let busy = Arc::new(BusyClock::default());
     let driver = busy.clone();
-    local.run(Box::pin(async move { driver.drive().await }));
-    Place { runner: Runner::Local(local.clone()), busy: Some(busy) }
+    local.run(Box::pin(async move { driver.drive().await }.instrument(span.clone())));
+    Place { runner: Runner::Local(local.clone()), busy: Some(busy), span: span.clone() }
 }
 
 /// A node's places.
@@ -290,11 +305,18 @@ pub(crate) struct Place {
     runner: Runner,
     /// `Some` on a virtual place.
     busy: Option<Arc<BusyClock>>,
+    /// The member's.
+    span: Span,
 }
 
 impl Place {
     /// Runs the future that `make` makes here.
     pub(crate) fn run(&self, make: impl FnOnce() -> LocalFuture + Send + 'static) {
+        let span = self.span.clone();
+        let make = move || -> LocalFuture {
+            let future = span.in_scope(make);
+            Box::pin(future.instrument(span))
+        };
         match &self.runner {
             Runner::Thread(thread) => thread.run(make),
             Runner::Seat(seat) => seat.run(make),

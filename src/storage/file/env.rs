@@ -176,9 +176,11 @@ impl Env for RealEnv {
     /// Where no thread can be had the caller does it.
     fn background(&self, work: Box<dyn FnOnce() + Send>) -> Job {
         let work = Arc::new(Mutex::new(Some(work)));
+        // What it logs is the member's that asked for it.
+        let span = tracing::Span::current();
         let run = move || {
             let work = work.lock().take();
-            work.into_iter().for_each(|work| work());
+            span.in_scope(|| work.into_iter().for_each(|work| work()));
         };
         match thread::Builder::new().name("quorate-spares".into()).spawn(run.clone()) {
             Ok(handle) => Job(Some(handle)),

@@ -152,7 +152,8 @@ fn judge(caller: &Caller, hello: Hello) -> Result<Guest, Refused> {
     check_hello(shared, &hello)?;
     let Some(member) = shared.member(hello.from) else {
         let text = format!(
-            "member {} knows no member {}; add it to its peers",
+            "the list of members that member {} was started with lacks member {}: all members are \
+             started with the same list, which is fixed when the cluster begins",
             shared.options.node, hello.from
         );
         return Err(Refused::new(Refusal::Stranger, text));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::counters::add;
 use super::incoming::{Caller, serve};
@@ -26,7 +27,8 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: std::net::TcpListener)
             Ok((stream, address)) => {
                 let caller = Caller::new(&shared, address);
                 let number = caller.number();
-                let task = tokio::task::spawn_local(serve(caller, stream)).abort_handle();
+                let serving = serve(caller, stream).instrument(shared.span.clone());
+                let task = tokio::task::spawn_local(serving).abort_handle();
                 take_in(&shared, number, task);
             }
             Err(error) => {

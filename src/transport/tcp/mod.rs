@@ -50,6 +50,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tracing::Instrument;
 
 use crate::actors::thread::{self, ThreadEnd, ThreadHandle};
 use crate::raft::{Envelope, NodeId};
@@ -117,7 +118,8 @@ impl TcpTransport {
         let peers: BTreeMap<NodeId, String> = options.peers.clone();
         let shared = Arc::new(Shared::new(options));
         let listening = Arc::clone(&shared);
-        thread.run(move || Box::pin(listener::listen(listening, listener)));
+        let span = shared.span.clone();
+        thread.run(move || Box::pin(listener::listen(listening, listener).instrument(span)));
         let core = Core { shared, address, thread, end: Mutex::new(Some(end)) };
         let transport = TcpTransport { core: Arc::new(core), attachment: AtomicU64::new(0) };
         for (node, address) in peers {
@@ -141,7 +143,10 @@ impl TcpTransport {
         let Some(member) = shared.set_member(node, address.into()) else { return };
         for lane in Lane::ALL {
             let (shared, member) = (Arc::clone(shared), Arc::clone(&member));
-            self.core.thread.run(move || Box::pin(link::run(shared, member, lane)));
+            let span = shared.span.clone();
+            self.core
+                .thread
+                .run(move || Box::pin(link::run(shared, member, lane).instrument(span)));
         }
     }
 

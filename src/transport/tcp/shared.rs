@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::actors::member_span;
 use crate::raft::{Body, Envelope, Incarnation, NodeId, Request, RequestId};
 use crate::transport::{Inbox, wire};
 
@@ -24,6 +25,8 @@ use super::outbox::{Outbox, OutboxLimits, request_id};
 
 pub(crate) struct Shared {
     pub(crate) options: TcpOptions,
+    /// The local member's, for what runs on the transport's thread.
+    pub(crate) span: tracing::Span,
     local: Mutex<Local>,
     members: RwLock<BTreeMap<NodeId, Arc<Member>>>,
     pub(crate) callers: Callers,
@@ -132,6 +135,7 @@ impl Shared {
         Shared {
             notices: Notices::new(options.notice_interval),
             callers: Callers::new(options.pending_connections),
+            span: member_span(options.node),
             options,
             local: Mutex::default(),
             members: RwLock::default(),
