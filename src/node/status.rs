@@ -1,9 +1,10 @@
 //! Everything that can be seen of a node from outside.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::machine::SessionCounters;
 use crate::raft::{Incarnation, NodeId, RaftStatus};
+use crate::storage::file::inspection::StartReport;
 
 /// A node's state and counts at some recent moment. Readable for as long as anybody holds a handle, after the node's
 /// end too.
@@ -11,7 +12,9 @@ use crate::raft::{Incarnation, NodeId, RaftStatus};
 pub struct NodeStatus {
     /// The node.
     pub node: NodeId,
-    /// How many times it has been started on its storage.
+    /// Which start on which storage this is. Serialized in its two parts, `birth_ms` and `number`:
+    /// as one number it exceeds 2^53, and many readers of JSON round what does.
+    #[serde(serialize_with = "in_parts")]
     pub incarnation: Incarnation,
     /// Whether it runs. A node that does not run takes nothing.
     pub running: bool,
@@ -37,4 +40,8 @@ pub struct NodeStatus {
     pub max_install_ms: f64,
     /// The longest time from asking for a durable step to its completion, in milliseconds.
     pub max_persist_ms: f64,
+}
+
+fn in_parts<S: Serializer>(incarnation: &Incarnation, serializer: S) -> Result<S::Ok, S::Error> {
+    StartReport::from(*incarnation).serialize(serializer)
 }

@@ -1,12 +1,13 @@
 //! A status as Prometheus text (exposition format 0.0.4).
 //!
-//! Names begin with `quorate_`, counts end in `_total`, times are seconds; each sample carries the member's id, so that
-//! several members of one process can be told apart.
+//! Names begin with `quorate_`, counts end in `_total`, times are seconds; each sample carries the
+//! member's id, so that several members of one process can be told apart. Prometheus reads each
+//! number as an `f64`: a number that can exceed 2^53 is given in parts that can't.
 
 use std::fmt::{Display, Write};
 
 use crate::node::NodeStatus;
-use crate::raft::{InstallStatus, Role};
+use crate::raft::{InstallStatus, Role, birth_ms, start_number};
 
 /// What the page is served as.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -23,7 +24,10 @@ pub fn metrics(status: &NodeStatus) -> String {
 fn node(page: &mut Page, status: &NodeStatus) {
     page.gauge("running", "Whether the node runs.", u8::from(status.running));
     page.gauge("failed", "Whether the node could not go on.", u8::from(status.fatal.is_some()));
-    page.gauge("incarnation", "Starts on the node's storage.", status.incarnation);
+    let incarnation = status.incarnation;
+    page.gauge("start_number", "Starts on the node's storage.", start_number(incarnation));
+    let founded = birth_ms(incarnation) as f64 / 1000.0;
+    page.gauge("storage_founded_timestamp_seconds", "When the storage was founded.", founded);
     page.gauge("proposals_in_flight", "Proposals that wait.", status.proposals_in_flight);
     page.gauge("reads_in_flight", "Reads under way.", status.reads_in_flight);
     page.gauge("apply_queue_items", "Items in the apply queue.", status.apply_queue_items);

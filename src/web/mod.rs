@@ -37,4 +37,5 @@ mod probes;
 pub use addresses::Addresses;
 pub use errors::{ErrorBody, Failure, LEADER_HEADER};
 pub use metrics::metrics;
+pub use mount::NODE_HEADER;
 pub use probes::{NotReady, not_ready};

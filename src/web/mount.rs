@@ -8,12 +8,16 @@
 //! | `GET metrics` | the same as Prometheus text |
 //! | `POST snapshot` | takes a snapshot and answers with its last entry once it is durable |
 //!
+//! `HEAD` is answered as `GET` without the body; another method gets 405 with `Allow`. Each answer
+//! names the member in [`NODE_HEADER`].
+//!
 //! Nothing secret is in any of them: positions, counts and ids. Why a node failed may name files of the machine, so that
 //! stays in its log and is not told here.
 
-use actix_web::http::header::CACHE_CONTROL;
+use actix_web::http::header::{CACHE_CONTROL, HeaderName};
+use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpResponse, HttpResponseBuilder};
+use actix_web::{FromRequest, Handler, HttpResponse, HttpResponseBuilder, Resource, Responder};
 use serde::Serialize;
 
 use crate::machine::{Machine, NoMachine};
@@ -23,6 +27,10 @@ use crate::raft::{Index, Term};
 use super::errors::Failure;
 use super::metrics::{CONTENT_TYPE, metrics};
 use super::probes::{NotReady, not_ready};
+
+/// Names the member that answers, in every answer of its mount. A client can tell by it that it
+/// asked a member at all.
+pub const NODE_HEADER: HeaderName = HeaderName::from_static("quorate-node");
 
 impl<M: Machine> Handle<M> {
     /// Routes to look at this member and to have it take a snapshot, under `path`: `livez`, `readyz`, `status`, `metrics`, and
@@ -39,17 +47,29 @@ impl<M: Machine> Handle<M> {
     /// ```
     pub fn mount(&self, path: &str) -> impl FnOnce(&mut ServiceConfig) + use<M> {
         let node = Data::new(self.clone().without_machine());
+        let name = DefaultHeaders::new().add((NODE_HEADER, self.node().to_string()));
         let scope = web::scope(path.trim_end_matches('/'))
             .app_data(node)
-            .route("/livez", web::get().to(livez))
-            .route("/readyz", web::get().to(readyz))
-            .route("/status", web::get().to(status))
-            .route("/metrics", web::get().to(metrics_page))
-            .route("/snapshot", web::post().to(snapshot));
+            .wrap(name)
+            .service(shown("/livez", livez))
+            .service(shown("/readyz", readyz))
+            .service(shown("/status", status))
+            .service(shown("/metrics", metrics_page))
+            .service(web::resource("/snapshot").route(web::post().to(snapshot)));
         |service| {
             service.service(scope);
         }
     }
+}
+
+/// A resource that can be read.
+fn shown<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    web::resource(path).route(web::get().to(handler.clone())).route(web::head().to(handler))
 }
 
 /// The machine's type is of no use to the routes.

@@ -15,7 +15,7 @@ use quorate::transport::InProcessNetwork;
 use quorate::web::{NotReady, metrics, not_ready};
 use serde_json::{Value, json};
 
-use crate::{leader, story, until, words};
+use crate::{header, leader, story, until, words};
 
 /// Asks a service with nothing but `handle` mounted at `path`.
 async fn ask(
@@ -189,7 +189,7 @@ fn a_snapshot_is_taken_by_post_alone() {
         until("a leader", || leader(&cluster).is_some()).await;
         handle.propose(Increment { word: "w".into() }).await.unwrap();
         let (status, _) = trigger(Method::GET).await;
-        assert!(status.is_client_error(), "{status}");
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(handle.status().raft.snapshot.index, 0);
         let (status, body) = trigger(Method::POST).await;
         assert_eq!(status, StatusCode::OK, "{body}");
@@ -197,8 +197,85 @@ fn a_snapshot_is_taken_by_post_alone() {
         let current = handle.status().raft.snapshot;
         assert_eq!(taken, json!({"term": current.term, "index": current.index}));
         assert!(current.index > 0);
+        // With nothing newer to take it is the same one.
+        assert_eq!(trigger(Method::POST).await, (StatusCode::OK, body));
         cluster.shutdown().await;
         assert_eq!(trigger(Method::POST).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    });
+}
+
+#[test]
+fn every_route_answers_head_names_its_methods_and_its_member() {
+    story(async {
+        let cluster = words(1).start().await.unwrap();
+        until("a leader", || leader(&cluster).is_some()).await;
+        let handle = cluster.handle(0).unwrap();
+        let app = init_service(App::new().configure(handle.mount("/raft"))).await;
+        for (route, allowed) in [
+            ("livez", "GET, HEAD"),
+            ("readyz", "GET, HEAD"),
+            ("status", "GET, HEAD"),
+            ("metrics", "GET, HEAD"),
+            ("snapshot", "POST"),
+        ] {
+            let uri = format!("/raft/{route}");
+            for method in [Method::PATCH, Method::HEAD] {
+                let request = TestRequest::with_uri(&uri).method(method.clone()).to_request();
+                let response = call_service(&app, request).await;
+                assert_eq!(header(response.response(), "quorate-node"), Some("0"), "{uri}");
+                if method == Method::HEAD && route != "snapshot" {
+                    assert_eq!(response.status(), StatusCode::OK, "{uri}");
+                } else {
+                    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{uri}");
+                    assert_eq!(header(response.response(), "allow"), Some(allowed), "{uri}");
+                }
+            }
+        }
+        let request = TestRequest::get().uri("/raft/nowhere").to_request();
+        let response = call_service(&app, request).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(header(response.response(), "quorate-node"), Some("0"));
+        cluster.shutdown().await;
+    });
+}
+
+/// Prometheus and many readers of JSON keep numbers as `f64`: what exceeds 2^53 would be rounded in
+/// silence.
+#[test]
+fn every_number_that_is_told_is_one_that_an_f64_holds() {
+    const EXACT: u64 = 1 << 53;
+    fn check(at: &str, value: &Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.iter().for_each(|(name, v)| check(&format!("{at}.{name}"), v))
+            }
+            Value::Array(items) => items.iter().for_each(|item| check(at, item)),
+            Value::Number(number) => {
+                assert!(number.as_u64().is_none_or(|whole| whole <= EXACT), "{at}: {number}");
+            }
+            _ => {}
+        }
+    }
+    story(async {
+        let cluster = words(1).start().await.unwrap();
+        let handle = cluster.handle(0).unwrap();
+        until("a leader", || leader(&cluster).is_some()).await;
+        let mut status = handle.status();
+        // A node that was founded today, not in 1970, and is started for the third time.
+        status.incarnation = quorate::raft::unborn(1_800_000_000_123) + 3;
+        let page = metrics(&status);
+        for line in page.lines().filter(|line| !line.starts_with('#')) {
+            let (name, _, value) = sample(line);
+            assert!(value <= EXACT as f64, "{line}");
+            assert_ne!(name, "quorate_incarnation");
+        }
+        assert!(page.contains("quorate_start_number{node=\"0\"} 3\n"), "{page}");
+        let founded = "quorate_storage_founded_timestamp_seconds{node=\"0\"} 1800000000.123\n";
+        assert!(page.contains(founded), "{page}");
+        let told = serde_json::to_value(&status).unwrap();
+        check("status", &told);
+        assert_eq!(told["incarnation"], json!({"birth_ms": 1_800_000_000_123_u64, "number": 3}));
+        cluster.shutdown().await;
     });
 }
 
