@@ -4,12 +4,17 @@
 //! `verify` look at a member's directory. What it shows comes from the library's public interface; nothing here knows more
 //! than any user of the library could.
 
+mod addresses;
+mod asking;
 mod client;
 mod demo;
 mod directory;
 mod keys;
+mod log;
+mod numbers;
 mod serve;
 mod sim;
+mod terms;
 
 use std::process::ExitCode;
 
@@ -46,18 +51,26 @@ enum Command {
     Verify(directory::Verify),
 }
 
-/// A member says what goes wrong; not what strangers send it, which is answered with 400.
-const SERVING: &str = "warn,actix_http=off";
+/// The process's allocator. The C library's merges small pieces that other threads have freed while
+/// a thread waits for a larger one, for up to half a second with a large state:
+/// docs/performance.md.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    // A picture that moves wants silence.
-    let level = if matches!(command, Some(Command::Serve(_))) { SERVING } else { "off" };
-    let log = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG");
-    let log = log.unwrap_or_else(|_| level.into());
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();
+    run(command).map(ExitCode::from).unwrap_or_else(|error| {
+        eprintln!("quorate: {error}");
+        ExitCode::from(2)
+    })
+}
+
+fn run(command: Option<Command>) -> Result<u8, demo::Failure> {
+    // A member says what goes wrong; a picture that moves wants silence.
+    log::start(if matches!(command, Some(Command::Serve(_))) { "warn" } else { "off" })?;
     let good = |good| if good { 0 } else { 1 };
-    let ended = match command {
+    match command {
         Some(Command::Demo(options)) => demo::run(options).map(good),
         Some(Command::Serve(options)) => serve::run(options).map(good),
         Some(Command::Get(options)) => client::get(options),
@@ -69,9 +82,5 @@ fn main() -> ExitCode {
         Some(Command::Inspect(options)) => directory::inspect(options),
         Some(Command::Verify(options)) => directory::verify(options),
         None => demo::run(demo::Options::default()).map(good),
-    };
-    ended.map(ExitCode::from).unwrap_or_else(|error| {
-        eprintln!("quorate: {error}");
-        ExitCode::from(2)
-    })
+    }
 }

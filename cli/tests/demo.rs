@@ -2,8 +2,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "a real program runs in real time")]
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 fn quorate() -> Command {
@@ -110,6 +111,7 @@ fn wrong_use_is_explained() {
         (&["demo", "--snapshot-bytes", "1XB"], "1MiB"),
         (&["demo", "--peers", "0"], "1..=31"),
         (&["demo", "--input", "/nowhere/at/all"], "/nowhere/at/all"),
+        (&["demo", "--input", "/dev/null"], "no word"),
         (&["demo", "--check", "acks"], "--data-dir"),
     ] {
         let output = quorate().args(args).output().unwrap();
@@ -117,4 +119,84 @@ fn wrong_use_is_explained() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {errors}");
         assert!(errors.contains(expected), "{args:?}: {errors}");
     }
+}
+
+/// A demo that has begun to count, with its temporary directories in `scratch`.
+fn begun(scratch: &Path, more: &[&str]) -> (Child, impl Iterator<Item = String>) {
+    let mut running = quorate()
+        .args(["demo", "--peers", "3", "--snapshot-bytes", "64KiB"])
+        .args(more)
+        .env("TMPDIR", scratch)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(running.stderr.take().unwrap()).lines();
+    (running, lines.map_while(Result::ok))
+}
+
+fn signal(running: &Child, signal: &str) {
+    let sent = Command::new("kill").args([signal, &running.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+fn is_empty(directory: &Path) -> bool {
+    std::fs::read_dir(directory).unwrap().next().is_none()
+}
+
+#[test]
+fn a_signal_ends_the_demo_and_leaves_no_directory_behind() {
+    for name in ["-INT", "-TERM", "-HUP"] {
+        let scratch = tempfile::tempdir().unwrap();
+        let (mut running, mut lines) = begun(scratch.path(), &["--faults", "all"]);
+        // The peers write into it by now.
+        assert!(lines.any(|line| line.contains(" words  ")), "{name}");
+        assert!(!is_empty(scratch.path()), "{name}: where are the files?");
+        signal(&running, name);
+        let said: Vec<String> = lines.collect();
+        assert_eq!(running.wait().unwrap().code(), Some(2), "{name}: {said:?}");
+        assert!(said.iter().any(|line| line.contains(&name.replace('-', "SIG"))), "{said:?}");
+        assert!(is_empty(scratch.path()), "{name}: {said:?}");
+    }
+}
+
+#[test]
+fn a_signal_is_the_end_of_a_demo_that_keeps_running() {
+    let scratch = tempfile::tempdir().unwrap();
+    let text = small_text(tempfile::tempdir().unwrap().keep().as_path(), 100);
+    let input = text.to_str().unwrap();
+    let more = ["--keep-running", "--faults", "none", "--input", input];
+    let (mut running, mut lines) = begun(scratch.path(), &more);
+    assert!(lines.any(|line| line.contains("go on running")));
+    signal(&running, "-INT");
+    assert_eq!(lines.count(), 0, "that is what it was told to wait for");
+    assert_eq!(running.wait().unwrap().code(), Some(0));
+    assert!(is_empty(scratch.path()));
+    std::fs::remove_dir_all(text.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn a_demo_that_fails_leaves_no_directory_behind() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (mut running, lines) = begun(scratch.path(), &["--ack-log", "/nowhere/at/all"]);
+    let said: Vec<String> = lines.collect();
+    assert_eq!(running.wait().unwrap().code(), Some(2), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("/nowhere/at/all")), "{said:?}");
+    assert!(is_empty(scratch.path()), "{said:?}");
+}
+
+/// Without a terminal there is no picture; what happens is written line by line, as it happens.
+#[test]
+fn a_piped_demo_says_what_it_does_while_it_does_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (mut running, mut lines) = begun(scratch.path(), &["--faults", "crash,partition"]);
+    let first = lines.next().unwrap();
+    assert!(first.contains("3 peers count"), "{first}");
+    assert!(running.try_wait().unwrap().is_none(), "it is over before anything is said");
+    let rest: Vec<String> = lines.collect();
+    for step in ["a follower crashes", "the leader is cut off", "the rest of the text"] {
+        assert!(rest.iter().any(|line| line.contains(step)), "{step}: {rest:?}");
+    }
+    assert!(rest.iter().all(|line| line.len() < 80 && !line.contains('\u{1b}')), "{rest:?}");
+    assert_eq!(running.wait().unwrap().code(), Some(0));
 }

@@ -4,12 +4,15 @@
 //! session's number. So a silent member is left for the next one, and only a definite answer ends it.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use awc::error::SendRequestError;
 use awc::http::{Method, StatusCode, header};
 use tokio::time::Instant;
 
+use crate::addresses::Base;
+use crate::asking;
 use crate::demo::Failure;
 
 /// The pause after an attempt that found nobody; doubled up to the longest.
@@ -66,10 +69,9 @@ impl Answer {
         self.tag.as_deref().map(|tag| tag.trim_matches('"'))
     }
 
-    /// Where a redirect leads: the part of the URL that names the member.
-    fn elsewhere(&self) -> Option<String> {
-        let target = self.location.as_deref()?.strip_prefix("http://")?;
-        Some(target.split('/').next()?.to_owned())
+    /// Where a redirect leads: what stands before the request's own path.
+    fn elsewhere(&self, request: &Request) -> Option<Base> {
+        self.location.as_deref()?.strip_suffix(&request.path)?.parse().ok()
     }
 }
 
@@ -78,34 +80,54 @@ pub struct Lost {
     /// An attempt may have been executed.
     pub in_doubt: bool,
     pub last: String,
+    /// What answered is no member.
+    is_strange: bool,
+}
+
+impl Lost {
+    fn new(in_doubt: bool, last: impl Into<String>) -> Lost {
+        Lost { in_doubt, last: last.into(), is_strange: false }
+    }
+
+    /// Something answered, and it is no member.
+    fn stranger(status: StatusCode) -> Lost {
+        let last = format!(
+            "what answers there ({status}) is no quorate member: it sends no header {}",
+            asking::NODE
+        );
+        Lost { is_strange: true, ..Lost::new(asking::may_have_been_handed_on(status), last) }
+    }
 }
 
 impl From<Lost> for Failure {
     fn from(lost: Lost) -> Failure {
-        Failure(format!("nobody took it in time; last answer: {}", lost.last))
+        match lost.is_strange {
+            true => Failure(lost.last),
+            false => Failure(format!("nobody took it in time; last answer: {}", lost.last)),
+        }
     }
 }
 
 /// Members that may be asked.
 pub struct Cluster {
-    addresses: Vec<String>,
+    addresses: Vec<Base>,
     client: awc::Client,
     deadline: Instant,
     /// Where the last answer came from: most likely the leader.
-    favourite: Cell<Option<String>>,
+    favourite: Cell<Option<Base>>,
 }
 
 impl Cluster {
     /// Gives up at `timeout` from now.
-    pub fn new(addresses: Vec<String>, timeout: Duration) -> Cluster {
+    pub fn new(addresses: Vec<Base>, timeout: Duration) -> Cluster {
         let client = awc::Client::builder().disable_redirects().disable_timeout().finish();
         let deadline = Instant::now() + timeout;
         Cluster { addresses, client, deadline, favourite: Cell::new(None) }
     }
 
-    /// Asks until there is a definite answer.
+    /// Asks until there is a definite answer, or no member is behind any of the addresses.
     pub async fn ask(&self, request: &Request) -> Result<Answer, Lost> {
-        let mut lost = Lost { in_doubt: false, last: "none".into() };
+        let (mut lost, mut strange) = (Lost::new(false, "none"), BTreeSet::new());
         let (mut pause, mut patience, mut redirects) = (PAUSE, PATIENCE, 0);
         let mut next = self.addresses.iter().cycle();
         let mut target = self.favourite.take().or_else(|| next.next().cloned());
@@ -114,7 +136,7 @@ impl Cluster {
                 Ok(answer) if answer.status == StatusCode::TEMPORARY_REDIRECT => {
                     redirects += 1;
                     lost.last = format!("{address}: {}", answer.text());
-                    answer.elsewhere().filter(|_| redirects <= MAX_REDIRECTS)
+                    answer.elsewhere(request).filter(|_| redirects <= MAX_REDIRECTS)
                 }
                 Ok(answer) if is_later(answer.status) => {
                     lost.in_doubt |= answer.status == StatusCode::GATEWAY_TIMEOUT;
@@ -129,6 +151,13 @@ impl Cluster {
                     lost.in_doubt |= error.in_doubt;
                     lost.last = format!("{address}: {}", error.last);
                     patience *= if error.in_doubt { 2 } else { 1 };
+                    if error.is_strange {
+                        strange.insert(address);
+                        lost.is_strange = self.addresses.iter().all(|at| strange.contains(at));
+                    }
+                    if lost.is_strange {
+                        break;
+                    }
                     None
                 }
             };
@@ -153,37 +182,38 @@ impl Cluster {
 
     async fn attempt(
         &self,
-        address: &str,
+        address: &Base,
         request: &Request,
         patience: Duration,
     ) -> Result<Answer, Lost> {
         let until = self.deadline.min(Instant::now() + patience);
         let asked = tokio::time::timeout_at(until, self.send(address, request)).await;
-        asked.unwrap_or_else(|_| Err(Lost { in_doubt: true, last: "no answer in time".into() }))
+        asked.unwrap_or_else(|_| Err(Lost::new(true, "no answer in time")))
     }
 
-    async fn send(&self, address: &str, request: &Request) -> Result<Answer, Lost> {
-        let url = format!("http://{address}{}", request.path);
-        let mut sent = self.client.request(request.method.clone(), url);
+    async fn send(&self, address: &Base, request: &Request) -> Result<Answer, Lost> {
+        let mut sent = self.client.request(request.method.clone(), address.url(&request.path));
         for (name, value) in &request.headers {
             sent = sent.insert_header((*name, value.as_str()));
         }
         let mut answer =
             sent.send_body(request.body.clone()).await.map_err(|error| lost(&error))?;
+        if !asking::is_from_a_member(answer.headers()) {
+            return Err(Lost::stranger(answer.status()));
+        }
         let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
         let (tag, location) = (header(header::ETAG.as_str()), header(header::LOCATION.as_str()));
         let session = header("Quorate-Session");
         let body = answer.body().limit(ANSWER_BYTES).await;
-        let body = body.map_err(|error| Lost { in_doubt: true, last: error.to_string() })?;
+        let body = body.map_err(|error| Lost::new(true, error.to_string()))?;
         let (status, body) = (answer.status(), body.to_vec());
         Ok(Answer { status, body, session, after_doubt: false, tag, location })
     }
 }
 
-/// What no connection carried was not executed.
+/// What was not sent was not executed.
 fn lost(error: &SendRequestError) -> Lost {
-    let unsent = matches!(error, SendRequestError::Connect(_) | SendRequestError::Url(_));
-    Lost { in_doubt: !unsent, last: error.to_string() }
+    Lost::new(asking::may_have_been_sent(error), error.to_string())
 }
 
 /// Not now, or not known.

@@ -18,8 +18,10 @@ use awc::http::{Method, StatusCode};
 
 mod cluster;
 
+use crate::addresses::Base;
 use crate::demo::{Failure, Span};
 use crate::keys::{self, MAX_KEY_BYTES};
+use crate::numbers::shown;
 use cluster::{Answer, Cluster, Request};
 
 /// The answer was no.
@@ -30,15 +32,17 @@ const IN_DOUBT: u8 = 3;
 /// Whom to ask, and how long.
 #[derive(clap::Args, Clone)]
 pub struct Members {
-    /// Where members serve HTTP; one that is up is enough
+    /// Where members serve HTTP; one that is up is enough. A URL with a path, such as
+    /// http://HOST:PORT/raft, is where a service has mounted its member: ask that for status and
+    /// snapshot
     #[arg(
         long,
         env = "QUORATE_HTTP",
         default_value = "127.0.0.1:8001",
         value_delimiter = ',',
-        value_name = "HOST:PORT,.."
+        value_name = "HOST:PORT|URL,.."
     )]
-    http: Vec<String>,
+    http: Vec<Base>,
     /// Give up after this
     #[arg(long, default_value = "10s", value_name = "TIME")]
     timeout: Span,
@@ -199,7 +203,7 @@ fn refused(answer: &Answer) -> Failure {
 fn each(
     members: &Members,
     request: &Request,
-    line: impl Fn(&str, &Answer) -> String,
+    line: impl Fn(&Base, &Answer) -> String,
 ) -> Result<u8, Failure> {
     block_on(async {
         let mut status = 0;
@@ -218,7 +222,7 @@ fn each(
 }
 
 /// The figures that tell most, in one line.
-fn summary(address: &str, text: &str) -> String {
+fn summary(address: &Base, text: &str) -> String {
     let Ok(status) = serde_json::from_str::<serde_json::Value>(text) else {
         return format!("{address}: not a status: {text}");
     };
@@ -227,18 +231,18 @@ fn summary(address: &str, text: &str) -> String {
     format!(
         "{address}: member {}, {role}, term {}, leader {}, committed {}, applied {}, snapshot at {}, log of {} bytes",
         status["node"],
-        raft["term"],
-        raft["leader"],
-        raft["commit"],
-        raft["applied"],
-        raft["snapshot"]["index"],
-        raft["log_bytes"],
+        shown(&raft["term"]),
+        shown(&raft["leader"]),
+        shown(&raft["commit"]),
+        shown(&raft["applied"]),
+        shown(&raft["snapshot"]["index"]),
+        shown(&raft["log_bytes"]),
     )
 }
 
 impl Members {
     /// Each address once, in the order given.
-    fn addresses(&self) -> Vec<String> {
+    fn addresses(&self) -> Vec<Base> {
         let mut seen = BTreeSet::new();
         self.http.iter().filter(|address| seen.insert(*address)).cloned().collect()
     }

@@ -16,6 +16,7 @@ use super::Failure;
 use super::acks::Counts;
 use super::options::Options;
 use super::report::Report;
+use crate::terms;
 
 /// How long the members may take to have a leader, or to have applied everything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,10 +53,9 @@ impl Members {
             let directory = directory.to_owned();
             builder = builder.storage(move |id| FileStorage::new(directory.join(id.to_string())));
         }
-        let cluster = builder
-            .start()
-            .await
-            .map_err(|error| Failure(format!("the peers do not start: {error}")))?;
+        let cluster = builder.start().await.map_err(|error| {
+            Failure(format!("the peers do not start: {}", terms::of_the_program(&error)))
+        })?;
         Ok(Members {
             cluster,
             crashes: AtomicU64::new(0),

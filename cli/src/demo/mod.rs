@@ -3,11 +3,13 @@
 
 mod acks;
 mod director;
+mod lines;
 mod load;
 mod members;
 mod options;
 mod random;
 mod report;
+mod signals;
 mod text;
 mod view;
 
@@ -20,6 +22,7 @@ use load::Load;
 use members::Members;
 pub use options::{Options, Size, Span};
 use report::Report;
+use signals::Signals;
 use text::Text;
 use tokio::time::Instant;
 use view::View;
@@ -38,42 +41,73 @@ impl std::fmt::Display for Failure {
 pub fn run(options: Options) -> Result<bool, Failure> {
     let runtime =
         actix_rt::Runtime::new().map_err(|error| Failure(format!("no runtime: {error}")))?;
-    runtime.block_on(async {
-        match options.check.clone() {
-            Some(file) => check(&options, &file).await,
-            None => demo(&options).await,
-        }
-    })
+    runtime.block_on(run_to_the_end(&options))
 }
 
-async fn demo(options: &Options) -> Result<bool, Failure> {
-    let text = Text::load(options.input.as_deref(), options.seed)?;
+/// What is read before any peer is started.
+enum Task {
+    Count(Text),
+    Check(Bounds),
+}
+
+impl Task {
+    fn of(options: &Options) -> Result<Task, Failure> {
+        match &options.check {
+            Some(file) => Bounds::read(file).map(Task::Check),
+            None => Text::load(options.input.as_deref(), options.seed).map(Task::Count),
+        }
+    }
+}
+
+/// Whatever ends the run, a signal too, the peers are stopped, and the directory that was made for
+/// them is removed.
+async fn run_to_the_end(options: &Options) -> Result<bool, Failure> {
+    let mut signals = Signals::new()?;
+    let task = Task::of(options)?;
     let scratch = scratch_directory(options)?;
-    let members =
-        Arc::new(Members::start(options, scratch.as_ref().map(tempfile::TempDir::path)).await?);
+    let started = Members::start(options, scratch.as_ref().map(tempfile::TempDir::path)).await;
+    let members = Arc::new(started?);
+    let run = async {
+        match task {
+            Task::Check(bounds) => check(options, &members, &bounds).await,
+            Task::Count(text) => demo(options, &members, text).await,
+        }
+    };
+    let mut outcome = tokio::select! {
+        biased;
+        signal = signals.next() => Err(Failure(format!("ended by {signal} before the end"))),
+        outcome = run => outcome,
+    };
+    if options.keep_running && outcome.is_ok() {
+        eprintln!("the peers go on running; interrupt the program to end them");
+        signals.next().await;
+    }
+    // The files are the peers' until they have stopped. Whoever asks a second time does not wait
+    // for that.
+    tokio::select! {
+        () = members.shutdown() => {}
+        _ = signals.next() => {}
+    }
+    if let Some(scratch) = scratch {
+        let removed = scratch.close();
+        let failed = |error| Failure(format!("the temporary directory is not removed: {error}"));
+        outcome = outcome.and_then(|good| removed.map(|()| good).map_err(failed));
+    }
+    outcome
+}
+
+async fn demo(options: &Options, members: &Arc<Members>, text: Text) -> Result<bool, Failure> {
     let base = members.counts_of_leader().await?;
     let acks = options.ack_log.as_ref().map(|path| AckLog::create(path, &base)).transpose()?;
     let expected = expected(&base, &text);
-    let view = View::open(!options.json, members.len(), text.len());
     let load = Load::new(text, acks);
-
     let begun = Instant::now();
-    let outcome = {
-        let work = work(options, &members, &load);
-        match &view {
-            Some(view) => tokio::select! {
-                biased;
-                outcome = work => outcome,
-                () = view.run(members.clone(), load.clone()) => unreachable!("a view has no end"),
-            },
-            None => work.await,
-        }
+    let (retries, skipped) = tokio::select! {
+        biased;
+        outcome = work(options, members, &load) => outcome?,
+        () = show(options, members, &load) => unreachable!("showing has no end"),
     };
     let seconds = begun.elapsed().as_secs_f64();
-    if let Some(view) = view {
-        view.close();
-    }
-    let (retries, skipped) = outcome?;
     let mut report = members.report();
     report.commands = load.acknowledged();
     report.replies_ok = load.acknowledged();
@@ -81,8 +115,20 @@ async fn demo(options: &Options) -> Result<bool, Failure> {
     report.skipped = skipped;
     report.seconds = seconds;
     report.commands_per_second = (load.acknowledged() as f64 / seconds) as u64;
-    compare(&mut report, &members, |counts| *counts == expected).await?;
-    finish(options, &members, report).await
+    compare(&mut report, members, |counts| *counts == expected).await?;
+    report.print(options.json)?;
+    Ok(report.is_good())
+}
+
+/// Shows how far the run is, where and as far as anybody sees it.
+async fn show(options: &Options, members: &Arc<Members>, load: &Arc<Load>) {
+    if options.json {
+        return std::future::pending().await;
+    }
+    match View::open(members.len(), load.text().len()) {
+        Some(view) => view.run(members.clone(), load.clone()).await,
+        None => lines::run(members, load).await,
+    }
 }
 
 /// The clients and the faults, until every word is counted; retries, and the steps that did not come about.
@@ -123,25 +169,13 @@ async fn compare(
     Ok(())
 }
 
-async fn finish(options: &Options, members: &Members, report: Report) -> Result<bool, Failure> {
-    report.print(options.json);
-    if options.keep_running {
-        eprintln!("the peers go on running; interrupt the program to end them");
-        std::future::pending::<()>().await;
-    }
-    members.shutdown().await;
-    Ok(report.is_good())
-}
-
 /// What the acknowledgement log of a killed run allows, against what the directory holds.
-async fn check(options: &Options, file: &std::path::Path) -> Result<bool, Failure> {
-    let bounds = Bounds::read(file)?;
+async fn check(options: &Options, members: &Members, bounds: &Bounds) -> Result<bool, Failure> {
     let begun = Instant::now();
-    let members = Members::start(options, None).await?;
     members.counts_of_leader().await?;
     let mut report = members.report();
     report.commands = bounds.at_least.values().sum();
-    compare(&mut report, &members, |counts| bounds.violations(counts).is_empty()).await?;
+    compare(&mut report, members, |counts| bounds.violations(counts).is_empty()).await?;
     for (word, count) in bounds.violations(&members.counts_of_leader().await?).into_iter().take(20)
     {
         let of = |map: &Counts| map.get(&word).copied().unwrap_or(0);
@@ -153,7 +187,8 @@ async fn check(options: &Options, file: &std::path::Path) -> Result<bool, Failur
         );
     }
     report.seconds = begun.elapsed().as_secs_f64();
-    finish(options, &members, report).await
+    report.print(options.json)?;
+    Ok(report.is_good())
 }
 
 /// The plain count: one thread, no quorate.
@@ -171,7 +206,7 @@ fn expected(base: &Counts, text: &Text) -> Counts {
 }
 
 fn scratch_directory(options: &Options) -> Result<Option<tempfile::TempDir>, Failure> {
-    if options.memory || options.data_dir.is_some() {
+    if options.memory || options.data_dir.is_some() || options.check.is_some() {
         return Ok(None);
     }
     let made = tempfile::Builder::new().prefix("quorate-demo-").tempdir();

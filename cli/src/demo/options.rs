@@ -32,7 +32,7 @@ pub struct Options {
     #[arg(long, default_value = "1MiB", value_name = "SIZE")]
     pub snapshot_bytes: Size,
     /// Take a snapshot when so many entries have been applied since the last
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub snapshot_entries: Option<u64>,
     /// How long a slow install decodes (for example 3s, 500ms)
     #[arg(long, default_value = "3s", value_name = "TIME")]

@@ -1,6 +1,11 @@
 //! What the demo reports: everything from the library's public metrics, and two comparisons.
 
+use std::io::{self, ErrorKind, Write};
+
 use serde::Serialize;
+
+use super::Failure;
+use crate::numbers::shown;
 
 /// The report, as printed with `--json`.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -42,16 +47,30 @@ impl Report {
     }
 
     /// Prints the report, as one line of JSON or as a table.
-    pub fn print(&self, json: bool) {
+    pub fn print(&self, json: bool) -> Result<(), Failure> {
+        match self.write(&mut io::stdout().lock(), json) {
+            // Whoever reads the output may have seen enough.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure(format!("standard output: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, out: &mut impl Write, json: bool) -> io::Result<()> {
         let value = serde_json::to_value(self).unwrap_or_default();
         if json {
-            println!("{value}");
-            return;
+            return writeln!(out, "{value}");
         }
-        let empty = serde_json::Map::new();
+        let (empty, skipped) = (serde_json::Map::new(), &self.skipped);
         for (name, value) in value.as_object().unwrap_or(&empty) {
-            println!("  {:<24}{:>12}", name.replace('_', " "), shown(value));
+            let value = match name == "skipped" && !skipped.is_empty() {
+                true => skipped.len().to_string(),
+                false => shown(value),
+            };
+            writeln!(out, "  {:<24}{value:>14}", name.replace('_', " "))?;
         }
+        skipped.iter().try_for_each(|step| writeln!(out, "    {step}"))?;
         let verdict = match (self.is_good(), self.replicas_equal, self.safety_alarms) {
             (true, ..) => {
                 "Every replica holds exactly the plain count: nothing lost, nothing doubled."
@@ -60,19 +79,6 @@ impl Report {
             (_, false, _) => "The replicas DIFFER.",
             _ => "The counts are NOT those of the text.",
         };
-        println!("\n{verdict}");
-    }
-}
-
-fn shown(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::Array(items) if items.is_empty() => "none".into(),
-        serde_json::Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join("; "),
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Number(number) if number.is_f64() => {
-            format!("{:.1}", number.as_f64().unwrap_or_default())
-        }
-        serde_json::Value::Bool(yes) => if *yes { "yes" } else { "NO" }.into(),
-        other => other.to_string(),
+        writeln!(out, "\n{verdict}")
     }
 }

@@ -23,7 +23,13 @@ impl Text {
                 .map_err(|error| Failure(format!("can't read {}: {error}", path.display())))?,
             None => make(seed),
         };
-        Ok(Text::new(bytes))
+        let text = Text::new(bytes);
+        if text.len() == 0 {
+            return Err(Failure(
+                "there is no word in the text, so there is nothing to count".into(),
+            ));
+        }
+        Ok(text)
     }
 
     fn new(bytes: Vec<u8>) -> Text {

@@ -1,4 +1,5 @@
-//! What a terminal sees while the demo runs: a bar for the words, a line a peer. Without a terminal there is nothing.
+//! What a terminal sees while the demo runs: a bar for the words, a line a peer. No line is wider
+//! than 79 columns. Where there is no terminal, [`super::lines`] tells what happens.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -23,34 +24,22 @@ pub struct View {
 }
 
 impl View {
-    /// A view, if there is a terminal to show it on and it is wanted.
-    pub fn open(wanted: bool, peers: usize, words: usize) -> Option<View> {
-        if !wanted || !std::io::stderr().is_terminal() {
+    /// A view, if there is a terminal to show it on.
+    pub fn open(peers: usize, words: usize) -> Option<View> {
+        if !std::io::stderr().is_terminal() {
             return None;
         }
         let all = MultiProgress::new();
         let words = all.add(ProgressBar::new(words as u64));
-        words.set_style(style("{bar:40.cyan/blue} {pos}/{len} words  {per_sec}  {elapsed}"));
+        words.set_style(style("{wide_bar:.cyan/blue} {human_pos} of {human_len} words  {elapsed}"));
         let step = all.add(ProgressBar::new_spinner());
-        step.set_style(style("{spinner} {msg}"));
+        step.set_style(style("{spinner} {wide_msg}"));
         let head = all.add(ProgressBar::new_spinner());
-        head.set_style(style("{msg}"));
-        head.set_message(format!(
-            "{:<6}{:<14}{:>6}{:>10}{:>10}{:>10}{:>10}{:>12}{:>8}{:>10}  install",
-            "peer",
-            "role",
-            "term",
-            "last",
-            "commit",
-            "applied",
-            "snapshot",
-            "log",
-            "queue",
-            "stall"
-        ));
+        head.set_style(style("{wide_msg}"));
+        head.set_message(head_line());
         let line = |_| {
             let bar = all.add(ProgressBar::new_spinner());
-            bar.set_style(style("{msg}"));
+            bar.set_style(style("{wide_msg}"));
             bar
         };
         let peers = (0..peers).map(line).collect();
@@ -74,9 +63,12 @@ impl View {
             bar.set_message(line(&peer));
         }
     }
+}
 
-    /// Takes everything off the screen.
-    pub fn close(self) {
+/// However the demo ends, it takes everything off the screen.
+impl Drop for View {
+    fn drop(&mut self) {
+        // A terminal that is gone shows nothing any more.
         let _ = self.all.clear();
     }
 }
@@ -85,33 +77,76 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
+fn head_line() -> String {
+    columns(
+        ["peer", "role", "term", "last", "commit", "applied", "snapshot", "log", "queue", "stall"],
+        "install",
+    )
+}
+
+/// Entries have up to seven digits without touching the column before.
+fn columns<T: AsRef<str>>(cells: [T; 10], install: &str) -> String {
+    let [peer, role, term, last, commit, applied, snapshot, log, queue, stall] =
+        cells.each_ref().map(AsRef::as_ref);
+    format!(
+        "{peer:<5}{role:<9}{term:>5}{last:>8}{commit:>8}{applied:>8}{snapshot:>9}{log:>6}{queue:>6}\
+         {stall:>6}  {install}"
+    )
+}
+
 fn line(peer: &PeerView) -> String {
     let raft = &peer.status.raft;
     let role = match (peer.lives, raft.role) {
         (false, _) => "down",
         (_, Role::Leader) => "LEADER",
         (_, Role::Follower) => "follower",
-        (_, Role::Candidate | Role::PreCandidate) => "candidate",
+        (_, Role::Candidate | Role::PreCandidate) => "asks",
     };
     let install = match raft.install {
-        InstallStatus::None => String::new(),
-        InstallStatus::Receiving { index, bytes } => {
-            format!("receiving {index}: {} KiB", bytes >> 10)
-        }
-        InstallStatus::Pending { index } => format!("installing {index}"),
-        InstallStatus::Refused { commit } => format!("refused at {commit}"),
+        InstallStatus::None => "",
+        InstallStatus::Receiving { .. } => "arrives",
+        InstallStatus::Pending { .. } => "waits",
+        InstallStatus::Refused { .. } => "refused",
     };
-    format!(
-        "{:<6}{:<14}{:>6}{:>10}{:>10}{:>10}{:>10}{:>8} KiB{:>8}{:>7} ms  {install}",
-        peer.id,
-        role,
-        raft.term,
-        raft.last.index,
-        raft.commit,
-        raft.applied,
-        raft.snapshot.index,
-        raft.log_bytes >> 10,
-        raft.handed - raft.applied,
-        peer.status.max_loop_stall_ms.round(),
-    )
+    let cells = [
+        peer.id.to_string(),
+        role.to_owned(),
+        raft.term.to_string(),
+        raft.last.index.to_string(),
+        raft.commit.to_string(),
+        raft.applied.to_string(),
+        raft.snapshot.index.to_string(),
+        size(raft.log_bytes as u64),
+        (raft.handed - raft.applied).to_string(),
+        format!("{}ms", peer.status.max_loop_stall_ms.round()),
+    ];
+    columns(cells, install)
+}
+
+/// In at most five characters, up to a terabyte.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_240_000 => format!("{}K", bytes >> 10),
+        10_240_000..10_485_760_000 => format!("{}M", bytes >> 20),
+        _ => format!("{}G", bytes >> 30),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_fits_into_a_terminal_of_80_columns() {
+        let seven = "9999999";
+        let widest =
+            ["30", "follower", "999", seven, seven, seven, seven, "9999K", "99999", "999ms"];
+        for line in [columns(widest, "refused"), head_line()] {
+            assert!(line.chars().count() < 80, "{} columns: {line}", line.chars().count());
+            assert_eq!(line.split_whitespace().count(), 11, "no column touches another: {line}");
+        }
+        for bytes in [0, 10_239_999, 10_240_000, 10_485_759_999, 1 << 43] {
+            assert!(size(bytes).len() <= 5, "{}", size(bytes));
+        }
+    }
 }

@@ -73,7 +73,8 @@ fn conclusion(inspection: &Inspection) -> String {
         Outcome::FallsBack { older } => format!("goes on from the older snapshot {older}"),
         Outcome::Covered => "goes on without the damaged part, and nothing is lost".to_owned(),
         Outcome::CatchesUp { last, loss } => format!(
-            "goes on from entry {last} and catches up from the others: {}; with OnDamage::Refuse it is refused",
+            "goes on from entry {last} and catches up from the others: {}; a node that is told to \
+             refuse damage does not start",
             lost(*loss)
         ),
         Outcome::Refused { why } => format!("is refused: {why}"),

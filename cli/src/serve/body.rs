@@ -17,6 +17,7 @@ use futures_core::Stream;
 use tokio::time::timeout;
 
 use super::answers::Problem;
+use crate::numbers::decimal;
 
 /// All bodies under way, at most, unless one alone may be larger.
 const BUDGET_BYTES: usize = 64 << 20;
@@ -78,7 +79,7 @@ async fn next(payload: &mut Payload) -> Option<Result<Bytes, PayloadError>> {
 }
 
 fn announced(request: &HttpRequest) -> Option<u64> {
-    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    decimal(request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?)
 }
 
 /// A body that has arrived. It has its room until it is dropped.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use awc::error::SendRequestError;
@@ -15,6 +15,8 @@ use quorate::raft::NodeId;
 
 use super::answers::{LEADER, Problem, plain};
 use super::headers::{LOW_WATER, SEQUENCE, SESSION};
+use crate::addresses::HostPort;
+use crate::asking;
 
 /// Marks a request that was passed on, with the member that did.
 const FORWARDED: &str = "Quorate-Forwarded";
@@ -36,7 +38,7 @@ const CARRIED: [&str; 9] = [
 pub struct Elsewhere {
     pub node: NodeId,
     /// Where members serve HTTP.
-    pub addresses: BTreeMap<NodeId, String>,
+    pub addresses: BTreeMap<NodeId, HostPort>,
     /// Passes requests on, if that is wished.
     pub forward: Option<Forward>,
 }
@@ -90,11 +92,16 @@ impl Elsewhere {
         forward: &Forward,
         request: &HttpRequest,
         body: Bytes,
-        address: &str,
+        address: &HostPort,
     ) -> Result<HttpResponse, Problem> {
+        // The length of the body that `HEAD` leaves out is known from the body.
+        let method = match *request.method() {
+            Method::HEAD => Method::GET,
+            ref method => method.clone(),
+        };
         let mut onward = forward
             .client
-            .request(request.method().clone(), format!("http://{address}{}", request.uri()))
+            .request(method, there(address, request))
             .insert_header((FORWARDED, self.node.to_string()));
         for name in CARRIED {
             for value in request.headers().get_all(name) {
@@ -102,6 +109,9 @@ impl Elsewhere {
             }
         }
         let mut answer = onward.send_body(body).await.map_err(|error| lost(address, &error))?;
+        if !asking::is_from_a_member(answer.headers()) {
+            return Err(stranger(address, answer.status()));
+        }
         let mut response = HttpResponse::build(answer.status());
         for name in CARRIED {
             for value in answer.headers().get_all(name) {
@@ -116,21 +126,35 @@ impl Elsewhere {
     }
 }
 
-/// What no connection carried was not executed; of everything else that can't be said.
-fn lost(address: &str, error: &SendRequestError) -> Problem {
-    match error {
-        SendRequestError::Connect(_) | SendRequestError::Url(_) => {
-            Problem::Later(format!("the leader at {address} is not reached: {error}"))
-        }
-        _ => Problem::Unknown(format!(
+/// The same path and query at `address`, in whichever form the request named its target (RFC 9112
+/// §3.2).
+fn there(address: &HostPort, request: &HttpRequest) -> String {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    format!("http://{address}{path}")
+}
+
+/// What was not sent was not executed; of everything else that can't be said.
+fn lost(address: &HostPort, error: &SendRequestError) -> Problem {
+    if asking::may_have_been_sent(error) {
+        return Problem::Unknown(format!(
             "passed on to {address}, which did not answer ({error}): it may have been executed"
-        )),
+        ));
+    }
+    Problem::Later(format!("the leader at {address} is not reached: {error}"))
+}
+
+/// Something else answers where the leader should.
+fn stranger(address: &HostPort, status: StatusCode) -> Problem {
+    let said = format!("what answers at {address} ({status}) is no member; check --http-peers");
+    match asking::may_have_been_handed_on(status) {
+        true => Problem::Unknown(format!("{said}: it may have been executed")),
+        false => Problem::Later(said),
     }
 }
 
-fn redirect(request: &HttpRequest, leader: NodeId, address: &str) -> HttpResponse {
+fn redirect(request: &HttpRequest, leader: NodeId, address: &HostPort) -> HttpResponse {
     plain(StatusCode::TEMPORARY_REDIRECT)
-        .insert_header((header::LOCATION, format!("http://{address}{}", request.uri())))
+        .insert_header((header::LOCATION, there(address, request)))
         .insert_header((LEADER, leader.to_string()))
         .body(format!("member {leader} leads\n"))
 }

@@ -4,6 +4,7 @@ use actix_web::http::header::{self, HeaderMap};
 use quorate::machine::SessionId;
 
 use super::answers::Problem;
+use crate::numbers::decimal;
 
 /// The session a command belongs to.
 pub const SESSION: &str = "Quorate-Session";
@@ -34,9 +35,8 @@ pub fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
 }
 
 fn version(tag: &str) -> Result<u64, Problem> {
-    let digits =
-        tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(tag).parse();
-    digits.ok().filter(|&version| version > 0).ok_or_else(|| {
+    let digits = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(tag);
+    decimal(digits).filter(|&version| version > 0).ok_or_else(|| {
         Problem::Bad(format!(
             "If-Match: {tag} is not one version: send the ETag of an earlier answer, \"17\""
         ))
@@ -72,7 +72,7 @@ pub fn place(headers: &HeaderMap) -> Result<Option<Place>, Problem> {
 
 fn number(headers: &HeaderMap, name: &str) -> Result<Option<u64>, Problem> {
     let Some(text) = text(headers, name)? else { return Ok(None) };
-    let number = text.parse().ok().filter(|&number| number > 0);
+    let number = decimal(text).filter(|&number| number > 0);
     number
         .map(Some)
         .ok_or_else(|| Problem::Bad(format!("{name}: {text} is not a number from 1 on")))
@@ -124,6 +124,11 @@ mod tests {
             &[("If-None-Match", "\"1\"")],
             &[("If-Match", "1"), ("If-Match", "2")],
             &[("If-Match", "1"), ("If-None-Match", "*")],
+            &[("If-Match", "\"+2\"")],
+            &[("If-Match", "+2")],
+            &[("If-Match", "\"02\"")],
+            &[("If-Match", "\" 2\"")],
+            &[("If-Match", "W/\"2\"")],
         ] {
             assert_eq!(wanted(wrong), None, "{wrong:?}");
         }
@@ -142,6 +147,10 @@ mod tests {
             &[(SEQUENCE, "3")],
             &[(SESSION, "0"), (SEQUENCE, "1")],
             &[(SESSION, "1"), (SEQUENCE, "x")],
+            &[(SESSION, "1"), (SEQUENCE, "+1")],
+            &[(SESSION, "+1"), (SEQUENCE, "1")],
+            &[(SESSION, "1"), (SEQUENCE, "2"), (LOW_WATER, "+1")],
+            &[(SESSION, "1"), (SEQUENCE, "01")],
             &[(SESSION, "1"), (SEQUENCE, "2"), (LOW_WATER, "3")],
         ] {
             assert_eq!(placed(wrong), None, "{wrong:?}");

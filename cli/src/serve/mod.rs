@@ -7,6 +7,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `options` | what a member can be told |
+//! | `listen` | where HTTP is served |
 //! | `routes` | what each request becomes |
 //! | `headers`, `body` | what a request asks for; how large it may be |
 //! | `answers`, `elsewhere` | what is said when it failed, or when another member leads |
@@ -19,6 +20,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use actix_web::middleware::DefaultHeaders;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer, dev::ServerHandle};
 use quorate::machine::KeyValue;
@@ -32,10 +34,12 @@ mod answers;
 mod body;
 mod elsewhere;
 mod headers;
+mod listen;
 mod options;
 mod routes;
 
 use crate::demo::Failure;
+use crate::{asking, terms};
 use body::Bodies;
 use elsewhere::{Elsewhere, Forward};
 pub use options::Options;
@@ -59,13 +63,11 @@ pub fn run(options: Options) -> Result<bool, Failure> {
 }
 
 async fn serve(options: Options) -> Result<bool, Failure> {
-    let http = options.http;
-    let listener = TcpListener::bind(http).map_err(|error| {
-        Failure(format!("can't serve HTTP at {http}: {error}; is the port taken?"))
-    })?;
+    options.check()?;
+    let listeners = listen::listen(&options.http)?;
     let (node, transport) = start(&options).await?;
-    announce(&options, &listener, &transport);
-    let ended = serve_http(&options, listener, node.handle()).await;
+    announce(&options, &listeners, &transport);
+    let ended = serve_http(&options, listeners, node.handle()).await;
     let status = node.handle().status();
     node.shutdown().await;
     transport.shutdown().await;
@@ -78,14 +80,15 @@ async fn serve(options: Options) -> Result<bool, Failure> {
 }
 
 async fn start(options: &Options) -> Result<(Node<KeyValue>, TcpTransport), Failure> {
-    let refused = |error: &dyn std::error::Error| Failure(format!("can't start: {error}"));
-    let listen = options.listen.as_deref().map_or_else(|| options.own_address(), Ok)?.to_owned();
-    let members = Membership::of_voters(options.peers.0.keys().copied());
-    options.own_address()?;
-    let tcp = TcpOptions {
-        listen,
-        ..TcpOptions::new(options.id, options.cluster, options.peers.0.clone())
+    let refused = |error: &dyn std::error::Error| {
+        Failure(format!("can't start: {}", terms::of_the_program(error)))
     };
+    let own = options.own_address()?;
+    let listen = options.listen.as_ref().unwrap_or(own).to_string();
+    let members = Membership::of_voters(options.peers.0.keys().copied());
+    let peers = options.peers.0.iter().map(|(id, address)| (*id, address.to_string()));
+    let tcp =
+        TcpOptions { listen, ..TcpOptions::new(options.id, options.cluster, peers.collect()) };
     let transport = TcpTransport::bind(tcp).map_err(|error| refused(&error))?;
     let node = NodeBuilder::new(options.id, KeyValue::default())
         .cluster(options.cluster)
@@ -100,8 +103,10 @@ async fn start(options: &Options) -> Result<(Node<KeyValue>, TcpTransport), Fail
 }
 
 /// One line: who this is, where, and how to talk to it.
-fn announce(options: &Options, listener: &TcpListener, transport: &TcpTransport) {
-    let http = listener.local_addr().unwrap_or(options.http);
+fn announce(options: &Options, listeners: &[TcpListener], transport: &TcpTransport) {
+    let at: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let port = at.first().map_or(options.http.port, |at| at.port());
+    let http = options.http.with_port(port);
     println!(
         "quorate: member {} of {} at {}, data in {}; try: curl -iL -X PUT -d VALUE http://{http}/kv/KEY, curl http://{http}/status",
         options.id,
@@ -109,14 +114,15 @@ fn announce(options: &Options, listener: &TcpListener, transport: &TcpTransport)
         transport.local_addr(),
         options.data_dir.display(),
     );
-    if !(http.ip().is_loopback() && transport.local_addr().ip().is_loopback()) {
+    let is_private = at.iter().all(|at| at.ip().is_loopback());
+    if !(is_private && transport.local_addr().ip().is_loopback()) {
         eprintln!("quorate: neither port is encrypted or asks who calls: trust the whole network");
     }
 }
 
 async fn serve_http(
     options: &Options,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     handle: Handle<KeyValue>,
 ) -> Result<(), Failure> {
     let failed = |error| Failure(format!("HTTP failed: {error}"));
@@ -129,15 +135,21 @@ async fn serve_http(
         let elsewhere = Elsewhere { node: options.id, addresses, forward };
         let service = Service { handle: handle.clone(), bodies: bodies.clone(), elsewhere };
         let probes = handle.mount("/node");
-        App::new().app_data(Data::new(service)).configure(probes).configure(routes::configure)
+        let name = DefaultHeaders::new().add((asking::NODE, options.id.to_string()));
+        App::new()
+            .app_data(Data::new(service))
+            .wrap(name)
+            .configure(probes)
+            .configure(routes::configure)
     };
-    let server = HttpServer::new(app)
+    let mut server = HttpServer::new(app)
         .workers(WORKERS)
         .max_connections(CONNECTIONS)
-        .shutdown_timeout(GRACE_SECONDS)
-        .listen(listener)
-        .map_err(failed)?
-        .run();
+        .shutdown_timeout(GRACE_SECONDS);
+    for listener in listeners {
+        server = server.listen(listener).map_err(failed)?;
+    }
+    let server = server.run();
     let watching = actix_rt::spawn(stop_with_the_node(watched, server.handle()));
     let ended = server.await;
     watching.abort();

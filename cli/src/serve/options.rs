@@ -1,7 +1,6 @@
 //! What a member can be told, and what it makes of it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,8 +8,11 @@ use std::time::Duration;
 use quorate::node::Config;
 use quorate::raft::NodeId;
 
+use crate::addresses::{HostPort, http_address};
 use crate::demo::{Failure, Size, Span};
 use crate::keys::MAX_KEY_BYTES;
+use crate::numbers::decimal;
+use crate::terms;
 
 /// What a command needs beside its key and value: headers and the marks between.
 const COMMAND_OVERHEAD: usize = 256;
@@ -27,16 +29,17 @@ pub struct Options {
     /// Where this member keeps its log and its snapshots. An id that took part before must find its directory again
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
-    /// Where to serve HTTP
-    #[arg(long, value_name = "HOST:PORT")]
-    pub http: SocketAddr,
+    /// Where to serve HTTP: an address or a host name with a port, such as 127.0.0.1:8001 or
+    /// localhost:8001
+    #[arg(long, value_name = "HOST:PORT", value_parser = http_address)]
+    pub http: HostPort,
     /// Where the other members serve HTTP; unless given, their HTTP port is taken to be as far from their port in --peers
     /// as it is here
-    #[arg(long, value_name = "ID=HOST:PORT,..")]
+    #[arg(long, value_name = "ID=HOST:PORT,..", value_parser = http_addresses)]
     pub http_peers: Option<Addresses>,
     /// Where to listen for the other members; unless given, at this member's address in --peers
     #[arg(long, value_name = "HOST:PORT")]
-    pub listen: Option<String>,
+    pub listen: Option<HostPort>,
     /// Pass requests on to the leader instead of redirecting the client there
     #[arg(long)]
     pub forward: bool,
@@ -70,17 +73,37 @@ impl Options {
         config.with_snapshot_bytes(self.snapshot_bytes.0)
     }
 
+    /// Whether the options go together.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.own_address()?;
+        let http = &self.http;
+        if let Some((id, _)) = self.peers.0.iter().find(|(_, address)| *address == http) {
+            let why = "HTTP and the members' own traffic need a port each";
+            return Err(Failure(format!("--http {http} is the address of member {id}: {why}")));
+        }
+        let listed = self.http_peers.iter().flat_map(|given| given.0.keys());
+        if let Some(id) = listed.into_iter().find(|id| !self.peers.0.contains_key(*id)) {
+            let ids = self.peers.ids();
+            return Err(Failure(format!("--http-peers names {id}, but --peers only {ids}")));
+        }
+        self.config().validate().map_err(|error| Failure(terms::of_the_program(&error)))
+    }
+
     /// This member's address in the table of all.
-    pub fn own_address(&self) -> Result<&str, Failure> {
-        let own = self.peers.0.get(&self.id).map(String::as_str);
+    pub fn own_address(&self) -> Result<&HostPort, Failure> {
+        let own = self.peers.0.get(&self.id);
         own.ok_or_else(|| {
             let (id, ids) = (self.id, self.peers.ids());
-            Failure(format!("--peers names {ids}, not {id}: all members stand there, this one too"))
+            Failure(format!(
+                "--id {id} is not in --peers, which names {ids}. A new cluster is begun with one \
+                 list on every member, this one in it. A cluster that has begun keeps its list: no \
+                 other member can join it"
+            ))
         })
     }
 
     /// Where members serve HTTP, as far as can be told.
-    pub fn http_addresses(&self) -> BTreeMap<NodeId, String> {
+    pub fn http_addresses(&self) -> BTreeMap<NodeId, HostPort> {
         match &self.http_peers {
             Some(given) => given.0.clone(),
             None => self.derived_addresses(),
@@ -88,15 +111,12 @@ impl Options {
     }
 
     /// At every member the HTTP port is as far from the other as here.
-    fn derived_addresses(&self) -> BTreeMap<NodeId, String> {
-        let port = |address: &str| address.rsplit_once(':')?.1.parse::<i64>().ok();
-        let Some(own) = self.peers.0.get(&self.id).and_then(|own| port(own)) else {
-            return BTreeMap::new();
-        };
-        let distance = i64::from(self.http.port()) - own;
-        let derived = |(id, address): (&NodeId, &String)| {
-            let moved = u16::try_from(port(address)? + distance).ok().filter(|&port| port > 0)?;
-            Some((*id, format!("{}:{moved}", address.rsplit_once(':')?.0)))
+    fn derived_addresses(&self) -> BTreeMap<NodeId, HostPort> {
+        let Some(own) = self.peers.0.get(&self.id) else { return BTreeMap::new() };
+        let distance = i64::from(self.http.port) - i64::from(own.port);
+        let derived = |(id, address): (&NodeId, &HostPort)| {
+            let moved = u16::try_from(i64::from(address.port) + distance).ok();
+            Some((*id, address.with_port(moved.filter(|&port| port > 0)?)))
         };
         self.peers.0.iter().filter_map(derived).collect()
     }
@@ -109,7 +129,7 @@ pub fn value_bytes(config: &Config) -> usize {
 
 /// Members and where they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Addresses(pub BTreeMap<NodeId, String>);
+pub struct Addresses(pub BTreeMap<NodeId, HostPort>);
 
 impl Addresses {
     /// The ids, to be read.
@@ -123,24 +143,39 @@ impl FromStr for Addresses {
     type Err = String;
 
     fn from_str(list: &str) -> Result<Addresses, String> {
-        let mut addresses = BTreeMap::new();
-        for item in list.split(',').map(str::trim) {
-            let (id, address) = member(item)
-                .ok_or_else(|| format!("{item:?} is no member: write 1=127.0.0.1:7001"))?;
-            if addresses.insert(id, address.to_owned()).is_some() {
-                return Err(format!("member {id} is there twice"));
-            }
-        }
-        Ok(Addresses(addresses))
+        members(list, str::parse)
     }
 }
 
-fn member(item: &str) -> Option<(NodeId, &str)> {
-    let (id, address) = item.split_once('=')?;
-    let (host, port) = address.rsplit_once(':')?;
-    port.parse::<u16>().ok()?;
-    let id = id.parse().ok().filter(|&id| id > 0)?;
-    (!host.is_empty()).then_some((id, address))
+/// Where members serve HTTP.
+fn http_addresses(list: &str) -> Result<Addresses, String> {
+    members(list, http_address)
+}
+
+fn members(
+    list: &str,
+    address_of: impl Fn(&str) -> Result<HostPort, String>,
+) -> Result<Addresses, String> {
+    let mut addresses: BTreeMap<NodeId, HostPort> = BTreeMap::new();
+    for item in list.split(',').map(str::trim) {
+        let example = "write ID=HOST:PORT, such as 1=127.0.0.1:7001";
+        let no_member = || format!("{item:?} is no member: {example}");
+        let (id, address) = item.split_once('=').ok_or_else(no_member)?;
+        let id = decimal(id).filter(|&id| id > 0).ok_or_else(no_member)?;
+        let address = address_of(address).map_err(|why| format!("member {id}: {why}"))?;
+        if address.port == 0 {
+            return Err(format!(
+                "member {id}: {address} has port 0, where nothing listens: {example}"
+            ));
+        }
+        if let Some((other, _)) = addresses.iter().find(|(_, known)| **known == address) {
+            return Err(format!("members {other} and {id} have the same address, {address}"));
+        }
+        if addresses.insert(id, address).is_some() {
+            return Err(format!("member {id} is there twice"));
+        }
+    }
+    Ok(Addresses(addresses))
 }
 
 /// From and to, in milliseconds.
@@ -152,7 +187,7 @@ impl FromStr for Range {
 
     fn from_str(text: &str) -> Result<Range, String> {
         let bounds = text.split_once("..");
-        let range = bounds.and_then(|(min, max)| Some(Range(min.parse().ok()?, max.parse().ok()?)));
+        let range = bounds.and_then(|(min, max)| Some(Range(decimal(min)?, decimal(max)?)));
         range
             .filter(|range| range.0 < range.1)
             .ok_or_else(|| format!("{text:?} is not a range: write 500..1000"))
@@ -182,20 +217,68 @@ mod tests {
         let expected = "1=127.0.0.1:8001,2=127.0.0.1:8002,3=far.example:8003".parse();
         assert_eq!(Ok(Addresses(derived)), expected);
         let given = options(&[&peers[..], &["--http-peers", "1=a:1"]].concat()).http_addresses();
-        assert_eq!(given, BTreeMap::from([(1, "a:1".to_owned())]));
+        assert_eq!(given, BTreeMap::from([(1, "a:1".parse().unwrap())]));
+        let urls = options(&[&peers[..], &["--http-peers", "1=http://a:1/"]].concat());
+        assert_eq!(urls.http_addresses(), given);
         let edge = options(&["--peers", "1=h:65000,2=h:7002"]).http_addresses();
         assert_eq!(edge.keys().collect::<Vec<_>>(), [&2], "a port above 65535 is none");
     }
 
     #[test]
     fn what_is_wrong_is_refused_with_an_example() {
-        for wrong in ["", "1", "1=7001", "x=h:1", "0=h:1", "1=:1", "1=h:99999"] {
-            assert!(wrong.parse::<Addresses>().is_err_and(|error| error.contains("7001")));
+        for wrong in [
+            "",
+            "1",
+            "1=7001",
+            "x=h:1",
+            "0=h:1",
+            "1=:1",
+            "1=h:99999",
+            "+1=h:1",
+            "1=h:0",
+            "1=http://h:1",
+        ] {
+            assert!(
+                wrong.parse::<Addresses>().is_err_and(|error| error.contains("7001")),
+                "{wrong}"
+            );
         }
         assert!("1=h:1,1=h:2".parse::<Addresses>().is_err_and(|error| error.contains("twice")));
         assert!("9..3".parse::<Range>().is_err_and(|error| error.contains("500..1000")));
-        let missing = options(&["--peers", "1=h:1,3=h:3"]).own_address().unwrap_err();
-        assert!(missing.0.contains("1, 3, not 2"), "{missing}");
+        let missing = options(&["--peers", "1=h:1,3=h:3"]).check().unwrap_err().0;
+        assert!(missing.contains("names 1, 3") && missing.contains("keeps its list"), "{missing}");
+    }
+
+    #[test]
+    fn no_two_members_have_one_address() {
+        for wrong in ["1=h:1,2=h:1", "1=h:1,2=H:1", "1=[::1]:1,2=[::1]:1"] {
+            let said = wrong.parse::<Addresses>().expect_err(wrong);
+            assert!(said.contains("members 1 and 2 have the same address"), "{said}");
+        }
+        let said = http_addresses("1=h:1,2=http://h:1").expect_err("the same twice");
+        assert!(said.contains("members 1 and 2 have the same address"), "{said}");
+        let peers = "1=127.0.0.1:8002,2=127.0.0.1:7002";
+        let said = options(&["--peers", peers]).check().expect_err("HTTP where a member is").0;
+        assert!(said.contains("127.0.0.1:8002 is the address of member 1"), "{said}");
+        let stranger = options(&["--peers", "2=h:2", "--http-peers", "2=h:1,3=h:3"]).check();
+        assert!(stranger.is_err_and(|error| error.0.contains("--http-peers names 3")));
+    }
+
+    /// A message about options names options, nothing of the library that takes them.
+    #[test]
+    fn what_does_not_go_together_is_said_in_terms_of_the_options() {
+        for (wrong, named) in [
+            (&["--heartbeat-ms", "0"][..], "--heartbeat-ms"),
+            (&["--heartbeat-ms", "600"], "--election-ms"),
+            (&["--election-ms", "50..60"], "--heartbeat-ms"),
+            (&["--timeout", "0s"], "--timeout"),
+        ] {
+            let all = options(&[&["--peers", "2=h:7"], wrong].concat());
+            let said = all.check().expect_err(named).0;
+            assert!(said.contains(named), "{wrong:?}: {said}");
+            assert!(!said.contains('_') && !said.contains("::"), "{wrong:?}: {said}");
+        }
+        assert!(options(&["--peers", "2=h:7"]).check().is_ok());
     }
 
     #[test]

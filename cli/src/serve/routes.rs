@@ -7,12 +7,15 @@
 //! | `POST /sessions`, `DELETE /sessions/ID` | a session opened, closed |
 //! | `POST /snapshot`, `GET /status` | of this member |
 //!
+//! `HEAD` is `GET` without the body; other methods get 405 with `Allow`. A key is what stands
+//! behind `/kv/` in the request: keys are matched by that prefix alone, without a pattern.
+//!
 //! A handler returns what the machine said or a [`Problem`]; what becomes of a problem at a member that does not lead is in
 //! `elsewhere`.
 
 use std::sync::Arc;
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::{self, Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use quorate::machine::{
@@ -25,6 +28,7 @@ use super::body::{Bodies, Body};
 use super::elsewhere::Elsewhere;
 use super::headers::{self, Condition, SESSION};
 use crate::keys::{self, KeyError, MAX_KEY_BYTES};
+use crate::numbers::decimal;
 
 /// What handlers work with.
 pub struct Service {
@@ -33,23 +37,33 @@ pub struct Service {
     pub elsewhere: Elsewhere,
 }
 
+/// What can be done with a key.
+const KEY_METHODS: &str = "GET, HEAD, PUT, DELETE";
+
 /// Adds the routes.
 pub fn configure(app: &mut web::ServiceConfig) {
-    let key = web::resource("/kv/{key:.*}")
-        .route(web::get().to(get))
-        .route(web::put().to(put))
-        .route(web::delete().to(delete));
-    app.service(key)
+    app.service(web::scope("/kv").default_service(web::to(of_a_key)))
         .service(web::resource("/sessions").route(web::post().to(open_session)))
         .service(web::resource("/sessions/{id}").route(web::delete().to(close_session)))
         .service(web::resource("/snapshot").route(web::post().to(snapshot)))
-        .service(web::resource("/status").route(web::get().to(status)))
+        .service(
+            web::resource("/status").route(web::get().to(status)).route(web::head().to(status)),
+        )
         .default_service(web::to(nothing_here));
 }
 
 async fn nothing_here() -> HttpResponse {
     plain(StatusCode::NOT_FOUND)
         .body("here are /kv/KEY, /sessions, /snapshot, /status and /node/*; see docs/serve.md\n")
+}
+
+async fn of_a_key(service: Data<Service>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    match *request.method() {
+        Method::GET | Method::HEAD => get(service, request).await,
+        Method::PUT => put(service, request, payload).await,
+        Method::DELETE => delete(service, request).await,
+        _ => HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, KEY_METHODS)).finish(),
+    }
 }
 
 async fn put(service: Data<Service>, request: HttpRequest, payload: Payload) -> HttpResponse {
@@ -72,7 +86,10 @@ async fn delete(service: Data<Service>, request: HttpRequest) -> HttpResponse {
 }
 
 async fn open_session(service: Data<Service>, request: HttpRequest) -> HttpResponse {
-    let answer = service.open_session().await;
+    let answer = match no_query(&request) {
+        Ok(()) => service.open_session().await,
+        Err(problem) => Err(problem),
+    };
     service.elsewhere.answer(&request, Bytes::new(), answer).await
 }
 
@@ -81,11 +98,17 @@ async fn close_session(
     request: HttpRequest,
     id: web::Path<String>,
 ) -> HttpResponse {
-    let answer = service.close_session(&id).await;
+    let answer = match no_query(&request) {
+        Ok(()) => service.close_session(&id).await,
+        Err(problem) => Err(problem),
+    };
     service.elsewhere.answer(&request, Bytes::new(), answer).await
 }
 
-async fn snapshot(service: Data<Service>) -> HttpResponse {
+async fn snapshot(service: Data<Service>, request: HttpRequest) -> HttpResponse {
+    if let Err(problem) = no_query(&request) {
+        return problem.response();
+    }
     match service.handle.snapshot().await {
         Ok(last) => HttpResponse::Ok().json(last),
         Err(error) => Problem::from(error).response(),
@@ -98,6 +121,7 @@ async fn status(service: Data<Service>) -> HttpResponse {
 
 impl Service {
     async fn put(&self, request: &HttpRequest, body: &Body) -> Result<HttpResponse, Problem> {
+        no_query(request)?;
         let (key, value) = (key(request)?, body.bytes.to_vec());
         let command = match headers::condition(request.headers())? {
             Condition::None => KeyValueCommand::Put { key, value },
@@ -107,6 +131,7 @@ impl Service {
     }
 
     async fn delete(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+        no_query(request)?;
         let key = key(request)?;
         let command = match headers::condition(request.headers())? {
             Condition::None => KeyValueCommand::Delete { key },
@@ -159,7 +184,7 @@ impl Service {
     }
 
     async fn close_session(&self, id: &str) -> Result<HttpResponse, Problem> {
-        let session: Option<SessionId> = id.parse().ok().filter(|&id| id > 0);
+        let session: Option<SessionId> = decimal(id).filter(|&id| id > 0);
         let session = session.ok_or_else(|| Problem::Bad(format!("{id} is no session")))?;
         match self.outcome(CommandRef::CloseSession { session }).await? {
             Outcome::SessionClosed => Ok(HttpResponse::NoContent().finish()),
@@ -209,12 +234,23 @@ fn key(request: &HttpRequest) -> Result<Vec<u8>, Problem> {
     })
 }
 
+/// Refuses a query where none has a meaning: most likely it belongs to the key.
+fn no_query(request: &HttpRequest) -> Result<(), Problem> {
+    match request.uri().query() {
+        None => Ok(()),
+        Some(query) => Err(Problem::Bad(format!(
+            "?{query}: there is nothing to ask for here; a ? in a key is written %3F"
+        ))),
+    }
+}
+
 fn consistency(query: &str) -> Result<Consistency, Problem> {
     match query {
         "" | "consistency=linearizable" => Ok(Consistency::Linearizable),
         "consistency=local" => Ok(Consistency::Local),
         other => Err(Problem::Bad(format!(
-            "?{other}: there is ?consistency=linearizable and ?consistency=local"
+            "?{other}: there is ?consistency=linearizable and ?consistency=local; a ? in a key is \
+             written %3F"
         ))),
     }
 }

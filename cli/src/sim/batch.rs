@@ -13,23 +13,22 @@ use tokio::time::Instant;
 use super::options::Options;
 use super::{run_one, settings};
 
-/// Runs all seeds; their outcomes in order, and the time all processors have spent.
-pub fn run(options: &Options) -> (Vec<Outcome>, Duration) {
+/// Runs all seeds before `end`; their outcomes in order, and the time all processors have spent.
+pub fn run(options: &Options, end: u64) -> (Vec<Outcome>, Duration) {
     let next = AtomicU64::new(options.first);
-    // Seeds beyond the last one are no seeds.
-    let count = if options.seconds.is_some() { u64::MAX } else { options.seeds };
-    let end = options.first.saturating_add(count);
     let limit = options.seconds.map(Duration::from_secs);
     let whole = Instant::now();
     let bar = bar(options);
-    let threads = options.threads.or_else(|| thread::available_parallelism().ok().map(usize::from));
+    let processors = || thread::available_parallelism().map_or(1, usize::from);
+    let threads = options.threads.map_or_else(processors, usize::from);
     let work = || {
         let (mut outcomes, begun) = (Vec::new(), processor_time(whole));
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= end || limit.is_some_and(|limit| whole.elapsed() >= limit) {
+            let in_time = limit.is_none_or(|limit| whole.elapsed() < limit);
+            let one_more = |seed| (in_time && seed < end).then(|| seed + 1);
+            let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) else {
                 return (outcomes, processor_time(whole).saturating_sub(begun));
-            }
+            };
             let outcome = run_one(options.tier, &settings(options, seed));
             bar.inc(1);
             if let Some(breach) = &outcome.breach {
@@ -44,7 +43,7 @@ pub fn run(options: &Options) -> (Vec<Outcome>, Duration) {
     let mut all = Vec::new();
     let mut spent = Duration::ZERO;
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.unwrap_or(1).max(1)).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         for worker in workers {
             // A run's own panics are its outcome: this one is the simulator's.
             let (outcomes, took) = worker.join().unwrap_or_else(|panic| resume_unwind(panic));

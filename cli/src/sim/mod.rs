@@ -9,6 +9,7 @@
 mod batch;
 mod options;
 mod text;
+mod trace;
 
 use std::time::Duration;
 
@@ -16,17 +17,28 @@ use quorate::simulation::{Outcome, Schedule, Settings, Tally, cluster, protocol}
 
 use crate::demo::Failure;
 pub use options::Options;
+use trace::Trace;
 
 /// Runs the seeds; whether all was as it should be.
 pub fn run(options: &Options) -> Result<bool, Failure> {
+    let end = options.end()?;
+    let trace = options.trace.as_deref().map(Trace::open).transpose()?;
     std::panic::set_hook(Box::new(|_| ()));
-    let (outcomes, spent) = batch::run(options);
+    let (outcomes, spent) = batch::run(options, end);
+    if outcomes.is_empty() {
+        return Err(Failure("not one seed was run, so nothing was tested".into()));
+    }
     let mut tally = Tally::default();
     outcomes.iter().for_each(|outcome| tally.add(outcome));
     let report = tally.report(options.faults, spent);
     let failing: Vec<&Outcome> =
         outcomes.iter().filter(|outcome| outcome.breach.is_some()).collect();
-    text::print(options, &report, &failing).map_err(|error| Failure(error.to_string()))?;
+    text::print(options, &report, &failing)
+        .map_err(|error| Failure(format!("standard output: {error}")))?;
+    if let Some(trace) = trace {
+        let only = (options.seeds == 1).then_some(options.first);
+        trace.write(options, failing.first().map(|outcome| outcome.seed).or(only))?;
+    }
     Ok(report.is_good())
 }
 

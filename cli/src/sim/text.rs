@@ -1,19 +1,19 @@
 //! The report of a batch, for people and for programs.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use quorate::simulation::{Outcome, Report, shrink};
 
 use super::options::Options;
 use super::{run_one, settings};
+use crate::numbers::shown;
 
 /// So many failing seeds are shown.
 const SHOWN: usize = 5;
 /// So many runs may go into finding a shorter schedule.
 const SHRINKING: usize = 300;
 
-/// Prints the report; the trace goes into its file.
+/// Prints the report.
 pub fn print(options: &Options, report: &Report, failing: &[&Outcome]) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     if options.json {
@@ -25,19 +25,6 @@ pub fn print(options: &Options, report: &Report, failing: &[&Outcome]) -> io::Re
             failure(&mut out, options, outcome)?;
         }
     }
-    let traced = failing.first().map(|outcome| outcome.seed);
-    let only = (options.seeds == 1).then_some(options.first);
-    if let (Some(path), Some(seed)) = (&options.trace, traced.or(only)) {
-        let mut settings = settings(options, seed);
-        settings.with_lines = true;
-        let outcome = run_one(options.tier, &settings);
-        let mut file = BufWriter::new(File::create(path)?);
-        for line in &outcome.lines {
-            serde_json::to_writer(&mut file, line)?;
-            writeln!(file)?;
-        }
-        file.flush()?;
-    }
     out.flush()
 }
 
@@ -48,10 +35,10 @@ fn people(out: &mut impl Write, report: &Report) -> io::Result<()> {
             serde_json::Value::Object(counts) => {
                 writeln!(out, "  {}", name.replace('_', " "))?;
                 for (what, count) in counts {
-                    writeln!(out, "    {:<30}{count:>14}", what.replace('_', " "))?;
+                    writeln!(out, "    {:<30}{:>20}", what.replace('_', " "), shown(count))?;
                 }
             }
-            value => writeln!(out, "  {:<32}{value:>14}", name.replace('_', " "))?,
+            value => writeln!(out, "  {:<32}{:>20}", name.replace('_', " "), shown(value))?,
         }
     }
     Ok(())

@@ -104,8 +104,130 @@ fn what_is_too_large_or_makes_no_sense_is_refused_and_changes_nothing() {
     assert_eq!(world.status_of(&format!("PUT /kv/{long}x"), &[], b"1"), 414);
     assert_eq!(world.status_of("PUT /kv/", &[], b"1"), 400);
     assert_eq!(world.status_of("PUT /kv/%zz", &[], b"1"), 400);
-    assert_eq!(world.status_of("POST /kv/k", &[], b"1"), 405);
     assert_eq!(world.status_of("GET /elsewhere", &[], &[]), 404);
+}
+
+/// A query on a request that has none is part of the key, written wrongly: it must not be dropped.
+#[test]
+fn a_query_where_there_is_none_is_refused_and_changes_nothing() {
+    let mut world = World::start(1, &[]);
+    for request in [
+        "PUT /kv/a?b",
+        "PUT /kv/a?",
+        "PUT /kv/a?consistency=local",
+        "DELETE /kv/a?b",
+        "GET /kv/a?b",
+        "HEAD /kv/a?b",
+        "POST /sessions?a",
+        "DELETE /sessions/1?a",
+        "POST /snapshot?a",
+    ] {
+        let answer = world.ask(request, &[], b"1");
+        assert_eq!(answer.status, 400, "{request}");
+        assert_eq!(answer.header("quorate-session"), None);
+    }
+    assert_eq!(world.status_of("GET /kv/a", &[], &[]), 404);
+    assert_eq!(world.status_of("PUT /kv/a%3Fb", &[], b"1"), 204);
+    assert_eq!(world.status_of("GET /kv/a%3fb", &[], &[]), 200);
+}
+
+#[test]
+fn only_digits_are_numbers_in_headers_and_paths() {
+    let mut world = World::start(1, &[]);
+    assert_eq!(world.status_of("PUT /kv/k", &[], b"1"), 204);
+    let version = world.ask("GET /kv/k", &[], &[]).version();
+    let session =
+        world.ask("POST /sessions", &[], &[]).header("quorate-session").unwrap().to_owned();
+    for number in ["+VALUE", "0VALUE", "-VALUE", "VALUE.0"] {
+        let tag = format!("\"{}\"", number.replace("VALUE", &version.to_string()));
+        assert_eq!(world.status_of("PUT /kv/k", &[("If-Match", &tag)], b"2"), 400, "{tag}");
+        let named = number.replace("VALUE", &session);
+        let headers = [("Quorate-Session", named.as_str()), ("Quorate-Sequence", "1")];
+        assert_eq!(world.status_of("PUT /kv/k", &headers, b"2"), 400, "{named}");
+        let sequence = number.replace("VALUE", "1");
+        let headers = [("Quorate-Session", session.as_str()), ("Quorate-Sequence", &sequence)];
+        assert_eq!(world.status_of("PUT /kv/k", &headers, b"2"), 400, "{sequence}");
+        assert_eq!(world.status_of(&format!("DELETE /sessions/{named}"), &[], &[]), 400);
+    }
+    assert_eq!(world.ask("GET /kv/k", &[], &[]).version(), version);
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let mut world = World::start(3, &["--forward"]);
+    let put = world.ask("PUT /kv/k", &[], b"value");
+    for target in world.members.all_http() {
+        world.target = target;
+        let head = world.ask("HEAD /kv/k", &[], &[]);
+        assert_eq!((head.status, head.version()), (200, put.version()));
+        assert_eq!((head.header("content-length"), &head.body[..]), (Some("5"), &b""[..]));
+        assert_eq!(world.status_of("HEAD /kv/none", &[], &[]), 404);
+        for path in ["/status", "/node/livez", "/node/readyz", "/node/status", "/node/metrics"] {
+            let head = world.ask(&format!("HEAD {path}"), &[], &[]);
+            assert_eq!(
+                (head.status, head.header("content-length") > Some("0")),
+                (200, true),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[test]
+fn another_method_is_refused_with_those_that_there_are() {
+    let mut world = World::start(1, &[]);
+    for (path, allowed) in [
+        ("/kv/k", "GET, HEAD, PUT, DELETE"),
+        ("/sessions", "POST"),
+        ("/sessions/1", "DELETE"),
+        ("/snapshot", "POST"),
+        ("/status", "GET, HEAD"),
+        ("/node/livez", "GET, HEAD"),
+        ("/node/readyz", "GET, HEAD"),
+        ("/node/status", "GET, HEAD"),
+        ("/node/metrics", "GET, HEAD"),
+        ("/node/snapshot", "POST"),
+    ] {
+        let answer = world.ask(&format!("PATCH {path}"), &[], &[]);
+        assert_eq!((answer.status, answer.header("allow")), (405, Some(allowed)), "{path}");
+    }
+}
+
+#[test]
+fn a_snapshot_with_nothing_new_is_answered_with_the_one_there_is() {
+    let mut world = World::start(1, &[]);
+    assert_eq!(world.status_of("PUT /kv/k", &[], b"1"), 204);
+    let first = world.ask("POST /snapshot", &[], &[]);
+    assert_eq!(first.status, 200, "{}", first.text());
+    for path in ["POST /snapshot", "POST /node/snapshot"] {
+        let again = world.ask(path, &[], &[]);
+        assert_eq!((again.status, again.text()), (200, first.text()), "{path}");
+    }
+    assert_eq!(world.status_of("PUT /kv/k", &[], b"2"), 204);
+    let newer = world.ask("POST /snapshot", &[], &[]);
+    assert_eq!((newer.status, newer.text() != first.text()), (200, true));
+}
+
+/// A proxy names the target whole (RFC 9112 §3.2.2); the key is the same.
+#[test]
+fn a_target_in_absolute_form_is_led_to_the_same_key_at_the_leader() {
+    let mut world = World::start(3, &[]);
+    let (leader, follower) = (world.target.clone(), world.follower());
+    world.target = follower.clone();
+    let request = format!("PUT http://{follower}/kv/a%2fb");
+    let answer = world.ask(&request, &[], b"v");
+    let location = format!("http://{leader}/kv/a%2fb");
+    assert_eq!((answer.status, answer.header("location")), (307, Some(location.as_str())));
+    let answer =
+        world.ask(&format!("GET http://{follower}/kv/k?consistency=linearizable"), &[], &[]);
+    let location = format!("http://{leader}/kv/k?consistency=linearizable");
+    assert_eq!((answer.status, answer.header("location")), (307, Some(location.as_str())));
+
+    let mut world = World::start(3, &["--forward"]);
+    world.target = world.follower();
+    let request = format!("PUT http://{}/kv/a%2fb", world.target);
+    assert_eq!(world.status_of(&request, &[], b"v"), 204);
+    assert_eq!(world.ask("GET /kv/a/b", &[], &[]).body, b"v");
 }
 
 #[test]

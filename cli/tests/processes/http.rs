@@ -58,7 +58,7 @@ impl Http {
         }
         head += &format!("Content-Length: {}\r\n\r\n", body.len());
         connection.get_mut().write_all(&[head.as_bytes(), body].concat())?;
-        let answer = read_answer(&mut connection)?;
+        let answer = read_answer(&mut connection, !request.starts_with("HEAD "))?;
         if answer.header("connection") != Some("close") {
             self.connections.insert(address.to_owned(), connection);
         }
@@ -74,7 +74,7 @@ impl Http {
     }
 }
 
-fn read_answer(connection: &mut BufReader<TcpStream>) -> io::Result<Answer> {
+fn read_answer(connection: &mut BufReader<TcpStream>, has_body: bool) -> io::Result<Answer> {
     let broken = |line: &str| io::Error::other(format!("not HTTP: {line:?}"));
     let first = read_line(connection)?;
     let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -89,7 +89,7 @@ fn read_answer(connection: &mut BufReader<TcpStream>) -> io::Result<Answer> {
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
     let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
+    let mut body = vec![0; if has_body { length } else { 0 }];
     connection.read_exact(&mut body)?;
     Ok(Answer { status, headers, body })
 }

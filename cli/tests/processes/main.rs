@@ -8,14 +8,20 @@
 //! | `load` | clients that write and read while members fail |
 //! | `answers` | what each request is answered |
 //! | `directories` | what `inspect` and `verify` say of a member's directory, and that they change nothing |
+//! | `strangers` | servers that are no members, and members mounted in services |
+//! | `lines` | what is written on standard error |
+//! | `commands` | wrong use of each command, and what is said of it |
 //! | `faults` | three members under load, killed and stopped in turn |
 
 #![expect(clippy::disallowed_methods, reason = "real programs run in real time")]
 
 mod answers;
+mod commands;
 mod directories;
 mod faults;
 mod history;
 mod http;
+mod lines;
 mod load;
 mod members;
+mod strangers;

@@ -18,25 +18,50 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Members {
     directory: tempfile::TempDir,
     options: Vec<String>,
+    environment: Vec<(String, String)>,
     peers: Vec<u16>,
     http: Vec<u16>,
+    http_peers: String,
     running: Vec<Option<Child>>,
 }
 
 impl Members {
     /// Starts `count` members, with `options` beside the usual ones.
     pub fn start(count: usize, options: &[&str]) -> Members {
+        Members::prepared(count, options).started()
+    }
+
+    /// The same, with this in the environment of each.
+    pub fn start_with_log(count: usize, options: &[&str], log: &str) -> Members {
+        let mut members = Members::prepared(count, options);
+        members.environment.push(("QUORATE_LOG".to_owned(), log.to_owned()));
+        members.started()
+    }
+
+    /// The same, with another table of where members serve HTTP than the true one.
+    pub fn start_with_http_peers(count: usize, options: &[&str], http_peers: &str) -> Members {
+        let mut members = Members::prepared(count, options);
+        members.http_peers = http_peers.to_owned();
+        members.started()
+    }
+
+    fn prepared(count: usize, options: &[&str]) -> Members {
         let mut ports = free_ports(2 * count);
         let http = ports.split_off(count);
-        let mut members = Members {
+        Members {
             directory: tempfile::tempdir().unwrap(),
             options: options.iter().map(|&option| option.to_owned()).collect(),
+            environment: Vec::new(),
             peers: ports,
+            http_peers: table(&http),
             http,
             running: (0..count).map(|_| None).collect(),
-        };
-        (1..=count).for_each(|id| members.restart(id));
-        members
+        }
+    }
+
+    fn started(mut self) -> Members {
+        (1..=self.http.len()).for_each(|id| self.restart(id));
+        self
     }
 
     /// Where the member serves HTTP. Ids begin with 1.
@@ -58,7 +83,8 @@ impl Members {
     pub fn command(&self, id: usize) -> Command {
         let mut command = quorate();
         command.arg("serve").args(["--id", &id.to_string()]);
-        command.args(["--peers", &table(&self.peers), "--http-peers", &table(&self.http)]);
+        command.args(["--peers", &table(&self.peers), "--http-peers", &self.http_peers]);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(["--http", &self.http(id)]).args(&self.options);
         command.arg("--data-dir").arg(self.data(id));
         command
