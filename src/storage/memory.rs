@@ -7,6 +7,7 @@
 //! What it does not do: survive the process, tear writes, or fail. `write` returns with everything kept.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -103,12 +104,14 @@ impl Disk {
     fn find_snapshot(&mut self) -> Result<(), String> {
         let stored: Vec<LogId> = self.snapshots.keys().copied().collect();
         let Disk { log, snapshots, .. } = self;
-        let substitute = choose(log.state_mut(), &stored, |id| {
+        let verify = |id| {
             let bytes = snapshots.get(&id).ok_or("is missing")?;
             let content =
                 SnapshotContent::open(bytes.reader()).and_then(SnapshotContent::verify_rest);
             content.map_err(|error| error.to_string())
-        })?;
+        };
+        let chosen = choose(log.state_mut(), &stored, |id| Ok::<_, Infallible>(verify(id)));
+        let substitute = chosen.unwrap_or_else(|never| match never {})?;
         substitute.iter().for_each(Substitute::warn);
         match log.snapshot() {
             Some(meta) => {

@@ -4,6 +4,7 @@
 //! may stand in, and only where the log still holds every entry behind it (A76); never a newer one, which
 //! would be an orphan that no durable step ever accepted (B10).
 
+use super::StorageError;
 use super::log_state::LogState;
 use crate::raft::{LogId, SnapshotMeta};
 
@@ -29,18 +30,22 @@ impl Substitute {
     }
 }
 
+/// What stands in for the named snapshot, if anything has to. The inner error: there is no snapshot to start from; it says why and
+/// what to do. The outer one: a call failed, which says nothing about a snapshot.
+pub(crate) type Choice<E = StorageError> = Result<Result<Option<Substitute>, String>, E>;
+
 /// Finds the snapshot to start from and makes it the state's. `stored` are the ids of all published ones,
-/// `verify` reads one through. `Err`: there is none; says why and what to do.
-pub(crate) fn choose(
+/// `verify` reads one through.
+pub(crate) fn choose<E>(
     state: &mut LogState,
     stored: &[LogId],
-    mut verify: impl FnMut(LogId) -> Result<SnapshotMeta, String>,
-) -> Result<Option<Substitute>, String> {
-    let Some(named) = state.snapshot.clone() else { return Ok(None) };
-    let flaw = match verify(named.log_id) {
+    mut verify: impl FnMut(LogId) -> Result<Result<SnapshotMeta, String>, E>,
+) -> Choice<E> {
+    let Some(named) = state.snapshot.clone() else { return Ok(Ok(None)) };
+    let flaw = match verify(named.log_id)? {
         Ok(meta) if meta.log_id == named.log_id && meta.membership == named.membership => {
             state.snapshot = Some(meta);
-            return Ok(None);
+            return Ok(Ok(None));
         }
         Ok(meta) => format!("is of {} with {:?}", meta.log_id, meta.membership),
         Err(flaw) => flaw,
@@ -48,17 +53,22 @@ pub(crate) fn choose(
     let mut older: Vec<_> =
         stored.iter().filter(|id| id.index < named.log_id.index && state.holds(**id)).collect();
     older.sort_by_key(|id| std::cmp::Reverse(id.index));
-    let substitute =
-        older.into_iter().find_map(|&id| verify(id).ok().filter(|meta| meta.log_id == id));
+    let mut substitute = None;
+    for &id in older {
+        substitute = verify(id)?.ok().filter(|meta| meta.log_id == id);
+        if substitute.is_some() {
+            break;
+        }
+    }
     let substitute_id = substitute.as_ref().map_or(LogId::BASE, |meta| meta.log_id);
     if !state.holds(substitute_id) {
-        return Err(format!(
+        return Ok(Err(format!(
             "the current snapshot {} {flaw}, and the log starts after {}: restore the file, or replace this node",
             named.log_id, state.start
-        ));
+        )));
     }
-    state.fall_back(substitute.as_ref())?;
-    Ok(Some(Substitute { named: named.log_id, flaw, older: substitute_id }))
+    let substituted = state.fall_back(substitute.as_ref());
+    Ok(substituted.map(|()| Some(Substitute { named: named.log_id, flaw, older: substitute_id })))
 }
 
 /// The stored snapshots that are not needed once `current` is named by the log's record. Newer ones stay: one of them
@@ -85,6 +95,8 @@ pub(crate) fn swept(stored: &[LogId], current: LogId, retained: usize) -> Vec<Lo
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
     use crate::raft::Membership;
 
@@ -109,8 +121,9 @@ mod tests {
         let mut state = log(purged);
         let stored: Vec<_> = stored.iter().map(|&index| id(index)).collect();
         choose(&mut state, &stored, |id| {
-            if good.contains(&id.index) { Ok(meta(id.index)) } else { Err("is damaged".into()) }
-        })?;
+            Ok(if good.contains(&id.index) { Ok(meta(id.index)) } else { Err("is damaged".into()) })
+        })
+        .unwrap_or_else(|never: Infallible| match never {})?;
         Ok(state.snapshot.map(|meta| meta.log_id.index))
     }
 

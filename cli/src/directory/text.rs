@@ -6,8 +6,9 @@ use std::io::{self, Write};
 
 use quorate::raft::{EntryKind, LogId, Loss, SnapshotMeta};
 use quorate::storage::file::inspection::{
-    Finding, FrameReport, Holding, Inspection, LifeReport, LogReport, Outcome, RecordReport,
-    SegmentReport, SegmentState, SnapshotReport, SnapshotState, StartReport, StateReport, Stretch,
+    EndReport, Finding, FrameReport, Holding, Inspection, LifeReport, LogReport, Outcome,
+    RecordReport, SegmentReport, SegmentState, SnapshotReport, SnapshotState, StartReport,
+    StateReport, Stretch,
 };
 
 /// All of it but the records.
@@ -22,6 +23,7 @@ pub fn inspection(out: &mut impl Write, inspection: &Inspection) -> io::Result<(
         Some(log) => log_of(out, log)?,
         None => writeln!(out, "{:<14}nothing that can be read", "log")?,
     }
+    end_mark(out, inspection.end.as_ref())?;
     segments(out, &inspection.segments)?;
     let spare_bytes: u64 = inspection.spares.iter().map(|spare| spare.file_bytes).sum();
     writeln!(out, "\n{:<14}{}, {spare_bytes} bytes", "spare files", inspection.spares.len())?;
@@ -100,6 +102,14 @@ fn log_of(out: &mut impl Write, log: &LogReport) -> io::Result<()> {
         writeln!(out, "{:<14}{node}: {start}, acknowledged {acknowledged}", "knows member")?;
     }
     Ok(())
+}
+
+fn end_mark(out: &mut impl Write, end: Option<&EndReport>) -> io::Result<()> {
+    let Some(end) = end else {
+        return writeln!(out, "{:<14}nothing that can be read", "end");
+    };
+    let sealed = if end.is_sealed { "sealed" } else { "not sealed" };
+    writeln!(out, "{:<14}{sealed}, durable through {}, entry {}", "end", end.through, end.last)
 }
 
 fn segments(out: &mut impl Write, segments: &[SegmentReport]) -> io::Result<()> {

@@ -8,7 +8,7 @@
 //! 5 ──▶ 6 ──▶ 7 up to byte X ──▶ 9            7 is damaged behind X, and was set aside from there with all of 8:
 //!             │ set aside │ 8 set aside       9 goes on from X
 //! ```
-//! The newest may be one that was begun and never used: then it is none (PS14).
+//! The newest may be one that was begun and never used: then it is none (PS14). One that the mark of the log's end names was used.
 //!
 //! Not here: what is in the segments.
 
@@ -28,6 +28,8 @@ pub(crate) struct Chain {
     pub left_over: Vec<u64>,
     /// The newest file, if it was begun and never used.
     pub unused: Option<u64>,
+    /// The highest number that a segment has or had, as far as is known.
+    pub highest: u64,
     /// The latest start that a segment which does not begin as it should still tells of.
     pub incarnation: Incarnation,
 }
@@ -52,19 +54,22 @@ enum Beginning {
 }
 
 impl Chain {
-    /// Follows the segments of the directory.
+    /// Follows the segments of the directory. Those up to number `noted` were used, as the mark of the log's end says.
     pub(crate) fn find(
         files: &Files,
         layout: &Layout,
         identity: Identity,
+        noted: u64,
     ) -> Result<Chain, StorageError> {
         let names = files.list(&layout.log())?;
         let mut numbers: Vec<u64> =
             names.iter().filter_map(|name| Layout::segment_number(name)).collect();
         let look = |number| look(files, layout, identity, number);
-        let mut chain = Chain::default();
+        let highest = numbers.last().map_or(noted, |&newest| newest.max(noted));
+        let mut chain = Chain { highest, ..Chain::default() };
         if let Some(&newest) = numbers.last()
             && numbers.len() > 1
+            && newest > noted
             && matches!(look(newest)?, Beginning::Unused)
         {
             chain.unused = numbers.pop();
@@ -96,12 +101,6 @@ impl Chain {
         chain.left_over.sort_unstable();
         chain.links.reverse();
         Ok(chain)
-    }
-
-    /// The highest number that a file has.
-    pub(crate) fn highest(&self) -> u64 {
-        let used = self.links.last().map_or(0, |link| link.segment);
-        used.max(self.left_over.last().copied().unwrap_or(0)).max(self.unused.unwrap_or(0))
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! LOCK                     held while a node has the directory open
 //! identity                 format, cluster, node, base membership; written once, last of all at the bootstrap
+//! end                      how far the log is durable
 //! log/<number>.wal         the log, oldest segment first
 //! log/<number>.spare       a file for a segment to come
 //! snapshots/<index>-<term>.snap
@@ -19,7 +20,7 @@ use super::super::binary::{Fields, Malformed, put_membership, put_u32, put_u64};
 use super::super::founding::{Founding, NOTHING_TO_OPEN};
 use super::super::{Identity, Start, StorageError};
 use super::env::{Files, Guard, WriteMode};
-use super::segment;
+use super::{end, segment};
 use crate::raft::LogId;
 
 const MAGIC: &[u8; 8] = b"QRTIDEN\n";
@@ -55,6 +56,10 @@ impl Layout {
 
     fn identity_tmp(&self) -> PathBuf {
         self.root.join("identity.tmp")
+    }
+
+    pub(crate) fn end(&self) -> PathBuf {
+        self.root.join("end")
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -181,7 +186,7 @@ pub(crate) fn look(files: &Files, layout: &Layout) -> Result<Founding, StorageEr
 }
 
 /// What an unfinished bootstrap leaves in a directory.
-const BOOTSTRAP_NAMES: [&str; 4] = ["LOCK", "identity.tmp", "log", "snapshots"];
+const BOOTSTRAP_NAMES: [&str; 5] = ["LOCK", "end", "identity.tmp", "log", "snapshots"];
 
 /// Only what an interrupted bootstrap leaves may be there.
 fn check_unused(files: &Files, layout: &Layout, names: &[String]) -> Result<(), StorageError> {
@@ -208,7 +213,7 @@ fn check_unused(files: &Files, layout: &Layout, names: &[String]) -> Result<(), 
     Ok(())
 }
 
-/// The log first, then the identity that says it is there.
+/// The log and its end first, then the identity that says they are there.
 fn found(files: &Files, layout: &Layout, founding: &Founding) -> Result<(), StorageError> {
     files.create_dir(&layout.log())?;
     files.create_dir(&layout.snapshots())?;
@@ -216,6 +221,7 @@ fn found(files: &Files, layout: &Layout, founding: &Founding) -> Result<(), Stor
     first.write_at(&segment::founded(founding.identity), 0)?;
     first.sync_all()?;
     files.sync_dir(&layout.log())?;
+    end::found(files, layout, founding.identity)?;
     let tmp = layout.identity_tmp();
     let mut file = files.open_write(&tmp, WriteMode::Fresh)?;
     file.write_at(&encode(founding), 0)?;

@@ -1,8 +1,8 @@
 //! The log as its one writer sees it: changes in, one write and one `fdatasync` for each call.
 //!
 //! ```text
-//! write(changes): check and encode all ─▶ write ─▶ fdatasync ─▶ enter into the index ─▶ retire purged segments
-//!                 (a full segment: the next one is begun in the same buffer, and its name is made durable too)
+//! write(changes): check and encode all ─▶ write ─▶ fdatasync ─▶ mark the end ─▶ enter into the index ─▶ retire purged segments
+//!                 (a full segment: the next one is begun in the same buffer; its name and the mark are made durable too)
 //! ```
 //! Nothing is visible to readers and nothing is removed before it is durable. A call that fails, or panics,
 //! leaves the log closed for good (PS04): what the disk holds is then known only after a restart.
@@ -10,7 +10,7 @@
 //! Bytes go where zeros or an old segment stood before, up to the end of a page, the rest of it zeros: whole pages are
 //! never read before they are written, and the log's end is plain to see.
 //!
-//! Not here: where the next file comes from ([`spares`](super::spares)).
+//! Not here: where the next file comes from ([`spares`](super::spares)), and what the mark is ([`end`](super::end)).
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -22,6 +22,7 @@ use super::super::log_state::{LogState, assert_fits};
 use super::super::{LogReader, LogStore, StorageError};
 use super::Opened;
 use super::directory::refused;
+use super::end::{EndFile, EndMark, StoredMarks};
 use super::env::{OutFile, WriteMode};
 use super::index::{LogIndex, Stage};
 use super::reader::FileLogReader;
@@ -30,7 +31,7 @@ use super::replay::Replay;
 use super::segment::{self, FRAME_HEAD_BYTES, FrameStart, Position};
 use super::spares::Spares;
 use super::verdict::{Onwards, Verdict};
-use crate::raft::LogChange;
+use crate::raft::{LogChange, LogId};
 
 /// What the buffer may keep allocated between two calls.
 const KEPT_BUFFER_BYTES: usize = 4 << 20;
@@ -57,8 +58,7 @@ pub(crate) struct FileLog {
     /// Segments that are part of the log no more and stay until what was lost is there again.
     set_aside: Vec<u64>,
     spares: Spares,
-    /// The last frame is an empty one, which it would do no harm to lose.
-    is_sealed: bool,
+    end_file: EndFile,
     buffer: Vec<u8>,
 }
 
@@ -76,6 +76,7 @@ impl FileLog {
         opened: Arc<Opened>,
         verdict: Verdict,
         found: Found,
+        marks: &StoredMarks,
     ) -> Result<FileLog, StorageError> {
         let Verdict { log, onwards, .. } = verdict;
         let (segment_bytes, kept) = (opened.options.segment_bytes, opened.options.spare_segments);
@@ -100,7 +101,7 @@ impl FileLog {
             segments,
             set_aside: found.set_aside,
             spares,
-            is_sealed: false,
+            end_file: EndFile::open(&opened.files, &opened.layout, opened.identity, marks)?,
             buffer,
             opened,
         };
@@ -108,6 +109,8 @@ impl FileLog {
             Onwards::Here { fell_back, purged } => resumed.begin_here(at, fell_back, purged)?,
             Onwards::Elsewhere => resumed.begin_elsewhere(found.highest + 1)?,
         }
+        let mark = resumed.mark();
+        resumed.end_file.resume(&resumed.opened.files, &resumed.opened.layout, marks, mark)?;
         resumed.retire();
         Ok(resumed)
     }
@@ -159,6 +162,13 @@ impl FileLog {
         assert!(outcome.is_ok(), "{outcome:?}");
     }
 
+    fn mark(&self) -> EndMark {
+        let LogState { life, start, last, .. } = &self.state;
+        let term = self.state.term_at(*last).unwrap_or(start.term);
+        let last = LogId { term, index: *last };
+        EndMark { through: self.end, incarnation: life.incarnation, last }
+    }
+
     fn end_frame(&mut self, frame: FrameStart, synced: Position) {
         self.end = frame.end(&mut self.buffer, self.state.life.incarnation, synced);
     }
@@ -178,6 +188,9 @@ impl FileLog {
         self.flush(written_at)?;
         if begins_segment {
             self.opened.files.sync_dir(&self.opened.layout.log())?;
+            self.end_file.settle(self.mark())?;
+        } else {
+            self.end_file.note(self.mark())?;
         }
         self.enter();
         self.retire();
@@ -205,7 +218,7 @@ impl FileLog {
         self.segments.push_back(number);
     }
 
-    /// Frames for all changes; for none, one empty frame.
+    /// Frames for all changes.
     fn encode(&mut self, changes: &[LogChange], synced: Position) {
         let mut frame = FrameStart::begin(&mut self.buffer, self.end);
         for change in changes.iter().filter(|change| !change.is_empty()) {
@@ -272,7 +285,6 @@ impl LogStore for FileLog {
             if changes.iter().all(LogChange::is_empty) {
                 return Ok(());
             }
-            self.is_sealed = false;
             self.write_frames(changes)
         })
     }
@@ -285,11 +297,10 @@ impl LogStore for FileLog {
     fn seal(&mut self) -> Result<(), StorageError> {
         let opened = self.opened.clone();
         opened.latched(|| {
-            if !self.is_sealed {
-                self.write_frames(&[])?;
-                self.is_sealed = true;
+            if self.end_file.is_settled(self.end) {
+                return Ok(());
             }
-            Ok(())
+            self.end_file.settle(self.mark())
         })
     }
 }

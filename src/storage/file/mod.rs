@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `directory` | what is where, whose it is, how it begins |
 //! | `segment`, `record` | the log's bytes |
+//! | `end` | how far the log is durable, beside the log |
 //! | `chain`, `scanner`, `replay`, `recovery` | reading them back, and what is damage |
 //! | `verdict` | what a node goes on from |
 //! | `log`, `index`, `reader` | one writer, readers beside it |
@@ -20,6 +21,7 @@
 
 mod chain;
 mod directory;
+mod end;
 pub(crate) mod env;
 mod index;
 pub mod inspection;
@@ -167,6 +169,14 @@ impl Storage for FileStorage {
                 "an unfinished write at the end of the log is cut off: nothing of it was acknowledged"
             );
         }
+        if let Some(damage) = recovery.marks.flaw() {
+            tracing::warn!(
+                path = damage.path,
+                offset = damage.offset,
+                flaw = damage.what,
+                "one of two copies of the log's end does not verify: the other one counts, and this one is written again"
+            );
+        }
         verdict.warn();
         let outline = verdict.log.outline();
         let opened = Arc::new(Opened {
@@ -178,7 +188,7 @@ impl Storage for FileStorage {
             _guard: guard,
         });
         let found = tidy(&opened, recovery.chain, &verdict.log.segments)?;
-        let log = FileLog::resume(opened.clone(), verdict, found)?;
+        let log = FileLog::resume(opened.clone(), verdict, found, &recovery.marks)?;
         let state = log.state();
         if state.life.loss.is_none() {
             let current = state.snapshot.as_ref().map(|meta| meta.log_id);
@@ -219,7 +229,7 @@ fn tidy(
     if !useless.is_empty() {
         files.sync_dir(&layout.log())?;
     }
-    let highest = chain.highest();
+    let highest = chain.highest;
     let linked = chain.links.iter().map(|link| link.segment);
     let mut set_aside: Vec<u64> =
         linked.chain(chain.left_over).filter(|segment| !used.contains(segment)).collect();

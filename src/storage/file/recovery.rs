@@ -6,6 +6,7 @@
 //! |---|---|
 //! | any segment but the newest | corruption: it was durable before the next one was begun |
 //! | the newest, before the highest `synced through` of any frame that verifies | corruption (PS06) |
+//! | the newest, before the [mark](super::end) of the log's end; or no such mark | corruption (PS06) |
 //! | the newest, behind that | a write that was never acknowledged: passed over whole (PS05), and reported |
 //! | the newest, nothing usable in it | a crash while it was begun: the one before goes on (PS14) |
 //! | a frame that verifies and does not fit | corruption |
@@ -21,6 +22,7 @@ use std::path::Path;
 use super::super::{Identity, StorageError};
 use super::chain::{Chain, Link};
 use super::directory::Layout;
+use super::end::{self, EndMark, StoredMarks};
 use super::env::Files;
 use super::replay::Replay;
 use super::scanner::Scanner;
@@ -43,6 +45,8 @@ pub(crate) struct Recovery {
     pub incarnation: Incarnation,
     /// Which files the log is made of.
     pub chain: Chain,
+    /// How far the log went.
+    pub marks: StoredMarks,
 }
 
 /// A place that does not hold what was made durable there.
@@ -74,52 +78,80 @@ pub(crate) fn recover(
     layout: &Layout,
     identity: Identity,
 ) -> Result<Recovery, StorageError> {
-    let chain = Chain::find(files, layout, identity)?;
+    // Before the log: beside a running node the log is then at least as long as the mark says.
+    let marks = StoredMarks::read(files, layout, identity)?;
+    let mark = marks.mark();
+    let noted = mark.map_or(0, |mark| mark.through.segment);
+    let chain = Chain::find(files, layout, identity, noted)?;
+    let incarnation = chain.incarnation.max(mark.map_or(0, |mark| mark.incarnation));
     let mut recovery = Recovery {
         log: Replay::default(),
         damage: None,
         further: Vec::new(),
         unfinished: None,
         beyond: None,
-        incarnation: chain.incarnation,
+        incarnation,
         chain,
+        marks,
     };
-    let links = recovery.chain.links.clone();
-    if links.is_empty() {
+    let Some(newest) = recovery.chain.links.last() else {
         recovery.damage = Some(Damage::new(&layout.log(), 0, "has no segment any more"));
         return Ok(recovery);
-    }
-    let reading = Reading { files, layout, identity };
-    let read = reading.read_whole(&links)?;
-    recovery.incarnation = recovery.incarnation.max(read.incarnation);
-    recovery.log = read.log;
-    recovery.unfinished = read.unfinished;
-    let Some((place, damage)) = read.damage else {
-        recovery.damage = missing(layout, &recovery.log);
-        if recovery.damage.is_some() {
-            recovery.beyond = Some(std::mem::take(&mut recovery.log));
-        }
-        return Ok(recovery);
     };
-    recovery.damage = Some(damage);
-    // Damage behind damage: what is whole behind the last of it counts.
-    let mut from = place + 1;
-    while from < links.len() && recovery.beyond.is_none() {
-        let read = reading.read(&links[from..], None)?;
-        recovery.incarnation = recovery.incarnation.max(read.incarnation);
-        recovery.unfinished = read.unfinished;
-        match read.damage {
-            None => recovery.beyond = Some(read.log),
-            Some((place, damage)) => {
-                recovery.further.push(damage);
-                from += place + 1;
-            }
+    let gone = match mark {
+        None => recovery.marks.damage(),
+        Some(mark) if newest.segment < noted => {
+            Some(end::missing_segment(mark, &layout.segment(noted)))
         }
-    }
-    if recovery.log.missing().is_some() {
-        recovery.log = Replay::default();
+        Some(_) => None,
+    };
+    let mark = mark.filter(|_| gone.is_none());
+    recovery.read(&Reading { files, layout, identity, mark })?;
+    if let Some(gone) = gone {
+        // What the log ended with is not known.
+        recovery.beyond = None;
+        match recovery.damage {
+            None => recovery.damage = Some(gone),
+            Some(_) => recovery.further.push(gone),
+        }
     }
     Ok(recovery)
+}
+
+impl Recovery {
+    fn read(&mut self, reading: &Reading<'_>) -> Result<(), StorageError> {
+        let links = self.chain.links.clone();
+        let read = reading.read_whole(&links)?;
+        self.incarnation = self.incarnation.max(read.incarnation);
+        self.log = read.log;
+        self.unfinished = read.unfinished;
+        let Some((place, damage)) = read.damage else {
+            self.damage = missing(reading.layout, &self.log);
+            if self.damage.is_some() {
+                self.beyond = Some(std::mem::take(&mut self.log));
+            }
+            return Ok(());
+        };
+        self.damage = Some(damage);
+        // Damage behind damage: what is whole behind the last of it counts.
+        let mut from = place + 1;
+        while from < links.len() && self.beyond.is_none() {
+            let read = reading.read(&links[from..], None)?;
+            self.incarnation = self.incarnation.max(read.incarnation);
+            self.unfinished = read.unfinished;
+            match read.damage {
+                None => self.beyond = Some(read.log),
+                Some((place, damage)) => {
+                    self.further.push(damage);
+                    from += place + 1;
+                }
+            }
+        }
+        if self.log.missing().is_some() {
+            self.log = Replay::default();
+        }
+        Ok(())
+    }
 }
 
 fn missing(layout: &Layout, log: &Replay) -> Option<Damage> {
@@ -133,6 +165,8 @@ struct Reading<'a> {
     files: &'a Files,
     layout: &'a Layout,
     identity: Identity,
+    /// How far the log went, if its newest segment is there.
+    mark: Option<EndMark>,
 }
 
 /// Segments that have been read.
@@ -167,7 +201,8 @@ impl Reading<'_> {
                 self.files.open_read(&self.layout.segment(link.segment))?,
                 link.segment,
             );
-            let mut scan = Scan { scanner, link: *link, is_newest };
+            let mark = self.mark.filter(|_| is_newest);
+            let mut scan = Scan { scanner, link: *link, is_newest, mark };
             let damage = scan.read_into(&mut read, self.identity)?;
             if let Some(damage) = damage {
                 read.damage = Some((place, damage));
@@ -185,6 +220,7 @@ struct Scan {
     scanner: Scanner,
     link: Link,
     is_newest: bool,
+    mark: Option<EndMark>,
 }
 
 impl Scan {
@@ -243,8 +279,14 @@ impl Scan {
             None if !self.is_newest => true,
             None => read.log.synced.max(behind.synced) <= here,
         };
+        if let Some(mark) = self.mark.filter(|mark| mark.through > here) {
+            return Ok(Some(self.damage(offset, end::ends_before(mark, flaw))));
+        }
         if !has_ended || offset <= HEADER_BYTES as u64 {
             return Ok(Some(self.damage(offset, flaw)));
+        }
+        if let Some(mark) = self.mark {
+            read.log.synced = read.log.synced.max(mark.through);
         }
         if behind.is_written && self.is_newest {
             read.unfinished = Some(self.damage(offset, flaw));

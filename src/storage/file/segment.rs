@@ -25,8 +25,8 @@ use super::record;
 use crate::raft::{Incarnation, Life, is_possible_incarnation, unborn};
 
 const MAGIC: &[u8; 8] = b"QRTWAL1\n";
-/// The version this code writes, and the only one it reads: version 1 was never released.
-const VERSION: u32 = 2;
+/// The version this code writes, and the only one it reads: earlier ones were never released.
+const VERSION: u32 = 3;
 /// Length of a segment's header.
 pub(crate) const HEADER_BYTES: usize = 56;
 /// Number of the first segment.

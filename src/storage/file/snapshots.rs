@@ -75,9 +75,7 @@ pub(crate) fn examine<T>(
         }
     };
     let mut examined = Examined::new(stored(files, layout)?, &read);
-    let judgement = judge(&mut examined, &layout.snapshots());
-    examined.check()?;
-    judgement
+    judge(&mut examined, &layout.snapshots())
 }
 
 /// Damage is a judgement on a snapshot, anything else a failed call.

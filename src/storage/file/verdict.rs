@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::super::log_state::LogState;
-use super::super::snapshot_choice::{Substitute, choose};
+use super::super::snapshot_choice::{Choice, Substitute, choose};
 use super::super::{Identity, StorageError};
 use super::recovery::{Damage, Recovery};
 use super::replay::Replay;
@@ -87,23 +87,12 @@ pub(crate) struct Examined<'a> {
     stored: Vec<LogId>,
     read: &'a dyn Fn(LogId) -> Examination,
     outcomes: BTreeMap<LogId, Result<SnapshotMeta, Damage>>,
-    failed: Option<StorageError>,
 }
 
 impl<'a> Examined<'a> {
     /// Those of `stored` that are asked for are read through by `read`.
     pub(crate) fn new(stored: Vec<LogId>, read: &'a dyn Fn(LogId) -> Examination) -> Examined<'a> {
-        Examined { stored, read, outcomes: BTreeMap::new(), failed: None }
-    }
-
-    /// A call that failed says nothing about a snapshot: nothing must be made of it (PS24).
-    pub(crate) fn check(self) -> Result<(), StorageError> {
-        self.failed.map_or(Ok(()), Err)
-    }
-
-    /// The first call that failed so far; from here on as if none had.
-    pub(crate) fn take_failure(&mut self) -> Option<StorageError> {
-        self.failed.take()
+        Examined { stored, read, outcomes: BTreeMap::new() }
     }
 
     /// The ids that files are named by.
@@ -111,27 +100,25 @@ impl<'a> Examined<'a> {
         &self.stored
     }
 
-    /// Reads one through, if that has not been done yet.
-    pub(crate) fn verify(&mut self, id: LogId) -> Result<SnapshotMeta, Damage> {
-        let Examined { read, outcomes, failed, .. } = self;
-        let outcome = outcomes.entry(id).or_insert_with(|| {
-            read(id).unwrap_or_else(|error| {
-                let damage = Damage::new(Path::new(""), 0, error.to_string());
-                failed.get_or_insert(error);
-                Err(damage)
-            })
-        });
-        outcome.clone()
+    /// Reads one through, if that has not been done yet. A call that failed says nothing about a snapshot, and it is read again
+    /// when it is asked for again (PS24).
+    pub(crate) fn verify(&mut self, id: LogId) -> Examination {
+        if let Some(outcome) = self.outcomes.get(&id) {
+            return Ok(outcome.clone());
+        }
+        let outcome = (self.read)(id)?;
+        self.outcomes.insert(id, outcome.clone());
+        Ok(outcome)
     }
 
-    /// Finds the snapshot to start from and makes it the state's.
-    fn choose_for(&mut self, state: &mut LogState) -> Result<Option<Substitute>, String> {
+    /// Finds the snapshot to start from and makes it the state's. The inner error says why there is none.
+    fn choose_for(&mut self, state: &mut LogState) -> Choice {
         let stored = self.stored.clone();
-        choose(state, &stored, |id| self.verify(id).map_err(|damage| damage.to_string()))
+        choose(state, &stored, |id| Ok(self.verify(id)?.map_err(|damage| damage.to_string())))
     }
 
-    fn is_whole(&mut self, meta: &SnapshotMeta) -> bool {
-        self.verify(meta.log_id).is_ok_and(|stored| stored == *meta)
+    fn is_whole(&mut self, meta: &SnapshotMeta) -> Result<bool, StorageError> {
+        Ok(self.verify(meta.log_id)?.is_ok_and(|stored| stored == *meta))
     }
 }
 
@@ -160,7 +147,7 @@ fn decide(
     let mut log = std::mem::take(&mut recovery.log);
     let mut damage = recovery.damage.clone();
     if damage.is_none() {
-        match snapshots.choose_for(&mut log.state) {
+        match snapshots.choose_for(&mut log.state)? {
             Ok(substitute) => {
                 let onwards = Onwards::Here { fell_back: substitute.is_some(), purged: false };
                 return Ok(Verdict { log, onwards, substitute, damage });
@@ -173,7 +160,7 @@ fn decide(
         }
     } else if let Some(mut beyond) = recovery.beyond.take() {
         if beyond.purge_missing()
-            && let Ok(substitute) = snapshots.choose_for(&mut beyond.state)
+            && let Ok(substitute) = snapshots.choose_for(&mut beyond.state)?
         {
             let onwards = Onwards::Here { fell_back: substitute.is_some(), purged: true };
             return Ok(Verdict { log: beyond, onwards, substitute, damage });
@@ -188,7 +175,7 @@ fn decide(
     // Starts that nothing tells of any more may have been counted: only a new birth is surely later.
     let born_again = if known.is_none() { unborn(identity.birth_ms) } else { 0 };
     let life = lossy_life(known, &log.state, recovery.incarnation.max(born_again));
-    longest_beginning(&mut log, known, snapshots);
+    longest_beginning(&mut log, known, snapshots)?;
     log.state.life = life;
     if let Some(known) = known {
         log.state.hard_state = known.hard_state;
@@ -217,9 +204,16 @@ fn lossy_life(known: Option<&LogState>, beginning: &LogState, incarnation: u64) 
 
 /// Cuts `log`, the whole part before the damage, down to what a snapshot and entries make together; or takes the
 /// snapshot alone, or nothing.
-fn longest_beginning(log: &mut Replay, known: Option<&LogState>, snapshots: &mut Examined<'_>) {
-    let newest =
-        known.and_then(|state| state.snapshot.clone()).filter(|meta| snapshots.is_whole(meta));
+fn longest_beginning(
+    log: &mut Replay,
+    known: Option<&LogState>,
+    snapshots: &mut Examined<'_>,
+) -> Result<(), StorageError> {
+    let named = known.and_then(|state| state.snapshot.clone());
+    let newest = match named {
+        Some(meta) if snapshots.is_whole(&meta)? => Some(meta),
+        _ => None,
+    };
     let alone = newest.as_ref().map_or(0, |meta| meta.log_id.index);
     let is_usable = log.has_begun() && alone <= log.state.last && {
         match &newest {
@@ -227,11 +221,11 @@ fn longest_beginning(log: &mut Replay, known: Option<&LogState>, snapshots: &mut
                 log.state.snapshot = Some(meta.clone());
                 true
             }
-            _ => snapshots.choose_for(&mut log.state).is_ok(),
+            _ => snapshots.choose_for(&mut log.state)?.is_ok(),
         }
     };
     if is_usable {
-        return;
+        return Ok(());
     }
     let start = newest.as_ref().map_or(LogId::BASE, |meta| meta.log_id);
     let LogState { life, hard_state, acquaintances, .. } = std::mem::take(&mut log.state);
@@ -244,6 +238,7 @@ fn longest_beginning(log: &mut Replay, known: Option<&LogState>, snapshots: &mut
         runs: Vec::new(),
         snapshot: newest,
     });
+    Ok(())
 }
 
 fn refusal(damage: &Damage) -> StorageError {

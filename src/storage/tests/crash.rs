@@ -26,6 +26,8 @@ const SEEDS_BEFORE: u64 = 90;
 const SEEDS_WITHIN: u64 = 24;
 /// Of how many images of one workload the recovery is interrupted, at every call.
 const INTERRUPTED: usize = 1_000;
+/// How many random workloads restart a process before the power goes.
+const RANDOM_RESTARTS: u64 = 30;
 /// How often what an interrupted recovery leaves is decided by a seed.
 const SEEDS_INTERRUPTED: u64 = 10;
 
@@ -235,6 +237,35 @@ fn interrupted_recoveries(image: &State, expected: Expected<'_>) -> usize {
     seen.len() + 1
 }
 
+/// PS05, B11: the process alone dies, at any call; it starts, acknowledges something, and then the power goes. What the first process
+/// had not synced, a name above all, must be durable by then.
+#[test]
+fn a_power_loss_behind_the_restart_of_a_process_loses_nothing_acknowledged() {
+    let workloads = workloads::all(RANDOM_RESTARTS);
+    let counts = on_two_threads(&workloads, |workload| {
+        let disk = SimDisk::default();
+        let run = workload.run(&disk);
+        let (models, mut state, mut count) = (workload.models(), State::default(), 0);
+        let past = &run.past;
+        for (at, Recorded { call, mark }) in disk.record().iter().enumerate() {
+            if !state.is_settled() {
+                let progress = past[*mark].without_publications();
+                let expected = Expected { workload, models: &models, progress: &progress };
+                in_context(
+                    || format!("{:?}, the process dies before call {at}", workload.name),
+                    || expected.check_power_loss_behind(&SimDisk::of(state.clone()), at as u64),
+                );
+                count += 1;
+            }
+            state.apply(call);
+        }
+        count
+    });
+    let total: usize = counts.into_iter().sum();
+    println!("{total} restarts of a process, each with a power loss behind it");
+    assert!(total > 2_000, "{total}");
+}
+
 /// PS19: neither too often nor too seldom.
 #[test]
 fn ps19_a_call_is_one_fsync_however_many_changes() {
@@ -245,13 +276,21 @@ fn ps19_a_call_is_one_fsync_however_many_changes() {
     opened.log.write(&[vote(1, Some(1)), append(1, 1..=3), append(1, 4..=9)]).unwrap();
     assert_eq!(disk.syncs() - before, 1);
     opened.log.write(&[append(1, 10..=20)]).unwrap();
-    assert_eq!(disk.syncs() - before, 2, "a new segment costs one of the directory, none of files");
+    assert_eq!(
+        disk.syncs() - before,
+        4,
+        "a new segment costs two of the mark, and the directory's"
+    );
     opened.log.write(&[]).unwrap();
     opened.log.write(&[crate::raft::LogChange::default()]).unwrap();
-    assert_eq!(disk.syncs() - before, 2, "nothing to be made durable");
+    assert_eq!(disk.syncs() - before, 4, "nothing to be made durable");
+    opened.log.seal().unwrap();
+    assert_eq!(disk.syncs() - before, 4, "a new segment's mark is a seal");
+    opened.log.write(&[append(1, 21..=21)]).unwrap();
+    assert_eq!(disk.syncs() - before, 5, "one after a seal, too");
     opened.log.seal().unwrap();
     opened.log.seal().unwrap();
-    assert_eq!(disk.syncs() - before, 3, "sealed once");
+    assert_eq!(disk.syncs() - before, 7, "sealed once");
 }
 
 /// A refused start changes nothing.

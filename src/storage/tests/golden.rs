@@ -25,7 +25,8 @@ fn kept(name: &str) -> PathBuf {
 
 /// The files that are kept: all but the lock and what is only made ready.
 fn lasting(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
-    let ends = |name: &str| ["identity", ".wal", ".snap"].iter().any(|end| name.ends_with(end));
+    let ends =
+        |name: &str| ["identity", "end", ".wal", ".snap"].iter().any(|end| name.ends_with(end));
     let name = |path: &Path| path.strip_prefix("node").unwrap().to_string_lossy().into_owned();
     let files = disk.files().into_iter().map(|(path, bytes)| (name(&path), bytes));
     files.filter(|(name, _)| ends(name)).collect()

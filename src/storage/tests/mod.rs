@@ -15,6 +15,8 @@ mod damage;
 #[cfg(test)]
 mod edited;
 #[cfg(test)]
+mod ends;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod faults;

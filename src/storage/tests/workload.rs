@@ -351,6 +351,20 @@ impl Expected<'_> {
         check_snapshot(&mut last);
     }
 
+    /// Opens what a dead process left, acknowledges one more change, and loses the power.
+    pub(crate) fn check_power_loss_behind(&self, disk: &SimDisk, seed: u64) {
+        let mut goal = self.check_opening(disk);
+        // The opening above is gone: its process died as well.
+        let mut opened = open(self.workload.storage(disk)).unwrap();
+        let change = append(goal.last_term().max(9), goal.last() + 1..=goal.last() + 1);
+        opened.log.write(std::slice::from_ref(&change)).unwrap();
+        goal.apply(&change);
+        for unsynced in [Unsynced::Lost, Unsynced::NamesLost, Unsynced::Torn(seed)] {
+            let opened = open(self.workload.storage(&disk.reboot(unsynced))).unwrap();
+            assert_eq!(held(&opened), goal, "after a power loss, {unsynced:?}");
+        }
+    }
+
     /// Both.
     pub(crate) fn check(&self, disk: &SimDisk) {
         let model = self.check_opening(disk);

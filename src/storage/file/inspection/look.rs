@@ -15,8 +15,8 @@ use super::super::snapshots;
 use super::super::verdict::{self, Examined, Onwards, Verdict};
 use super::Inspector;
 use super::report::{
-    Finding, Inspection, LogReport, Outcome, SegmentReport, SegmentState, SnapshotReport,
-    SnapshotState, SpareReport,
+    EndReport, Finding, Inspection, LogReport, Outcome, SegmentReport, SegmentState,
+    SnapshotReport, SnapshotState, SpareReport,
 };
 use super::walk::{self, Walk};
 use crate::raft::{Life, LogId, Loss, SnapshotMeta};
@@ -40,6 +40,7 @@ impl Look<'_> {
             findings: Vec::new(),
             notes: Vec::new(),
             log: None,
+            end: None,
             segments: Vec::new(),
             spares: Vec::new(),
             snapshots: Vec::new(),
@@ -57,7 +58,7 @@ impl Look<'_> {
     fn judge(&mut self, mut recovery: Recovery) -> Result<(), StorageError> {
         let identity = self.inspector.founding.identity;
         let end = recovery.beyond.as_ref().unwrap_or(&recovery.log);
-        let state = end.state.clone();
+        let (state, end_at) = (end.state.clone(), end.end);
         self.report.log = end.has_begun().then(|| LogReport {
             state: (&state).into(),
             entries: end.sizes_bytes.len() as u64,
@@ -67,8 +68,7 @@ impl Look<'_> {
             recovery.damage.iter().chain(&recovery.further).cloned().collect();
         let may_lose = self.has_others();
         let verdict = self.look_at_snapshots(state.snapshot.as_ref(), |snapshots, path| {
-            let verdict = verdict::reach(&mut recovery, snapshots, path, identity, may_lose);
-            snapshots.take_failure().map_or(verdict, Err).map(Some)
+            verdict::reach(&mut recovery, snapshots, path, identity, may_lose).map(Some)
         })?;
         if state.life.loss.is_some() && self.report.outcome == Outcome::Sound {
             self.report.outcome = Outcome::Recovering;
@@ -78,6 +78,13 @@ impl Look<'_> {
         let lost = state.life.loss.map(|loss| lost(self.inspector.layout.root(), loss));
         self.report.findings.extend(found.chain(lost));
         self.report.notes.extend(recovery.unfinished.as_ref().map(unfinished));
+        self.report.notes.extend(recovery.marks.flaw().as_ref().map(one_copy));
+        self.report.end = recovery.marks.mark().map(|mark| EndReport {
+            through: mark.through,
+            last: mark.last,
+            start: mark.incarnation.into(),
+            is_sealed: recovery.damage.is_none() && recovery.marks.is_sealed_at(end_at),
+        });
         self.survey(&Parts::new(&recovery, verdict.as_ref(), state.life))?;
         self.find_further_gaps(&damages, advice);
         Ok(())
@@ -145,11 +152,12 @@ impl Look<'_> {
             let named_id = named.map(|meta| meta.log_id);
             let ids: BTreeSet<LogId> = snapshots.stored().iter().copied().chain(named_id).collect();
             for id in ids {
-                let verified = snapshots.verify(id);
-                match snapshots.take_failure() {
-                    Some(error) if is_about_the_call(&error) => return Err(error),
-                    _ => self.report_snapshot(id, named, verified)?,
-                }
+                let verified = match snapshots.verify(id) {
+                    Ok(verified) => verified,
+                    Err(error) if is_about_the_call(&error) => return Err(error),
+                    Err(error) => Err(Damage::new(Path::new(""), 0, error.to_string())),
+                };
+                self.report_snapshot(id, named, verified)?;
             }
             self.report.snapshots.sort_by_key(|snapshot| snapshot.log_id);
             Ok(verdict)
@@ -312,6 +320,15 @@ fn unfinished(damage: &Damage) -> Finding {
     let Damage { path, offset, what } = damage.clone();
     let what = format!("{what}: the last write was never finished, nothing of it was acknowledged");
     Finding { path, offset, what, advice: "nothing: the next start cuts it off".into() }
+}
+
+fn one_copy(damage: &Damage) -> Finding {
+    let Damage { path, offset, what } = damage.clone();
+    let what = format!("one of two copies {what}; the other one counts");
+    let advice =
+        "nothing after a power loss, the next start writes it again; else look after the disk"
+            .into();
+    Finding { path, offset, what, advice }
 }
 
 fn outcome(verdict: &Verdict) -> Outcome {

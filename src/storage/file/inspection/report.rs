@@ -35,6 +35,8 @@ pub struct Inspection {
     pub notes: Vec<Finding>,
     /// The log, as far as its end is known.
     pub log: Option<LogReport>,
+    /// How far the log is durable by the file `end`. `None`: it can't be read, which is a finding.
+    pub end: Option<EndReport>,
     /// The log's files by number.
     pub segments: Vec<SegmentReport>,
     /// Files that are ready to become segments.
@@ -182,6 +184,19 @@ pub struct LogReport {
     pub entries: u64,
     /// Their records' length.
     pub entries_bytes: u64,
+}
+
+/// The mark of the log's end: a log that ends before it is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct EndReport {
+    /// Through where the log was durable when the mark was written.
+    pub through: Position,
+    /// The last entry then.
+    pub last: LogId,
+    /// The start that wrote it.
+    pub start: StartReport,
+    /// It is the end of the log, in both copies: the log was idle, or its node was stopped in order.
+    pub is_sealed: bool,
 }
 
 /// What a file of the log is to a start.
