@@ -29,7 +29,7 @@ use crate::messages::{
     AppliedMark, ApplyLink, ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage,
     Proposals, ProposalsEnd, ReaderMessage, SnapshotterMessage,
 };
-use crate::raft::{LogId, Membership, Raft, Recovered};
+use crate::raft::{LogId, Membership, Micros, Raft, Recovered};
 use crate::storage::{Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotStore};
 use crate::transport::{Inbox, Transport};
 
@@ -37,6 +37,10 @@ use super::builder::{Applying, Node};
 use super::config::{Config, micros};
 use super::handle::{Handle, Limits};
 use super::shared::Shared;
+
+/// A log that nothing was asked of for so many heartbeat intervals is idle, and is sealed. Long enough for few writes to be followed
+/// by a seal each.
+const IDLE_HEARTBEATS: Micros = 10;
 
 /// What a node is made of, once its storage is open.
 pub(super) struct Parts<M> {
@@ -360,7 +364,7 @@ impl Site {
         let times = Times {
             tick: micros(self.config.tick_interval),
             proposal_timeout: micros(self.config.proposal_timeout),
-            idle: micros(self.config.heartbeat_interval),
+            idle: IDLE_HEARTBEATS * micros(self.config.heartbeat_interval),
         };
         let alarm = Alarm::default();
         let (shared, clock, seen) = (self.shared.clone(), self.clock.clone(), alarm.clone());

@@ -50,9 +50,10 @@ impl FaultKind {
             | FaultKind::PartialPartition
             | FaultKind::Clog => Needs::Others,
             // Whether others would notice an old copy is known only when it takes the disk's place.
-            FaultKind::MisdirectedWrite | FaultKind::BitRot | FaultKind::RolledBackDisk => {
-                Needs::SoundDisks
-            }
+            FaultKind::MisdirectedWrite
+            | FaultKind::BitRot
+            | FaultKind::DamagedEnd
+            | FaultKind::RolledBackDisk => Needs::SoundDisks,
             FaultKind::WipedDisk => Needs::KnownDisk,
             _ => Needs::Nothing,
         }
@@ -67,6 +68,7 @@ impl FaultKind {
                 | FaultKind::LostWrites
                 | FaultKind::MisdirectedWrite
                 | FaultKind::BitRot
+                | FaultKind::DamagedEnd
                 | FaultKind::WipedDisk
                 | FaultKind::FullDisk
                 | FaultKind::FailingSync

@@ -133,6 +133,7 @@ impl Conditions {
             | FaultKind::LostWrites
             | FaultKind::MisdirectedWrite
             | FaultKind::BitRot
+            | FaultKind::DamagedEnd
             | FaultKind::FailingSync
             | FaultKind::WipedDisk
             | FaultKind::RolledBackDisk

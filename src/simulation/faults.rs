@@ -42,6 +42,9 @@ pub enum FaultKind {
     MisdirectedWrite,
     /// Bits of what is stored change. Found when the member starts again.
     BitRot,
+    /// The end of a log that was sealed, or whose process was killed, is zeroed, overwritten, cut off or gone while the member is down.
+    /// Found when it starts again.
+    DamagedEnd,
     /// An fsync fails: the member has to stop.
     FailingSync,
     /// An fsync does not return.
@@ -70,7 +73,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [FaultKind; 28] = [
+    pub const ALL: [FaultKind; 29] = [
         FaultKind::Drop,
         FaultKind::Duplicate,
         FaultKind::Reorder,
@@ -87,6 +90,7 @@ impl FaultKind {
         FaultKind::LostWrites,
         FaultKind::MisdirectedWrite,
         FaultKind::BitRot,
+        FaultKind::DamagedEnd,
         FaultKind::FailingSync,
         FaultKind::HungSync,
         FaultKind::FullDisk,
@@ -120,6 +124,7 @@ impl FaultKind {
             FaultKind::LostWrites => "lost_writes",
             FaultKind::MisdirectedWrite => "misdirected_write",
             FaultKind::BitRot => "bit_rot",
+            FaultKind::DamagedEnd => "damaged_end",
             FaultKind::FailingSync => "failing_sync",
             FaultKind::HungSync => "hung_sync",
             FaultKind::FullDisk => "full_disk",

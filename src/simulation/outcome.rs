@@ -74,6 +74,7 @@ impl Outcome {
             ("superseded", counters.installs_superseded),
             ("fast_forwarded", counters.fast_forwards),
             ("rolled_back", sights.rolled_back),
+            ("damaged_ends", sights.damaged_ends),
         ] {
             self.saw(what, count);
         }

@@ -9,6 +9,8 @@ pub(super) struct Sights {
     pub acts: [u64; FaultKind::ALL.len()],
     /// Disks replaced by an old copy.
     pub rolled_back: u64,
+    /// Ends of logs that were damaged where the storage has to notice it.
+    pub damaged_ends: u64,
     /// Leaders that came, all in all.
     pub leaders: u64,
     /// Time from the last disturbance of all to the leader, in thousandths of an election timeout.

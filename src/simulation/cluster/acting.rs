@@ -145,6 +145,7 @@ impl<M: Machine> World<M> {
                     _ => self.wipe(id),
                 }
             }
+            FaultKind::DamagedEnd => self.damage_end(id).await,
             FaultKind::RolledBackDisk => self.copy_disk(number, id).await,
             FaultKind::Pause => {
                 let slot = self.slot(id);

@@ -1,12 +1,14 @@
 //! Disks that come back with less: rotten, overwritten, empty, or old.
 //!
-//! Only losses that somebody can notice: no log finds that its very last write is gone, nor does a member whose former life nobody
-//! remembers. Those are what `docs/guarantees.md` says of them.
+//! Only losses that somebody can notice: after a power loss no log finds that its very last write is gone, nor does a member whose
+//! former life nobody remembers. Those are what `docs/guarantees.md` says of them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::machine::Machine;
 use crate::raft::{Incarnation, NodeId};
+use crate::storage::file::inspection::{EndReport, Inspector, Outcome};
 use crate::storage::file::recording::State;
 use crate::storage::file::sim_disk::{SimDisk, Unsynced};
 
@@ -78,6 +80,44 @@ impl<M: Machine> World<M> {
             }
         }
         if found.is_empty() { None } else { Some(self.dice.pick(&found).clone()) }
+    }
+
+    /// The process dies, or the power goes while the log is sealed. Then the end of the log, or what says where it is, is damaged: the
+    /// next start has to notice.
+    pub(super) async fn damage_end(&mut self, id: NodeId) {
+        let unsynced = if self.dice.chance(500) { Unsynced::Kept } else { Unsynced::Lost };
+        self.crash(id, unsynced, false).await;
+        let disk = self.slot(id).disk.clone();
+        let inspector = Inspector::on(Arc::new(disk.clone()), "node".into(), Arc::new(|_| {}));
+        let Ok(inspection) = inspector.and_then(|inspector| inspector.inspect()) else { return };
+        let newest = inspection.segments.last().filter(|segment| {
+            let end = (segment.number, segment.used_bytes);
+            let is_noted =
+                |end_of: &EndReport| (end_of.through.segment, end_of.through.offset) == end;
+            inspection.outcome == Outcome::Sound && inspection.end.as_ref().is_some_and(is_noted)
+        });
+        let Some(newest) = newest else { return };
+        let (log, used) = (PathBuf::from(&newest.path), newest.used_bytes as usize);
+        let mark = PathBuf::from("node/end");
+        let sector = *self.dice.pick(&[512, 4096]);
+        let from = match self.dice.below(3) {
+            0 => self.dice.below(used as u64) as usize,
+            _ => (used - 1) / sector * sector,
+        };
+        let byte = self.dice.below(256) as u8;
+        match self.dice.below(8) {
+            0 => disk.take(&log),
+            1 => disk.put(&log, Vec::new()),
+            2 | 3 => drop(disk.rot(&log, |bytes| bytes.truncate(from))),
+            4 => drop(disk.rot(&log, |bytes| bytes[from..].fill(byte))),
+            5 | 6 => drop(disk.rot(&log, |bytes| bytes[from..].fill(0))),
+            _ if byte < 128 => disk.take(&mark),
+            _ => disk.put(&mark, Vec::new()),
+        }
+        let watched = &mut self.watch.lock();
+        let member = &mut watched.members[id as usize];
+        (member.tampered, member.end_is_damaged) = (true, true);
+        watched.sights.damaged_ends += 1;
     }
 
     /// An empty disk.

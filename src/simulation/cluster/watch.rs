@@ -67,6 +67,8 @@ pub(super) struct Member {
     role: Option<(Role, Term)>,
     /// Its disk was changed behind everybody's back.
     pub tampered: bool,
+    /// The end of its log was, where the storage notices it.
+    pub end_is_damaged: bool,
 }
 
 impl Watch {
@@ -161,8 +163,13 @@ impl Watched {
         (member.incarnation, member.role) = (recovered.life.incarnation, None);
         member.acquaintances = recovered.acquaintances.clone();
         member.writing.clear();
+        let end_is_damaged = std::mem::take(&mut member.end_is_damaged);
         if std::mem::take(&mut member.tampered) {
-            self.judge.opened_after_loss(node, recovered);
+            let is_unnoticed = self.judge.opened_after_loss(node, recovered);
+            if end_is_damaged && is_unnoticed {
+                let what = format!("n{node} starts with {:?}", recovered.life);
+                self.judge.accuse("damage to the end of a log is noticed", what);
+            }
         } else {
             self.judge.opened(node, recovered);
         }

@@ -274,8 +274,9 @@ impl Judge {
         self.known(member).writing.iter_mut().for_each(|(until, _)| *until = Micros::MAX);
     }
 
-    /// A member starts on a disk that was changed behind its back: what is left counts, unless nothing is missing.
-    pub(super) fn opened_after_loss(&mut self, member: NodeId, recovered: &Recovered) {
+    /// A member starts on a disk that was changed behind its back: what is left counts, unless nothing is missing. Whether something is,
+    /// and the storage does not say so.
+    pub(super) fn opened_after_loss(&mut self, member: NodeId, recovered: &Recovered) -> bool {
         let left = Durable::of(recovered);
         let noticed = recovered.life.loss.is_some();
         self.finish_writes(member);
@@ -294,7 +295,8 @@ impl Judge {
                 break;
             }
         }
-        if noticed || !has_all(&book) {
+        let is_unnoticed = !noticed && !has_all(&book);
+        if noticed || is_unnoticed {
             self.lost(member, left, noticed);
         } else if !agrees(&book, &left) {
             // An older snapshot stands in for a damaged one: the log still reaches it.
@@ -304,6 +306,7 @@ impl Judge {
             self.count_held(member);
         }
         self.opened(member, recovered);
+        is_unnoticed
     }
 
     /// A member begins this life. If it goes through the very life again that its disk has lost and others remember, nobody will

@@ -115,7 +115,7 @@ impl World {
                 self.node(id).disk.lose_votes(count, terms);
                 self.disk_lost(id, true);
             }
-            FaultKind::BitRot => {
+            FaultKind::BitRot | FaultKind::DamagedEnd => {
                 self.crash(id, 0);
                 let count = self.streams.acts.between(1, 40);
                 self.node(id).disk.lose_tail(count);

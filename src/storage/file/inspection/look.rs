@@ -138,12 +138,12 @@ impl Look<'_> {
     ) -> Result<Option<Verdict>, StorageError> {
         let Inspector { files, layout, founding } = self.inspector;
         snapshots::examine(files, layout, founding.identity.cluster, |snapshots, path| {
-            let verdict = match reach(snapshots, path) {
-                Ok(verdict) => verdict,
+            let (verdict, failed) = match reach(snapshots, path) {
+                Ok(verdict) => (verdict, None),
                 Err(error) if is_about_the_call(&error) => return Err(error),
                 Err(error) => {
                     self.report.outcome = Outcome::Refused { why: error.to_string() };
-                    None
+                    (None, Some(error))
                 }
             };
             if let Some(verdict) = &verdict {
@@ -152,10 +152,14 @@ impl Look<'_> {
             let named_id = named.map(|meta| meta.log_id);
             let ids: BTreeSet<LogId> = snapshots.stored().iter().copied().chain(named_id).collect();
             for id in ids {
-                let verified = match snapshots.verify(id) {
-                    Ok(verified) => verified,
-                    Err(error) if is_about_the_call(&error) => return Err(error),
-                    Err(error) => Err(Damage::new(Path::new(""), 0, error.to_string())),
+                let path = layout.snapshot(id);
+                // What a start could not read is not read again.
+                let failed = failed.as_ref().filter(|failed| is_about(failed, &path));
+                let verified = match (failed, snapshots.verify(id)) {
+                    (Some(failed), _) => Err(Damage::new(&path, 0, failed.to_string())),
+                    (None, Ok(verified)) => verified,
+                    (None, Err(error)) if is_about_the_call(&error) => return Err(error),
+                    (None, Err(error)) => Err(Damage::new(&path, 0, error.to_string())),
                 };
                 self.report_snapshot(id, named, verified)?;
             }
@@ -301,6 +305,11 @@ fn is_about_the_call(error: &StorageError) -> bool {
         [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&source.kind())
     };
     matches!(error, StorageError::Io { source, .. } if is(source))
+}
+
+/// A call on this file failed.
+fn is_about(error: &StorageError, path: &Path) -> bool {
+    matches!(error, StorageError::Io { path: at, .. } if *at == path.display().to_string())
 }
 
 fn finding(damage: &Damage, advice: &str) -> Finding {
