@@ -303,8 +303,7 @@ impl Peer {
         self.views.published(log_id, Err(SnapshotError::Outdated));
     }
 
-    /// A quiet log is marked as cleanly ended, so that a later crash is not taken for damage
-    /// (`docs/storage.md`).
+    /// The end of a quiet log is made known durably: what damages it later is found then.
     fn seal_if_idle(&mut self, now: Micros) {
         let (last, at) = self.asked;
         if self.sealed < last && self.persisted == last && now.saturating_sub(at) >= self.times.idle

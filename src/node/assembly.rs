@@ -38,8 +38,8 @@ use super::config::{Config, micros};
 use super::handle::{Handle, Limits};
 use super::shared::Shared;
 
-/// A log that nothing was asked of for so many heartbeat intervals is idle, and is sealed. Long enough for few writes to be followed
-/// by a seal each.
+/// A log that nothing was asked of for so many heartbeat intervals is idle, and is sealed. Long
+/// enough for few writes to be followed by a seal each.
 const IDLE_HEARTBEATS: Micros = 10;
 
 /// What a node is made of, once its storage is open.

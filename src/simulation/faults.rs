@@ -42,8 +42,8 @@ pub enum FaultKind {
     MisdirectedWrite,
     /// Bits of what is stored change. Found when the member starts again.
     BitRot,
-    /// The end of a log that was sealed, or whose process was killed, is zeroed, overwritten, cut off or gone while the member is down.
-    /// Found when it starts again.
+    /// The end of a log that was sealed, or whose process was killed, is zeroed, overwritten, cut
+    /// off or gone while the member is down. Found when it starts again.
     DamagedEnd,
     /// An fsync fails: the member has to stop.
     FailingSync,

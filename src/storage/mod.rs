@@ -82,7 +82,8 @@ pub trait LogStore: Send + 'static {
     /// A reader that sees what `write` has returned for, beside the writer.
     fn reader(&self) -> Box<dyn LogReader>;
 
-    /// Marks the log as cleanly ended. Called when idle and at shutdown; cheap if nothing changed.
+    /// Makes durable where the log ends, so that a log that ends sooner is known to be damaged.
+    /// Called when idle and at shutdown; does nothing if nothing changed.
     fn seal(&mut self) -> Result<(), StorageError>;
 }
 

@@ -30,8 +30,9 @@ impl Substitute {
     }
 }
 
-/// What stands in for the named snapshot, if anything has to. The inner error: there is no snapshot to start from; it says why and
-/// what to do. The outer one: a call failed, which says nothing about a snapshot.
+/// What stands in for the named snapshot, if anything has to. The inner error: there is no snapshot
+/// to start from; it says why and what to do. The outer one: a call failed, which says nothing
+/// about a snapshot.
 pub(crate) type Choice<E = StorageError> = Result<Result<Option<Substitute>, String>, E>;
 
 /// Finds the snapshot to start from and makes it the state's. `stored` are the ids of all published ones,

@@ -188,11 +188,50 @@ fn damage_is_named_with_its_place_and_what_a_start_makes_of_it() {
 fn a_write_that_was_never_finished_is_no_damage() {
     let members = ended(1);
     let dir = members.data(1);
-    let file = fs::File::options().write(true).open(segment(&dir)).unwrap();
-    file.set_len(file.metadata().unwrap().len() - 3).unwrap();
+    let (status, text) = look_only(&["inspect"], &dir);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(
+        text.contains("sealed, durable through byte") && !text.contains("not sealed"),
+        "{text}"
+    );
+    // A frame of which the beginning alone got to the disk.
+    let report = parsed(&["inspect", "--json"], &dir);
+    let end = report["segments"][0]["used_bytes"].as_u64().unwrap() as usize;
+    let mut bytes = fs::read(segment(&dir)).unwrap();
+    let first = bytes[56..96].to_vec();
+    bytes.splice(end.., first);
+    fs::write(segment(&dir), bytes).unwrap();
     let (status, text) = look_only(&["verify"], &dir);
     assert_eq!(status, Some(0), "{text}");
     assert!(text.contains("note: ") && text.contains("was never finished"), "{text}");
+}
+
+/// Once the end of the log is known, what is missing from it is no unfinished write.
+#[test]
+fn a_damaged_end_of_a_member_that_was_stopped_or_killed_is_wrong() {
+    let mut stopped = members(2);
+    assert_eq!(stopped.terminate(1), Some(0));
+    stopped.kill(2);
+    for id in [1, 2] {
+        let dir = stopped.data(id);
+        let sound = fs::read(segment(&dir)).unwrap();
+        let report = parsed(&["inspect", "--json"], &dir);
+        let used = report["segments"][0]["used_bytes"].as_u64().unwrap() as usize;
+        let mut zeroed = sound.clone();
+        zeroed[(used - 1) / 512 * 512..].fill(0);
+        for damaged in [sound[..used - 3].to_vec(), Vec::new(), zeroed] {
+            fs::write(segment(&dir), damaged).unwrap();
+            let (status, text) = look_only(&["verify"], &dir);
+            assert_eq!(status, Some(1), "{text}");
+            assert!(text.contains("but the log was durable through byte"), "{text}");
+        }
+        fs::write(segment(&dir), sound).unwrap();
+        assert_eq!(look_only(&["verify"], &dir).0, Some(0));
+        fs::remove_file(dir.join("end")).unwrap();
+        let (status, text) = look_only(&["verify"], &dir);
+        assert_eq!(status, Some(1), "{text}");
+        assert!(text.contains("end at byte 0: is missing"), "{text}");
+    }
 }
 
 #[test]

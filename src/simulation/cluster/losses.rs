@@ -1,7 +1,8 @@
 //! Disks that come back with less: rotten, overwritten, empty, or old.
 //!
-//! Only losses that somebody can notice: after a power loss no log finds that its very last write is gone, nor does a member whose
-//! former life nobody remembers. Those are what `docs/guarantees.md` says of them.
+//! Only losses that somebody can notice: after a power loss no log finds that its very last write
+//! is gone, nor does a member whose former life nobody remembers. Those are what
+//! `docs/guarantees.md` says of them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,8 +83,8 @@ impl<M: Machine> World<M> {
         if found.is_empty() { None } else { Some(self.dice.pick(&found).clone()) }
     }
 
-    /// The process dies, or the power goes while the log is sealed. Then the end of the log, or what says where it is, is damaged: the
-    /// next start has to notice.
+    /// The process dies, or the power goes while the log is sealed. Then the end of the log, or
+    /// what says where it is, is damaged: the next start has to notice.
     pub(super) async fn damage_end(&mut self, id: NodeId) {
         let unsynced = if self.dice.chance(500) { Unsynced::Kept } else { Unsynced::Lost };
         self.crash(id, unsynced, false).await;

@@ -274,8 +274,8 @@ impl Judge {
         self.known(member).writing.iter_mut().for_each(|(until, _)| *until = Micros::MAX);
     }
 
-    /// A member starts on a disk that was changed behind its back: what is left counts, unless nothing is missing. Whether something is,
-    /// and the storage does not say so.
+    /// A member starts on a disk that was changed behind its back: what is left counts, unless
+    /// nothing is missing. Whether something is, and the storage does not say so.
     pub(super) fn opened_after_loss(&mut self, member: NodeId, recovered: &Recovered) -> bool {
         let left = Durable::of(recovered);
         let noticed = recovered.life.loss.is_some();

@@ -8,7 +8,8 @@
 //! 5 ──▶ 6 ──▶ 7 up to byte X ──▶ 9            7 is damaged behind X, and was set aside from there with all of 8:
 //!             │ set aside │ 8 set aside       9 goes on from X
 //! ```
-//! The newest may be one that was begun and never used: then it is none (PS14). One that the mark of the log's end names was used.
+//! The newest may be one that was begun and never used: then it is none (PS14). One that the mark
+//! of the log's end names was used.
 //!
 //! Not here: what is in the segments.
 
@@ -54,7 +55,8 @@ enum Beginning {
 }
 
 impl Chain {
-    /// Follows the segments of the directory. Those up to number `noted` were used, as the mark of the log's end says.
+    /// Follows the segments of the directory. Those up to number `noted` were used, as the mark of
+    /// the log's end says.
     pub(crate) fn find(
         files: &Files,
         layout: &Layout,

@@ -1,18 +1,21 @@
 //! How far the log is durable, in a file of its own.
 //!
-//! A frame of the log vouches for what stands before it. Nothing in the log vouches for the last write: if it is missing, it looks
-//! like a write that was never finished. The file `end` holds a *mark*: the position through which the log is durable.
-//! A log that ends before its mark is damaged.
+//! A frame of the log vouches for what stands before it. Nothing in the log vouches for the last
+//! write: if it is missing, it looks like a write that was never finished. The file `end` holds a
+//! *mark*: the position through which the log is durable. A log that ends before its mark is
+//! damaged.
 //!
 //! ```text
 //! write              log, fdatasync ─▶ copy 0, not synced ─▶ acknowledged
 //! seal, new segment  copy 0, fdatasync ─▶ copy 1, fdatasync
 //! ```
-//! Positions only grow, and no segment number is used twice. So a mark stays true when the log goes on: nothing has to be taken back
-//! before the next write. The mark is written only after the `fdatasync` that it speaks of.
+//! Positions only grow, and no segment number is used twice. So a mark stays true when the log goes
+//! on: nothing has to be taken back before the next write. The mark is written only after the
+//! `fdatasync` that it speaks of.
 //!
-//! There are two copies, each on a page of its own. A copy is written only while the other one is durable, so a crash
-//! tears one at most. The file exists from the bootstrap on: if no copy verifies, that is damage.
+//! There are two copies, each on a page of its own. A copy is written only while the other one is
+//! durable, so a crash tears one at most. The file exists from the bootstrap on: if no copy
+//! verifies, that is damage.
 //!
 //! Not here: what the log holds, and what a start makes of damage.
 
@@ -150,8 +153,8 @@ impl EndFile {
         Ok(EndFile { file, identity, settled: Position::default() })
     }
 
-    /// Goes on with the stored marks, and settles `mark`. Called when a loss is durable in the log: a file without a mark tells
-    /// of one.
+    /// Goes on with the stored marks, and settles `mark`. Called when a loss is durable in the log:
+    /// a file without a mark tells of one.
     pub(crate) fn resume(
         &mut self,
         files: &Files,
@@ -159,8 +162,9 @@ impl EndFile {
         stored: &StoredMarks,
         mark: EndMark,
     ) -> Result<(), StorageError> {
-        // After a failed fdatasync the cache may show a copy that the disk does not hold. As only one of them can be such, both
-        // are written as they were read: what is torn now was in doubt before.
+        // After a failed fdatasync the cache may show a copy that the disk does not hold. As only
+        // one of them can be such, both are written as they were read: what is torn now was in
+        // doubt before.
         let usable = stored.mark().unwrap_or(mark);
         let copies = stored.copies.map(|copy| copy.unwrap_or(usable));
         self.file.write_at(&encode_copies(self.identity, copies), 0)?;
@@ -171,7 +175,8 @@ impl EndFile {
         self.settle(mark)
     }
 
-    /// The log is durable through the mark. Not synced: it outlives the process at once, the power only later.
+    /// The log is durable through the mark. Not synced: it outlives the process at once, the power
+    /// only later.
     pub(crate) fn note(&mut self, mark: EndMark) -> Result<(), StorageError> {
         self.write(0, mark)
     }

@@ -1,8 +1,9 @@
 //! The log as its one writer sees it: changes in, one write and one `fdatasync` for each call.
 //!
 //! ```text
-//! write(changes): check and encode all ─▶ write ─▶ fdatasync ─▶ mark the end ─▶ enter into the index ─▶ retire purged segments
-//!                 (a full segment: the next one is begun in the same buffer; its name and the mark are made durable too)
+//! write(changes): check and encode all ─▶ write ─▶ fdatasync ─▶ mark the end ─▶ enter into the
+//! index ─▶ retire purged segments                 (a full segment: the next one is begun in the
+//! same buffer; its name and the mark are made durable too)
 //! ```
 //! Nothing is visible to readers and nothing is removed before it is durable. A call that fails, or panics,
 //! leaves the log closed for good (PS04): what the disk holds is then known only after a restart.
@@ -10,7 +11,8 @@
 //! Bytes go where zeros or an old segment stood before, up to the end of a page, the rest of it zeros: whole pages are
 //! never read before they are written, and the log's end is plain to see.
 //!
-//! Not here: where the next file comes from ([`spares`](super::spares)), and what the mark is ([`end`](super::end)).
+//! Not here: where the next file comes from ([`spares`](super::spares)), and what the mark is
+//! ([`end`](super::end)).
 
 use std::collections::VecDeque;
 use std::path::Path;

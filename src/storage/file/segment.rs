@@ -9,9 +9,10 @@
 //! Files are made longer than what is in them, and used again: behind the last frame stand zeros, or what an earlier
 //! segment left there. A frame's CRC begins with where it stands (segment, offset), so such bytes never verify; the
 //! incarnation tells a frame from what an unfinished write of an earlier start left behind. `synced through` is the end
-//! of what had been made durable before the frame was written: damage before it is corruption, damage behind it a
-//! write that was never acknowledged (PS05, PS06). In a segment's first frame it is where the segment before ended.
-//! `docs/formats.md` has every byte.
+//! of what had been made durable before the frame was written: damage before it is corruption.
+//! Damage behind it is a write that was never acknowledged, unless the [mark](super::end) of the
+//! log's end names it (PS05, PS06). In a segment's first frame it is where the segment before
+//! ended. `docs/formats.md` has every byte.
 //!
 //! Not here: the [records](super::record), what they mean together ([`recovery`](super::recovery)), and any file call.
 

@@ -100,8 +100,8 @@ impl<'a> Examined<'a> {
         &self.stored
     }
 
-    /// Reads one through, if that has not been done yet. A call that failed says nothing about a snapshot, and it is read again
-    /// when it is asked for again (PS24).
+    /// Reads one through, if that has not been done yet. A call that failed says nothing about a
+    /// snapshot, and it is read again when it is asked for again (PS24).
     pub(crate) fn verify(&mut self, id: LogId) -> Examination {
         if let Some(outcome) = self.outcomes.get(&id) {
             return Ok(outcome.clone());
@@ -111,7 +111,8 @@ impl<'a> Examined<'a> {
         Ok(outcome)
     }
 
-    /// Finds the snapshot to start from and makes it the state's. The inner error says why there is none.
+    /// Finds the snapshot to start from and makes it the state's. The inner error says why there is
+    /// none.
     fn choose_for(&mut self, state: &mut LogState) -> Choice {
         let stored = self.stored.clone();
         choose(state, &stored, |id| Ok(self.verify(id)?.map_err(|damage| damage.to_string())))

@@ -11,8 +11,8 @@
 //! | reported | all is there, and it is reported |
 //! | harmless | all is there: padding, a stale byte, a file that is not needed |
 //!
-//! The last two kinds of cuts happen after a power loss alone. A log that was sealed, or whose process died while the machine went
-//! on, has a mark at its very end.
+//! The last two kinds of cuts happen after a power loss alone. A log that was sealed, or whose
+//! process died while the machine went on, has a mark at its very end.
 //!
 //! Anything else fails: a panic, or less than there was without a word.
 
@@ -421,7 +421,8 @@ fn ps06_random_damage_to_a_large_directory_is_noticed_or_harmless() {
     assert_eq!(share(&counts, &[Outcome::Cut, Outcome::CutUnsaid]), 0.0, "{counts:?}");
 }
 
-/// PS05: after a power loss what no mark vouches for may be taken for a write that was cut short; then that is said.
+/// PS05: after a power loss what no mark vouches for may be taken for a write that was cut short;
+/// then that is said.
 #[test]
 fn ps05_what_is_cut_from_a_log_without_a_seal_is_reported() {
     let corpus = Corpus::new(20 << 10, 8 << 10, 300, Ended::PowerLoss);

@@ -237,8 +237,8 @@ fn interrupted_recoveries(image: &State, expected: Expected<'_>) -> usize {
     seen.len() + 1
 }
 
-/// PS05, B11: the process alone dies, at any call; it starts, acknowledges something, and then the power goes. What the first process
-/// had not synced, a name above all, must be durable by then.
+/// PS05, B11: the process alone dies, at any call; it starts, acknowledges something, and then the
+/// power goes. What the first process had not synced, a name above all, must be durable by then.
 #[test]
 fn a_power_loss_behind_the_restart_of_a_process_loses_nothing_acknowledged() {
     let workloads = workloads::all(RANDOM_RESTARTS);

@@ -1,4 +1,5 @@
-//! The end of a file is gone: zeroed, overwritten, cut off, emptied, removed. On every file, however the life before ended.
+//! The end of a file is gone: zeroed, overwritten, cut off, emptied, removed. On every file,
+//! however the life before ended.
 //!
 //! | the life before ended | what is known of the log's end | what damage may take without a word |
 //! |---|---|---|
@@ -75,7 +76,8 @@ fn first_change(before: &[u8], after: &[u8]) -> usize {
 
 /// Damages the end of every file in every way, one at a time.
 fn damage_every_end(ended: Ended) -> Counts {
-    // The newest segment has a spare's length in the first, and grows in the second, which has but one.
+    // The newest segment has a spare's length in the first, and grows in the second, which has but
+    // one.
     let corpora =
         [Corpus::new(30 << 10, 8 << 10, 300, ended), Corpus::new(7 << 10, 64 << 10, 300, ended)];
     let mut total = Counts::new();
@@ -129,7 +131,8 @@ fn ps06_every_damaged_end_of_a_sealed_directory_is_noticed() {
     assert!(!counts.contains_key(&Outcome::CutUnsaid), "{counts:?}");
 }
 
-/// The mark is in the system's cache before anything is acknowledged: it needs no seal as long as the machine goes on.
+/// The mark is in the system's cache before anything is acknowledged: it needs no seal as long as
+/// the machine goes on.
 #[test]
 fn ps06_every_damaged_end_of_a_directory_whose_process_was_killed_is_noticed() {
     let counts = damage_every_end(Ended::Killed);
@@ -172,8 +175,8 @@ fn ps06_each_seal_of_many_protects_the_write_before_it() {
     }
 }
 
-/// A mark that was read from a cache which a failed fsync left, or a torn one, is replaced; no crash on the way makes a sound log a
-/// damaged one.
+/// A mark that was read from a cache which a failed fsync left, or a torn one, is replaced; no
+/// crash on the way makes a sound log a damaged one.
 #[test]
 fn one_copy_of_the_mark_is_enough_and_the_next_start_writes_the_other_one_again() {
     let disk = SimDisk::default();
@@ -222,7 +225,8 @@ fn the_number_of_a_lost_segment_is_not_used_again() {
     }
 }
 
-/// Without the file nobody knows how far the log went; a crash before the loss is written down leaves it that way.
+/// Without the file nobody knows how far the log went; a crash before the loss is written down
+/// leaves it that way.
 #[test]
 fn a_lost_mark_is_a_loss_until_that_is_written_down() {
     let disk = SimDisk::default();

@@ -195,7 +195,8 @@ pub struct EndReport {
     pub last: LogId,
     /// The start that wrote it.
     pub start: StartReport,
-    /// It is the end of the log, in both copies: the log was idle, or its node was stopped in order.
+    /// It is the end of the log, in both copies: the log was idle, or its node was stopped in
+    /// order.
     pub is_sealed: bool,
 }
 
