@@ -90,6 +90,9 @@ pub struct Config {
     /// member gives up a transfer that is silent for longer. Fewer where a storage keeps it in
     /// smaller pieces, as the one in memory does.
     pub snapshot_chunk_bytes: usize,
+    /// A member whose build can't decode a snapshot is sent the next one after a sixteenth of this, then after twice as long
+    /// each time, up to this; at once after a restart of it.
+    pub snapshot_retry_max: Duration,
 
     /// Sessions. The same on every member, or replicas will differ.
     pub sessions: SessionConfig,
@@ -136,6 +139,7 @@ impl Default for Config {
             trailing_bytes: 16 * MIB,
             pin_bytes: 64 * MIB,
             snapshot_chunk_bytes: MIB,
+            snapshot_retry_max: Duration::from_secs(300),
             sessions: SessionConfig::default(),
         }
     }
@@ -253,7 +257,13 @@ impl Config {
         rules
             .between("snapshot_chunk_bytes", self.snapshot_chunk_bytes, 1, PAYLOAD_BYTES_MAX)
             .at_least("snapshot_entries", self.snapshot_entries.unwrap_or(1), 1)
-            .wait("snapshot_retry_interval", self.snapshot_retry_interval);
+            .wait("snapshot_retry_interval", self.snapshot_retry_interval)
+            .must(
+                self.snapshot_retry_max >= self.election_timeout_max,
+                "snapshot_retry_max",
+                self.snapshot_retry_max,
+                format_args!("at least election_timeout_max ({:?})", self.election_timeout_max),
+            );
         let Some(snapshot_bytes) = self.snapshot_bytes else { return };
         let (trailing_max, pin) = (snapshot_bytes / 2, self.pin_bytes);
         let pin_min = self.uncommitted_bytes.saturating_add(self.append_bytes);
@@ -332,6 +342,7 @@ impl Config {
             trailing_bytes: self.trailing_bytes,
             pin_bytes: self.pin_bytes,
             snapshot_chunk_bytes: self.snapshot_chunk_bytes,
+            snapshot_retry_max: micros(self.snapshot_retry_max),
         }
     }
 }

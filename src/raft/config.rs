@@ -65,6 +65,9 @@ pub struct RaftConfig {
     pub pin_bytes: usize,
     /// Bytes of a snapshot per message. A link has to carry them within `election_timeout_max`.
     pub snapshot_chunk_bytes: usize,
+    /// A member whose build can't decode a snapshot is sent the next one after a sixteenth of this, then after twice as long
+    /// each time, up to this; at once after a restart of it.
+    pub snapshot_retry_max: Micros,
 }
 
 impl RaftConfig {

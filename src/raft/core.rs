@@ -77,10 +77,14 @@ pub struct Raft {
     pub(super) install: InstallSlot,
     /// The last offer was refused: reported until the leader's next chunk or term.
     pub(super) refused_at_commit: Option<Index>,
+    /// The last snapshot that this build could not decode.
+    pub(super) undecodable: Option<LogId>,
 
     pub(super) progress: BTreeMap<NodeId, Progress>,
     /// First index of the leader's own term.
     pub(super) term_start: Index,
+    /// When this leader appended its first command, and the wall clock then, in milliseconds since 1970.
+    pub(super) first_stamp: Option<(Micros, u64)>,
     /// A leader's entries that still wait for others to leave with.
     pub(super) batch: Option<Batch>,
     pub(super) round: u64,
@@ -146,8 +150,10 @@ impl Raft {
             leader_durable: 0,
             install: InstallSlot::None,
             refused_at_commit: None,
+            undecodable: None,
             progress: BTreeMap::new(),
             term_start: 0,
+            first_stamp: None,
             batch: None,
             round: 0,
             reads: VecDeque::new(),
@@ -270,6 +276,7 @@ impl Raft {
             log_start: self.log.start(),
             log_bytes: self.log.bytes(),
             install: self.install_status(),
+            undecodable: self.needed_and_undecodable(),
             recovering: self.is_recovering(),
             waits_for: self.roll_call_missing(),
             membership,

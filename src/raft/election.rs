@@ -253,6 +253,7 @@ impl Raft {
         let others = self.membership.all().into_iter().filter(|&node| node != own);
         self.progress = others.map(|node| (node, Progress::new(next, self.now))).collect();
         self.term_start = next;
+        self.first_stamp = None;
         self.verified = self.log.last_index();
         self.votes.clear();
         self.canvass.reset();

@@ -77,6 +77,11 @@ impl InstallSlot {
 
 impl Raft {
     pub(super) fn install_status(&self) -> InstallStatus {
+        if let (InstallSlot::None, Some(LogId { index, .. })) =
+            (&self.install, self.needed_and_undecodable())
+        {
+            return InstallStatus::Undecodable { index };
+        }
         match (&self.install, self.refused_at_commit) {
             (InstallSlot::Receiving(receiving), _) => InstallStatus::Receiving {
                 index: receiving.meta.log_id.index,
@@ -86,6 +91,11 @@ impl Raft {
             (InstallSlot::None, None) => InstallStatus::None,
             (slot, _) => InstallStatus::Pending { index: slot.pending_index().unwrap_or_default() },
         }
+    }
+
+    /// The last snapshot that this build could not decode, while what it covers is not committed here.
+    pub(super) fn needed_and_undecodable(&self) -> Option<LogId> {
+        self.undecodable.filter(|log_id| log_id.index > self.log.commit())
     }
 
     // ---- receiving -----------------------------------------------------------------------
@@ -316,7 +326,7 @@ impl Raft {
         }
     }
 
-    /// The shadow state is ready, or (`ok = false`) the snapshot does not decode and is dropped (B7). Whether the shadow is
+    /// The shadow state is ready, or (`ok = false`) the snapshot is not what it says and is dropped (B7). Whether the shadow is
     /// offered: if not, it belongs to nobody (SN13).
     pub fn snapshot_decoded(&mut self, now: Micros, log_id: LogId, ok: bool) -> bool {
         self.advance(now);
@@ -333,9 +343,21 @@ impl Raft {
         } else {
             self.install = InstallSlot::None;
             self.discard_file(log_id);
-            self.alarm(format!("snapshot {log_id} verifies and does not decode"));
+            self.alarm(format!("snapshot {log_id} verifies and is not what it says"));
         }
         ok
+    }
+
+    /// The received snapshot is whole, and this build does not know what stands in it: another build made it. Nothing is wrong
+    /// with the cluster; this node can't go on without a newer build, says so, and its leader sends it ever more seldom.
+    pub fn snapshot_undecodable(&mut self, now: Micros, log_id: LogId) {
+        self.advance(now);
+        if matches!(&self.install, InstallSlot::Received(meta) | InstallSlot::Decoding(meta) if meta.log_id == log_id)
+        {
+            self.install = InstallSlot::None;
+            self.undecodable = Some(log_id);
+            self.discard_file(log_id);
+        }
     }
 
     // ---- the handshake -------------------------------------------------------------------

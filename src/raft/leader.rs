@@ -7,24 +7,30 @@ use bytes::Bytes;
 
 use super::Refusal;
 use super::core::Raft;
-use super::message::{AppendAnswer, AppendOutcome, Envelope, FollowerReport};
+use super::message::{AppendAnswer, AppendOutcome, Envelope, FollowerReport, InstallStatus};
 use super::progress::ProgressState;
 use super::quorum;
 use super::ready::Role;
 use super::types::{Entry, EntryKind, Index, LogId, Micros, NodeId};
 
 impl Raft {
-    /// Appends a command, if this node leads and has room for it. `stamp_ms` is the wall clock, in milliseconds since 1970.
-    pub fn propose(&mut self, now: Micros, stamp_ms: u64, data: Bytes) -> Result<LogId, Refusal> {
+    /// Appends a command, if this node leads and has room for it. `wall_ms` is the wall clock, in milliseconds since 1970. It
+    /// stamps the first command of a term; later ones are stamped by `now` from there on, so that a wall clock that jumps
+    /// moves no stamp until another leader has looked at its own.
+    pub fn propose(&mut self, now: Micros, wall_ms: u64, data: Bytes) -> Result<LogId, Refusal> {
         self.advance(now);
         if self.role != Role::Leader {
             return Err(Refusal::NotLeader(self.leader));
         }
         let log_id = LogId::new(self.hard_state.term, self.log.last_index() + 1);
+        let (first_at, first_ms) = self.first_stamp.unwrap_or((self.now, wall_ms));
+        let passed_ms = self.now.saturating_sub(first_at) / 1_000;
+        let stamp_ms = first_ms.saturating_add(passed_ms);
         let entry = Entry { log_id, kind: EntryKind::Command, stamp_ms, data };
         if !self.has_room(entry.size_bytes() as u64) {
             return Err(Refusal::Busy);
         }
+        self.first_stamp = Some((first_at, first_ms));
         self.append_entry(entry);
         self.open_batch(log_id.index);
         self.verified = log_id.index;
@@ -141,9 +147,14 @@ impl Raft {
             if known {
                 // It has been restarted: what was under way is lost.
                 progress.become_probe();
+                progress.undecodable_transfers = 0;
+                progress.forget_undecodable(self.now);
             }
         }
         progress.install = report.install;
+        if !matches!(report.install, InstallStatus::Undecodable { .. }) {
+            progress.forget_undecodable(self.now);
+        }
         progress.recovering = report.recovering;
         progress.has_answered = true;
         progress.missed = false;
@@ -153,6 +164,7 @@ impl Raft {
             progress.round = progress.round.max(report.round);
         }
         if report.matched > progress.matched {
+            progress.undecodable_transfers = 0;
             progress.matched = report.matched;
             progress.matched_in = Some(envelope.incarnation);
             progress.next = progress.next.max(report.matched + 1);

@@ -206,6 +206,12 @@ pub enum InstallStatus {
         /// The follower's commit index.
         commit: Index,
     },
+    /// The follower's build could not decode the last snapshot, which is complete and verified; it needs a newer build.
+    /// Sending it again leads nowhere until the follower has been restarted.
+    Undecodable {
+        /// Last index the snapshot covers.
+        index: Index,
+    },
 }
 
 /// Answer to a snapshot chunk.

@@ -118,6 +118,8 @@ pub struct RaftStatus {
     pub log_bytes: u64,
     /// What this node is doing with a received snapshot.
     pub install: InstallStatus,
+    /// The last entry in a snapshot that this node needs and that its build can't decode. It needs a newer build.
+    pub undecodable: Option<LogId>,
     /// Set while the node catches up after a loss and does not count.
     pub recovering: bool,
     /// Whose answer a recovering node waits for: it can't count again without (PS20).

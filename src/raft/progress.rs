@@ -20,6 +20,8 @@ use super::types::{Incarnation, Index, Micros, SnapshotMeta};
 
 /// Of a piece that leaves again and again, answers to so many requests count.
 const COPIES_MAX: usize = 16;
+/// A member whose build can't decode a snapshot is sent the next one after 1/16 of the longest wait at first.
+const UNDECODABLE_DOUBLINGS: u32 = 4;
 
 /// One member, as its leader sees it.
 ///
@@ -68,6 +70,10 @@ pub(super) struct Progress {
     pub retry_at: Micros,
     /// Snapshot transfers that came to nothing, in a row (B16).
     pub failed_transfers: u32,
+    /// Snapshots in a row that the member's build could not decode.
+    pub undecodable_transfers: u32,
+    /// It is not sent another one before `retry_at`, unless it says otherwise before.
+    pub needs_newer_build: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -171,6 +177,8 @@ impl Progress {
             read: None,
             retry_at: 0,
             failed_transfers: 0,
+            undecodable_transfers: 0,
+            needs_newer_build: false,
         }
     }
 
@@ -187,6 +195,22 @@ impl Progress {
     /// Whether it has a snapshot under way, from whomever.
     pub(super) fn installs(&self) -> bool {
         matches!(self.install, InstallStatus::Receiving { .. } | InstallStatus::Pending { .. })
+    }
+
+    /// Its build could not decode the snapshot it was sent: the next one waits, each time twice as long, up to `wait_max`.
+    pub(super) fn on_undecodable(&mut self, now: Micros, wait_max: Micros) {
+        let wait = (wait_max >> UNDECODABLE_DOUBLINGS) << self.undecodable_transfers;
+        self.undecodable_transfers = (self.undecodable_transfers + 1).min(UNDECODABLE_DOUBLINGS);
+        self.needs_newer_build = true;
+        self.become_probe();
+        self.retry_at = now + wait.max(1);
+    }
+
+    /// It was restarted, perhaps with another build, or says no more that it can't decode: no reason to wait.
+    pub(super) fn forget_undecodable(&mut self, now: Micros) {
+        if std::mem::take(&mut self.needs_newer_build) {
+            self.retry_at = now;
+        }
     }
 
     /// Back to one request at a time, from what is acknowledged.

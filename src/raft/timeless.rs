@@ -50,6 +50,9 @@ impl Raft {
         if let InstallSlot::Receiving(receiving) = &mut self.install {
             receiving.heard_at = now;
         }
+        if let Some((first_at, _)) = &mut self.first_stamp {
+            *first_at = now;
+        }
         self.random = Random::new([config.seed, config.node, 0]);
         self.counters = Counters::default();
         if self.persists.is_empty() {

@@ -4,7 +4,8 @@
 //! on at. Once the member has it all, its state machine decides; the answers to heartbeats tell how that stands, and
 //! the member stays in the Snapshot state until its log can be continued, or it says Refused, or says nothing about
 //! a snapshot for an election timeout (B15). It is asked soon after it has the snapshot, and ever more seldom while it
-//! decodes. A transfer that gets further keeps the log behind it (B16).
+//! decodes. A member whose build can't decode it is sent the next one much later, unless it is
+//! restarted before. A transfer that gets further keeps the log behind it (B16).
 //!
 //! A lost piece is sent again only to a member that has answered within the longest election
 //! timeout (A38). To a silent one only heartbeats go; when it answers one, the transfer continues
@@ -40,6 +41,7 @@ impl Raft {
             return;
         }
         self.next_transfer += 1;
+        progress.needs_newer_build = false;
         tracing::debug!(node = self.config.node, to, snapshot = %meta.log_id, "sending a snapshot");
         progress.state = ProgressState::Snapshot(Transfer {
             transfer,
@@ -185,9 +187,12 @@ impl Raft {
     pub(super) fn look_at_transfer(&mut self, from: NodeId) {
         let (now, start) = (self.now, self.log.start().index);
         let poll_max = self.config.heartbeat_interval;
+        let wait_max = self.config.snapshot_retry_max;
         let Some(progress) = self.progress.get_mut(&from) else { return };
         let Some(transfer) = progress.transfer() else { return };
         let refused = matches!(progress.install, InstallStatus::Refused { .. })
+            && matches!(transfer.step, TransferStep::Installing);
+        let undecodable = matches!(progress.install, InstallStatus::Undecodable { .. })
             && matches!(transfer.step, TransferStep::Installing);
         if progress.matched >= start {
             progress.failed_transfers = 0;
@@ -197,6 +202,8 @@ impl Raft {
             // fast as the network carries it.
             progress.become_probe();
             progress.retry_at = now + self.config.heartbeat_interval;
+        } else if undecodable {
+            progress.on_undecodable(now, wait_max);
         } else if transfer.step == TransferStep::Installing {
             let poll_at = now + transfer.poll;
             let busy = progress.installs();

@@ -107,6 +107,7 @@ fn line(peer: &PeerView) -> String {
         InstallStatus::Receiving { .. } => "arrives",
         InstallStatus::Pending { .. } => "waits",
         InstallStatus::Refused { .. } => "refused",
+        InstallStatus::Undecodable { .. } => "unread",
     };
     let cells = [
         peer.id.to_string(),

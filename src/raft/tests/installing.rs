@@ -45,6 +45,35 @@ fn b7_sn16_what_does_not_decode_is_dropped() {
     assert_eq!(hand.status().install, InstallStatus::Pending { index: 11 });
 }
 
+/// A whole snapshot that this build does not know is a matter of the build: no alarm, its leader is told with every answer, and
+/// the place is free. The log's own progress, or the next snapshot, ends it.
+#[test]
+fn a_snapshot_that_this_build_cannot_decode_is_reported_and_no_alarm() {
+    let mut hand = received();
+    hand.does(|raft, now| raft.decode_begun(now, S));
+    hand.does(|raft, now| raft.snapshot_undecodable(now, S));
+    let undecodable = InstallStatus::Undecodable { index: 10 };
+    assert_eq!((hand.status().install, hand.status().undecodable), (undecodable, Some(S)));
+    assert_eq!(hand.status().counters.safety_alarms, 0);
+    assert!(hand.out.apply.is_empty());
+    assert!(hand.out.snapshots.contains(&SnapshotJob::Discard(S)));
+    // In a later term too: another leader's snapshot may be no better.
+    for term in [1, 2] {
+        hand.hear(1, term, heartbeat(LogId::BASE, 0));
+        hand.disk();
+        assert_eq!(hand.append_answer().report.install, undecodable);
+    }
+    // What is already withdrawn is nobody's.
+    hand.does(|raft, now| raft.snapshot_undecodable(now, id(12, 1)));
+    assert_eq!(hand.status().undecodable, Some(S));
+    hand.receive(1, 2, id(11, 1));
+    assert_eq!(hand.status().install, InstallStatus::Pending { index: 11 });
+    hand.decode(id(11, 1));
+    assert_eq!(hand.cond_install(id(11, 1)), None, "granted once it is durable");
+    hand.disk();
+    assert_eq!((hand.status().install, hand.status().undecodable), (InstallStatus::None, None));
+}
+
 /// Words about another snapshot than the one that waits mean nothing.
 #[test]
 fn sn02_words_about_another_snapshot_mean_nothing() {

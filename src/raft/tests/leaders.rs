@@ -438,3 +438,19 @@ fn a44_nothing_leaves_but_by_ready() {
     assert_eq!(twin.ready(), hand.raft.ready(), "and twice the same");
     assert!(hand.raft.ready().is_empty(), "each thing once");
 }
+
+/// A term's stamps run with the leader's monotone clock from the first one on, whatever the wall clock says meanwhile.
+#[test]
+fn a_wall_clock_that_jumps_moves_no_stamp_before_another_leader_comes() {
+    let mut hand = Setup::of(3).lead();
+    let mut stamps = Vec::new();
+    for (passed_ms, wall_ms) in [(0, 5_000), (7, u64::MAX), (100, 0), (0, 9_000_000_000)] {
+        hand.now += passed_ms * MILLISECOND;
+        let log_id = hand.raft.propose(hand.now, wall_ms, Default::default()).expect("a leader");
+        hand.collect();
+        let entries = hand.steps.back().map(|step| step.change.append.clone()).unwrap_or_default();
+        stamps.extend(entries.iter().filter(|e| e.log_id == log_id).map(|e| e.stamp_ms));
+        hand.disk();
+    }
+    assert_eq!(stamps, [5_000, 5_007, 5_107, 5_107]);
+}

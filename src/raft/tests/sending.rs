@@ -419,6 +419,63 @@ fn b15_a_member_that_forgot_the_snapshot_gets_it_again() {
     assert_eq!(hand.out.chunk_reads.len(), 1);
 }
 
+/// Sends all of the snapshot to member 1, which can't decode it; returns when it was asked for.
+fn sends_in_vain(hand: &mut Hand) -> Micros {
+    for _ in 0..10_000 {
+        if !hand.out.chunk_reads.is_empty() {
+            let asked_at = hand.now;
+            let piece = hand.send_piece(100);
+            hand.reply_piece(&piece, PENDING, ChunkOutcome::Continue { offset: 100 });
+            reports(hand, 0, InstallStatus::Undecodable { index: 3 });
+            assert!(!is_sending(hand));
+            return asked_at;
+        }
+        reports(hand, 0, InstallStatus::Undecodable { index: 3 });
+        hand.accept_all(2);
+    }
+    panic!("no snapshot is sent any more");
+}
+
+/// A member whose build can't decode the snapshot is sent it ever more seldom, up to the limit; nobody else waits for it.
+#[test]
+fn a_member_that_cannot_decode_is_sent_snapshots_ever_more_seldom() {
+    let mut hand = sending_with(|config| config.snapshot_retry_max = 64_000 * MILLISECOND);
+    let mut asked_at = sends_in_vain(&mut hand);
+    for wait in [4, 8, 16, 32, 64, 64, 64] {
+        let next = sends_in_vain(&mut hand);
+        let waited = (next - asked_at) / MILLISECOND;
+        assert!((wait * 1000..wait * 1000 + 500).contains(&waited), "{waited} ms, not {wait} s");
+        asked_at = next;
+    }
+    assert_eq!(hand.raft.progress[&1].failed_transfers, 0, "proposals do not wait for it");
+    assert_eq!(hand.status().counters.safety_alarms, 0);
+}
+
+/// It may come back with another build; or say that it is not so any more.
+#[test]
+fn a_restart_of_the_member_or_its_word_ends_the_wait_for_a_newer_build() {
+    for restarted in [true, false] {
+        let mut hand = sending_with(|config| config.snapshot_retry_max = 64_000 * MILLISECOND);
+        for _ in 0..3 {
+            sends_in_vain(&mut hand);
+        }
+        hand.after(100);
+        let beat = hand.appends(1).pop().expect("a heartbeat");
+        let install = match restarted {
+            true => InstallStatus::Undecodable { index: 3 },
+            false => InstallStatus::None,
+        };
+        let report = FollowerReport { install, ..report(0, append_of(&beat).round) };
+        let answer = AppendAnswer { report, outcome: AppendOutcome::Accepted };
+        let mut envelope = hand.answer_of(&beat, beat.term, Answer::Append(answer));
+        envelope.incarnation += u64::from(restarted);
+        hand.step(envelope);
+        hand.after(10);
+        hand.accept_all(2);
+        assert!(is_sending(&hand), "restarted: {restarted}");
+    }
+}
+
 /// A new leader sends nothing to a member that another leader's snapshot occupies (B3, SN14, SN20).
 #[test]
 fn b3_a_member_with_a_snapshot_under_way_gets_no_other() {

@@ -71,6 +71,7 @@ fn report() -> impl Strategy<Value = FollowerReport> {
         any::<[u64; 2]>().prop_map(|[index, bytes]| InstallStatus::Receiving { index, bytes }),
         any::<u64>().prop_map(|index| InstallStatus::Pending { index }),
         any::<u64>().prop_map(|commit| InstallStatus::Refused { commit }),
+        any::<u64>().prop_map(|index| InstallStatus::Undecodable { index }),
     ];
     (any::<u64>(), install, any::<bool>(), any::<u64>()).prop_map(
         |(matched, install, recovering, round)| FollowerReport {
