@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::machine::{Machine, Outcome, Replica, encode_replica};
+use crate::machine::{Machine, Outcome, Replica, Undecodable, encode_replica};
 use crate::messages::{
     ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, ReadJob, Reply,
     StateView,
@@ -35,6 +35,8 @@ pub(crate) struct Applier<M: Machine> {
     replica: Option<Box<Replica<M>>>,
     /// Items not begun: at most one, unless the node stops.
     backlog: VecDeque<ApplyWork>,
+    /// An entry could not be decoded: nothing behind it is applied, and the node stops.
+    ended: bool,
     /// The offer that the peer decides on.
     offered: Option<OfferedSnapshot>,
     /// Reads by the index they wait for.
@@ -86,6 +88,7 @@ impl<M: Machine> Applier<M> {
         Applier {
             replica,
             backlog: VecDeque::new(),
+            ended: false,
             offered: None,
             parked: BTreeMap::new(),
             link,
@@ -97,7 +100,7 @@ impl<M: Machine> Applier<M> {
     }
 
     fn advance(&mut self) {
-        while self.offered.is_none() && self.replica.is_some() {
+        while self.offered.is_none() && self.replica.is_some() && !self.ended {
             let Some(work) = self.backlog.pop_front() else { return };
             match work {
                 ApplyWork::Entries(batch) => self.apply(batch),
@@ -110,16 +113,23 @@ impl<M: Machine> Applier<M> {
     fn apply(&mut self, batch: CommittedBatch) {
         let Some(replica) = &mut self.replica else { return };
         let observer = &self.observer;
-        let answers =
+        let (answers, ended) =
             self.place.work(self.delays.apply(), || apply_batch(replica, batch, observer));
         let (applied, counters) = (replica.applied().index, replica.counters());
         *self.shared.sessions.lock() = counters;
+        let goes_on = ended.is_none();
         self.place.emit(&self.link, move |link| {
             answers.into_iter().for_each(|(reply, outcome)| reply.answer(outcome));
             link.applied(applied);
-            link.pull();
+            if goes_on {
+                link.pull();
+            }
         });
         self.run_parked();
+        if let Some(undecodable) = ended {
+            self.ended = true;
+            self.shared.lifeline.fail(undecodable.to_string());
+        }
     }
 
     fn ask(&mut self, offer: OfferedSnapshot) {
@@ -214,6 +224,9 @@ impl<M: Machine> Applier<M> {
         }
         while let (Some(replica), Some(work)) = (&mut self.replica, self.backlog.pop_front()) {
             let ApplyWork::Entries(batch) = work else { continue };
+            if self.ended {
+                break;
+            }
             let next = replica.applied().index + 1;
             if batch.entries.first().is_none_or(|first| first.log_id.index > next) {
                 break;
@@ -242,41 +255,46 @@ fn unwrap_replica<M: Machine>(state: Opaque, log_id: LogId) -> Box<Replica<M>> {
 
 type Answers = Vec<(Reply, Outcome)>;
 
-/// Applies what is not covered yet; returns what to answer to whom.
+/// Applies what is not covered yet, up to an entry that can't be decoded; returns what to answer to whom, and that
+/// entry. The outcome of the entries from there on is unknown here: other members may know them.
 fn apply_batch<M: Machine>(
     replica: &mut Replica<M>,
     batch: CommittedBatch,
     observer: &Observer,
-) -> Answers {
+) -> (Answers, Option<Undecodable>) {
     let mut answers = Answers::with_capacity(batch.replies.len());
     let mut replies = batch.replies.into_iter().peekable();
     for entry in &batch.entries {
         let reply = replies.next_if(|(index, _)| *index == entry.log_id.index);
         let Some((_, reply)) = reply else {
-            if entry.log_id.index > replica.applied().index {
-                observer.applies_unanswered(replica, entry);
+            if entry.log_id.index > replica.applied().index
+                && let Err(undecodable) = observer.applies_unanswered(replica, entry)
+            {
+                return (answers, Some(undecodable));
             }
             continue;
         };
-        let outcome = reply.span().in_scope(|| apply_entry(replica, entry, observer));
-        answers.push((reply, outcome));
+        match reply.span().in_scope(|| apply_entry(replica, entry, observer)) {
+            Ok(outcome) => answers.push((reply, outcome)),
+            Err(undecodable) => return (answers, Some(undecodable)),
+        }
     }
     assert!(
         replies.next().is_none(),
         "a reply without its entry in a batch of {}",
         batch.entries.len()
     );
-    answers
+    (answers, None)
 }
 
 fn apply_entry<M: Machine>(
     replica: &mut Replica<M>,
     entry: &Entry,
     observer: &Observer,
-) -> Outcome {
+) -> Result<Outcome, Undecodable> {
     // Queued before an install that covers it (B5): its effect is in the state already.
     match entry.log_id.index <= replica.applied().index {
-        true => replica.covered_reply(&entry.data),
+        true => Ok(replica.covered_reply(&entry.data)),
         false => observer.applies(replica, entry),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::machine::{Machine, Outcome, Replica};
+use crate::machine::{Machine, Outcome, Replica, Undecodable};
 #[cfg(any(test, feature = "testing"))]
 use crate::raft::LogId;
 use crate::raft::{Entry, Observation, Raft};
@@ -64,7 +64,11 @@ impl Observer {
 
 /// What the apply side shows; nothing, where nobody can look.
 impl Observer {
-    pub(super) fn applies<M: Machine>(&self, replica: &mut Replica<M>, entry: &Entry) -> Outcome {
+    pub(super) fn applies<M: Machine>(
+        &self,
+        replica: &mut Replica<M>,
+        entry: &Entry,
+    ) -> Result<Outcome, Undecodable> {
         #[cfg(any(test, feature = "testing"))]
         if let Some(states) = &self.states {
             if states.wants_proof(entry)
@@ -72,21 +76,24 @@ impl Observer {
             {
                 states.differs(what);
             }
-            let outcome = replica.apply(entry);
+            let outcome = replica.apply(entry)?;
             states.applied(entry, &outcome);
-            return outcome;
+            return Ok(outcome);
         }
         replica.apply(entry)
     }
 
     /// As `applies`, where nobody waits for the outcome.
-    pub(super) fn applies_unanswered<M: Machine>(&self, replica: &mut Replica<M>, entry: &Entry) {
+    pub(super) fn applies_unanswered<M: Machine>(
+        &self,
+        replica: &mut Replica<M>,
+        entry: &Entry,
+    ) -> Result<(), Undecodable> {
         #[cfg(any(test, feature = "testing"))]
         if self.states.is_some() {
-            self.applies(replica, entry);
-            return;
+            return self.applies(replica, entry).map(drop);
         }
-        replica.apply_unanswered(entry);
+        replica.apply_unanswered(entry)
     }
 
     pub(super) fn restored<M: Machine>(&self, _replica: &Replica<M>) {

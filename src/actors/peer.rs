@@ -13,8 +13,9 @@ use std::sync::Arc;
 use actix::Recipient;
 
 use crate::messages::{
-    AppliedMark, ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage, Proposal,
-    ProposalsEnd, ReaderMessage, SnapshotReply, SnapshotterMessage, StateView,
+    AppliedMark, ApplyMessage, ApplyQueueMessage, DecodedSnapshot, Opaque, PeerMessage,
+    PersisterMessage, Proposal, ProposalsEnd, ReaderMessage, SnapshotReply, SnapshotterMessage,
+    StateView,
 };
 use crate::node::{ProposeError, Shared, SnapshotError};
 use crate::raft::{Envelope, Index, LogId, Micros, NodeId, Raft, Refusal, RequestId, SnapshotMeta};
@@ -103,7 +104,7 @@ impl Role for Peer {
                 raft.chunk_written(now, transfer, outcome)
             }
             PeerMessage::DecodeBegun(log_id) => raft.decode_begun(now, log_id),
-            PeerMessage::Decoded { log_id, shadow } => self.on_decoded(now, log_id, shadow),
+            PeerMessage::Decoded { log_id, decoded } => self.on_decoded(now, log_id, decoded),
             PeerMessage::View { view, reply } => self.encode(view, reply),
             PeerMessage::SnapshotTaken(meta) => self.on_snapshot_taken(now, meta),
             PeerMessage::SnapshotDeclined => {
@@ -270,10 +271,16 @@ impl Peer {
         self.persisted = seq;
     }
 
-    fn on_decoded(&mut self, now: Micros, log_id: LogId, shadow: Option<Opaque>) {
-        let offered = self.raft.snapshot_decoded(now, log_id, shadow.is_some());
-        let Some(shadow) = shadow else { return };
-        if offered {
+    fn on_decoded(&mut self, now: Micros, log_id: LogId, decoded: DecodedSnapshot) {
+        let shadow = match decoded {
+            DecodedSnapshot::State(shadow) => shadow,
+            DecodedSnapshot::Undecodable => return self.raft.snapshot_undecodable(now, log_id),
+            DecodedSnapshot::Broken => {
+                self.raft.snapshot_decoded(now, log_id, false);
+                return;
+            }
+        };
+        if self.raft.snapshot_decoded(now, log_id, true) {
             self.shadow = Some((log_id, shadow));
         } else {
             self.links.snapshotter.do_send(SnapshotterMessage::Retire(shadow));

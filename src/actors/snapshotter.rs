@@ -13,7 +13,9 @@ use std::sync::Arc;
 use actix::Recipient;
 
 use crate::machine::CodecError;
-use crate::messages::{ApplyMessage, Opaque, PeerMessage, SnapshotterMessage, StateView};
+use crate::messages::{
+    ApplyMessage, DecodedSnapshot, Opaque, PeerMessage, SnapshotterMessage, StateView,
+};
 use crate::node::Shared;
 use crate::raft::{LogId, Membership, Micros, SnapshotJob, SnapshotMeta};
 use crate::storage::{SnapshotStore, StorageError};
@@ -30,6 +32,8 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub(crate) struct Snapshotter {
     pub(crate) store: Box<dyn SnapshotStore>,
     pub(crate) decode: DecodeState,
+    /// The machine's type, for messages.
+    pub(crate) machine: &'static str,
     /// The members, as every snapshot made here names them.
     pub(crate) membership: Membership,
     pub(crate) receiving: Receiving,
@@ -50,6 +54,16 @@ pub(crate) struct Snapshotter {
 enum Failure {
     Storage(StorageError),
     Content(CodecError),
+    /// It is as it was made, by a build that encodes states in another way.
+    Undecodable(CodecError),
+}
+
+/// A decoder's error: what it could not read is the file's fault, what it could not understand the build's.
+fn undecoded(error: CodecError) -> Failure {
+    match error {
+        CodecError::Io(_) => Failure::Content(error),
+        error => Failure::Undecodable(error),
+    }
 }
 
 impl From<StorageError> for Failure {
@@ -139,16 +153,33 @@ impl Snapshotter {
     fn decode_received(&mut self, meta: &SnapshotMeta) -> Result<(), StorageError> {
         let log_id = meta.log_id;
         self.tell(PeerMessage::DecodeBegun(log_id));
-        let shadow = match self.decode(log_id) {
-            Ok(state) => Some(state),
+        let decoded = match self.decode(log_id) {
+            Ok(state) => DecodedSnapshot::State(state),
+            Err(Failure::Undecodable(error)) => {
+                self.needs_newer_build(log_id, &error);
+                DecodedSnapshot::Undecodable
+            }
             Err(Failure::Content(error)) => {
                 tracing::warn!(%log_id, %error, "a received snapshot does not decode");
-                None
+                DecodedSnapshot::Broken
             }
             Err(Failure::Storage(error)) => return Err(error),
         };
-        self.tell(PeerMessage::Decoded { log_id, shadow });
+        self.tell(PeerMessage::Decoded { log_id, decoded });
         Ok(())
+    }
+
+    /// Said once: the leader sends another one now and then, and the status says it all the time.
+    fn needs_newer_build(&mut self, log_id: LogId, error: &CodecError) {
+        let reason = format!(
+            "the leader's snapshot {log_id} can't be decoded by this build (machine {}): {error}; \
+             start this member with the build of the other members",
+            self.machine
+        );
+        let before = self.shared.needs_newer_build.lock().replace(reason.clone());
+        if before.is_none() {
+            tracing::error!(node = self.shared.node, reason, "this member needs a newer build");
+        }
     }
 
     /// The own current snapshot has to decode: going on without it would forget what was acknowledged (B7, B17).
@@ -165,6 +196,13 @@ impl Snapshotter {
                     .lifeline
                     .fail(format!("the current snapshot {log_id} does not decode: {error}"));
             }
+            Err(Failure::Undecodable(error)) => {
+                self.shared.lifeline.fail(format!(
+                    "this member's snapshot {log_id} can't be decoded by this build (machine {}): {error}; another \
+                     build made it, so start this member with that one or a newer one; its data is intact",
+                    self.machine
+                ));
+            }
             Err(Failure::Storage(error)) => return Err(error),
         }
         Ok(())
@@ -175,7 +213,7 @@ impl Snapshotter {
         self.place.work(self.delays.decode(), || {
             let content = BufReader::with_capacity(BUFFER_BYTES, store.open(log_id)?);
             let mut content = Abortable::new(content, &shared.lifeline);
-            let state = decode(&mut content).map_err(Failure::Content)?;
+            let state = decode(&mut content).map_err(undecoded)?;
             of_its_entry(log_id, state)
         })
     }
@@ -193,7 +231,7 @@ impl Snapshotter {
                 self.tell(PeerMessage::SnapshotTaken(meta));
             }
             Err(Failure::Content(_)) if !self.shared.lifeline.is_running() => {}
-            Err(Failure::Content(error)) => {
+            Err(Failure::Content(error) | Failure::Undecodable(error)) => {
                 self.shared
                     .lifeline
                     .fail(format!("the state at {log_id} can't be encoded: {error}"));

@@ -10,8 +10,8 @@
 //! ```
 //! The header is fixed so that the hot path neither parses nor copies: the payload is a slice of the entry.
 //!
-//! The version byte comes first for rolling upgrades: a build that does not know it answers
-//! `Malformed`, it does not guess. *What it does not do:* it does not look into the payload, and it says
+//! The version byte comes first for rolling upgrades: a build that does not know it does not guess. As a leader it
+//! refuses to append such a command; where one is committed, the member stops. *What it does not do:* it does not look into the payload, and it says
 //! nothing about time, which is the entry's stamp.
 
 use std::cell::Cell;

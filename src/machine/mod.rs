@@ -66,7 +66,10 @@ pub use codec::CodecError;
 pub use command::CommandRef;
 pub use key_value::{KeyValue, KeyValueCommand, KeyValueReply};
 pub use none::NoMachine;
-pub use replica::{Outcome, Replica, ReplicaView, decode_replica, digest, encode_replica};
+pub(crate) use replica::check_command;
+pub use replica::{
+    Outcome, Replica, ReplicaView, Undecodable, decode_replica, digest, encode_replica,
+};
 pub use sessions::{SessionConfig, SessionCounters, SessionId};
 pub use word_count::{Increment, WordCount};
 
@@ -93,9 +96,11 @@ pub use word_count::{Increment, WordCount};
 /// copy in memory: a map of a million short strings takes some 100 ms and as much memory again.
 /// From there on implement [`Machine`] over a persistent map (`rpds`, `im`), or wrap large parts in `Arc`.
 pub trait Replicated: Clone + Serialize + DeserializeOwned + Send + 'static {
-    /// What changes the state. Travels and is stored as MessagePack.
+    /// What changes the state. Travels and is stored as MessagePack: variants by name, fields by position. A member stops
+    /// at a committed command that its build can't decode, so variants are added, and neither renamed nor removed.
     type Command: Serialize + DeserializeOwned + Send + 'static;
-    /// What a command answers. Cached in the client's session until the client has it: keep it small.
+    /// What a command answers. Cached in the client's session until the client has it: keep it small, below
+    /// [`SessionConfig::reply_bytes`].
     type Reply: Serialize + DeserializeOwned + Send + 'static;
 
     /// Executes one committed command. See the trait for what it may do.
@@ -168,7 +173,9 @@ pub struct ApplyContext {
     /// The term of the command's entry.
     pub term: Term,
     /// Log time in milliseconds since 1970: near the leader's clock when it took the command, never
-    /// running backwards. Not exact: a wrong clock of a leader shifts it.
+    /// running backwards. Not exact: a wrong clock of a leader shifts it by
+    /// [`SessionConfig::max_time_step_ms`], and makes it run up to twice as fast as time; after an outage of the
+    /// whole cluster it is behind, and catches up as fast.
     pub time_ms: u64,
     random_state: Cell<u64>,
 }

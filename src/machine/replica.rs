@@ -16,14 +16,14 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 
 use super::codec::{
-    self, CodecError, DEPTH_LIMIT, SectionReader, SectionWriter, or_truncated, read_u64, write_u64,
+    self, CodecError, SectionReader, SectionWriter, or_truncated, read_u64, write_u64,
 };
-use super::sessions::{Admission, Sessions, SessionsView};
+use super::sessions::{Admission, CommandDigest, KeptReply, Sessions, SessionsView};
 use super::{ApplyContext, CommandRef, Machine, SessionConfig, SessionCounters, SessionId};
 use crate::raft::{Entry, EntryKind, Index, LogId};
 
 const MAGIC: [u8; 3] = *b"QRS";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What applying an entry says to whoever waits for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,12 @@ pub enum Outcome {
     Reply(Bytes),
     /// The command was executed, now or as an earlier copy, but its reply could not be encoded.
     ReplyUnencodable,
+    /// The command was executed, now or as an earlier copy, but its reply is longer than
+    /// [`SessionConfig::reply_bytes`].
+    ReplyTooLong {
+        /// That limit.
+        limit: usize,
+    },
     /// A session was opened.
     SessionOpened(SessionId),
     /// The session was closed.
@@ -43,12 +49,70 @@ pub enum Outcome {
     SequenceTooOld,
     /// Not executed: the client runs too far ahead of its own low-water mark.
     WindowExceeded,
-    /// Not executed: the entry's bytes are not a command; says why.
-    Malformed(String),
+    /// Not executed by this entry: another command was executed under this sequence of the session.
+    SequenceReused,
     /// The entry carries no command.
     Blank,
     /// Whether the command was executed cannot be told.
     Unknown,
+}
+
+/// A committed command that this build cannot decode. It was proposed by another build, and other members may
+/// execute it; a replica that went on without it would differ from theirs for ever.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the committed command at index {}, term {} can't be decoded by this build: {} ({} bytes, to be a {}). \
+     The member stops before it, because going on without it would make its state differ from the others'. \
+     The command came from another build: start this member with that build or a newer one; its data is intact",
+    .log_id.index, .log_id.term, .error, .bytes, .command
+)]
+pub struct Undecodable {
+    log_id: LogId,
+    /// The type that the command should have been.
+    command: &'static str,
+    bytes: usize,
+    error: CodecError,
+}
+
+impl Undecodable {
+    /// The command's entry.
+    pub fn log_id(&self) -> LogId {
+        self.log_id
+    }
+}
+
+/// Whether this build of the machine `M` can decode what an entry's `data` says. A leader asks before it appends.
+pub(crate) fn check_command<M: Machine>(data: &[u8]) -> Result<(), CodecError> {
+    Decoded::<M>::of(data).map(drop)
+}
+
+/// What an entry's data says, the command itself decoded.
+enum Decoded<'a, M: Machine> {
+    OpenSession,
+    CloseSession { session: SessionId },
+    Raw { command: M::Command },
+    Session { place: Place, bytes: &'a [u8], command: M::Command },
+}
+
+/// A command's place in its session.
+struct Place {
+    session: SessionId,
+    sequence: u64,
+    low_water: u64,
+}
+
+impl<'a, M: Machine> Decoded<'a, M> {
+    fn of(data: &'a [u8]) -> Result<Decoded<'a, M>, CodecError> {
+        Ok(match CommandRef::parse(data)? {
+            CommandRef::OpenSession => Decoded::OpenSession,
+            CommandRef::CloseSession { session } => Decoded::CloseSession { session },
+            CommandRef::Raw(command) => Decoded::Raw { command: codec::decode(command)? },
+            CommandRef::Session { session, sequence, low_water, command: bytes } => {
+                let place = Place { session, sequence, low_water };
+                Decoded::Session { place, bytes, command: codec::decode(bytes)? }
+            }
+        })
+    }
 }
 
 /// One replica's state.
@@ -99,18 +163,22 @@ impl<M: Machine> Replica<M> {
     }
 
     /// Applies the next entry. Panics if it is not the next one: entries are applied once, in order, whatever
-    /// came before (BUGS PS21, SN19).
-    pub fn apply(&mut self, entry: &Entry) -> Outcome {
+    /// came before (BUGS PS21, SN19). After an error the state is as it was before.
+    pub fn apply(&mut self, entry: &Entry) -> Result<Outcome, Undecodable> {
         // Answered, so there is an outcome.
-        self.apply_next(entry, true).unwrap_or(Outcome::Blank)
+        Ok(self.apply_next(entry, true)?.unwrap_or(Outcome::Blank))
     }
 
     /// As [`Replica::apply`], where nobody waits for what comes of it: a reply that need not be remembered is not encoded.
-    pub fn apply_unanswered(&mut self, entry: &Entry) {
-        self.apply_next(entry, false);
+    pub fn apply_unanswered(&mut self, entry: &Entry) -> Result<(), Undecodable> {
+        self.apply_next(entry, false).map(drop)
     }
 
-    fn apply_next(&mut self, entry: &Entry, answered: bool) -> Option<Outcome> {
+    fn apply_next(
+        &mut self,
+        entry: &Entry,
+        answered: bool,
+    ) -> Result<Option<Outcome>, Undecodable> {
         let LogId { term, index } = entry.log_id;
         assert_eq!(
             index,
@@ -120,80 +188,100 @@ impl<M: Machine> Replica<M> {
             self.applied
         );
         assert!(term >= self.applied.term, "entry {} cannot follow {}", entry.log_id, self.applied);
-        self.sessions.advance(entry.stamp_ms);
         let outcome = match entry.kind {
             EntryKind::Blank => Some(Outcome::Blank),
-            EntryKind::Command => self.apply_data(entry, answered),
+            EntryKind::Command => {
+                // Before anything changes, so that an error leaves the state of the entry before.
+                let decoded =
+                    Decoded::of(&entry.data).map_err(|error| undecodable::<M>(entry, error))?;
+                self.sessions.advance(term, entry.stamp_ms);
+                self.apply_command(decoded, entry.log_id, answered)
+            }
         };
         self.applied = entry.log_id;
-        outcome
+        Ok(outcome)
     }
 
     /// What comes of a command; `None` if that is a reply and is not to be `answered`.
-    fn apply_data(&mut self, entry: &Entry, answered: bool) -> Option<Outcome> {
-        let index = entry.log_id.index;
-        Some(match CommandRef::parse(&entry.data) {
-            Err(error) => Outcome::Malformed(error.to_string()),
-            Ok(CommandRef::OpenSession) => Outcome::SessionOpened(self.sessions.open(index)),
-            Ok(CommandRef::CloseSession { session }) => match self.sessions.close(session) {
+    fn apply_command(
+        &mut self,
+        decoded: Decoded<'_, M>,
+        log_id: LogId,
+        answered: bool,
+    ) -> Option<Outcome> {
+        Some(match decoded {
+            Decoded::OpenSession => Outcome::SessionOpened(self.sessions.open(log_id.index)),
+            Decoded::CloseSession { session } => match self.sessions.close(session) {
                 true => Outcome::SessionClosed,
                 false => Outcome::SessionExpired,
             },
-            Ok(CommandRef::Raw(command)) => match self.execute(command, entry.log_id) {
-                Ok(_) if !answered => return None,
-                Ok(reply) => reply_outcome(self.encode_reply(&reply, entry.log_id)),
-                Err(malformed) => malformed,
-            },
-            Ok(CommandRef::Session { session, sequence, low_water, command }) => {
-                match self.sessions.admit(session, sequence, low_water, index) {
-                    Admission::Execute => {
-                        self.execute_once(command, entry.log_id, session, sequence)
-                    }
-                    Admission::Duplicate(reply) => reply_outcome(reply),
-                    Admission::Expired => Outcome::SessionExpired,
-                    Admission::TooOld => Outcome::SequenceTooOld,
-                    Admission::WindowExceeded => Outcome::WindowExceeded,
+            Decoded::Raw { command } => {
+                let reply = self.execute(command, log_id);
+                if !answered {
+                    return None;
                 }
+                let reply = self.encode_reply(&reply, log_id);
+                self.reply_outcome(reply)
+            }
+            Decoded::Session { place, bytes, command } => {
+                self.execute_once(place, bytes, command, log_id)
             }
         })
     }
 
     fn execute_once(
         &mut self,
-        command: &[u8],
+        place: Place,
+        bytes: &[u8],
+        command: M::Command,
         log_id: LogId,
-        session: SessionId,
-        sequence: u64,
     ) -> Outcome {
-        match self.execute(command, log_id) {
-            Ok(reply) => {
+        let Place { session, sequence, low_water } = place;
+        let digest = CommandDigest::of(bytes);
+        match self.sessions.admit(session, sequence, low_water, digest, log_id.index) {
+            Admission::Execute => {
+                let reply = self.execute(command, log_id);
                 let reply = self.encode_reply(&reply, log_id);
-                self.sessions.record(session, sequence, reply.clone());
-                reply_outcome(reply)
+                self.sessions.record(session, sequence, digest, reply.clone());
+                self.reply_outcome(reply)
             }
-            // Nothing to remember: a copy of it is as malformed as this one.
-            Err(malformed) => malformed,
+            Admission::Duplicate(reply) => self.reply_outcome(reply),
+            Admission::Reused => Outcome::SequenceReused,
+            Admission::Expired => Outcome::SessionExpired,
+            Admission::TooOld => Outcome::SequenceTooOld,
+            Admission::WindowExceeded => Outcome::WindowExceeded,
         }
     }
 
-    /// Runs a command.
-    fn execute(&mut self, command: &[u8], log_id: LogId) -> Result<M::Reply, Outcome> {
-        let command =
-            codec::decode(command).map_err(|error| Outcome::Malformed(error.to_string()))?;
+    fn execute(&mut self, command: M::Command, log_id: LogId) -> M::Reply {
         let context =
             ApplyContext::new(log_id.index, log_id.term, self.sessions.time_ms(), self.cluster);
-        Ok(self.machine.apply(command, &context))
+        self.machine.apply(command, &context)
     }
 
-    /// The reply's bytes; none if it has no encoding (no MessagePack value is empty). By then the state has changed, so that
-    /// is not an error of the command.
-    fn encode_reply(&mut self, reply: &M::Reply, log_id: LogId) -> Bytes {
+    /// The reply's bytes, or why there are none. By then the state has changed, so that is not an error of the command.
+    fn encode_reply(&mut self, reply: &M::Reply, log_id: LogId) -> KeptReply {
         self.scratch.clear();
-        match codec::encode_limited(reply, &mut self.scratch, DEPTH_LIMIT) {
-            Ok(()) => Bytes::copy_from_slice(&self.scratch),
+        let limit = self.sessions.config().reply_bytes;
+        match codec::encode_bounded(reply, &mut self.scratch, limit) {
+            Ok(true) => KeptReply::Encoded(Bytes::copy_from_slice(&self.scratch)),
+            Ok(false) => {
+                tracing::warn!(%log_id, limit, "a command was executed, but its reply is too long");
+                KeptReply::TooLong
+            }
             Err(error) => {
                 tracing::error!(%log_id, %error, "a command was executed, but its reply cannot be encoded");
-                Bytes::new()
+                KeptReply::Unencodable
+            }
+        }
+    }
+
+    fn reply_outcome(&self, reply: KeptReply) -> Outcome {
+        match reply {
+            KeptReply::Encoded(reply) => Outcome::Reply(reply),
+            KeptReply::Unencodable => Outcome::ReplyUnencodable,
+            KeptReply::TooLong => {
+                Outcome::ReplyTooLong { limit: self.sessions.config().reply_bytes }
             }
         }
     }
@@ -201,13 +289,16 @@ impl<M: Machine> Replica<M> {
     /// For the waiter of an entry that a loaded snapshot covers: the reply cached for its command, which proves
     /// that it was executed, or [`Outcome::Unknown`]. `data` is the entry's.
     pub fn covered_reply(&self, data: &Bytes) -> Outcome {
-        match CommandRef::decode(data) {
-            Ok(CommandRef::Session { session, sequence, .. }) => self
-                .sessions
-                .cached(session, sequence)
-                .cloned()
-                .map_or(Outcome::Unknown, reply_outcome),
-            _ => Outcome::Unknown,
+        let Ok(CommandRef::Session { session, sequence, command, .. }) = CommandRef::parse(data)
+        else {
+            return Outcome::Unknown;
+        };
+        match self.sessions.cached(session, sequence) {
+            Some((digest, reply)) if digest == CommandDigest::of(command) => {
+                self.reply_outcome(reply.clone())
+            }
+            Some(_) => Outcome::SequenceReused,
+            None => Outcome::Unknown,
         }
     }
 
@@ -237,7 +328,7 @@ impl<M: Machine> Replica<M> {
                 decode_replica::<M>(&mut begin.as_slice(), self.sessions.config(), self.cluster);
             let mut copy =
                 copy.map_err(|error| format!("its encoding does not decode: {error}"))?;
-            let outcome = copy.apply(entry);
+            let outcome = copy.apply(entry).map_err(|error| error.to_string());
             ends.push((outcome, copy.encoded().map_err(|error| error.to_string())?));
         }
         match &ends[..] {
@@ -258,10 +349,12 @@ impl<M: Machine> Replica<M> {
     }
 }
 
-fn reply_outcome(reply: Bytes) -> Outcome {
-    match reply.is_empty() {
-        true => Outcome::ReplyUnencodable,
-        false => Outcome::Reply(reply),
+fn undecodable<M: Machine>(entry: &Entry, error: CodecError) -> Undecodable {
+    Undecodable {
+        log_id: entry.log_id,
+        command: std::any::type_name::<M::Command>(),
+        bytes: entry.data.len(),
+        error,
     }
 }
 

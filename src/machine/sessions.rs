@@ -9,10 +9,12 @@
 //! Sequences may arrive in any order between the mark and the window's end, so a client may pipeline and a
 //! retry may overtake. Below the mark nothing is executed: it was, or the client gave it up.
 //!
-//! **Log time** moves with every entry: `max(previous, min(leader's stamp, previous + max_time_step_ms))`; the
-//! first stamp ever is taken as it is. A session ends when log time says that it was idle for
-//! `session_timeout_ms`, or when it is the least recently used and room is needed for a new one. Neither
-//! looks at a local clock, so it happens at the same entry on every replica.
+//! **Log time** moves with every command, within the bounds of `time.rs`. A session ends when log time says that
+//! it was idle for `session_timeout_ms`, or when it is the least recently used and room is needed for a new one.
+//! Neither looks at a local clock, so it happens at the same entry on every replica.
+//!
+//! Beside each reply stands a **digest** of its command. A sequence that comes again with another command is a
+//! client's mistake; it gets an error, not the first command's reply.
 //!
 //! Invariants, each asserted where it could break:
 //! - `queue[session.queued_at] == id` for each session, and nothing else is in the queue.
@@ -28,11 +30,15 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::map::{Map, new_map};
-use crate::raft::Index;
+use crate::raft::{Index, Term};
 
+mod digest;
 mod saved;
+mod time;
 
+pub(super) use digest::CommandDigest;
 pub(super) use saved::SessionsView;
+use time::LogTime;
 
 /// A session's name: the index of the entry that opened it. Never 0, never used again.
 pub type SessionId = u64;
@@ -45,11 +51,15 @@ pub struct SessionConfig {
     pub max_sessions: usize,
     /// Idle log time after which a session ends.
     pub session_timeout_ms: u64,
-    /// The most by which one entry moves log time. Well below the timeout, or a single wrong clock could
-    /// end every session at once.
+    /// The most by which one entry moves log time, and by which the clock of a new leader does. Well below the
+    /// timeout, or a single wrong clock could end every session at once. See
+    /// [`ApplyContext::time_ms`](super::ApplyContext::time_ms).
     pub max_time_step_ms: u64,
     /// How far a sequence may be ahead of the session's low-water mark; bounds the replies cached. At least 1.
     pub sequence_window: u64,
+    /// A reply's encoded size in bytes, at most. A command whose reply is longer stays executed; its client gets
+    /// [`ReplyTooLong`](super::Outcome::ReplyTooLong), and that is what the session keeps. At least 1.
+    pub reply_bytes: usize,
 }
 
 impl Default for SessionConfig {
@@ -59,6 +69,7 @@ impl Default for SessionConfig {
             session_timeout_ms: 30 * 60 * 1000,
             max_time_step_ms: 60 * 1000,
             sequence_window: 1024,
+            reply_bytes: 1 << 20,
         }
     }
 }
@@ -86,7 +97,27 @@ struct Session {
     last_used_ms: u64,
     /// Where it stands in the queue; not saved, the queue is made anew at decoding.
     queued_at: Index,
-    replies: VecDeque<(u64, Bytes)>,
+    /// In ascending order of their sequences.
+    executed: VecDeque<Executed>,
+}
+
+/// A command that a session has executed and whose reply its client may still ask for.
+#[derive(Clone, Debug)]
+struct Executed {
+    sequence: u64,
+    command: CommandDigest,
+    reply: KeptReply,
+}
+
+/// What a session keeps of a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum KeptReply {
+    /// The reply's bytes.
+    Encoded(Bytes),
+    /// It has no encoding.
+    Unencodable,
+    /// It is longer than [`SessionConfig::reply_bytes`].
+    TooLong,
 }
 
 /// Whether a session's command is to be executed.
@@ -95,7 +126,9 @@ pub(super) enum Admission {
     /// Execute it, then [`Sessions::record`] the reply.
     Execute,
     /// It was executed, with this reply.
-    Duplicate(Bytes),
+    Duplicate(KeptReply),
+    /// Another command was executed under this sequence.
+    Reused,
     /// There is no such session (any more).
     Expired,
     /// Below the low-water mark.
@@ -110,14 +143,13 @@ pub(super) struct Sessions {
     table: Map<SessionId, Session>,
     /// Sessions by when they were last used, as of some earlier look; see the invariants.
     queue: BTreeMap<Index, SessionId>,
-    time_ms: u64,
+    time: LogTime,
     /// No session expires before log time is this.
     check_due_ms: u64,
     counters: SessionCounters,
 }
 
 impl Sessions {
-    #[cfg(any(test, feature = "testing"))]
     pub(super) fn config(&self) -> SessionConfig {
         self.config
     }
@@ -127,14 +159,14 @@ impl Sessions {
             config,
             table: new_map(),
             queue: BTreeMap::new(),
-            time_ms: 0,
+            time: LogTime::default(),
             check_due_ms: 0,
             counters: SessionCounters::default(),
         }
     }
 
     pub(super) fn time_ms(&self) -> u64 {
-        self.time_ms
+        self.time.now_ms()
     }
 
     pub(super) fn counters(&self) -> SessionCounters {
@@ -145,14 +177,11 @@ impl Sessions {
         self.counters = from;
     }
 
-    /// Moves log time by one entry's stamp, and ends the sessions that were idle for too long.
-    pub(super) fn advance(&mut self, stamp_ms: u64) {
-        let ceiling_ms = match self.time_ms {
-            0 => u64::MAX,
-            time_ms => time_ms.saturating_add(self.config.max_time_step_ms),
-        };
-        self.time_ms = self.time_ms.max(stamp_ms.min(ceiling_ms));
-        if self.time_ms >= self.check_due_ms {
+    /// Moves log time by the stamp of a command that the leader of `term` appended, and ends the sessions that were
+    /// idle for too long.
+    pub(super) fn advance(&mut self, term: Term, stamp_ms: u64) {
+        self.time.advance(term, stamp_ms, self.config.max_time_step_ms);
+        if self.time_ms() >= self.check_due_ms {
             self.expire();
         }
     }
@@ -170,9 +199,9 @@ impl Sessions {
             Session {
                 low_water: 1,
                 last_used: index,
-                last_used_ms: self.time_ms,
+                last_used_ms: self.time_ms(),
                 queued_at: index,
-                replies: VecDeque::new(),
+                executed: VecDeque::new(),
             },
         );
         index
@@ -194,19 +223,24 @@ impl Sessions {
         id: SessionId,
         sequence: u64,
         low_water: u64,
+        command: CommandDigest,
         index: Index,
     ) -> Admission {
+        let time_ms = self.time_ms();
         let Some(session) = self.table.get_mut(&id) else { return Admission::Expired };
         session.last_used = index;
-        session.last_used_ms = self.time_ms;
+        session.last_used_ms = time_ms;
         session.raise_low_water(low_water);
         if sequence < session.low_water {
             self.counters.duplicates_suppressed += 1;
             return Admission::TooOld;
         }
-        if let Some(reply) = session.cached(sequence) {
+        if let Some(executed) = session.executed(sequence) {
+            if executed.command != command {
+                return Admission::Reused;
+            }
             self.counters.duplicates_suppressed += 1;
-            return Admission::Duplicate(reply.clone());
+            return Admission::Duplicate(executed.reply.clone());
         }
         if sequence - session.low_water >= self.config.sequence_window.max(1) {
             return Admission::WindowExceeded;
@@ -215,34 +249,45 @@ impl Sessions {
     }
 
     /// Keeps the reply of a command that was admitted and is now executed.
-    pub(super) fn record(&mut self, id: SessionId, sequence: u64, reply: Bytes) {
+    pub(super) fn record(
+        &mut self,
+        id: SessionId,
+        sequence: u64,
+        command: CommandDigest,
+        reply: KeptReply,
+    ) {
         let session = self.table.get_mut(&id);
         let session =
             session.unwrap_or_else(|| panic!("session {id} vanished under its own command"));
-        session.insert_reply(sequence, reply);
+        session.insert(Executed { sequence, command, reply });
     }
 
-    /// The reply cached for `sequence` of session `id`.
-    pub(super) fn cached(&self, id: SessionId, sequence: u64) -> Option<&Bytes> {
-        self.table.get(&id)?.cached(sequence)
+    /// What session `id` executed under `sequence`: the digest of the command, and the reply.
+    pub(super) fn cached(
+        &self,
+        id: SessionId,
+        sequence: u64,
+    ) -> Option<(CommandDigest, &KeptReply)> {
+        let executed = self.table.get(&id)?.executed(sequence)?;
+        Some((executed.command, &executed.reply))
     }
 
     /// The table as it is now; O(1).
     pub(super) fn view(&self) -> SessionsView {
-        SessionsView { table: self.table.clone(), time_ms: self.time_ms }
+        SessionsView { table: self.table.clone(), time: self.time }
     }
 
     fn expire(&mut self) {
         while let Some((id, last_used_ms)) = self.least_recently_used() {
             let due_ms = last_used_ms.saturating_add(self.config.session_timeout_ms);
-            if due_ms > self.time_ms {
+            if due_ms > self.time_ms() {
                 self.check_due_ms = due_ms;
                 return;
             }
             self.remove(id);
             self.counters.sessions_expired += 1;
         }
-        self.check_due_ms = self.time_ms.saturating_add(self.config.session_timeout_ms);
+        self.check_due_ms = self.time_ms().saturating_add(self.config.session_timeout_ms);
     }
 
     /// The session whose last use is longest ago, and when that was. Sessions found further back in the queue
@@ -290,26 +335,27 @@ impl Sessions {
 impl Session {
     fn raise_low_water(&mut self, low_water: u64) {
         self.low_water = self.low_water.max(low_water);
-        while self.replies.front().is_some_and(|(sequence, _)| *sequence < self.low_water) {
-            self.replies.pop_front();
+        while self.executed.front().is_some_and(|executed| executed.sequence < self.low_water) {
+            self.executed.pop_front();
         }
     }
 
-    fn cached(&self, sequence: u64) -> Option<&Bytes> {
-        // Most commands are new and in order: above everything cached.
-        let (last, _) = self.replies.back()?;
-        if *last < sequence {
+    fn executed(&self, sequence: u64) -> Option<&Executed> {
+        // Most commands are new and in order: above everything executed.
+        if self.executed.back()?.sequence < sequence {
             return None;
         }
-        let at = self.replies.binary_search_by_key(&sequence, |(sequence, _)| *sequence).ok()?;
-        Some(&self.replies[at].1)
+        let at =
+            self.executed.binary_search_by_key(&sequence, |executed| executed.sequence).ok()?;
+        Some(&self.executed[at])
     }
 
-    fn insert_reply(&mut self, sequence: u64, reply: Bytes) {
-        let at = self.replies.partition_point(|(cached, _)| *cached < sequence);
-        let taken = self.replies.get(at).is_some_and(|(cached, _)| *cached == sequence);
+    fn insert(&mut self, new: Executed) {
+        let sequence = new.sequence;
+        let at = self.executed.partition_point(|executed| executed.sequence < sequence);
+        let taken = self.executed.get(at).is_some_and(|executed| executed.sequence == sequence);
         assert!(!taken, "sequence {sequence} executed twice");
-        self.replies.insert(at, (sequence, reply));
+        self.executed.insert(at, new);
     }
 }
 

@@ -20,7 +20,11 @@
 //!    replies are answered from the session table or dropped (B5).
 //! 3. Until an offer is granted the old state stays as it is; a refused offer changes nothing (A57).
 //! 4. Old states and refused shadows are given to [`ApplyLink::retire`]: freeing a large one takes seconds.
-//! 5. After [`ApplyMessage::Stop`] it answers or drops what it holds and ends. Work that comes while a decision is
+//! 5. An entry that the apply side can't understand came from another build of the service, and other members may
+//!    execute it. It must not be skipped: the apply side calls [`ApplyLink::fail`], reports nothing from that entry on as
+//!    applied, and pulls no more. So that none gets into the log, the service checks each command with its own decoder
+//!    before it proposes it; the node doesn't look into commands of an own apply side.
+//! 6. After [`ApplyMessage::Stop`] it answers or drops what it holds and ends. Work that comes while a decision is
 //!    outstanding means that none will come: the offer is void.
 
 use std::any::Any;
@@ -260,6 +264,12 @@ impl ApplyLink {
         let (reply, taken) = oneshot::channel();
         self.peer.do_send(PeerMessage::View { view, reply });
         SnapshotTaken(taken)
+    }
+
+    /// The state machine can't go on: the node stops, with this reason in its status. For an entry that can't be decoded: name
+    /// its index and term, and which build is needed.
+    pub fn fail(&self, reason: impl Into<String>) {
+        self._guard.0.fail(reason.into());
     }
 
     /// There is nothing to take a snapshot of.

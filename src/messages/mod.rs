@@ -23,7 +23,7 @@ pub use apply::{
     StateView,
 };
 pub(crate) use apply_queue::ApplyQueueMessage;
-pub(crate) use peer::{PeerMessage, SnapshotReply};
+pub(crate) use peer::{DecodedSnapshot, PeerMessage, SnapshotReply};
 pub(crate) use persister::PersisterMessage;
 pub(crate) use proposals::{Proposal, Proposals, ProposalsEnd};
 pub(crate) use reader::ReaderMessage;

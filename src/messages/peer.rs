@@ -15,6 +15,17 @@ use super::{Opaque, ReadJob, StateView, StopAck};
 /// Answers a request for a snapshot.
 pub(crate) type SnapshotReply = oneshot::Sender<Result<LogId, SnapshotError>>;
 
+/// What came of decoding a received snapshot.
+#[derive(Debug)]
+pub(crate) enum DecodedSnapshot {
+    /// The state in it.
+    State(Opaque),
+    /// This build does not know what stands in it.
+    Undecodable,
+    /// It can't be read, or holds the state behind another entry than it says.
+    Broken,
+}
+
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum PeerMessage {
@@ -41,7 +52,7 @@ pub(crate) enum PeerMessage {
     /// A received snapshot is being decoded now.
     DecodeBegun(LogId),
     /// A received snapshot is decoded, or does not decode.
-    Decoded { log_id: LogId, shadow: Option<Opaque> },
+    Decoded { log_id: LogId, decoded: DecodedSnapshot },
     /// The apply side hands out a view of its state.
     View { view: StateView, reply: SnapshotReply },
     /// A snapshot made here is published.

@@ -24,7 +24,7 @@ use crate::actors::ticker::{self, Alarm};
 use crate::actors::{
     ApplyGuard, ApplySide, DecodeState, Delays, Ends, Observer, Part, Place, Places, Receiving,
 };
-use crate::machine::{Machine, Replica, decode_replica};
+use crate::machine::{Machine, Replica, check_command, decode_replica};
 use crate::messages::{
     AppliedMark, ApplyLink, ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage,
     Proposals, ProposalsEnd, ReaderMessage, SnapshotterMessage,
@@ -35,7 +35,7 @@ use crate::transport::{Inbox, Transport};
 
 use super::builder::{Applying, Node};
 use super::config::{Config, micros};
-use super::handle::{Handle, Limits};
+use super::handle::{CommandCheck, Handle, Limits};
 use super::shared::Shared;
 
 /// A log that nothing was asked of for so many heartbeat intervals is idle, and is sealed. Long
@@ -71,13 +71,16 @@ impl<M: Machine> Parts<M> {
         let slots = Slots::new();
         let addresses = slots.addresses();
         let link = addresses.apply_link(origin.snapshot.is_some(), &site);
-        let side = match applying {
-            Applying::Own(make) => make(link),
-            Applying::Machine(machine) => site.start_applier(machine, link, &observer),
+        let (side, understands) = match applying {
+            Applying::Own(make) => (make(link), None),
+            Applying::Machine(machine) => {
+                let understands: CommandCheck = check_command::<M>;
+                (site.start_applier(machine, link, &observer), Some(understands))
+            }
         };
         let ApplySide { recipient: apply_side, decode } = side;
         let (proposals, proposed) = Proposals::new(addresses.peer.clone());
-        let handle = site.handle(&addresses, proposals, &apply_side);
+        let handle = site.handle(&addresses, proposals, &apply_side, understands);
         let director = site.director(&addresses, &apply_side);
 
         site.start_reader(slots.reader, &addresses, log.reader(), snapshots.reader());
@@ -86,7 +89,7 @@ impl<M: Machine> Parts<M> {
             &addresses,
             &apply_side,
             snapshots,
-            decode,
+            (decode, std::any::type_name::<M>()),
             origin,
         );
         site.start_persister(slots.persister, &addresses, log);
@@ -207,6 +210,7 @@ impl Site {
         addresses: &Addresses,
         proposals: Proposals,
         apply_side: &Recipient<ApplyMessage>,
+        understands: Option<CommandCheck>,
     ) -> Handle<M> {
         Handle {
             peer: addresses.peer.clone(),
@@ -217,6 +221,7 @@ impl Site {
                 command_bytes: self.config.command_bytes,
                 timeout: micros(self.config.proposal_timeout),
             },
+            understands,
             clock: self.clock.clone(),
             machine: PhantomData,
         }
@@ -286,7 +291,7 @@ impl Site {
         addresses: &Addresses,
         apply_side: &Recipient<ApplyMessage>,
         store: Box<dyn SnapshotStore>,
-        decode: DecodeState,
+        (decode, machine): (DecodeState, &'static str),
         origin: Origin,
     ) {
         if let Some(log_id) = origin.snapshot {
@@ -295,6 +300,7 @@ impl Site {
         let role = Snapshotter {
             store,
             decode,
+            machine,
             membership: origin.membership,
             receiving: Receiving::default(),
             current: origin.snapshot,

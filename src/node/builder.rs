@@ -38,7 +38,8 @@ pub struct NodeBuilder<M> {
 
 impl NodeBuilder<NoMachine> {
     /// The node `node`, which has no state machine of its own: its state is behind the actor that `make` starts. Commands
-    /// go through [`Handle::submit_data`].
+    /// go through [`Handle::submit_data`]; what stands in them the node doesn't check, see the rules of
+    /// [`ApplyMessage`](crate::messages::ApplyMessage).
     pub fn with_apply_side(
         node: NodeId,
         make: impl FnOnce(ApplyLink) -> ApplySide + Send + 'static,

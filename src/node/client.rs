@@ -216,9 +216,11 @@ impl<M: Machine> Client<M> {
                     self.0.forget(session);
                     attempts.note(&ProposeError::SessionExpired);
                 }
-                Err(ProposeError::Rejected(why)) => return Err(ClientError::Rejected(why)),
                 Err(ProposeError::ReplyUnreadable(why)) => {
                     return Err(ClientError::ReplyUnreadable(why));
+                }
+                Err(ProposeError::ReplyTooLong { limit }) => {
+                    return Err(ClientError::ReplyTooLong { limit });
                 }
                 Err(error) => {
                     attempts.note(&error);
@@ -390,7 +392,11 @@ impl<M: Machine> Inner<M> {
                 Err(error) => {
                     attempts.note(&error);
                     if let ProposeError::Rejected(why) = error {
-                        return Err(ClientError::Rejected(why));
+                        // An earlier attempt may have met a leader of another build.
+                        return Err(match attempts.in_doubt {
+                            true => attempts.give_up(),
+                            false => ClientError::Rejected(why),
+                        });
                     }
                     self.learn(node, &error);
                     attempts.back_off().await?;
@@ -447,48 +453,4 @@ impl<M: Machine> Inner<M> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::machine::{Increment, WordCount};
-
-    const LONG: Duration = Duration::MAX;
-    const NONE: Duration = Duration::ZERO;
-
-    fn with(change: impl FnOnce(&mut ClientOptions)) -> ClientOptions {
-        let mut options = ClientOptions::default();
-        change(&mut options);
-        options
-    }
-
-    /// Each option at the ends of its type, and what is expected of it. Whoever adds a field
-    /// decides here.
-    #[test]
-    fn no_option_stops_the_client_at_the_ends_of_its_range() {
-        type Change = fn(&mut ClientOptions);
-        let refused: &[(&str, Change)] = &[
-            ("timeout", |o| o.timeout = NONE),
-            ("timeout", |o| o.timeout = LONG),
-            ("attempt_timeout", |o| o.attempt_timeout = NONE),
-            ("attempt_timeout", |o| o.attempt_timeout = LONG),
-            ("backoff_min", |o| o.backoff_min = NONE),
-            ("backoff_min", |o| (o.backoff_min, o.backoff_max) = (LONG, LONG)),
-            ("backoff_max", |o| o.backoff_max = NONE),
-            ("backoff_max", |o| o.backoff_max = LONG),
-            ("window", |o| o.window = 0),
-        ];
-        for (setting, change) in refused {
-            let error = with(change).validate().expect_err(setting);
-            assert_eq!(error.setting(), *setting, "{error}");
-        }
-        assert_eq!(with(|o| o.window = u64::MAX).validate(), Ok(()));
-    }
-
-    #[tokio::test]
-    async fn a_client_whose_options_do_not_work_says_so_and_executes_nothing() {
-        let client: Client<WordCount> = Client::new(Members::default(), with(|o| o.window = 0));
-        let error =
-            client.execute(Increment { word: b"word".to_vec() }).await.expect_err("no window");
-        let said = "these client options do not work: window is 0, and must be at least 1";
-        assert_eq!(error.to_string(), said);
-    }
-}
+mod tests;

@@ -289,7 +289,8 @@ impl Config {
             .at_least("sessions.max_sessions", sessions.max_sessions, 1)
             .at_least("sessions.session_timeout_ms", sessions.session_timeout_ms, 1)
             .at_least("sessions.max_time_step_ms", sessions.max_time_step_ms, 1)
-            .at_least("sessions.sequence_window", sessions.sequence_window, 1);
+            .at_least("sessions.sequence_window", sessions.sequence_window, 1)
+            .at_least("sessions.reply_bytes", sessions.reply_bytes, 1);
     }
 
     /// Whether every message that these limits allow fits into one of the transport's, if that has

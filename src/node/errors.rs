@@ -34,18 +34,32 @@ pub enum ProposeError {
     /// The sequence is outside of the session's window: not executed by this attempt.
     #[error("the sequence is outside of the session's window")]
     SequenceRefused,
-    /// The command can't be encoded, is too large, or is not one of this machine: not executed.
+    /// Another command was executed under this sequence of the session: this one was not executed.
+    #[error("another command was executed under this sequence of the session")]
+    SequenceReused,
+    /// The command can't be encoded, is too large, or can't be decoded by the leader's build: not executed.
     #[error("the command was refused: {0}")]
     Rejected(String),
     /// It was executed, but its reply can't be encoded or decoded.
     #[error("the command was applied, but its reply is not readable: {0}")]
     ReplyUnreadable(String),
+    /// It was executed, but its reply is longer than `SessionConfig::reply_bytes`.
+    #[error("the command was applied, but its reply has more than {limit} bytes")]
+    ReplyTooLong {
+        /// That limit.
+        limit: usize,
+    },
 }
 
 impl ProposeError {
     /// Whether the command may have been executed, or may be yet.
     pub fn may_have_applied(&self) -> bool {
-        matches!(self, ProposeError::Unknown | ProposeError::ReplyUnreadable(_))
+        matches!(
+            self,
+            ProposeError::Unknown
+                | ProposeError::ReplyUnreadable(_)
+                | ProposeError::ReplyTooLong { .. }
+        )
     }
 }
 
@@ -138,6 +152,12 @@ pub enum ClientError {
     /// The command was executed, but its reply is not readable.
     #[error("the command was applied, but its reply is not readable: {0}")]
     ReplyUnreadable(String),
+    /// The command was executed, but its reply is longer than `SessionConfig::reply_bytes`.
+    #[error("the command was applied, but its reply has more than {limit} bytes")]
+    ReplyTooLong {
+        /// That limit.
+        limit: usize,
+    },
 }
 
 impl From<CodecError> for ProposeError {

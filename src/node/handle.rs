@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 use crate::actors::clock::Clock;
 #[cfg(feature = "web")]
 use crate::machine::NoMachine;
-use crate::machine::{Machine, Outcome, codec, command};
+use crate::machine::{CodecError, Machine, Outcome, codec, command};
 use crate::messages::{ApplyMessage, PeerMessage, Proposal as Proposed, Proposals, Reply, Trace};
-use crate::raft::{LogId, Micros, NodeId};
+use crate::raft::{LogId, Micros, NodeId, Role};
 
 use super::errors::{ProposeError, ReadError, SnapshotError};
 use super::shared::Shared;
@@ -37,9 +37,14 @@ pub struct Handle<M> {
     pub(crate) apply_side: Recipient<ApplyMessage>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Limits,
+    /// Whether this build can decode a command. An own apply side has commands of its own.
+    pub(crate) understands: Option<CommandCheck>,
     pub(crate) clock: Clock,
     pub(crate) machine: PhantomData<fn() -> M>,
 }
+
+/// Whether an entry's data is a command of this build's machine.
+pub(crate) type CommandCheck = fn(&[u8]) -> Result<(), CodecError>;
 
 /// What a handle checks before anything is sent.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +61,7 @@ impl<M> Clone for Handle<M> {
             apply_side: self.apply_side.clone(),
             shared: self.shared.clone(),
             limits: self.limits,
+            understands: self.understands,
             clock: self.clock.clone(),
             machine: PhantomData,
         }
@@ -88,6 +94,9 @@ impl<M: Machine> Handle<M> {
     }
 
     /// Executes what `data` says, as a [`CommandRef`](crate::machine::CommandRef) encodes it or as an own apply side understands it.
+    ///
+    /// Data that is no command of the machine is not appended: the leader answers [`ProposeError::Rejected`], another
+    /// member [`ProposeError::NotLeader`]. What an own apply side understands is not looked into.
     pub async fn propose_data(&self, data: Bytes) -> Result<Outcome, ProposeError> {
         // Dropped without an answer the peer's mailbox is gone: never appended.
         self.send(data, None)?.await.unwrap_or(Err(ProposeError::Fatal))
@@ -114,11 +123,29 @@ impl<M: Machine> Handle<M> {
         if !self.shared.lifeline.is_running() {
             return Err(ProposeError::Fatal);
         }
+        self.check(&data)?;
         let permit = self.shared.proposals.enter().ok_or(ProposeError::Busy)?;
         let (to, answer) = oneshot::channel();
         let reply = Reply::new(to, durable, permit).traced(Trace::begin(self.shared.node));
         self.proposals.put(Proposed { data, reply });
         Ok(answer)
+    }
+
+    /// What this build can't decode must not get into the log from here: each member of this build would stop at it. A leader
+    /// of a newer build may know it. This is decoded in the caller's task: it takes as long as the command is, and the peer's
+    /// thread has none to spare.
+    fn check(&self, data: &[u8]) -> Result<(), ProposeError> {
+        let Some(understands) = self.understands else { return Ok(()) };
+        understands(data).map_err(|error| {
+            let raft = self.shared.raft.lock();
+            match raft.role {
+                Role::Leader => ProposeError::Rejected(format!(
+                    "it is no command of this build's {}: {error}",
+                    std::any::type_name::<M>()
+                )),
+                _ => ProposeError::NotLeader { leader: raft.leader },
+            }
+        })
     }
 
     /// Runs `read` on the member's state machine, on the state machine's own thread: keep it short.
@@ -160,8 +187,10 @@ impl<M> Handle<M> {
     /// The same member, for whoever needs no typed commands.
     #[cfg(feature = "web")]
     pub(crate) fn without_machine(self) -> Handle<NoMachine> {
-        let Handle { peer, proposals, apply_side, shared, limits, clock, machine: _ } = self;
-        Handle { peer, proposals, apply_side, shared, limits, clock, machine: PhantomData }
+        let Handle { peer, proposals, apply_side, shared, limits, understands, clock, machine: _ } =
+            self;
+        let machine = PhantomData;
+        Handle { peer, proposals, apply_side, shared, limits, understands, clock, machine }
     }
 }
 
@@ -211,7 +240,8 @@ pub(crate) fn decode_reply<M: Machine>(outcome: Outcome) -> Result<M::Reply, Pro
         }
         Outcome::SessionExpired => Err(ProposeError::SessionExpired),
         Outcome::SequenceTooOld | Outcome::WindowExceeded => Err(ProposeError::SequenceRefused),
-        Outcome::Malformed(why) => Err(ProposeError::Rejected(why)),
+        Outcome::ReplyTooLong { limit } => Err(ProposeError::ReplyTooLong { limit }),
+        Outcome::SequenceReused => Err(ProposeError::SequenceReused),
         Outcome::Unknown => Err(ProposeError::Unknown),
         other => Err(ProposeError::ReplyUnreadable(format!("{other:?} is no reply to a command"))),
     }

@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) raft: Mutex<RaftStatus>,
     /// The session table's counts as of the last batch applied.
     pub(crate) sessions: Mutex<SessionCounters>,
+    /// Why the last snapshot could not be decoded by this build, if that has happened.
+    pub(crate) needs_newer_build: Mutex<Option<String>>,
     pub(crate) metrics: Metrics,
     pub(crate) proposals: Arc<Admission>,
     pub(crate) reads: Arc<Reads>,
@@ -70,6 +72,7 @@ impl Shared {
             lifeline,
             raft: Mutex::new(raft),
             sessions: Mutex::new(SessionCounters::default()),
+            needs_newer_build: Mutex::default(),
             metrics: Metrics::default(),
             proposals: Admission::new(config.proposals_in_flight),
             reads: Reads::new(config.reads_in_flight),
@@ -77,13 +80,17 @@ impl Shared {
     }
 
     pub(crate) fn status(&self) -> NodeStatus {
+        let raft = self.raft.lock().clone();
+        let reason = || self.needs_newer_build.lock().clone();
+        let needs_newer_build = raft.undecodable.and_then(|_| reason());
         let millis = |cell: &AtomicU64| cell.load(Relaxed) as f64 / 1000.0;
         NodeStatus {
             node: self.node,
             incarnation: self.incarnation,
             running: self.lifeline.is_running(),
             fatal: self.lifeline.fatal(),
-            raft: self.raft.lock().clone(),
+            needs_newer_build,
+            raft,
             sessions: *self.sessions.lock(),
             proposals_in_flight: self.proposals.under_way(),
             reads_in_flight: self.reads.under_way(),

@@ -20,6 +20,9 @@ pub struct NodeStatus {
     pub running: bool,
     /// Why it stopped by itself, if it did.
     pub fatal: Option<String>,
+    /// Set while the member needs a snapshot that its build can't decode: why it can't. It votes and keeps its log, but it
+    /// does not get on before it is started with a newer build.
+    pub needs_newer_build: Option<String>,
     /// The protocol: role, term, positions, counts.
     pub raft: RaftStatus,
     /// Sessions.

@@ -121,8 +121,12 @@ impl From<ProposeError> for Failure {
             ProposeError::Unknown => unknown(&error),
             ProposeError::SessionExpired => Failure::conflict("session_expired", &error),
             ProposeError::SequenceRefused => Failure::conflict("sequence_refused", &error),
+            ProposeError::SequenceReused => {
+                Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "sequence_reused", &error)
+            }
             ProposeError::Rejected(_) => rejected(&error),
             ProposeError::ReplyUnreadable(_) => unreadable(&error),
+            ProposeError::ReplyTooLong { .. } => too_long(&error),
         }
     }
 }
@@ -160,6 +164,7 @@ impl From<ClientError> for Failure {
             ClientError::Unknown { .. } => unknown(&error),
             ClientError::Rejected(_) => rejected(&error),
             ClientError::ReplyUnreadable(_) => unreadable(&error),
+            ClientError::ReplyTooLong { .. } => too_long(&error),
         }
     }
 }
@@ -174,6 +179,10 @@ fn rejected(error: &dyn std::fmt::Display) -> Failure {
 
 fn unreadable(error: &dyn std::fmt::Display) -> Failure {
     Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "reply_unreadable", error).perhaps_applied()
+}
+
+fn too_long(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "reply_too_long", error).perhaps_applied()
 }
 
 /// Handlers may return the errors themselves, too.

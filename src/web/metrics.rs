@@ -70,6 +70,8 @@ fn protocol(page: &mut Page, status: &NodeStatus) {
     let installs =
         matches!(raft.install, InstallStatus::Receiving { .. } | InstallStatus::Pending { .. });
     page.gauge("installing", "Whether a snapshot is received or waits.", u8::from(installs));
+    let needs = u8::from(raft.undecodable.is_some());
+    page.gauge("needs_newer_build", "Whether this build can't decode a needed snapshot.", needs);
 }
 
 fn counts(page: &mut Page, status: &NodeStatus) {

@@ -23,6 +23,8 @@ pub enum NotReady {
     Recovering,
     /// It is so far behind that it is being sent a snapshot, or is about to switch to one.
     Installing,
+    /// It needs a snapshot that its build can't decode: start it with the build of the other members.
+    NeedsNewerBuild,
     /// It has much to apply yet.
     Behind,
 }
@@ -41,6 +43,7 @@ pub fn not_ready(status: &NodeStatus) -> Vec<NotReady> {
         (raft.leader.is_none() || campaigns, NotReady::NoLeader),
         (raft.recovering, NotReady::Recovering),
         (installs, NotReady::Installing),
+        (raft.undecodable.is_some(), NotReady::NeedsNewerBuild),
         (raft.commit.saturating_sub(raft.applied) > BEHIND_ENTRIES, NotReady::Behind),
     ];
     reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()

@@ -2,6 +2,7 @@
 
 mod apply_side;
 mod basics;
+mod builds;
 mod by_hand;
 mod check_quorum;
 mod clients;

@@ -25,7 +25,7 @@ async fn check(error: &dyn ResponseError, expected: Expected) {
 
 #[tokio::test]
 async fn a_proposals_response_says_whether_it_may_have_been_applied() {
-    let expected: [(ProposeError, Expected); 9] = [
+    let expected: [(ProposeError, Expected); 11] = [
         (ProposeError::NotLeader { leader: None }, (503, "not_leader", false, true)),
         (ProposeError::NotLeader { leader: Some(2) }, (503, "not_leader", false, true)),
         (ProposeError::Busy, (503, "busy", false, true)),
@@ -33,6 +33,8 @@ async fn a_proposals_response_says_whether_it_may_have_been_applied() {
         (ProposeError::Unknown, (504, "unknown", true, false)),
         (ProposeError::SessionExpired, (409, "session_expired", false, false)),
         (ProposeError::SequenceRefused, (409, "sequence_refused", false, false)),
+        (ProposeError::SequenceReused, (422, "sequence_reused", false, false)),
+        (ProposeError::ReplyTooLong { limit: 9 }, (500, "reply_too_long", true, false)),
         (ProposeError::Rejected("too long".into()), (400, "rejected", false, false)),
         (ProposeError::ReplyUnreadable("cut".into()), (500, "reply_unreadable", true, false)),
     ];
@@ -67,6 +69,8 @@ async fn snapshots_and_clients_have_responses_too() {
     check(&ClientError::Rejected(last()), (400, "rejected", false, false)).await;
     let unreadable = ClientError::ReplyUnreadable(last());
     check(&unreadable, (500, "reply_unreadable", true, false)).await;
+    let too_long = ClientError::ReplyTooLong { limit: 9 };
+    check(&too_long, (500, "reply_too_long", true, false)).await;
 }
 
 #[tokio::test]

@@ -79,6 +79,8 @@ fn every_reason_is_seen_in_the_status() {
         assert_eq!(spoilt(&|s| s.raft.install = receiving), [NotReady::Installing]);
         let refused = InstallStatus::Refused { commit: 9 };
         assert_eq!(spoilt(&|s| s.raft.install = refused), []);
+        let undecodable = Some(quorate::raft::LogId::new(1, 9));
+        assert_eq!(spoilt(&|s| s.raft.undecodable = undecodable), [NotReady::NeedsNewerBuild]);
         assert_eq!(spoilt(&|s| s.raft.commit = s.raft.applied + 10_000), []);
         assert_eq!(spoilt(&|s| s.raft.commit = s.raft.applied + 10_001), [NotReady::Behind]);
         let both = spoilt(&|s| {

@@ -33,6 +33,8 @@ pub enum Problem {
     SessionExpired,
     /// It does not fit what is there.
     Conflict(String),
+    /// The sequence belongs to another command.
+    SequenceReused,
     /// It was executed and can't be told.
     Unreadable(String),
 }
@@ -58,6 +60,10 @@ impl Problem {
                 "not executed: the session is unknown or has expired; open another with POST /sessions",
             ),
             Problem::Conflict(why) => text(StatusCode::CONFLICT, why),
+            Problem::SequenceReused => text(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "not executed: this session has executed another command under this Quorate-Sequence",
+            ),
             Problem::Unreadable(why) => text(StatusCode::INTERNAL_SERVER_ERROR, why),
         }
     }
@@ -95,8 +101,11 @@ impl From<ProposeError> for Problem {
             ProposeError::SequenceRefused => {
                 Problem::Conflict(format!("not executed by this request: {error}"))
             }
+            ProposeError::SequenceReused => Problem::SequenceReused,
             ProposeError::Rejected(why) => Problem::Bad(why),
-            ProposeError::ReplyUnreadable(_) => Problem::Unreadable(error.to_string()),
+            ProposeError::ReplyUnreadable(_) | ProposeError::ReplyTooLong { .. } => {
+                Problem::Unreadable(error.to_string())
+            }
             ProposeError::Busy | ProposeError::Fatal => Problem::Later(error.to_string()),
             // An error that is not known here may mean anything.
             error => Problem::Unknown(error.to_string()),
@@ -136,6 +145,7 @@ mod tests {
             (ProposeError::Unknown, 504),
             (ProposeError::SessionExpired, 410),
             (ProposeError::SequenceRefused, 409),
+            (ProposeError::SequenceReused, 422),
             (ProposeError::Rejected("too large".into()), 400),
         ];
         for (error, status) in statuses {

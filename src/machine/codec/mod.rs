@@ -18,7 +18,7 @@
 use std::io::{self, Read, Write};
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 
 mod markers;
 mod sections;
@@ -124,6 +124,39 @@ where
         .map_err(|_| CodecError::Encode("the type's Serialize wrote no whole value".into()))
 }
 
+/// Adds `value` to `out` as MessagePack, unless `out` would hold more than `bytes_max`: whether it does not.
+pub(super) fn encode_bounded<T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut Vec<u8>,
+    bytes_max: usize,
+) -> Result<bool, CodecError> {
+    let mut bounded = Bounded { out, bytes_max, is_full: false };
+    let result = encode_limited(value, &mut bounded, DEPTH_LIMIT);
+    if bounded.is_full { Ok(false) } else { result.map(|()| true) }
+}
+
+/// A writer into memory that takes no more than it may.
+struct Bounded<'a> {
+    out: &'a mut Vec<u8>,
+    bytes_max: usize,
+    is_full: bool,
+}
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.is_full |= self.out.len() + bytes.len() > self.bytes_max;
+        if self.is_full {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The value that `bytes` are, all of them.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     decode_limited(bytes, DEPTH_LIMIT)
@@ -134,7 +167,14 @@ pub fn decode_limited<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result
     // One pass over the markers first: after it every length in the bytes is known to be honest.
     let mut scan = MarkerScan::new(limit);
     scan.feed(bytes).and_then(|()| scan.finish()).map_err(|error| error.into_codec_error(limit))?;
-    rmp_serde::from_slice(bytes).map_err(|error| CodecError::Decode(error.to_string()))
+    let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
+    let value =
+        T::deserialize(&mut decoder).map_err(|error| CodecError::Decode(error.to_string()))?;
+    // A type may ask for less than there is: then another type wrote it.
+    match IgnoredAny::deserialize(&mut decoder) {
+        Err(_) => Ok(value),
+        Ok(_) => Err(CodecError::TrailingBytes { what: std::any::type_name::<T>() }),
+    }
 }
 
 /// Reads one MessagePack value from `input`, which must end with it; at most [`DEPTH_LIMIT`] levels deep.

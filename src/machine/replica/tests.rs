@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::machine::codec::DEPTH_LIMIT;
 use crate::machine::command::{encode_raw, encode_session};
 use crate::machine::{Increment, KeyValue, KeyValueCommand, Replicated, WordCount};
 
@@ -11,6 +12,7 @@ const CONFIG: SessionConfig = SessionConfig {
     session_timeout_ms: 50,
     max_time_step_ms: 20,
     sequence_window: 4,
+    reply_bytes: 1000,
 };
 const CLUSTER: u64 = 77;
 
@@ -20,7 +22,7 @@ fn word_count() -> Replica<WordCount> {
 
 /// Applies `data` as the entry that comes next, stamped `stamp_ms`.
 fn apply_at<M: Machine>(replica: &mut Replica<M>, stamp_ms: u64, data: Bytes) -> Outcome {
-    replica.apply(&next_entry(replica, EntryKind::Command, stamp_ms, data))
+    replica.apply(&next_entry(replica, EntryKind::Command, stamp_ms, data)).unwrap()
 }
 
 fn apply<M: Machine>(replica: &mut Replica<M>, data: Bytes) -> Outcome {
@@ -185,28 +187,188 @@ fn cl08_a_closed_or_unknown_session_executes_nothing() {
     assert!(replica.machine().is_empty());
 }
 
+/// Two builds of one machine: the new one knows a variant more, and another under a new name.
+mod builds {
+    use super::*;
+
+    #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+    pub(super) struct Account(pub(super) i64);
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub(super) enum Old {
+        Pay(i64),
+    }
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub(super) enum New {
+        Pay(i64),
+        Collect { amount: i64 },
+    }
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub(super) enum Renamed {
+        Deposit(i64),
+    }
+
+    /// A build whose command has a field more.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub(super) struct Longer(pub(super) i64, pub(super) i64);
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub(super) struct Shorter {
+        pub(super) amount: i64,
+    }
+
+    impl Replicated for Account {
+        type Command = Old;
+        type Reply = i64;
+
+        fn apply(&mut self, Old::Pay(amount): Old, _context: &ApplyContext) -> i64 {
+            self.0 += amount;
+            self.0
+        }
+    }
+}
+
+/// What a build can't decode it must not skip, however it came to be: as nothing it would leave another state than elsewhere.
 #[test]
-fn malformed_commands_have_a_clear_outcome_and_change_no_state() {
+fn a_command_that_this_build_cannot_decode_is_an_error_with_words_and_changes_nothing() {
+    use builds::{Account, New, Old, Renamed};
+    let mut replica = Replica::new(Account::default(), CONFIG, CLUSTER);
+    let session = open(&mut replica);
+    assert_eq!(apply(&mut replica, encode_session(session, 1, 1, &Old::Pay(1000)).unwrap()), {
+        Outcome::Reply(codec::encode(&1000).unwrap().into())
+    });
+    let before = saved(&replica.view());
+    let newer = New::Collect { amount: 5 };
+    let header = Bytes::from_static(b"\x09\x00");
+    for (data, words) in [
+        (encode_raw(&newer).unwrap(), "unknown variant `Collect`"),
+        (encode_session(session, 2, 2, &newer).unwrap(), "unknown variant `Collect`"),
+        // A copy of what was executed, and one of a session that is over: a build that can't read them can't tell.
+        (encode_session(session, 1, 1, &newer).unwrap(), "unknown variant `Collect`"),
+        (encode_session(session + 9, 1, 1, &newer).unwrap(), "unknown variant `Collect`"),
+        (encode_raw(&Renamed::Deposit(5)).unwrap(), "unknown variant `Deposit`"),
+        (header, "a command has format version 9, this build reads 1"),
+        (Bytes::new(), "the input is empty"),
+    ] {
+        for answered in [true, false] {
+            let mut entry = next_entry(&replica, EntryKind::Command, 5_000, data.clone());
+            entry.log_id.term = 3;
+            let error = match answered {
+                true => replica.apply(&entry).unwrap_err(),
+                false => replica.apply_unanswered(&entry).unwrap_err(),
+            };
+            assert_eq!(error.log_id(), LogId::new(3, 3));
+            let said = error.to_string();
+            for part in ["index 3, term 3", words, "builds::Old", "start this member with"] {
+                assert!(said.contains(part), "{part:?} is not in {said:?}");
+            }
+            assert!(saved(&replica.view()) == before, "{words}: the state has changed");
+        }
+    }
+    assert_eq!(replica.machine().0, 1000);
+    assert_eq!(apply(&mut replica, encode_session(session, 2, 2, &Old::Pay(-1)).unwrap()), {
+        Outcome::Reply(codec::encode(&999).unwrap().into())
+    });
+}
+
+/// What decoding accepts of another build's commands: names of variants, positions of fields, and no byte too many.
+#[test]
+fn variants_go_by_name_and_fields_by_position_and_no_field_may_be_left_over() {
+    use builds::{Longer, New, Old, Shorter};
+    let decodes = |bytes: Vec<u8>| {
+        (codec::decode::<Shorter>(&bytes).is_ok(), codec::decode::<Longer>(&bytes).is_ok())
+    };
+    assert_eq!(decodes(codec::encode(&Longer(1, 2)).unwrap()), (false, true));
+    assert_eq!(decodes(codec::encode(&Shorter { amount: 1 }).unwrap()), (true, false));
+    let pay = codec::encode(&New::Pay(7)).unwrap();
+    assert!(matches!(codec::decode::<Old>(&pay), Ok(Old::Pay(7))));
+    for (longer, of) in [(codec::encode(&(1, 2)).unwrap(), "(i64,)")] {
+        assert!(codec::decode::<(i64,)>(&longer).is_err(), "{of}");
+    }
+    // Types that ask for less than there is.
+    for bytes in [codec::encode(&[1, 2]).unwrap(), codec::encode(&"text").unwrap()] {
+        assert!(codec::decode::<()>(&bytes).is_err(), "{bytes:?}");
+        assert!(codec::decode::<Option<()>>(&bytes).is_err(), "{bytes:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn garbage_is_an_error_that_changes_nothing_or_a_command(
+        bytes in proptest::collection::vec(any::<u8>(), 0..40), plausible in any::<bool>()
+    ) {
+        let mut replica = word_count();
+        open(&mut replica);
+        let before = saved(&replica.view());
+        let data = if plausible { [&[1, 0][..], &bytes].concat() } else { bytes };
+        let entry = next_entry(&replica, EntryKind::Command, 1000, data.into());
+        match replica.apply(&entry) {
+            Ok(_) => prop_assert_eq!(replica.applied(), entry.log_id),
+            Err(_) => prop_assert_eq!(saved(&replica.view()), before),
+        }
+    }
+}
+
+/// A machine whose reply is as long as it is told.
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+struct Echo(u64);
+
+impl Replicated for Echo {
+    type Command = usize;
+    type Reply = String;
+
+    fn apply(&mut self, length: usize, _context: &ApplyContext) -> String {
+        self.0 += 1;
+        "x".repeat(length)
+    }
+}
+
+#[test]
+fn a_reply_above_the_limit_is_replaced_by_an_error_that_is_kept_in_its_place() {
+    let mut replica = Replica::new(Echo::default(), CONFIG, CLUSTER);
+    let session = open(&mut replica);
+    // With its marker a string of 997 bytes takes 1000.
+    let longest = encode_session(session, 1, 1, &997usize).unwrap();
+    assert!(matches!(apply(&mut replica, longest), Outcome::Reply(reply) if reply.len() == 1000));
+    let too_long = Outcome::ReplyTooLong { limit: 1000 };
+    for (sequence, length) in [(2, 998), (3, 40_000_000)] {
+        let command = encode_session(session, sequence, 1, &(length as usize)).unwrap();
+        assert_eq!(apply(&mut replica, command.clone()), too_long);
+        assert_eq!(apply(&mut replica, command.clone()), too_long, "a copy");
+        assert_eq!(replica.covered_reply(&command), too_long);
+        let mut restored: Replica<Echo> = reloaded(&replica);
+        assert_eq!(apply(&mut restored, command), too_long, "a copy behind a snapshot");
+        assert_eq!(restored.digest().unwrap(), {
+            apply(&mut replica, encode_session(session, sequence, 1, &(length as usize)).unwrap());
+            replica.digest().unwrap()
+        });
+    }
+    assert_eq!(apply(&mut replica, encode_raw(&998usize).unwrap()), too_long, "without a session");
+    assert_eq!(replica.machine().0, 4, "each was executed once");
+    assert!(saved(&replica.view()).len() < 2_000, "nothing of a long reply is kept");
+    assert!(replica.scratch.capacity() < 100_000, "{}", replica.scratch.capacity());
+}
+
+#[test]
+fn a_covered_command_whose_sequence_another_one_took_is_told_so() {
     let mut replica = word_count();
     let session = open(&mut replica);
-    let no_word = CommandRef::Raw(Bytes::from_static(b"\xc1")).encode();
-    let another_type = encode_raw(&"text").unwrap();
-    let in_session = encode_session(session, 1, 1, &17).unwrap();
-    for data in [Bytes::new(), Bytes::from_static(b"\x07"), no_word, another_type, in_session] {
-        let outcome = apply(&mut replica, data.clone());
-        assert!(matches!(outcome, Outcome::Malformed(_)), "{data:?}: {outcome:?}");
-    }
-    assert!(replica.machine().is_empty());
-    // The sequence is not used up: nothing was executed under it.
-    assert_eq!(apply(&mut replica, encode_session(session, 1, 1, &word("a")).unwrap()), reply(1));
+    let of = |text| encode_session(session, 1, 1, &word(text)).unwrap();
+    assert_eq!(apply(&mut replica, of("a")), reply(1));
+    assert_eq!(apply(&mut replica, of("b")), Outcome::SequenceReused);
+    assert_eq!(replica.covered_reply(&of("b")), Outcome::SequenceReused);
+    assert_eq!(replica.covered_reply(&of("a")), reply(1));
+    assert_eq!(replica.machine().get(b"b"), 0);
 }
 
 #[test]
 fn blank_entries_advance() {
     let mut replica = word_count();
     let entry = next_entry(&replica, EntryKind::Blank, 1000, Bytes::new());
-    assert_eq!(replica.apply(&entry), Outcome::Blank);
-    assert_eq!((replica.applied(), replica.log_time_ms()), (LogId::new(1, 1), 1000));
+    assert_eq!(replica.apply(&entry).unwrap(), Outcome::Blank);
+    assert_eq!((replica.applied(), replica.log_time_ms()), (LogId::new(1, 1), 0));
 }
 
 #[test]
@@ -214,8 +376,8 @@ fn blank_entries_advance() {
 fn ps21_an_entry_is_not_applied_twice() {
     let mut replica = word_count();
     let entry = next_entry(&replica, EntryKind::Blank, 1000, Bytes::new());
-    replica.apply(&entry);
-    replica.apply(&entry);
+    let _ = replica.apply(&entry);
+    let _ = replica.apply(&entry);
 }
 
 #[test]
@@ -223,7 +385,7 @@ fn ps21_an_entry_is_not_applied_twice() {
 fn ps21_no_entry_is_left_out() {
     let mut entry = next_entry(&word_count(), EntryKind::Blank, 1000, Bytes::new());
     entry.log_id.index = 2;
-    word_count().apply(&entry);
+    let _ = word_count().apply(&entry);
 }
 
 /// A machine by serde that writes down what its context says, and can answer what has no encoding.
@@ -276,7 +438,6 @@ enum Act {
     Count { session: usize, sequence: u64, low_water: u64, word: u8 },
     CountRaw(u8),
     Blank,
-    Garbage(Vec<u8>),
 }
 
 fn any_act() -> impl Strategy<Value = Act> {
@@ -290,7 +451,6 @@ fn any_act() -> impl Strategy<Value = Act> {
         8 => count,
         1 => (0..4u8).prop_map(Act::CountRaw),
         1 => Just(Act::Blank),
-        1 => proptest::collection::vec(any::<u8>(), 0..30).prop_map(Act::Garbage),
     ]
 }
 
@@ -316,7 +476,6 @@ fn log_of(acts: &[(Act, u64)]) -> Vec<Entry> {
             }
             Act::CountRaw(byte) => encode_raw(&word(*byte)).unwrap(),
             Act::Blank => Bytes::new(),
-            Act::Garbage(bytes) => Bytes::from(bytes.clone()),
         };
         let kind = if matches!(act, Act::Blank) { EntryKind::Blank } else { EntryKind::Command };
         Entry { log_id: LogId::new(1 + index / 10, index), kind, stamp_ms, data }
@@ -338,7 +497,8 @@ proptest! {
             if position == cut {
                 restarted = reloaded(&restarted);
             }
-            prop_assert_eq!(straight.apply(entry), restarted.apply(entry), "at {}", entry.log_id);
+            let (of_one, of_other) = (straight.apply(entry).unwrap(), restarted.apply(entry).unwrap());
+            prop_assert_eq!(of_one, of_other, "at {}", entry.log_id);
             prop_assert_eq!(straight.digest().unwrap(), restarted.digest().unwrap(), "at {}", entry.log_id);
         }
     }
@@ -351,7 +511,7 @@ proptest! {
         let total = |replica: &Replica<WordCount>| replica.machine().iter().map(|(_, count)| count).sum::<u64>();
         for entry in log_of(&acts) {
             let before = total(&replica);
-            replica.apply(&entry);
+            replica.apply(&entry).unwrap();
             if let (1.., Ok(CommandRef::Session { session, sequence, .. })) =
                 (total(&replica) - before, CommandRef::decode(&entry.data))
             {
@@ -377,7 +537,7 @@ proptest! {
             if replica.applied().index < u64::MAX {
                 let entry = next_entry(&replica, EntryKind::Command, 5000, CommandRef::OpenSession.encode());
                 let log_id = LogId::new(replica.applied().term, entry.log_id.index);
-                replica.apply(&Entry { log_id, ..entry });
+                replica.apply(&Entry { log_id, ..entry }).unwrap();
             }
             reloaded(&replica);
         }

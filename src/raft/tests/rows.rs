@@ -49,7 +49,7 @@ fn a2_the_state_is_smaller_than_its_log() {
         let data = CommandRef::Raw(command.into()).encode();
         let entry = Entry { data, ..entry(id(index, 1)) };
         log_bytes += entry.size_bytes();
-        replica.apply(&entry);
+        replica.apply(&entry).expect("a command of this machine");
     }
     let mut state = Vec::new();
     encode_replica::<KeyValue>(&replica.view(), &mut state).expect("a small state");
