@@ -50,6 +50,8 @@ struct WarpState {
     shown: Micros,
     /// It goes so fast, in thousandths.
     rate: u64,
+    /// Its wall time is ahead by so much beside.
+    wall_ahead_ms: u64,
 }
 
 #[cfg_attr(
@@ -59,14 +61,16 @@ struct WarpState {
 impl Warp {
     /// A clock that is right from now on.
     pub(crate) fn new() -> Warp {
-        Warp(Mutex::new(WarpState { since: Instant::now(), shown: 0, rate: 1_000 }))
+        let (since, shown) = (Instant::now(), 0);
+        Warp(Mutex::new(WarpState { since, shown, rate: 1_000, wall_ahead_ms: 0 }))
     }
 
     /// From now on it goes faster by so many thousandths; slower, if negative.
     pub(crate) fn skew(&self, by: i64) {
         let shown = self.shows(Instant::now());
         let rate = 1_000u64.saturating_add_signed(by).max(1);
-        *self.0.lock() = WarpState { since: Instant::now(), shown, rate };
+        let mut state = self.0.lock();
+        (state.since, state.shown, state.rate) = (Instant::now(), shown, rate);
     }
 
     /// It jumps forwards.
@@ -74,14 +78,25 @@ impl Warp {
         self.0.lock().shown += by;
     }
 
+    /// Its wall time jumps, so that it is ahead of the right one by so much, or stays where it is if it is ahead by more.
+    pub(crate) fn set_wall_ahead(&self, by_ms: u64) {
+        let mut state = self.0.lock();
+        state.wall_ahead_ms = state.wall_ahead_ms.max(by_ms);
+    }
+
+    fn wall_ms(&self) -> u64 {
+        let ahead_ms = self.0.lock().wall_ahead_ms;
+        VIRTUAL_EPOCH_MS + ahead_ms + self.shows(Instant::now()) / 1_000
+    }
+
     fn shows(&self, at: Instant) -> Micros {
-        let WarpState { since, shown, rate } = *self.0.lock();
+        let WarpState { since, shown, rate, .. } = *self.0.lock();
         shown + at.saturating_duration_since(since).as_micros() as Micros * rate / 1_000
     }
 
     /// The first moment at which it shows this, as it goes now.
     fn moment(&self, micros: Micros) -> Instant {
-        let WarpState { since, shown, rate } = *self.0.lock();
+        let WarpState { since, shown, rate, .. } = *self.0.lock();
         let ahead = micros.saturating_sub(shown).min(FAR);
         since + Duration::from_micros((ahead * 1_000).div_ceil(rate))
     }
@@ -125,7 +140,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the one place that knows the wall clock")]
     pub(crate) fn wall_ms(&self) -> u64 {
         match (&self.warp, self.virtual_origin) {
-            (Some((warp, _)), _) => VIRTUAL_EPOCH_MS + warp.shows(Instant::now()) / 1_000,
+            (Some((warp, _)), _) => warp.wall_ms(),
             (None, Some(origin)) => VIRTUAL_EPOCH_MS + origin.elapsed().as_millis() as u64,
             (None, None) => SystemTime::now()
                 .duration_since(UNIX_EPOCH)

@@ -18,6 +18,8 @@ use super::super::faults::FaultKind;
 use super::super::schedule::{Act, Schedule};
 use super::world::{Doom, World};
 
+/// A clock's wall time jumps by 20 years at most.
+const WALL_JUMP_MS: u64 = 20 * 365 * 24 * 3_600 * 1_000;
 /// A write comes in this time, or the power goes without one.
 const WRITE_COMES: Micros = 300 * MILLISECOND;
 
@@ -154,9 +156,12 @@ impl<M: Machine> World<M> {
                 slot.node.iter().for_each(|node| node.pause(pause));
             }
             FaultKind::ClockJump => {
+                let by = act.strength * 20 * MILLISECOND;
+                self.totals.jumped += by;
                 let slot = self.slot(id);
                 slot.is_disturbed = true;
-                slot.warp.jump(act.strength * 20 * MILLISECOND);
+                slot.warp.jump(by);
+                slot.warp.set_wall_ahead(act.strength * WALL_JUMP_MS / 1_000);
             }
             FaultKind::ForcedSnapshot => self.ask_for_snapshot(id),
             FaultKind::MailboxFlood => drop(spawn_local(self.network.clone().flood(id))),

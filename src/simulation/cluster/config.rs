@@ -82,7 +82,12 @@ fn config(seed: u64, dice: &mut Dice) -> Config {
         trailing_bytes: 1_000,
         pin_bytes: 8_000,
         snapshot_chunk_bytes: *dice.pick(&[200, 700, 4_000]),
-        sessions: SessionConfig { max_sessions, ..SessionConfig::default() },
+        sessions: SessionConfig {
+            max_sessions,
+            session_timeout_ms: 15 * 60 * 1_000,
+            max_time_step_ms: 5_000,
+            ..SessionConfig::default()
+        },
         ..Config::default()
     }
 }

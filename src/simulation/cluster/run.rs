@@ -178,6 +178,9 @@ async fn live<M: Machine, L: Model + 'static>(
     } else {
         world.shut_down().await;
     }
+    let (totals, sessions) = (world.totals, world.terms.config.sessions);
+    let passed = watch.now() + totals.jumped;
+    watch.lock().judge.sessions_lived(&sessions, passed, totals.idle);
     let checker = clients.checker.borrow_mut().take();
     if let Some(checker) = checker {
         let verdict = checker.finish();

@@ -81,6 +81,10 @@ pub(super) struct Totals {
     pub counters: Counters,
     pub duplicates: u64,
     pub expired: u64,
+    /// Of those: because they were idle for too long.
+    pub idle: u64,
+    /// How far clocks have jumped.
+    pub jumped: Micros,
     pub stall_ms: f64,
 }
 
@@ -224,6 +228,7 @@ impl<M: Machine> World<M> {
         self.totals.counters.add(&status.raft.counters);
         self.totals.duplicates += status.sessions.duplicates_suppressed;
         self.totals.expired += status.sessions.sessions_expired + status.sessions.sessions_evicted;
+        self.totals.idle += status.sessions.sessions_expired;
         self.look_for_alarms(id);
         if slot.is_disturbed {
             return;

@@ -2,7 +2,8 @@
 
 use std::fmt::Debug;
 
-use crate::raft::{Entry, RaftConfig};
+use crate::machine::SessionConfig;
+use crate::raft::{Entry, Micros, RaftConfig};
 
 use super::super::linearizability::Verdict;
 use super::Judge;
@@ -26,6 +27,25 @@ impl Judge {
         if per_disturbance > LEADERS_MAX {
             let what = format!("{per_disturbance} leaders came after one disturbance");
             self.accuse("calm elections", what);
+        }
+    }
+
+    /// Sessions end of idleness only if log time may have moved as far as their timeout: by a step for each leader, and twice as fast
+    /// as clocks, which have shown that `passed`, or a fifth more. However wrong wall clocks are.
+    pub(in crate::simulation) fn sessions_lived(
+        &mut self,
+        sessions: &SessionConfig,
+        passed: Micros,
+        ended: u64,
+    ) {
+        let steps_ms = self.leaders.len() as u64 * sessions.max_time_step_ms;
+        let moved_ms = steps_ms + passed * 12 / 5 / 1_000;
+        if ended > 0 && moved_ms < sessions.session_timeout_ms {
+            let SessionConfig { session_timeout_ms, .. } = sessions;
+            let what = format!(
+                "{ended} sessions ended as idle for {session_timeout_ms} ms, and {moved_ms} ms have passed at most"
+            );
+            self.accuse("log time is bounded", what);
         }
     }
 
