@@ -25,6 +25,13 @@ impl Founding {
                 identity.birth_ms
             ));
         }
+        if !base.contains(identity.node) {
+            return Err(format!(
+                "can't be founded for node {}, which is none of the members {base}: start the node under the id of a member, \
+                 or found the cluster with a list that has it",
+                identity.node
+            ));
+        }
         Ok(Founding { identity, base })
     }
 

@@ -72,6 +72,20 @@ pub enum StorageError {
     },
 }
 
+impl StorageError {
+    /// Whether a file could not be opened because the process or the system had no file descriptor
+    /// left. Opening it later may succeed. Nothing was changed.
+    pub fn is_out_of_descriptors(&self) -> bool {
+        matches!(self, StorageError::Io { source, .. } if lacks_descriptors(source))
+    }
+}
+
+/// EMFILE and ENFILE, for which the standard library has no name.
+fn lacks_descriptors(error: &std::io::Error) -> bool {
+    let codes: &[i32] = if cfg!(windows) { &[4] } else { &[23, 24] };
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
 /// The durable log with term, vote and the snapshot's record. One owner, one writer, in order.
 pub trait LogStore: Send + 'static {
     /// Makes `changes` durable, in order, as one step: one fsync. On return nothing of it can be lost;
@@ -174,9 +188,12 @@ pub struct OpenedStorage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     /// Begin a new cluster with these members, on an empty directory; on a directory of the same cluster with the
-    /// same members this is the same as `Open`. Any difference is an error.
+    /// same members this is the same as `Open`. Any difference is an error. The node itself is one
+    /// of the members.
     Bootstrap(Membership),
-    /// Go on with what is there; an empty directory is refused.
+    /// Go on with what is there; an empty directory is refused. A node that is not among the
+    /// members which the directory names starts, warns once, and never campaigns: it may have been
+    /// removed from the cluster.
     Open,
 }
 

@@ -5,6 +5,7 @@
 //!
 //! Not here: retries. A failed call is reported; who called it stops (PS04).
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -50,6 +51,15 @@ pub(crate) trait Env: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Opens a directory that is going to be synced: no call of [`Env::sync_dir`] for it needs a
+    /// file descriptor then.
+    fn keep_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    /// How many bytes can still be written to files in a directory, where that is known.
+    fn free_bytes(&self, _dir: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
     /// Does something beside the caller; a simulated file system does it at once.
     fn background(&self, work: Box<dyn FnOnce() + Send>) -> Job;
 }
@@ -116,7 +126,24 @@ fn try_lock(path: &Path) -> io::Result<Option<Guard>> {
 }
 
 /// The system's file system.
-pub(crate) struct RealEnv;
+#[derive(Default)]
+pub(crate) struct RealEnv {
+    /// Directories that are synced, once opened: a name can be made durable when no file can be
+    /// opened.
+    dirs: Mutex<BTreeMap<PathBuf, Arc<File>>>,
+}
+
+impl RealEnv {
+    fn dir(&self, dir: &Path) -> io::Result<Arc<File>> {
+        let mut dirs = self.dirs.lock();
+        if let Some(open) = dirs.get(dir) {
+            return Ok(open.clone());
+        }
+        let open = Arc::new(File::open(dir)?);
+        dirs.insert(dir.to_owned(), open.clone());
+        Ok(open)
+    }
+}
 
 impl Env for RealEnv {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
@@ -170,7 +197,15 @@ impl Env for RealEnv {
 
     /// Elsewhere than on Unix a directory can't be opened, and names are durable with the file.
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+        if cfg!(unix) { self.dir(dir)?.sync_all() } else { Ok(()) }
+    }
+
+    fn keep_dir(&self, dir: &Path) -> io::Result<()> {
+        if cfg!(unix) { self.dir(dir).map(drop) } else { Ok(()) }
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
+        free_bytes(dir)
     }
 
     /// Where no thread can be had the caller does it.
@@ -215,6 +250,17 @@ impl WriteFile for File {
     fn sync_all(&mut self) -> io::Result<()> {
         File::sync_all(self)
     }
+}
+
+#[cfg(unix)]
+fn free_bytes(dir: &Path) -> io::Result<Option<u64>> {
+    let space = rustix::fs::statvfs(dir)?;
+    Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_dir: &Path) -> io::Result<Option<u64>> {
+    Ok(None)
 }
 
 /// Reading and writing at an offset: one call where the system has one.
@@ -354,6 +400,16 @@ impl Files {
     pub(crate) fn sync_dir(&self, dir: &Path) -> Result<(), StorageError> {
         self.env.sync_dir(dir).map_err(failed("fsync directory", dir))
     }
+
+    /// Syncing this directory needs no file descriptor from now on.
+    pub(crate) fn keep_dir(&self, dir: &Path) -> Result<(), StorageError> {
+        self.env.keep_dir(dir).map_err(failed("open", dir))
+    }
+
+    /// How many bytes can still be written to files in a directory, where that is known.
+    pub(crate) fn free_bytes(&self, dir: &Path) -> Option<u64> {
+        self.env.free_bytes(dir).ok().flatten()
+    }
 }
 
 /// A file being read, at any place or from the front on.
@@ -430,10 +486,10 @@ mod tests {
     fn a_lock_that_is_held_is_waited_for_a_quarter_of_a_second() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("LOCK");
-        let _held = RealEnv.lock(&path).unwrap().expect("nobody else");
+        let _held = RealEnv::default().lock(&path).unwrap().expect("nobody else");
         let mut waited = Duration::ZERO;
         let attempt = patiently(|| try_lock(&path), |pause| waited += pause);
-        assert!(attempt.unwrap().is_none() && RealEnv.is_locked(&path).unwrap());
+        assert!(attempt.unwrap().is_none() && RealEnv::default().is_locked(&path).unwrap());
         assert_eq!(waited, Duration::from_millis(250));
     }
 }

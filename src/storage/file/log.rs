@@ -61,6 +61,8 @@ pub(crate) struct FileLog {
     set_aside: Vec<u64>,
     spares: Spares,
     end_file: EndFile,
+    /// The newest segment is longer than it should be, for want of a file descriptor.
+    is_overlong: bool,
     buffer: Vec<u8>,
 }
 
@@ -104,6 +106,7 @@ impl FileLog {
             set_aside: found.set_aside,
             spares,
             end_file: EndFile::open(&opened.files, &opened.layout, opened.identity, marks)?,
+            is_overlong: false,
             buffer,
             opened,
         };
@@ -176,12 +179,10 @@ impl FileLog {
     }
 
     fn write_frames(&mut self, changes: &[LogChange]) -> Result<(), StorageError> {
-        let begins_segment = !self.has_room_for(changes);
+        let begins_segment = !self.has_room_for(changes) && self.open_next()?;
         let synced = self.end;
         let written_at = if begins_segment {
-            let number = self.end.segment + 1;
-            (self.file, self.file_bytes) = self.spares.take(number)?;
-            self.encode_segment_start(number);
+            self.encode_segment_start(self.end.segment + 1);
             0
         } else {
             self.end.offset
@@ -200,6 +201,24 @@ impl FileLog {
             self.spares.prepare();
         }
         Ok(())
+    }
+
+    /// Whether the next segment's file is open. Where there is no file descriptor for it, the
+    /// newest segment grows instead.
+    fn open_next(&mut self) -> Result<bool, StorageError> {
+        match self.spares.take(self.end.segment + 1) {
+            Ok((file, file_bytes)) => {
+                (self.file, self.file_bytes, self.is_overlong) = (file, file_bytes, false);
+                Ok(true)
+            }
+            Err(error) if error.is_out_of_descriptors() => {
+                if !std::mem::replace(&mut self.is_overlong, true) {
+                    tracing::warn!(%error, "the next file of the log can't be opened now: the last one grows");
+                }
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the newest segment takes the changes. Its bytes may go over the configured size by what is not counted.

@@ -132,7 +132,7 @@ impl FileStorage {
 
     /// The same with chosen options.
     pub fn with_options(dir: impl Into<PathBuf>, options: FileOptions) -> FileStorage {
-        FileStorage { dir: dir.into(), options, env: Arc::new(RealEnv) }
+        FileStorage { dir: dir.into(), options, env: Arc::<RealEnv>::default() }
     }
 
     /// The same in another file system.
@@ -187,6 +187,8 @@ impl Storage for FileStorage {
             failed: Mutex::default(),
             _guard: guard,
         });
+        // Names in it are made durable later, when there may be no file descriptor left.
+        opened.files.keep_dir(&opened.layout.snapshots())?;
         let found = tidy(&opened, recovery.chain, &verdict.log.segments)?;
         let log = FileLog::resume(opened.clone(), verdict, found, &recovery.marks)?;
         let state = log.state();
@@ -263,6 +265,18 @@ impl Opened {
         let outcome = work();
         latch.cause = outcome.as_ref().err().map(|error| format!("a call failed ({error})"));
         outcome
+    }
+
+    /// The same for work that opens what it needs before it changes anything: where there is no
+    /// file descriptor for that, the storage stays open, and the work may be tried again.
+    fn latched_once_open<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        self.latched(|| match work() {
+            Err(error) if error.is_out_of_descriptors() => Ok(Err(error)),
+            outcome => outcome.map(Ok),
+        })?
     }
 }
 

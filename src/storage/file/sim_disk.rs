@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     Full,
     /// It has its whole effect and fails all the same.
     Late,
+    /// It has no effect: the process has no file descriptor left.
+    NoDescriptor,
 }
 
 /// Which call fails.
@@ -49,6 +51,8 @@ impl Fault {
     fn error(self) -> io::Error {
         match self {
             Fault::Full => io::ErrorKind::StorageFull.into(),
+            // EMFILE; the other number where Windows says it.
+            Fault::NoDescriptor => io::Error::from_raw_os_error(if cfg!(windows) { 4 } else { 24 }),
             Fault::Broken | Fault::Late => io::Error::other("a fault was injected"),
         }
     }
@@ -62,6 +66,8 @@ struct Inner {
     changes: u64,
     syncs: u64,
     fault: Option<(Due, Fault)>,
+    /// The fault that comes once that one has struck.
+    following: Option<(Due, Fault)>,
     failed: Option<String>,
     is_beside: bool,
     crash_after: Option<u64>,
@@ -69,6 +75,10 @@ struct Inner {
     mark: usize,
     /// Nobody asks for the record.
     is_forgetful: bool,
+    /// The process has no file descriptor left.
+    is_starved: bool,
+    /// How many bytes can still be written, where somebody said so.
+    free_bytes: Option<u64>,
     last_log_write: Option<(PathBuf, u64)>,
 }
 
@@ -107,7 +117,7 @@ impl SimDisk {
     /// Nothing fails any more that was going to.
     pub(crate) fn spare(&self) {
         let mut inner = self.inner.lock();
-        (inner.fault, inner.crash_after) = (None, None);
+        (inner.fault, inner.following, inner.crash_after) = (None, None, None);
     }
 
     /// Where the last write to a log file began, and in which.
@@ -153,6 +163,22 @@ impl SimDisk {
     /// The next call of this name on a file whose name ends with `end` fails, once.
     pub(crate) fn fail_next(&self, name: &'static str, end: &'static str, fault: Fault) {
         self.inner.lock().fault = Some((Due::Next(name, end), fault));
+    }
+
+    /// Once the fault that was set has struck, the next call of this name on such a file fails too.
+    pub(crate) fn then_fail(&self, name: &'static str, end: &'static str, fault: Fault) {
+        self.inner.lock().following = Some((Due::Next(name, end), fault));
+    }
+
+    /// While this holds no file can be opened and no directory listed: the process has no file
+    /// descriptor left.
+    pub(crate) fn starve(&self, is_starved: bool) {
+        self.inner.lock().is_starved = is_starved;
+    }
+
+    /// So much room is said to be left.
+    pub(crate) fn leave_room(&self, bytes: Option<u64>) {
+        self.inner.lock().free_bytes = bytes;
     }
 
     /// Which call failed: its name, its file's, and whether it was made in the background.
@@ -218,9 +244,15 @@ impl SimDisk {
         if inner.crash_after.is_some_and(|after| inner.changes >= after) {
             return Err(io::Error::other("the power is gone"));
         }
+        if inner.is_starved && ["open_read", "open_write", "list"].contains(&name) {
+            return Err(Fault::NoDescriptor.error());
+        }
         let number = inner.calls;
         let fault = inner.fault.take_if(|(due, _)| due.is(number, name, path));
         let fault = fault.map(|(_, fault)| fault);
+        if fault.is_some() {
+            inner.fault = inner.following.take();
+        }
         inner.calls += 1;
         inner.changes += u64::from(changes);
         let outcome = work(&mut inner, fault.filter(|fault| *fault != Fault::Late));
@@ -342,6 +374,10 @@ impl Env for SimDisk {
             }
             Ok(())
         })
+    }
+
+    fn free_bytes(&self, _dir: &Path) -> io::Result<Option<u64>> {
+        Ok(self.inner.lock().free_bytes)
     }
 
     fn background(&self, work: Box<dyn FnOnce() + Send>) -> Job {

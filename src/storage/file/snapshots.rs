@@ -136,7 +136,7 @@ impl SnapshotStore for FileSnapshots {
         membership: &Membership,
     ) -> Result<Box<dyn SnapshotSink>, StorageError> {
         let opened = self.opened.clone();
-        opened.latched(|| {
+        opened.latched_once_open(|| {
             let header =
                 Header { cluster: opened.identity.cluster, log_id, membership: membership.clone() };
             let file = self.begin_file()?;
@@ -149,9 +149,11 @@ impl SnapshotStore for FileSnapshots {
 
     fn receive(&mut self, meta: &SnapshotMeta) -> Result<Box<dyn SnapshotReceiver>, StorageError> {
         let opened = self.opened.clone();
-        opened.latched(|| {
+        opened.latched_once_open(|| {
             let file = self.begin_file()?;
-            Ok(Box::new(FileReceiver { meta: meta.clone(), file, excess_bytes: 0 })
+            // Opened now, so that what is received can be verified whatever else is open then.
+            let written = opened.files.open_read(&file.path())?;
+            Ok(Box::new(FileReceiver { meta: meta.clone(), file, written, excess_bytes: 0 })
                 as Box<dyn SnapshotReceiver>)
         })
     }
@@ -177,7 +179,7 @@ impl SnapshotStore for FileSnapshots {
 
     fn retain(&mut self, current: LogId, keep: Option<LogId>) -> Result<(), StorageError> {
         let opened = self.opened.clone();
-        opened.latched(|| {
+        opened.latched_once_open(|| {
             let stored = stored(&opened.files, &opened.layout)?;
             let needless = superfluous(&stored, current, keep, opened.options.retained_snapshots);
             needless.into_iter().try_for_each(|id| opened.files.remove(&opened.layout.snapshot(id)))
@@ -294,6 +296,8 @@ impl SnapshotSink for FileSink {
 struct FileReceiver {
     meta: SnapshotMeta,
     file: TmpFile,
+    /// The same file, for reading.
+    written: InFile,
     /// Bytes beyond the announced length: counted, not stored.
     excess_bytes: u64,
 }
@@ -311,11 +315,11 @@ impl SnapshotReceiver for FileReceiver {
     }
 
     fn publish(self: Box<Self>) -> Result<bool, StorageError> {
-        let FileReceiver { meta, mut file, .. } = *self;
+        let FileReceiver { meta, mut file, written, .. } = *self;
         let opened = file.opened.clone();
         opened.latched(|| {
             file.sync()?;
-            let stored = BufReader::with_capacity(READ_BYTES, opened.files.open_read(&file.path())?);
+            let stored = BufReader::with_capacity(READ_BYTES, written);
             match verify_received(stored, opened.identity.cluster, &meta) {
                 Ok(()) => file.publish(meta.log_id).map(|()| true),
                 Err(error) if Flaw::of(&error).is_some() => {
@@ -360,7 +364,7 @@ mod tests {
     use super::*;
     use crate::storage::file::sim_disk::SimDisk;
     use crate::storage::file::{FileOptions, FileStorage};
-    use crate::storage::tests::model::{members, open};
+    use crate::storage::tests::model::{content, members, open, publish};
 
     /// How often anything is synced while a snapshot of 2.5 MB is written, whose chunks have 256 KiB.
     fn syncs(snapshot_sync_bytes: u64) -> u64 {
@@ -372,6 +376,64 @@ mod tests {
         (0..100).for_each(|page| sink.write_all(&[page; 25_000]).unwrap());
         assert!(sink.publish().unwrap().size_bytes > 2_500_000);
         disk.syncs() - before
+    }
+
+    /// A snapshot's bytes, as a member sends them.
+    fn bytes_of(id: LogId) -> (SnapshotMeta, Bytes) {
+        let disk = SimDisk::default();
+        let mut opened = open(FileStorage::on(disk, "other", FileOptions::default())).unwrap();
+        let meta = publish(&mut *opened.snapshots, id).unwrap();
+        (meta, opened.snapshots.reader().read_at(id, 0, usize::MAX).unwrap().unwrap())
+    }
+
+    /// SN09, SN17: two are built and two received at once, piece by piece in turns, and one of each
+    /// is dropped half-way. Each has a file of its own, and the others come out whole.
+    #[test]
+    fn snapshots_built_and_received_at_once_do_not_touch_each_others_files() {
+        let disk = SimDisk::default();
+        let mut opened =
+            open(FileStorage::on(disk.clone(), "node", FileOptions::default())).unwrap();
+        let store = &mut opened.snapshots;
+        let ids = [1, 2, 3, 4].map(|index| LogId::new(1, index));
+        let sent = [ids[2], ids[3]].map(bytes_of);
+        let mut dropped_sink = store.create(ids[0], &members()).unwrap();
+        let mut receivers =
+            [store.receive(&sent[0].0).unwrap(), store.receive(&sent[0].0).unwrap()];
+        let mut sinks =
+            [store.create(ids[0], &members()).unwrap(), store.create(ids[1], &members()).unwrap()];
+        receivers[1] = store.receive(&sent[1].0).unwrap();
+        let tmp = |disk: &SimDisk| {
+            let is_tmp = |path: &&PathBuf| path.extension().is_some_and(|end| end == "tmp");
+            disk.files().keys().filter(is_tmp).count()
+        };
+        assert_eq!(tmp(&disk), 5, "a file for each that is under way");
+        let longest = sent.iter().map(|(_, bytes)| bytes.len()).max().unwrap();
+        for at in (0..longest.max(1_000)).step_by(50) {
+            for (receiver, (_, bytes)) in receivers.iter_mut().zip(&sent) {
+                let piece = bytes.slice(at.min(bytes.len())..(at + 50).min(bytes.len()));
+                receiver.append(&piece).unwrap();
+            }
+            for (sink, id) in sinks.iter_mut().zip(ids) {
+                let content = content(id);
+                let piece = &content[at.min(content.len())..(at + 50).min(content.len())];
+                sink.write_all(piece).unwrap();
+            }
+            if at < 200 {
+                dropped_sink.write_all(&[9; 50]).unwrap();
+            }
+        }
+        drop(dropped_sink);
+        let [first, second] = sinks;
+        let [third, fourth] = receivers;
+        assert!(third.publish().unwrap() && fourth.publish().unwrap());
+        first.publish().unwrap();
+        second.publish().unwrap();
+        for id in ids {
+            let mut read = Vec::new();
+            store.open(id).unwrap().read_to_end(&mut read).unwrap();
+            assert_eq!(read, content(id), "{id}");
+        }
+        assert_eq!(tmp(&disk), 0);
     }
 
     #[test]

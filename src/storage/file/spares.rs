@@ -11,6 +11,10 @@
 //! A spare is ready only once its name is durable, so that no name of an old segment can come back for it. What is left
 //! of them at a start is removed.
 //!
+//! The log does not need spares. One is made only where the disk has room for it and for another
+//! segment beside it. One that can't be made is removed and noted, and the next attempt comes with
+//! the next segment.
+//!
 //! Not here: waiting. The writer takes a spare if there is one, else it begins an empty file that grows.
 
 use std::collections::VecDeque;
@@ -47,6 +51,10 @@ struct Work {
     is_running: bool,
     is_closing: bool,
     last_number: u64,
+    /// A spare could not be made: none is made before another segment has begun.
+    has_given_up: bool,
+    /// A spare that could not be made and not be removed either.
+    unfinished: Option<u64>,
 }
 
 struct Spare {
@@ -67,15 +75,35 @@ impl Spares {
         Spares { pool: Arc::new(pool), job: None }
     }
 
-    /// A file for this segment, and how long it is: with other content than the segment's, or empty.
+    /// A file for this segment, and how long it is: with other content than the segment's, or
+    /// empty. Where there is no file descriptor for it nothing has changed, and it can be asked for
+    /// again.
     pub(crate) fn take(&mut self, segment: u64) -> Result<(OutFile, u64), StorageError> {
-        let Opened { files, layout, .. } = &*self.pool.opened;
-        let path = layout.segment(segment);
-        let Some(spare) = self.pool.work.lock().ready.pop_front() else {
-            return Ok((files.open_write(&path, WriteMode::New)?, 0));
+        let spare = self.pool.work.lock().ready.pop_front();
+        let taken = match spare {
+            Some(spare) => self.take_spare(spare, segment)?,
+            None => {
+                let Opened { files, layout, .. } = &*self.pool.opened;
+                (files.open_write(&layout.segment(segment), WriteMode::New)?, 0)
+            }
         };
-        files.rename(&layout.spare(spare.number), &path)?;
-        Ok((files.open_write(&path, WriteMode::Existing)?, spare.length_bytes))
+        self.pool.work.lock().has_given_up = false;
+        Ok(taken)
+    }
+
+    fn take_spare(&self, spare: Spare, segment: u64) -> Result<(OutFile, u64), StorageError> {
+        let Opened { files, layout, .. } = &*self.pool.opened;
+        let (from, to) = (layout.spare(spare.number), layout.segment(segment));
+        files.rename(&from, &to)?;
+        match files.open_write(&to, WriteMode::Existing) {
+            Ok(file) => Ok((file, spare.length_bytes)),
+            Err(error) if error.is_out_of_descriptors() => {
+                files.rename(&to, &from)?;
+                self.pool.work.lock().ready.push_front(spare);
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Segments that are not needed any more, oldest first: they become spares, or are removed.
@@ -89,7 +117,8 @@ impl Spares {
     /// A segment will be needed soon.
     pub(crate) fn prepare(&mut self) {
         let mut work = self.pool.work.lock();
-        if self.pool.kept > 0 && work.ready.is_empty() && !work.is_one_wanted {
+        let is_due = work.ready.is_empty() && !work.is_one_wanted && !work.has_given_up;
+        if self.pool.kept > 0 && is_due {
             work.is_one_wanted = true;
             drop(work);
             self.run();
@@ -152,7 +181,11 @@ impl Pool {
         let mut spares = Vec::new();
         for segment in segments {
             let path = layout.segment(segment);
-            let length_bytes = files.open_read(&path)?.len()?;
+            let length_bytes = match files.open_read(&path).and_then(|mut file| file.len()) {
+                // A file that can't be looked at is no spare.
+                Err(error) if error.is_out_of_descriptors() => 0,
+                length => length?,
+            };
             let fits = (self.segment_bytes..=2 * self.segment_bytes).contains(&length_bytes);
             if room > 0 && fits {
                 room -= 1;
@@ -170,22 +203,66 @@ impl Pool {
         Ok(())
     }
 
+    /// Only a failure to make names durable closes the storage: whatever else goes wrong costs no
+    /// more than the spare.
     fn make(&self) -> Result<(), StorageError> {
         let Opened { files, layout, .. } = &*self.opened;
+        let free_bytes = files.free_bytes(&layout.log());
+        if free_bytes.is_some_and(|free| free < self.segment_bytes.saturating_mul(2)) {
+            self.work.lock().has_given_up = true;
+            tracing::warn!(
+                free_bytes,
+                "the disk is too full for a spare file of the log: none is made"
+            );
+            return Ok(());
+        }
         let number = self.number();
+        match self.remove_unfinished().and_then(|()| self.write_zeros(number)) {
+            Ok(Some(length_bytes)) => {
+                files.sync_dir(&layout.log())?;
+                self.work.lock().ready.push_back(Spare { number, length_bytes });
+            }
+            Ok(None) => {}
+            Err(error) => self.do_without(number, &error),
+        }
+        Ok(())
+    }
+
+    /// How long the file is. `None`: the directory is being closed.
+    fn write_zeros(&self, number: u64) -> Result<Option<u64>, StorageError> {
+        let Opened { files, layout, .. } = &*self.opened;
         let mut file = files.open_write(&layout.spare(number), WriteMode::Fresh)?;
         let zeros = vec![0; PIECE_BYTES.min(self.segment_bytes as usize)];
         let mut length_bytes = 0;
         while length_bytes < self.segment_bytes {
             if self.work.lock().is_closing {
-                return Ok(());
+                return Ok(None);
             }
             file.write_at(&zeros, length_bytes)?;
             file.sync_all()?;
             length_bytes += zeros.len() as u64;
         }
-        files.sync_dir(&layout.log())?;
-        self.work.lock().ready.push_back(Spare { number, length_bytes });
+        Ok(Some(length_bytes))
+    }
+
+    /// What was written of a spare must not keep the room that the log needs.
+    fn do_without(&self, number: u64, error: &StorageError) {
+        tracing::warn!(%error, "no spare file is made for the log, which goes on without");
+        let mut work = self.work.lock();
+        work.has_given_up = true;
+        work.unfinished.get_or_insert(number);
+        drop(work);
+        if let Err(error) = self.remove_unfinished() {
+            tracing::warn!(%error, "an unfinished spare file of the log stays for now");
+        }
+    }
+
+    fn remove_unfinished(&self) -> Result<(), StorageError> {
+        let unfinished = self.work.lock().unfinished;
+        if let Some(number) = unfinished {
+            self.opened.files.remove_if_there(&self.opened.layout.spare(number))?;
+            self.work.lock().unfinished = None;
+        }
         Ok(())
     }
 }

@@ -35,6 +35,8 @@ mod property;
 mod raw;
 #[cfg(test)]
 mod repair;
+#[cfg(test)]
+mod scarcity;
 pub(crate) mod workload;
 #[cfg(test)]
 mod workloads;

@@ -68,7 +68,7 @@ impl Inspector {
         dir: impl Into<PathBuf>,
         on_read: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<Inspector, StorageError> {
-        Inspector::on(Arc::new(RealEnv), dir.into(), Arc::new(on_read))
+        Inspector::on(Arc::<RealEnv>::default(), dir.into(), Arc::new(on_read))
     }
 
     pub(crate) fn on(
