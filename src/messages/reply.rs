@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::machine::Outcome;
 use crate::node::ProposeError;
@@ -14,31 +14,31 @@ use super::trace::Trace;
 /// reaches a mailbox.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    /// One reference for each place taken, and this one.
-    places: Arc<()>,
+    free: Arc<Semaphore>,
     max: usize,
 }
 
 impl Admission {
     pub(crate) fn new(max: usize) -> Arc<Admission> {
-        Arc::new(Admission { places: Arc::new(()), max })
+        let max = max.min(Semaphore::MAX_PERMITS);
+        Arc::new(Admission { free: Arc::new(Semaphore::new(max)), max })
     }
 
     /// Takes one of the places, if one is free.
     pub(crate) fn enter(&self) -> Option<Permit> {
-        let permit = Permit(self.places.clone());
-        // Dropping the permit gives the place back.
-        (self.under_way() <= self.max).then_some(permit)
+        self.free.clone().try_acquire_owned().ok().map(Permit)
     }
 
     pub(crate) fn under_way(&self) -> usize {
-        Arc::strong_count(&self.places) - 1
+        self.max - self.free.available_permits()
     }
 }
 
 /// One place in an [`Admission`], given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Permit(#[expect(dead_code, reason = "being there is its use")] Arc<()>);
+pub(crate) struct Permit(
+    #[expect(dead_code, reason = "being there is its use")] OwnedSemaphorePermit,
+);
 
 pub(crate) type ProposeOutcome = Result<Outcome, ProposeError>;
 
@@ -145,6 +145,9 @@ impl StopAck {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
+
     use super::*;
 
     fn reply() -> (Reply, oneshot::Receiver<ProposeOutcome>, Arc<Admission>) {
@@ -153,6 +156,44 @@ mod tests {
         let permit = admission.enter().expect("one place is free");
         assert!(admission.enter().is_none(), "a second place in an admission of one");
         (Reply::new(to, None, permit), answer, admission)
+    }
+
+    /// Of several callers for one free place one gets it, however they meet.
+    #[test]
+    fn a_free_place_is_never_refused_to_all_who_ask() {
+        const CALLERS: usize = 2;
+        const ROUNDS: usize = 20_000;
+        let admission = Admission::new(1);
+        let (asked, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let taken = AtomicUsize::new(0);
+        // Spinning, so that they meet as closely as two processors can.
+        let wait_for = |count: &AtomicUsize, callers: usize| {
+            for spins in 0.. {
+                match count.load(SeqCst) < callers {
+                    true if spins % 1_000 == 999 => std::thread::yield_now(),
+                    true => std::hint::spin_loop(),
+                    false => break,
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..CALLERS {
+                scope.spawn(|| {
+                    for round in 1..=ROUNDS {
+                        asked.fetch_add(1, SeqCst);
+                        wait_for(&asked, round * CALLERS);
+                        let permit = admission.enter();
+                        taken.fetch_add(permit.is_some().into(), SeqCst);
+                        answered.fetch_add(1, SeqCst);
+                        // Nobody gives a place back while others ask.
+                        wait_for(&answered, round * CALLERS);
+                        drop(permit);
+                    }
+                });
+            }
+        });
+        assert_eq!(taken.load(SeqCst), ROUNDS);
+        assert_eq!(admission.under_way(), 0);
     }
 
     #[test]
