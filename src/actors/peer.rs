@@ -56,6 +56,8 @@ pub(crate) struct Peer {
     /// The last index that the apply side was seen to have applied, and the one that it reports by a message.
     applied: Index,
     applied_wanted: Option<Index>,
+    /// When the status was published last.
+    published: Micros,
     alarm: Alarm,
     next_tick: Micros,
 }
@@ -131,8 +133,9 @@ impl Role for Peer {
         self.carry_out(turn.now);
         self.wait_for_applied(turn.now);
         self.set_alarm();
-        if turn.drained {
-            self.publish();
+        // In a flood no turn may find the mailbox empty.
+        if turn.drained || turn.now >= self.published + self.times.tick {
+            self.publish(turn.now);
         }
         let ended = self.clock.now();
         self.shared.metrics.loop_took(ended.saturating_sub(turn.began));
@@ -169,13 +172,14 @@ impl Peer {
             sealed: 0,
             applied: 0,
             applied_wanted: None,
+            published: 0,
             alarm,
             next_tick: 0,
         };
         let now = peer.clock.now();
         peer.carry_out(now);
         peer.set_alarm();
-        peer.publish();
+        peer.publish(now);
         peer
     }
 
@@ -320,7 +324,8 @@ impl Peer {
         }
     }
 
-    pub(super) fn publish(&self) {
+    fn publish(&mut self, now: Micros) {
+        self.published = now;
         self.raft.show_status(&mut self.shared.raft.lock());
     }
 
@@ -328,10 +333,13 @@ impl Peer {
     fn finish(&mut self, now: Micros) {
         self.carry_out(now);
         self.release_held(now);
-        self.publish();
+        self.publish(now);
         self.waiters.forget_all();
         self.reads.fail_all();
         self.snapshot_requests.fail_all();
         self.views.fail_all();
     }
 }
+
+#[cfg(test)]
+mod tests;

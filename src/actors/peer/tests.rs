@@ -1,0 +1,155 @@
+//! A peer whose turns the test makes: what it is told, when, and whether its mailbox ever drains.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use actix::{Message, Recipient};
+
+use super::*;
+use crate::actors::Placement;
+use crate::actors::lifeline::Lifeline;
+use crate::actors::shell::Slot;
+use crate::messages::Proposals;
+use crate::node::Config;
+use crate::raft::{Answer, Body, Membership, Role as Standing};
+use crate::storage::memory::MemoryStorage;
+use crate::storage::{Identity, Start, Storage};
+use crate::transport::{Inbox, Receipt, Transport};
+
+fn micros(duration: std::time::Duration) -> Micros {
+    duration.as_micros() as Micros
+}
+
+/// Takes everything and does nothing.
+struct Nobody<M>(std::marker::PhantomData<fn() -> M>);
+
+impl<M: Message<Result = ()> + Send + Unpin + 'static> Role for Nobody<M> {
+    type Message = M;
+    const NAME: &'static str = "nobody";
+
+    fn on(&mut self, _message: M, _now: Micros) -> Flow {
+        Flow::Go
+    }
+}
+
+fn nobody<M: Message<Result = ()> + Send + Unpin + 'static>() -> Recipient<M> {
+    Slot::<Nobody<M>>::new().recipient()
+}
+
+/// Counts what is sent.
+#[derive(Clone, Default)]
+struct Sent(Arc<AtomicUsize>);
+
+impl Transport for Sent {
+    fn send(&self, _envelope: Envelope) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    fn attach(&self, _node: NodeId, _inbox: Inbox) {}
+
+    fn detach(&self, _node: NodeId) {}
+}
+
+/// A member that hears nothing of the others, if there are any.
+struct Lonely {
+    peer: Peer,
+    shared: Arc<Shared>,
+    sent: Sent,
+    now: Micros,
+}
+
+impl Lonely {
+    fn of(voters: &[NodeId], config: &Config) -> Lonely {
+        let identity = Identity { cluster: 0, node: 1, birth_ms: 0 };
+        let start = Start::Bootstrap(Membership::of_voters(voters.iter().copied()));
+        let opened = Box::new(MemoryStorage::new()).open(identity, &start).expect("an empty disk");
+        let raft = Raft::new(config.raft(0, 1), opened.recovered, 0);
+        let lifeline = Arc::new(Lifeline::new().0);
+        let shared = Arc::new(Shared::new(1, 1, lifeline, raft.status(), config));
+        let (placement, sent) = (Placement::shared(), Sent::default());
+        let (proposals, proposed) = Proposals::new(nobody());
+        drop(proposals);
+        let links = PeerLinks {
+            proposals: proposed,
+            applied: AppliedMark::new(),
+            persister: nobody(),
+            reader: nobody(),
+            queue: nobody(),
+            apply_side: nobody(),
+            snapshotter: nobody(),
+            outlet: Outlet { transport: Arc::new(sent.clone()), shared: shared.clone() },
+        };
+        let times = Times {
+            tick: micros(config.tick_interval),
+            proposal_timeout: micros(config.proposal_timeout),
+            idle: micros(config.heartbeat_interval),
+        };
+        let (clock, observer, alarm) = (placement.clock(), Observer::default(), Alarm::default());
+        let peer = Peer::new(raft, links, shared.clone(), clock, observer, times, alarm);
+        Lonely { peer, shared, sent, now: 0 }
+    }
+
+    /// A turn that was cut: behind these messages the mailbox has more. What was asked of the disk
+    /// is done.
+    fn cut_turn(&mut self, make: fn(&Shared, Micros) -> PeerMessage) {
+        let began = self.now;
+        for _ in 0..4 {
+            self.peer.on(make(&self.shared, self.now), self.now);
+        }
+        let asked = self.peer.asked.0;
+        if self.peer.persisted < asked {
+            self.peer.on(PeerMessage::Persisted { seq: asked }, self.now);
+        }
+        self.now += 1_000;
+        self.peer.flush(Turn { began, now: self.now, drained: false });
+    }
+}
+
+/// An answer to nothing that was asked.
+fn envelope(_shared: &Shared, _now: Micros) -> PeerMessage {
+    let answer = Answer::Vote { granted: false, held: None };
+    let body = Body::Answer { asker_incarnation: 9, answer };
+    let envelope =
+        Envelope { cluster: 0, group: 0, from: 9, to: 1, incarnation: 1, term: 0, id: 1, body };
+    PeerMessage::Envelope(envelope, Receipt::none())
+}
+
+fn read(shared: &Shared, now: Micros) -> PeerMessage {
+    PeerMessage::Read(shared.reads.begin(now + 1_000_000, |_| ()).expect("a place for a read"))
+}
+
+/// B3, AC07: messages of any kind that never end keep no tick away. The election timeout ends in
+/// time, and the others are asked.
+#[test]
+fn ticks_come_on_time_in_a_mailbox_that_never_drains() {
+    let config = Config::default();
+    for flood in [envelope, read] {
+        let mut lonely = Lonely::of(&[1, 2, 3], &config);
+        let latest = micros(config.election_timeout_max) + micros(config.tick_interval) + 1_000;
+        while lonely.sent.0.load(Relaxed) == 0 {
+            assert!(lonely.now <= latest, "nothing was sent within {} us", lonely.now);
+            lonely.cut_turn(flood);
+        }
+        assert!(lonely.now >= micros(config.election_timeout_min), "{} us", lonely.now);
+    }
+}
+
+/// What is seen of a node in a flood is no older than a tick.
+#[test]
+fn the_status_is_published_in_a_mailbox_that_never_drains() {
+    let config = Config::default();
+    for flood in [envelope, read] {
+        let mut lonely = Lonely::of(&[1], &config);
+        let (mut same_at, mut seen) = (0, Standing::Follower);
+        while seen != Standing::Leader {
+            assert!(lonely.now < 10_000_000, "no election");
+            lonely.cut_turn(flood);
+            seen = lonely.shared.raft.lock().role;
+            if lonely.peer.raft.role().0 == seen {
+                same_at = lonely.now;
+            }
+            let behind = lonely.now - same_at;
+            assert!(behind <= micros(config.tick_interval) + 1_000, "{behind} us behind");
+        }
+    }
+}
