@@ -2,7 +2,8 @@
 //!
 //! It waits for a reason to stop (asked for, or a failure) and then ends one actor after the other, each only when what it
 //! could still be given has been given. An actor that is gone already counts as ended: its acknowledgement is dropped
-//! with its mailbox.
+//! with its mailbox. One that does not end in time, because it hangs in code of the service or in a
+//! call to the system, is reported and left behind with its place: the others still end in order.
 //!
 //! | step | why then |
 //! |---|---|
@@ -16,19 +17,27 @@
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use actix::Recipient;
-use tokio::sync::{mpsc, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::messages::{
     ApplyMessage, ApplyQueueMessage, PeerMessage, PersisterMessage, ReaderMessage,
     SnapshotterMessage, StopAck,
 };
+use crate::node::Shared;
 use crate::raft::NodeId;
 use crate::transport::Transport;
 
 use super::lifeline::Lifeline;
-use super::placement::Places;
-use super::shell::caught;
+use super::placement::{Part, Places};
+use super::shell::{Activity, caught};
+
+/// What a node's actors are doing, and on whose place each stands.
+pub(crate) type Activities = Arc<Mutex<Vec<(Part, Activity)>>>;
 
 /// All that has to be ended.
 pub(crate) struct Director {
@@ -42,6 +51,10 @@ pub(crate) struct Director {
     pub(crate) reader: Recipient<ReaderMessage>,
     pub(crate) persister: Recipient<PersisterMessage>,
     pub(crate) places: Places,
+    pub(crate) shared: Arc<Shared>,
+    /// Each actor gets so long to end.
+    pub(crate) patience: Duration,
+    pub(crate) activities: Activities,
 }
 
 impl Director {
@@ -53,20 +66,60 @@ impl Director {
         if let Err(panic) = caught(|| self.transport.detach(self.node)) {
             self.lifeline.fail(format!("the transport panicked: {panic}"));
         }
-        ended(|ack| self.peer.do_send(PeerMessage::Stop(ack))).await;
-        ended(|ack| self.queue.do_send(ApplyQueueMessage::Stop(ack))).await;
-        ended(|ack| self.apply_side.do_send(ApplyMessage::Stop(ack))).await;
-        ended(|ack| self.snapshotter.do_send(SnapshotterMessage::Stop(ack))).await;
-        ended(|ack| self.reader.do_send(ReaderMessage::Stop(ack))).await;
-        ended(|ack| self.persister.do_send(PersisterMessage::Stop(ack))).await;
+        self.end(Part::Peer, "peer", |ack| self.peer.do_send(PeerMessage::Stop(ack))).await;
+        self.end(Part::Applier, "apply queue", |ack| {
+            self.queue.do_send(ApplyQueueMessage::Stop(ack));
+        })
+        .await;
+        self.end(Part::Applier, "apply side", |ack| {
+            self.apply_side.do_send(ApplyMessage::Stop(ack));
+        })
+        .await;
+        self.end(Part::Snapshotter, "snapshotter", |ack| {
+            self.snapshotter.do_send(SnapshotterMessage::Stop(ack));
+        })
+        .await;
+        self.end(Part::Reader, "reader", |ack| self.reader.do_send(ReaderMessage::Stop(ack))).await;
+        self.end(Part::Persister, "persister", |ack| {
+            self.persister.do_send(PersisterMessage::Stop(ack));
+        })
+        .await;
+        // Reads in the mailbox of an actor that hangs: nothing else answers them.
+        self.shared.reads.fail_all();
         self.places.idle().await;
         self.places.exit();
     }
-}
 
-async fn ended(stop: impl FnOnce(StopAck)) {
-    let (ack, acked) = StopAck::new();
-    stop(ack);
-    // The acknowledgement is given by being dropped: an error is the expected end.
-    let _: Result<(), oneshot::error::RecvError> = acked.await;
+    /// Ends the actor `name` on the place of `part`. Where something hangs already nothing is
+    /// waited for.
+    async fn end(&self, part: Part, name: &str, stop: impl FnOnce(StopAck)) {
+        let (ack, acked) = StopAck::new();
+        stop(ack);
+        let given_up = self.places.of(part).given_up();
+        // The acknowledgement is given by being dropped: an error is the expected end.
+        if !given_up.is_set() && timeout(self.patience, acked).await.is_err() {
+            given_up.set();
+            self.report(part, name);
+        }
+    }
+
+    /// Whatever is at work on the place is in the way of the actor that was asked to end.
+    fn report(&self, part: Part, asked: &str) {
+        let place = self.places.of(part).given_up();
+        let activities = self.activities.lock();
+        let at_work: Vec<&str> = activities
+            .iter()
+            .filter(|(part, activity)| {
+                activity.is_at_work() && self.places.of(*part).given_up().is_of_same_place(place)
+            })
+            .map(|(_, activity)| activity.name())
+            .collect();
+        let hangs = if at_work.is_empty() { asked.to_owned() } else { at_work.join(" and the ") };
+        let reason = format!(
+            "the {hangs} hangs: it did not end within {:?} (Config::shutdown_timeout), the node ends without it",
+            self.patience
+        );
+        tracing::error!(node = self.node, reason, "a node could not end in order");
+        self.lifeline.fail(reason);
+    }
 }

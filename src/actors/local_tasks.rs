@@ -30,6 +30,8 @@ impl LocalTasks {
             return drop(future);
         }
         let task = tokio::task::spawn_local(future);
+        tasks.running.retain(|task| !task.is_finished());
+        tasks.aborts.retain(|task| !task.is_finished());
         tasks.aborts.push(task.abort_handle());
         tasks.running.push(task);
     }

@@ -47,6 +47,7 @@ pub(crate) mod peer;
 mod pending_reads;
 pub(crate) mod persister;
 mod placement;
+pub(crate) mod postponed;
 pub(crate) mod race;
 pub(crate) mod reader;
 mod receiving;

@@ -26,12 +26,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{AcquireError, Semaphore};
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use super::clock::{BusyClock, Clock, Warp};
 use super::common::{Common, Seat};
 use super::local_tasks::LocalTasks;
+use super::race::race;
 use super::thread::{self, LocalFuture, ThreadEnd, ThreadHandle};
 
 /// What has a place of its own by default.
@@ -81,9 +83,9 @@ enum Mode {
 #[derive(Clone, Debug)]
 pub struct Placement {
     mode: Mode,
-    /// The part on whose place a part runs.
+    /// The parts that were put beside another one.
     beside: BTreeMap<Part, Part>,
-    /// The places that are those of other nodes too.
+    /// The parts whose places are those of other nodes too.
     common: BTreeMap<Part, Common>,
     warp: Option<Arc<Warp>>,
 }
@@ -98,7 +100,7 @@ impl Placement {
     /// Every part on a thread of its own: slow disks, slow state machines and large snapshots delay nobody else. Only a log that
     /// never waits for a device ([`Storage::waits`](crate::storage::Storage::waits)) is written on the peer's thread.
     pub fn threads() -> Placement {
-        Placement::of(Mode::Threads, |part| part)
+        Placement::of(Mode::Threads)
     }
 
     /// As [`Placement::threads`], but for the peers of all nodes that get this placement or a clone of it: they have one thread in
@@ -110,44 +112,67 @@ impl Placement {
     /// Everything on the `LocalSet` of whoever starts the node, in real time. For tests, and for services that
     /// would rather save threads than hide slow work.
     pub fn shared() -> Placement {
-        Placement::of(Mode::Local, |_| Part::Peer)
+        let placement = Placement::of(Mode::Local);
+        Part::ALL.iter().fold(placement, |placement, part| placement.with(*part, Part::Peer))
     }
 
     /// Everything on the `LocalSet` of whoever starts the node, under tokio's paused clock, each part with a
     /// busy clock of its own. Keep and clone it for all nodes of a cluster: it holds the origin of wall time.
     #[cfg(feature = "testing")]
     pub fn virtual_time() -> Placement {
-        Placement::of(Mode::Virtual(Instant::now()), |part| part)
+        Placement::of(Mode::Virtual(Instant::now()))
     }
 
-    fn of(mode: Mode, place: impl Fn(Part) -> Part) -> Placement {
-        let beside = Part::ALL.map(|part| (part, place(part))).into();
-        Placement { mode, beside, common: BTreeMap::new(), warp: None }
+    fn of(mode: Mode) -> Placement {
+        Placement { mode, beside: BTreeMap::new(), common: BTreeMap::new(), warp: None }
     }
 
-    /// Runs `part` on the place of `beside`.
+    /// Runs `part` on the place of `beside`, wherever `beside` is put itself. Calls for several
+    /// parts may come in any order; of two for the same part the last one counts. Parts put beside
+    /// each other in a circle share one place.
     #[must_use]
     pub fn with(mut self, part: Part, beside: Part) -> Placement {
-        let place = self.beside[&beside];
-        self.beside.insert(part, place);
+        self.beside.insert(part, beside);
         self
+    }
+
+    /// The place on which `part` runs, as the part after which it is named.
+    fn place_of(&self, part: Part) -> Part {
+        let next = |part: Part| self.beside.get(&part).copied().unwrap_or(part);
+        // Behind so many steps it is at the end of its way, or within a circle.
+        let end = Part::ALL.iter().fold(part, |at, _| next(at));
+        let circle = Part::ALL.iter().scan(end, |at, _| {
+            *at = next(*at);
+            Some(*at)
+        });
+        circle.min().unwrap_or(end)
+    }
+
+    /// Which thread the place is on, if other nodes run there too.
+    fn common_of(&self, place: Part) -> Option<&Common> {
+        self.common
+            .iter()
+            .find(|(part, _)| self.place_of(**part) == place)
+            .map(|(_, common)| common)
     }
 
     /// All nodes that get this placement or a clone of it have one thread in common for `part`, and for what runs on its place:
     /// members of one process wake each other less. What takes long there delays all of them, a storage that is opened or a disk
     /// that is waited for included, so it is meant for the peer. The thread ends with the last of the nodes.
-    /// Without threads nothing changes: all is on one then.
+    /// It may be called before or after [`Placement::with`]. Without threads nothing changes: all
+    /// is on one then.
     #[must_use]
     pub fn in_common(mut self, part: Part) -> Placement {
-        self.common.insert(self.beside[&part], Common::default());
+        self.common.insert(part, Common::default());
         self
     }
 
     /// Where a log is written without waiting for a device, the persister needs no thread of its own.
     pub(crate) fn for_log(self, waits: bool) -> Placement {
-        let own_thread = matches!(self.mode, Mode::Threads)
-            && self.beside[&Part::Persister] == Part::Persister
-            && !self.common.contains_key(&Part::Persister);
+        let place = self.place_of(Part::Persister);
+        let shares = Part::ALL.into_iter().filter(|part| self.place_of(*part) == place).count();
+        let own_thread =
+            matches!(self.mode, Mode::Threads) && shares == 1 && self.common_of(place).is_none();
         match !waits && own_thread {
             true => self.with(Part::Persister, Part::Peer),
             false => self,
@@ -174,31 +199,31 @@ impl Placement {
         let span = member_span(node);
         let mut made = BTreeMap::new();
         let mut ends = Ends::default();
-        for place in self.beside.values() {
-            if made.contains_key(place) {
+        for place in Part::ALL.map(|part| self.place_of(part)) {
+            if made.contains_key(&place) {
                 continue;
             }
-            let place_made = match (self.mode, self.common.get(place)) {
+            let given_up = GivenUp::default();
+            let (runner, busy) = match (self.mode, self.common_of(place)) {
                 (Mode::Threads, None) => {
                     let (handle, end) = thread::spawn(format!("quorate-{node}-{}", place.name()))?;
-                    ends.threads.push(end);
-                    Place { runner: Runner::Thread(handle), busy: None, span: span.clone() }
+                    ends.threads.push((end, given_up.clone()));
+                    (Runner::Thread(handle), None)
                 }
                 (Mode::Threads, Some(common)) => {
                     let seat = common.seat(&format!("quorate-{}s", place.name()))?;
-                    ends.seats.push(seat.clone());
-                    Place { runner: Runner::Seat(seat), busy: None, span: span.clone() }
+                    ends.seats.push((seat.clone(), given_up.clone()));
+                    (Runner::Seat(seat), None)
                 }
-                (Mode::Local, _) => {
-                    let runner = Runner::Local(ends.local.clone());
-                    Place { runner, busy: None, span: span.clone() }
+                (Mode::Local, _) => (Runner::Local(ends.local.clone()), None),
+                (Mode::Virtual(_), _) => {
+                    (Runner::Local(ends.local.clone()), Some(virtual_clock(&ends.local, &span)))
                 }
-                (Mode::Virtual(_), _) => virtual_place(&ends.local, &span),
             };
-            made.insert(*place, place_made);
+            made.insert(place, Place { runner, busy, span: span.clone(), given_up });
         }
-        let places = self.beside.iter().map(|(part, place)| (*part, made[place].clone())).collect();
-        Ok((Places(places), ends))
+        let place_of = |part: Part| made[&self.place_of(part)].clone();
+        Ok((Places(Part::ALL.map(|part| (part, place_of(part))).into()), ends))
     }
 }
 
@@ -208,11 +233,11 @@ pub(crate) fn member_span(node: u64) -> Span {
     tracing::error_span!(parent: None, "member", node)
 }
 
-fn virtual_place(local: &LocalTasks, span: &Span) -> Place {
+fn virtual_clock(local: &LocalTasks, span: &Span) -> Arc<BusyClock> {
     let busy = Arc::new(BusyClock::default());
     let driver = busy.clone();
     local.run(Box::pin(async move { driver.drive().await }.instrument(span.clone())));
-    Place { runner: Runner::Local(local.clone()), busy: Some(busy), span: span.clone() }
+    busy
 }
 
 /// A node's places.
@@ -270,25 +295,58 @@ impl Places {
 /// Waits for the end of a node's places.
 #[derive(Default)]
 pub(crate) struct Ends {
-    threads: Vec<ThreadEnd>,
-    seats: Vec<Seat>,
+    threads: Vec<(ThreadEnd, GivenUp)>,
+    seats: Vec<(Seat, GivenUp)>,
     local: LocalTasks,
 }
 
 impl Ends {
-    /// Returns when nothing of the node is left on any place.
+    /// Returns when nothing of the node is left on any place, apart from those that were given up.
     pub(crate) async fn join(self) {
-        for thread in self.threads {
-            thread.join().await;
+        for (thread, given_up) in self.threads {
+            race(thread.join(), given_up.wait()).await;
         }
         self.local.join().await;
-        for seat in &self.seats {
-            seat.idle().await;
+        for (seat, given_up) in &self.seats {
+            race(seat.idle(), given_up.wait()).await;
         }
         // Whoever ends the places has done so by now, wherever it ran.
-        for seat in &self.seats {
-            seat.join().await;
+        for (seat, given_up) in &self.seats {
+            race(seat.join(), given_up.wait()).await;
         }
+    }
+}
+
+/// Whether a place is waited for at its node's end. What hangs there may never return. Clones are
+/// of the same place.
+#[derive(Clone, Debug)]
+pub(crate) struct GivenUp(Arc<Semaphore>);
+
+impl Default for GivenUp {
+    fn default() -> GivenUp {
+        GivenUp(Arc::new(Semaphore::new(0)))
+    }
+}
+
+impl GivenUp {
+    /// The place is not waited for from now on.
+    pub(crate) fn set(&self) {
+        self.0.close();
+    }
+
+    /// Whether both are of one place.
+    pub(crate) fn is_of_same_place(&self, other: &GivenUp) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Returns when the place is given up.
+    async fn wait(&self) {
+        // There is no permit: this ends when the semaphore is closed.
+        let _: Result<_, AcquireError> = self.0.acquire().await;
     }
 }
 
@@ -307,9 +365,14 @@ pub(crate) struct Place {
     busy: Option<Arc<BusyClock>>,
     /// The member's.
     span: Span,
+    given_up: GivenUp,
 }
 
 impl Place {
+    pub(crate) fn given_up(&self) -> &GivenUp {
+        &self.given_up
+    }
+
     /// Runs the future that `make` makes here.
     pub(crate) fn run(&self, make: impl FnOnce() -> LocalFuture + Send + 'static) {
         let span = self.span.clone();
@@ -393,6 +456,62 @@ mod tests {
         assert_eq!(thread_of(&two, Part::Peer).await, peer);
         two.exit();
         two_ends.join().await;
+    }
+
+    /// Which parts share a place, each group in the order of its parts.
+    fn groups(placement: &Placement) -> Vec<Vec<Part>> {
+        let mut groups: BTreeMap<Part, Vec<Part>> = BTreeMap::new();
+        for part in Part::ALL {
+            groups.entry(placement.place_of(part)).or_default().push(part);
+        }
+        groups.into_values().collect()
+    }
+
+    type Call = fn(Placement) -> Placement;
+
+    /// The calls in every order.
+    fn in_every_order(calls: &[Call]) -> Vec<Placement> {
+        if calls.is_empty() {
+            return vec![Placement::threads()];
+        }
+        let but = |left_out: usize| {
+            let rest = calls.iter().enumerate().filter(move |(at, _)| *at != left_out);
+            rest.map(|(_, call)| *call).collect::<Vec<Call>>()
+        };
+        let last = |at: usize| in_every_order(&but(at)).into_iter().map(calls[at]);
+        (0..calls.len()).flat_map(last).collect()
+    }
+
+    #[test]
+    fn the_order_of_calls_does_not_matter() {
+        use Part::*;
+        let chain: [Call; 4] = [
+            |placement| placement.with(Reader, Applier),
+            |placement| placement.with(Applier, Persister),
+            |placement| placement.with(Persister, Peer),
+            |placement| placement.in_common(Reader),
+        ];
+        for placement in in_every_order(&chain) {
+            let expected = [vec![Peer, Persister, Reader, Applier], vec![Snapshotter]];
+            assert_eq!(groups(&placement), expected);
+            let place = placement.place_of(Peer);
+            assert!(
+                placement.common_of(place).is_some() && placement.common_of(Snapshotter).is_none()
+            );
+            assert_eq!(groups(&placement.for_log(false)), expected);
+        }
+        let circle: [Call; 4] = [
+            |placement| placement.with(Reader, Applier),
+            |placement| placement.with(Applier, Snapshotter),
+            |placement| placement.with(Snapshotter, Applier),
+            |placement| placement.with(Persister, Persister),
+        ];
+        for placement in in_every_order(&circle) {
+            let expected = [vec![Peer], vec![Persister], vec![Reader, Applier, Snapshotter]];
+            assert_eq!(groups(&placement), expected);
+        }
+        let moved = Placement::threads().with(Reader, Applier).with(Reader, Peer);
+        assert_eq!(groups(&moved)[0], [Peer, Reader], "the last word on a part counts");
     }
 
     /// Where the log's writer was put on purpose it stays.

@@ -1,7 +1,8 @@
 //! The reader: old entries and pieces of stored snapshots, beside the writers.
 //!
 //! A read never queues behind an fsync, and a slow read delays only who asked for it. What should be there and can't be
-//! read stops the node: it is never taken for the end of the log (PS24).
+//! read stops the node: it is never taken for the end of the log (PS24). Where no file can be
+//! opened, it is read later.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::storage::{LogReader, SnapshotReader, StorageError};
 
 use super::delays::Delays;
 use super::placement::Place;
+use super::postponed::Postponed;
 use super::shell::{Flow, Role};
 
 pub(crate) struct Reader {
@@ -23,6 +25,7 @@ pub(crate) struct Reader {
     pub(crate) place: Place,
     pub(crate) delays: Delays,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) wanted: Postponed<ReaderMessage>,
 }
 
 impl Role for Reader {
@@ -30,22 +33,34 @@ impl Role for Reader {
     const NAME: &'static str = "reader";
 
     fn on(&mut self, message: ReaderMessage, _now: Micros) -> Flow {
-        let answer = match message {
+        match message {
             ReaderMessage::Stop(ack) => return Flow::Stop(ack),
             // Nobody waits for a read any more, and a closing store may refuse it.
-            _ if !self.shared.lifeline.is_running() => return Flow::Go,
-            ReaderMessage::Log(read) => self.read_log(read),
-            ReaderMessage::Chunk(read) => self.read_chunk(read),
-        };
-        match answer {
-            Ok(answer) => self.place.emit(&self.peer, |peer| peer.do_send(answer)),
-            Err(error) => self.shared.lifeline.fail(format!("storage can't be read: {error}")),
+            _ if !self.shared.lifeline.is_running() => self.wanted.clear(),
+            ReaderMessage::Again => self.wanted.pause_is_over(),
+            read => self.wanted.add(read),
+        }
+        while let Some(message) = self.wanted.next() {
+            self.read(message);
         }
         Flow::Go
     }
 }
 
 impl Reader {
+    fn read(&mut self, message: ReaderMessage) {
+        let answer = match &message {
+            ReaderMessage::Log(read) => self.read_log(*read),
+            ReaderMessage::Chunk(read) => self.read_chunk(*read),
+            ReaderMessage::Again | ReaderMessage::Stop(_) => return,
+        };
+        match answer {
+            Ok(answer) => self.place.emit(&self.peer, |peer| peer.do_send(answer)),
+            Err(error) if error.is_out_of_descriptors() => self.wanted.put_back(message, &error),
+            Err(error) => self.shared.lifeline.fail(format!("storage can't be read: {error}")),
+        }
+    }
+
     fn read_log(&mut self, read: LogRead) -> Result<PeerMessage, StorageError> {
         let LogRead { id, first, last, max_bytes, .. } = read;
         let found =

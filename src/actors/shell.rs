@@ -18,6 +18,8 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
 
 use actix::dev::channel::{AddressReceiver, channel};
@@ -70,17 +72,49 @@ pub(crate) struct Turn {
     pub(crate) drained: bool,
 }
 
+/// Whether an actor is at work on a message, to be seen from other threads.
+#[derive(Clone)]
+pub(crate) struct Activity {
+    name: &'static str,
+    at_work: Arc<AtomicBool>,
+}
+
+impl Activity {
+    fn new(name: &'static str) -> Activity {
+        Activity { name, at_work: Arc::default() }
+    }
+
+    /// Which actor it is.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// It is handling a message, being made, or ending.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.at_work.load(Relaxed)
+    }
+
+    fn set(&self, at_work: bool) {
+        self.at_work.store(at_work, Relaxed);
+    }
+}
+
 /// An actor's address before the actor exists.
 pub(crate) struct Slot<R: Role> {
     address: Addr<Shell<R>>,
     mailbox: AddressReceiver<Shell<R>>,
+    activity: Activity,
 }
 
 impl<R: Role> Slot<R> {
     pub(crate) fn new() -> Slot<R> {
         // The capacity stops nobody who uses `do_send`: the limits stand in `Config`.
         let (sender, mailbox) = channel(16);
-        Slot { address: Addr::new(sender), mailbox }
+        Slot { address: Addr::new(sender), mailbox, activity: Activity::new(R::NAME) }
+    }
+
+    pub(crate) fn activity(&self) -> Activity {
+        self.activity.clone()
     }
 
     pub(crate) fn recipient(&self) -> Recipient<R::Message> {
@@ -95,10 +129,14 @@ impl<R: Role> Slot<R> {
         lifeline: Arc<Lifeline>,
         make: impl FnOnce() -> R + Send + 'static,
     ) {
-        let (mailbox, own_place) = (self.mailbox, place.clone());
+        let (mailbox, own_place, activity) = (self.mailbox, place.clone(), self.activity);
         let life = move || {
+            activity.set(true);
+            let role = make();
+            activity.set(false);
             let shell = Shell {
-                role: make(),
+                role,
+                activity,
                 place: own_place,
                 clock,
                 stash: VecDeque::new(),
@@ -148,6 +186,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 pub(crate) struct Shell<R: Role> {
     role: R,
+    activity: Activity,
     place: Place,
     clock: Clock,
     /// What came while the place was busy.
@@ -171,16 +210,22 @@ impl<R: Role> Shell<R> {
         turn.last = now;
         turn.messages += 1;
         let cut = turn.messages >= TURN_MESSAGES || now.saturating_sub(turn.began) >= TURN_MICROS;
+        self.activity.set(true);
         if let Flow::Stop(ack) = self.role.on(message, now) {
-            self.end = Some(ack);
-        } else if cut {
+            // It is at work until nothing of it is left.
+            return self.end = Some(ack);
+        }
+        self.activity.set(false);
+        if cut {
             self.flush(false);
         }
     }
 
     fn flush(&mut self, drained: bool) {
         if let Some(turn) = self.turn.take() {
+            self.activity.set(true);
             self.role.flush(Turn { began: turn.began, now: turn.last, drained });
+            self.activity.set(false);
         }
     }
 
@@ -260,6 +305,8 @@ impl<R: Role> ActorFuture<Shell<R>> for TurnEnd {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+
     use tokio::sync::oneshot;
 
     use super::*;
@@ -304,6 +351,65 @@ mod tests {
         whole.start(place, clock, lifeline, || Listener);
         assert!(pinged.await.is_err(), "handled and dropped");
         assert!(recipient.connected(), "by an actor that lives on the same thread");
+        places.exit();
+        ends.join().await;
+    }
+
+    /// Sends itself the next message with each one that it handles.
+    struct Restless {
+        own: Recipient<Again>,
+        left: u32,
+        unflushed: u32,
+        longest: Arc<AtomicU32>,
+        ended: Option<oneshot::Sender<()>>,
+    }
+
+    #[derive(Debug, Message)]
+    #[rtype(result = "()")]
+    struct Again;
+
+    impl Role for Restless {
+        type Message = Again;
+        const NAME: &'static str = "restless";
+
+        fn on(&mut self, _again: Again, _now: Micros) -> Flow {
+            self.unflushed += 1;
+            self.longest.fetch_max(self.unflushed, Relaxed);
+            match self.left.checked_sub(1) {
+                Some(left) => {
+                    self.left = left;
+                    self.own.do_send(Again);
+                }
+                None => drop(self.ended.take()),
+            }
+            Flow::Go
+        }
+
+        fn flush(&mut self, _turn: Turn) {
+            self.unflushed = 0;
+        }
+    }
+
+    /// AC06: what a turn has collected leaves, and the clock is looked at, however many messages
+    /// wait.
+    #[tokio::test]
+    async fn a_mailbox_that_never_drains_is_cut_into_turns() {
+        let (places, ends) = Placement::threads().open(0).expect("threads");
+        let lifeline = Arc::new(Lifeline::new().0);
+        let slot = Slot::<Restless>::new();
+        let (own, longest) = (slot.recipient(), Arc::new(AtomicU32::new(0)));
+        let (ended, at_end) = oneshot::channel();
+        let role = Restless {
+            own: own.clone(),
+            left: 20_000,
+            unflushed: 0,
+            longest: longest.clone(),
+            ended: Some(ended),
+        };
+        slot.start(places.of(Part::Peer), Placement::threads().clock(), lifeline, || role);
+        own.do_send(Again);
+        assert!(at_end.await.is_err(), "dropped at the end");
+        assert!(longest.load(Relaxed) <= TURN_MESSAGES, "{longest:?} messages in a turn");
         places.exit();
         ends.join().await;
     }

@@ -2,12 +2,13 @@
 //!
 //! It stores received pieces, decodes a complete snapshot into a *shadow* state that nobody sees yet, encodes views,
 //! publishes files and drops large old states. All of it off both loops: while it decodes for a minute, the peer
-//! answers heartbeats and the old state serves reads (SN28).
+//! answers heartbeats and the old state serves reads (SN28). Where no file can be opened, it goes
+//! on later.
 //!
 //! *What it does not do:* it does not decide. Which snapshot is wanted, offered, granted or current the protocol says.
 
 use std::collections::BTreeSet;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
 
 use actix::Recipient;
@@ -18,16 +19,20 @@ use crate::messages::{
 };
 use crate::node::Shared;
 use crate::raft::{LogId, Membership, Micros, SnapshotJob, SnapshotMeta};
-use crate::storage::{SnapshotStore, StorageError};
+use crate::storage::{SnapshotSink, SnapshotStore, StorageError};
 
 use super::abortable::Abortable;
 use super::apply_side::DecodeState;
 use super::delays::Delays;
 use super::placement::Place;
+use super::postponed::Postponed;
 use super::receiving::Receiving;
 use super::shell::{Flow, Role};
 
 const BUFFER_BYTES: usize = 256 << 10;
+
+/// A stored snapshot, or why it can't be opened.
+type Content = Result<Box<dyn Read + Send>, StorageError>;
 
 pub(crate) struct Snapshotter {
     pub(crate) store: Box<dyn SnapshotStore>,
@@ -48,6 +53,14 @@ pub(crate) struct Snapshotter {
     pub(crate) place: Place,
     pub(crate) delays: Delays,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) asked: Postponed<SnapshotterMessage>,
+}
+
+/// Work that was not done, and why. Without a message there is nothing left to be done later.
+type Undone = (StorageError, Option<SnapshotterMessage>);
+
+fn given_up(error: StorageError) -> Undone {
+    (error, None)
 }
 
 /// Why a snapshot could not be read or written: the store's fault, or what stands in it.
@@ -94,41 +107,53 @@ impl Role for Snapshotter {
     const NAME: &'static str = "snapshotter";
 
     fn on(&mut self, message: SnapshotterMessage, _now: Micros) -> Flow {
-        let outcome = match message {
+        match message {
             SnapshotterMessage::Stop(ack) => return Flow::Stop(ack),
-            SnapshotterMessage::Retire(old) => {
-                drop(old);
-                Ok(())
-            }
+            SnapshotterMessage::Retire(old) => drop(old),
             // A stopping node starts no long work, and a fenced one touches no file.
-            _ if !self.shared.lifeline.is_running() => Ok(()),
-            SnapshotterMessage::Job(job) => self.job(job),
-            SnapshotterMessage::Restore(log_id) => self.restore(log_id),
-            SnapshotterMessage::Take(view) => self.take(view),
-            SnapshotterMessage::Remove(log_id) => {
-                self.made.remove(&log_id);
-                self.remove(log_id)
+            _ if !self.shared.lifeline.is_running() => self.asked.clear(),
+            SnapshotterMessage::Again => self.asked.pause_is_over(),
+            message => self.asked.add(message),
+        }
+        while let Some(message) = self.asked.next() {
+            match self.carry_out(message) {
+                Err((error, Some(message))) if error.is_out_of_descriptors() => {
+                    self.asked.put_back(message, &error);
+                }
+                Err((error, _)) => {
+                    self.shared.lifeline.fail(format!("snapshots can't be stored: {error}"));
+                }
+                Ok(()) => {}
             }
-        };
-        if let Err(error) = outcome {
-            self.shared.lifeline.fail(format!("snapshots can't be stored: {error}"));
         }
         Flow::Go
     }
 }
 
 impl Snapshotter {
-    fn job(&mut self, job: SnapshotJob) -> Result<(), StorageError> {
+    /// Where there is no file descriptor nothing has happened but what may happen twice.
+    fn carry_out(&mut self, message: SnapshotterMessage) -> Result<(), Undone> {
+        let outcome = match &message {
+            SnapshotterMessage::Job(job) => self.job(job),
+            SnapshotterMessage::Restore(log_id) => self.restore(*log_id),
+            SnapshotterMessage::Remove(log_id) => {
+                self.made.remove(log_id);
+                self.remove(*log_id)
+            }
+            _ => Ok(()),
+        };
+        match (outcome, message) {
+            (Err(error), message) => Err((error, Some(message))),
+            (Ok(()), SnapshotterMessage::Take(view)) => self.take(view),
+            (Ok(()), _) => Ok(()),
+        }
+    }
+
+    fn job(&mut self, job: &SnapshotJob) -> Result<(), StorageError> {
         match job {
-            SnapshotJob::WriteChunk { transfer, meta, offset, data, crc } => {
-                let written = self.receiving.write(
-                    self.store.as_mut(),
-                    transfer,
-                    &meta,
-                    offset,
-                    &data,
-                    crc,
-                )?;
+            &SnapshotJob::WriteChunk { transfer, ref meta, offset, ref data, crc } => {
+                let written =
+                    self.receiving.write(self.store.as_mut(), transfer, meta, offset, data, crc)?;
                 if written == crate::raft::ChunkWritten::Complete {
                     self.received = Some(meta.log_id);
                 }
@@ -137,11 +162,11 @@ impl Snapshotter {
             }
             SnapshotJob::AbortTransfer(transfer) => {
                 // Its last piece may have come before the word that nobody wants it.
-                self.receiving.abort(transfer).map_or(Ok(()), |complete| self.discard(complete))
+                self.receiving.abort(*transfer).map_or(Ok(()), |complete| self.discard(complete))
             }
-            SnapshotJob::Decode(meta) => self.decode_received(&meta),
-            SnapshotJob::Discard(log_id) => self.discard(log_id),
-            SnapshotJob::Current(log_id) => {
+            SnapshotJob::Decode(meta) => self.decode_received(meta),
+            SnapshotJob::Discard(log_id) => self.discard(*log_id),
+            &SnapshotJob::Current(log_id) => {
                 self.current = Some(log_id);
                 self.made.retain(|made| *made > log_id);
                 self.received = self.received.filter(|received| *received != log_id);
@@ -152,8 +177,14 @@ impl Snapshotter {
 
     fn decode_received(&mut self, meta: &SnapshotMeta) -> Result<(), StorageError> {
         let log_id = meta.log_id;
+        let content = self.store.open(log_id);
+        if let Err(error) = &content
+            && error.is_out_of_descriptors()
+        {
+            return content.map(drop);
+        }
         self.tell(PeerMessage::DecodeBegun(log_id));
-        let decoded = match self.decode(log_id) {
+        let decoded = match self.decode(log_id, content) {
             Ok(state) => DecodedSnapshot::State(state),
             Err(Failure::Undecodable(error)) => {
                 self.needs_newer_build(log_id, &error);
@@ -185,7 +216,8 @@ impl Snapshotter {
     /// The own current snapshot has to decode: going on without it would forget what was acknowledged (B7, B17).
     fn restore(&mut self, log_id: LogId) -> Result<(), StorageError> {
         self.current = Some(log_id);
-        match self.decode(log_id) {
+        let content = self.store.open(log_id);
+        match self.decode(log_id, content) {
             Ok(state) => {
                 let restored = ApplyMessage::Restored { log_id, state };
                 self.place.emit(&self.apply_side, |apply_side| apply_side.do_send(restored));
@@ -208,24 +240,28 @@ impl Snapshotter {
         Ok(())
     }
 
-    fn decode(&mut self, log_id: LogId) -> Result<Opaque, Failure> {
-        let (store, decode, shared) = (&mut self.store, &mut self.decode, &self.shared);
+    fn decode(&mut self, log_id: LogId, content: Content) -> Result<Opaque, Failure> {
+        let (decode, shared) = (&mut self.decode, &self.shared);
         self.place.work(self.delays.decode(), || {
-            let content = BufReader::with_capacity(BUFFER_BYTES, store.open(log_id)?);
+            let content = BufReader::with_capacity(BUFFER_BYTES, content?);
             let mut content = Abortable::new(content, &shared.lifeline);
             let state = decode(&mut content).map_err(undecoded)?;
             of_its_entry(log_id, state)
         })
     }
 
-    fn take(&mut self, view: StateView) -> Result<(), StorageError> {
+    fn take(&mut self, view: StateView) -> Result<(), Undone> {
         let log_id = view.log_id();
         // The same file name would be written twice; the one that is there says the same.
         if self.is_needed(log_id) {
             self.tell(PeerMessage::SnapshotSuperfluous(log_id));
             return Ok(());
         }
-        match self.encode(view) {
+        let sink = match self.store.create(log_id, &self.membership) {
+            Ok(sink) => sink,
+            Err(error) => return Err((error, Some(SnapshotterMessage::Take(view)))),
+        };
+        match self.encode(view, sink) {
             Ok(meta) => {
                 self.made.insert(log_id);
                 self.tell(PeerMessage::SnapshotTaken(meta));
@@ -236,15 +272,18 @@ impl Snapshotter {
                     .lifeline
                     .fail(format!("the state at {log_id} can't be encoded: {error}"));
             }
-            Err(Failure::Storage(error)) => return Err(error),
+            Err(Failure::Storage(error)) => return Err(given_up(error)),
         }
         Ok(())
     }
 
-    fn encode(&mut self, view: StateView) -> Result<SnapshotMeta, Failure> {
-        let (store, membership, shared) = (&mut self.store, &self.membership, &self.shared);
+    fn encode(
+        &mut self,
+        view: StateView,
+        mut sink: Box<dyn SnapshotSink>,
+    ) -> Result<SnapshotMeta, Failure> {
+        let shared = &self.shared;
         self.place.work(self.delays.encode(), || {
-            let mut sink = store.create(view.log_id(), membership)?;
             let mut out =
                 BufWriter::with_capacity(BUFFER_BYTES, Abortable::new(&mut sink, &shared.lifeline));
             view.encode(&mut out).map_err(Failure::Content)?;

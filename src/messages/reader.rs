@@ -13,6 +13,8 @@ pub(crate) enum ReaderMessage {
     Log(LogRead),
     /// A piece of a stored snapshot is wanted.
     Chunk(ChunkRead),
+    /// What found no file descriptor may be tried again.
+    Again,
     /// End.
     Stop(StopAck),
 }

@@ -60,6 +60,12 @@ impl Reads {
         }
     }
 
+    /// Answers all that are left: the node has ended.
+    pub(crate) fn fail_all(&self) {
+        let left = std::mem::take(&mut self.open.lock().by_number);
+        left.into_values().for_each(|(_, read)| read(Err(ReadError::Fatal)));
+    }
+
     pub(crate) fn under_way(&self) -> usize {
         self.admission.under_way()
     }

@@ -19,6 +19,8 @@ pub(crate) enum SnapshotterMessage {
     Remove(LogId),
     /// Drop this here, where it delays nobody.
     Retire(Opaque),
+    /// What found no file descriptor may be tried again.
+    Again,
     /// End.
     Stop(StopAck),
 }

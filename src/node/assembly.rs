@@ -12,11 +12,12 @@ use actix::Recipient;
 use crate::actors::applier::Applier;
 use crate::actors::apply_queue::ApplyQueue;
 use crate::actors::clock::Clock;
-use crate::actors::director::Director;
+use crate::actors::director::{Activities, Director};
 use crate::actors::lifeline::Lifeline;
 use crate::actors::outlet::Outlet;
 use crate::actors::peer::{Peer, PeerLinks, Times};
 use crate::actors::persister::{Group, Persister, PersisterLinks};
+use crate::actors::postponed::{Pause, Postponed};
 use crate::actors::reader::Reader;
 use crate::actors::shell::{Role, Slot};
 use crate::actors::snapshotter::Snapshotter;
@@ -62,12 +63,25 @@ impl<M: Machine> Parts<M> {
         let origin = Origin::of(&recovered);
         let incarnation = recovered.life.incarnation;
         let raft = Raft::new(config.raft(identity.cluster, identity.node), recovered, clock.now());
+        let members = &raft.status().membership;
+        if !members.contains(identity.node) {
+            let node = identity.node;
+            tracing::warn!(node, %members, "this node is no member of its cluster: it follows, and never leads or votes");
+        }
 
         let (lifeline, stops) = Lifeline::new();
         let shared =
             Shared::new(identity.node, incarnation, Arc::new(lifeline), raft.status(), &config);
-        let site =
-            Site { identity, config, clock, places, delays, transport, shared: Arc::new(shared) };
+        let site = Site {
+            identity,
+            config,
+            clock,
+            places,
+            delays,
+            transport,
+            shared: Arc::new(shared),
+            activities: Activities::default(),
+        };
         let slots = Slots::new();
         let addresses = slots.addresses();
         let link = addresses.apply_link(origin.snapshot.is_some(), &site);
@@ -190,6 +204,8 @@ struct Site {
     delays: Delays,
     transport: Arc<dyn Transport>,
     shared: Arc<Shared>,
+    /// What each actor is doing.
+    activities: Activities,
 }
 
 impl Site {
@@ -202,6 +218,7 @@ impl Site {
     }
 
     fn start<R: Role>(&self, slot: Slot<R>, part: Part, make: impl FnOnce() -> R + Send + 'static) {
+        self.activities.lock().push((part, slot.activity()));
         slot.start(self.places.of(part), self.clock.clone(), self.shared.lifeline.clone(), make);
     }
 
@@ -239,6 +256,9 @@ impl Site {
             reader: addresses.reader.clone(),
             persister: addresses.persister.clone(),
             places: self.places.clone(),
+            shared: self.shared.clone(),
+            patience: self.config.shutdown_timeout,
+            activities: self.activities.clone(),
         }
     }
 
@@ -280,8 +300,20 @@ impl Site {
             place: self.place(Part::Reader),
             delays: self.delays.clone(),
             shared: self.shared.clone(),
+            wanted: self.postponed(Part::Reader, &addresses.reader, || ReaderMessage::Again),
         };
         self.start(slot, Part::Reader, move || role);
+    }
+
+    /// What an actor there does later if no file can be opened.
+    fn postponed<M: actix::Message<Result = ()> + Send + 'static>(
+        &self,
+        part: Part,
+        own: &Recipient<M>,
+        over: fn() -> M,
+    ) -> Postponed<M> {
+        let (lasts, place) = (self.config.retry_interval, self.place(part));
+        Postponed::new(Pause { lasts, place, own: own.clone(), over })
     }
 
     /// The snapshot that the node starts from is the first thing to be decoded (A72, A74).
@@ -311,6 +343,8 @@ impl Site {
             place: self.place(Part::Snapshotter),
             delays: self.delays.clone(),
             shared: self.shared.clone(),
+            asked: self
+                .postponed(Part::Snapshotter, &addresses.snapshotter, || SnapshotterMessage::Again),
         };
         self.start(slot, Part::Snapshotter, move || role);
     }

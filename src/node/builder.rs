@@ -156,6 +156,9 @@ impl<M: Machine> NodeBuilder<M> {
         let transport =
             self.transport.ok_or(StartError::Incomplete("NodeBuilder::transport is missing"))?;
         self.config.fits_into(transport.max_message_bytes())?;
+        if let Some(member) = transport.member().filter(|member| *member != self.node) {
+            return Err(StartError::Transport { node: self.node, member });
+        }
         let placement = self.placement.for_log(storage.waits());
         let (places, ends) = placement.open(self.node)?;
         let identity = Identity {
@@ -222,6 +225,11 @@ impl<M: Machine> Node<M> {
 
     /// Stops the node in order and waits until nothing of it is left: every waiter is answered, what is durable is sealed,
     /// its threads are joined (one in common: by the last), its storage is free again.
+    ///
+    /// What hangs is not waited for longer than [`Config::shutdown_timeout`]. Then
+    /// [`NodeStatus::fatal`](super::NodeStatus::fatal) tells which actor it was. Its thread is left
+    /// behind, and so is whoever waits for a command that it was executing. That works where the
+    /// actor has a thread that the peer does not run on.
     pub async fn shutdown(mut self) {
         self.handle.shared.lifeline.stop();
         self.join().await;

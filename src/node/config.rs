@@ -54,6 +54,10 @@ pub struct Config {
     /// the state machine is. A read that has not run for so long is answered `TimedOut`.
     pub proposal_timeout: Duration,
 
+    /// An actor of the node that has not ended so long after it was asked to counts as hanging: the
+    /// node ends without it.
+    pub shutdown_timeout: Duration,
+
     /// Entries per message: bytes ..
     pub append_bytes: usize,
     /// .. and count.
@@ -124,6 +128,7 @@ impl Default for Config {
             proposals_in_flight: 16_384,
             reads_in_flight: 16_384,
             proposal_timeout: Duration::from_secs(10),
+            shutdown_timeout: Duration::from_secs(30),
             append_bytes: MIB,
             append_entries: 4096,
             window_messages: 64,
@@ -220,6 +225,7 @@ impl Config {
             )
             .time("election_timeout_max", max)
             .wait("proposal_timeout", self.proposal_timeout)
+            .wait("shutdown_timeout", self.shutdown_timeout)
             .time("commit_notice", self.commit_notice.unwrap_or_default());
         rules
             .must(

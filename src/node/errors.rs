@@ -122,6 +122,16 @@ pub enum StartError {
     /// The system gave no thread.
     #[error("can't start the node's threads: {0}")]
     Threads(#[from] std::io::Error),
+    /// The transport can receive for another member alone.
+    #[error(
+        "node {node} can't start on a transport of member {member}: give it one that was made for its own id"
+    )]
+    Transport {
+        /// The node.
+        node: NodeId,
+        /// Whom the transport was made for.
+        member: NodeId,
+    },
     /// The builder lacks something.
     #[error("the node is not complete: {0}")]
     Incomplete(&'static str),

@@ -71,6 +71,12 @@ pub trait Transport: Send + Sync + 'static {
     /// will not arrive, it tells the sender's [`Inbox::undelivered`].
     fn send(&self, envelope: Envelope);
 
+    /// The only member that it can receive for, if there is but one. A node of another id is not
+    /// started on it.
+    fn member(&self) -> Option<NodeId> {
+        None
+    }
+
     /// Starts delivery to the local member `node`. What was attached for it before gets nothing any more.
     fn attach(&self, node: NodeId, inbox: Inbox);
 

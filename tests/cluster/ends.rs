@@ -402,6 +402,37 @@ fn a_leader_that_cannot_read_ends() {
     }
 }
 
+/// No file can be opened for a while, on any member: entries for a member that is behind, pieces of
+/// a snapshot, and snapshots come later, and nobody ends.
+#[test]
+fn members_without_file_descriptors_go_on_later() {
+    for missed in [50, 600] {
+        story(async move {
+            let trio = Trio::start_with(Config { log_cache_bytes: 0, ..small() }).await;
+            let behind = (trio.leader().await + 1) % 3;
+            trio.network.isolate(behind);
+            trio.note(0..missed).await;
+            trio.traps.values().for_each(|traps| traps.set(Trap::NoDescriptors));
+            trio.network.heal();
+            pass(Duration::from_secs(5)).await;
+            for node in 0..3 {
+                let status = trio.handle(node).status();
+                assert!(status.running && status.fatal.is_none(), "{status:?}");
+            }
+            assert!(trio.handle(behind).status().raft.applied < missed, "nothing was missing");
+            trio.traps.values().for_each(|traps| traps.unset(Trap::NoDescriptors));
+            trio.note(missed..missed + 10).await;
+            let applied = |node| trio.handle(node).status().raft.applied;
+            until("all have all", || (0..3).all(|node| applied(node) >= missed + 10)).await;
+            let installs = trio.handle(behind).status().raft.counters.installs_granted;
+            assert_eq!(installs > 0, missed == 600, "{installs} installs");
+            let taken = trio.handle(trio.leader().await).snapshot().await;
+            assert!(taken.is_ok(), "{taken:?}");
+            trio.shutdown().await;
+        });
+    }
+}
+
 /// SN26: a follower that can't store or open what it receives stops and says so.
 #[test]
 fn a_follower_that_cannot_store_a_snapshot_ends() {

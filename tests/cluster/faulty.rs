@@ -31,6 +31,8 @@ pub enum Trap {
     PublishFails,
     OpenFails,
     RetainFails,
+    /// Nothing can be opened: EMFILE.
+    NoDescriptors,
     SendPanics,
     DetachPanics,
     ApplyPanics,
@@ -45,6 +47,24 @@ impl Traps {
     /// From now on this fails.
     pub fn set(&self, trap: Trap) {
         self.0.lock().insert(trap);
+    }
+
+    /// It works again.
+    pub fn unset(&self, trap: Trap) {
+        self.0.lock().remove(&trap);
+    }
+
+    /// For a call that opens a file.
+    fn check_open(&self, trap: Trap) -> Result<(), StorageError> {
+        if self.is_set(Trap::NoDescriptors) {
+            let (operation, path) = ("open", format!("{trap:?}"));
+            return Err(StorageError::Io {
+                operation,
+                path,
+                source: io::Error::from_raw_os_error(24),
+            });
+        }
+        self.check(trap)
     }
 
     fn is_set(&self, trap: Trap) -> bool {
@@ -118,7 +138,7 @@ impl LogReader for Faulty<Box<dyn LogReader>> {
         max_bytes: usize,
     ) -> Result<Option<Vec<Entry>>, StorageError> {
         self.traps.panic(Trap::LogReadPanics);
-        self.traps.check(Trap::LogReadFails)?;
+        self.traps.check_open(Trap::LogReadFails)?;
         self.inner.read(first, last, max_bytes)
     }
 }
@@ -129,18 +149,18 @@ impl SnapshotStore for Faulty<Box<dyn SnapshotStore>> {
         log_id: LogId,
         membership: &Membership,
     ) -> Result<Box<dyn SnapshotSink>, StorageError> {
-        self.traps.check(Trap::CreateFails)?;
+        self.traps.check_open(Trap::CreateFails)?;
         let sink = self.inner.create(log_id, membership)?;
         Ok(Box::new(Faulty { inner: sink, traps: self.traps.clone() }))
     }
 
     fn receive(&mut self, meta: &SnapshotMeta) -> Result<Box<dyn SnapshotReceiver>, StorageError> {
-        self.traps.check(Trap::ReceiveFails)?;
+        self.traps.check_open(Trap::ReceiveFails)?;
         self.inner.receive(meta)
     }
 
     fn open(&mut self, log_id: LogId) -> Result<Box<dyn Read + Send>, StorageError> {
-        self.traps.check(Trap::OpenFails)?;
+        self.traps.check_open(Trap::OpenFails)?;
         self.inner.open(log_id)
     }
 
@@ -153,7 +173,7 @@ impl SnapshotStore for Faulty<Box<dyn SnapshotStore>> {
     }
 
     fn retain(&mut self, current: LogId, keep: Option<LogId>) -> Result<(), StorageError> {
-        self.traps.check(Trap::RetainFails)?;
+        self.traps.check_open(Trap::RetainFails)?;
         self.inner.retain(current, keep)
     }
 }
@@ -165,7 +185,7 @@ impl SnapshotReader for Faulty<Box<dyn SnapshotReader>> {
         offset: u64,
         max_bytes: usize,
     ) -> Result<Option<bytes::Bytes>, StorageError> {
-        self.traps.check(Trap::ChunkReadFails)?;
+        self.traps.check_open(Trap::ChunkReadFails)?;
         self.inner.read_at(log_id, offset, max_bytes)
     }
 }

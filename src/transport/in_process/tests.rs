@@ -366,9 +366,13 @@ fn an_inbox_may_use_the_network() {
 }
 
 #[test]
-#[should_panic(expected = "an endpoint of member 1 can't receive for member 2")]
 fn an_endpoint_is_of_one_member() {
-    InProcessNetwork::default().endpoint(1).attach(2, Inbox::new(|_| (), |_, _| ()));
+    let network = InProcessNetwork::default();
+    let (endpoint, b) = (network.endpoint(1), Member::attach(&network, 2));
+    assert_eq!(endpoint.member(), Some(1));
+    endpoint.attach(2, Inbox::new(|_| panic!("the mail of member 2"), |_, _| ()));
+    Member::attach(&network, 1).send(2, [1]);
+    assert_eq!(b.received_ids(), [1]);
 }
 
 /// All that happens on a network with every fault at once.
