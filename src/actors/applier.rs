@@ -298,3 +298,105 @@ fn apply_entry<M: Machine>(
         false => observer.applies(replica, entry),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::any::Any;
+
+    use bytes::Bytes;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::actors::lifeline::Lifeline;
+    use crate::actors::shell::Slot;
+    use crate::actors::{ApplyGuard, Part, Placement};
+    use crate::machine::{SessionConfig, WordCount};
+    use crate::messages::{AppliedMark, PeerMessage};
+    use crate::node::Config;
+    use crate::raft::{EntryKind, Membership, RaftStatus, SnapshotMeta};
+
+    struct Nobody<M>(std::marker::PhantomData<fn() -> M>);
+
+    impl<M: actix::Message<Result = ()> + Send + Unpin + 'static> Role for Nobody<M> {
+        type Message = M;
+        const NAME: &'static str = "nobody";
+
+        fn on(&mut self, _message: M, _now: Micros) -> Flow {
+            Flow::Go
+        }
+    }
+
+    fn entries(indexes: std::ops::RangeInclusive<Index>) -> Vec<Entry> {
+        let blank = |index| Entry {
+            log_id: LogId::new(1, index),
+            kind: EntryKind::Blank,
+            stamp_ms: 0,
+            data: Bytes::new(),
+        };
+        indexes.map(blank).collect()
+    }
+
+    fn replica(applied: Index) -> Replica<WordCount> {
+        let mut replica = Replica::new(WordCount::default(), SessionConfig::default(), 0);
+        entries(1..=applied).iter().for_each(|entry| replica.apply_unanswered(entry));
+        replica
+    }
+
+    fn applier(shared: &Arc<Shared>) -> Applier<WordCount> {
+        let link = ApplyLink {
+            peer: Slot::<Nobody<PeerMessage>>::new().recipient(),
+            queue: Slot::<Nobody<crate::messages::ApplyQueueMessage>>::new().recipient(),
+            snapshotter: Slot::<Nobody<crate::messages::SnapshotterMessage>>::new().recipient(),
+            restores: false,
+            mark: AppliedMark::new(),
+            _guard: Arc::new(ApplyGuard(shared.lifeline.clone())),
+        };
+        let (places, _ends) = Placement::shared().open(0).expect("no threads to fail");
+        let place = places.of(Part::Applier).clone();
+        let (delays, observer) = (Delays::default(), Observer::default());
+        Applier::new(replica(0), link, place, delays, shared.clone(), observer)
+    }
+
+    fn offer(index: Index) -> OfferedSnapshot {
+        let log_id = LogId::new(1, index);
+        let membership = Membership::of_voters([0]);
+        OfferedSnapshot {
+            meta: SnapshotMeta { log_id, membership, size_bytes: 0 },
+            shadow: Opaque::state_behind(log_id, replica(index)),
+        }
+    }
+
+    /// RD05: whatever brings the state to a read's index answers the read, entries or an install;
+    /// nothing comes behind an install that would.
+    #[test]
+    fn reads_parked_on_an_index_that_an_install_covers_are_answered_at_once() {
+        let lifeline = Arc::new(Lifeline::new().0);
+        let shared =
+            Arc::new(Shared::new(0, 1, lifeline, RaftStatus::default(), &Config::default()));
+        let mut applier = applier(&shared);
+        let read = |index, applier: &mut Applier<WordCount>| {
+            let (to, answer) = oneshot::channel();
+            let read = move |state: Result<&dyn Any, _>| drop(to.send(state.map(|_| ())));
+            let job = shared.reads.begin(1_000, read).expect("a place");
+            applier.on(ApplyMessage::ReadAt { index, job }, 0);
+            answer
+        };
+        let mut answers: Vec<_> = [2, 3, 8, 10, 11].map(|index| read(index, &mut applier)).into();
+        let is_answered = |answers: &mut Vec<oneshot::Receiver<_>>| {
+            let answered = answers.iter_mut().map(|answer| answer.try_recv() == Ok(Ok(())));
+            answered.collect::<Vec<bool>>()
+        };
+        let batch = CommittedBatch { entries: entries(1..=2).into(), replies: Vec::new() };
+        applier.on(ApplyMessage::Work(ApplyWork::Entries(batch)), 0);
+        assert_eq!(is_answered(&mut answers), [true, false, false, false, false]);
+        applier.on(ApplyMessage::Work(ApplyWork::Offer(offer(10))), 0);
+        let mut during = read(1, &mut applier);
+        assert_eq!(during.try_recv(), Ok(Ok(())), "the old state serves until the decision");
+        let decision = InstallDecision { log_id: LogId::new(1, 10), granted: true };
+        applier.on(ApplyMessage::Decision(decision), 0);
+        assert_eq!(is_answered(&mut answers), [false, true, true, true, false]);
+        let batch = CommittedBatch { entries: entries(11..=11).into(), replies: Vec::new() };
+        applier.on(ApplyMessage::Work(ApplyWork::Entries(batch)), 0);
+        assert_eq!(is_answered(&mut answers), [false, false, false, false, true]);
+    }
+}

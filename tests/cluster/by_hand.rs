@@ -106,18 +106,11 @@ fn a_grant_is_not_taken_back() {
             let answer = snapshot_answer(puppet.answer(OTHER, id).unwrap());
             assert!(!answer.report.recovering);
         }
-        assert!(hand_decision(&hand).await.granted);
+        assert!(hand.next_decision().await.granted);
         hand.link().applied(10);
         assert_eq!(counters(&puppet).safety_alarms, 0);
         puppet.shutdown().await;
     });
-}
-
-async fn hand_decision(hand: &Hand) -> InstallDecision {
-    match hand.next().await {
-        ApplyMessage::Decision(decision) => decision,
-        other => panic!("told {other:?} instead of a decision"),
-    }
 }
 
 /// Questions about what was never offered, or was decided already, are answered no and change nothing.

@@ -435,7 +435,9 @@ impl Puppet {
         .await;
     }
 
-    fn acknowledge_one(&self, request: &Envelope, append: &Append, through: Index) {
+    /// Accepts one request as the member that it is for, if that acknowledges nothing beyond
+    /// `through`.
+    pub fn acknowledge_one(&self, request: &Envelope, append: &Append, through: Index) {
         let matched = append.prev.index + append.entries.len() as u64;
         if matched > through {
             return;
@@ -595,11 +597,15 @@ impl Hand {
     /// Asks about an offer and returns whether it was granted.
     pub async fn ask(&self, log_id: LogId) -> bool {
         self.link().cond_install(log_id);
+        let decision = self.next_decision().await;
+        assert_eq!(decision.log_id, log_id);
+        decision.granted
+    }
+
+    /// The decision on what was asked.
+    pub async fn next_decision(&self) -> InstallDecision {
         match self.next().await {
-            ApplyMessage::Decision(decision) => {
-                assert_eq!(decision.log_id, log_id);
-                decision.granted
-            }
+            ApplyMessage::Decision(decision) => decision,
             other => panic!("told {other:?} instead of a decision"),
         }
     }
