@@ -431,6 +431,8 @@ mod tests {
             ("reads_in_flight", |c| c.reads_in_flight = 0),
             ("proposal_timeout", |c| c.proposal_timeout = NONE),
             ("proposal_timeout", |c| c.proposal_timeout = LONG),
+            ("shutdown_timeout", |c| c.shutdown_timeout = NONE),
+            ("shutdown_timeout", |c| c.shutdown_timeout = LONG),
             ("append_entries", |c| c.append_entries = 0),
             ("window_messages", |c| c.window_messages = 0),
             ("window_bytes", |c| c.window_bytes = 0),
@@ -438,6 +440,7 @@ mod tests {
             ("snapshot_entries", |c| c.snapshot_entries = Some(0)),
             ("snapshot_retry_interval", |c| c.snapshot_retry_interval = NONE),
             ("snapshot_retry_interval", |c| c.snapshot_retry_interval = LONG),
+            ("snapshot_retry_max", |c| c.snapshot_retry_max = NONE),
             ("trailing_bytes", |c| c.trailing_bytes = usize::MAX),
             ("pin_bytes", |c| c.pin_bytes = 0),
             ("pin_bytes", |c| c.uncommitted_bytes = usize::MAX),
@@ -447,6 +450,7 @@ mod tests {
             ("sessions.session_timeout_ms", |c| c.sessions.session_timeout_ms = 0),
             ("sessions.max_time_step_ms", |c| c.sessions.max_time_step_ms = 0),
             ("sessions.sequence_window", |c| c.sessions.sequence_window = 0),
+            ("sessions.reply_bytes", |c| c.sessions.reply_bytes = 0),
         ];
         for (number, (setting, change)) in refused.iter().enumerate() {
             let error = wrong(change);

@@ -34,6 +34,9 @@ const CARRIED: [&str; 9] = [
     "retry-after",
 ];
 
+/// Connections for requests that are passed on, at most, for each of the server's threads.
+pub const CONNECTIONS: usize = 100;
+
 /// The other members, seen from one of the server's threads.
 pub struct Elsewhere {
     pub node: NodeId,
@@ -54,7 +57,9 @@ impl Forward {
     /// Waits for the leader's own time-out and a little more.
     pub fn new(timeout: Duration, limit: usize) -> Forward {
         let timeout = timeout + Duration::from_secs(2);
-        let client = awc::Client::builder().disable_redirects().timeout(timeout).finish();
+        let connector = awc::Connector::new().limit(CONNECTIONS);
+        let client = awc::Client::builder().connector(connector).disable_redirects();
+        let client = client.timeout(timeout).finish();
         Forward { client, limit }
     }
 }

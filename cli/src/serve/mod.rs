@@ -9,6 +9,7 @@
 //! | `options` | what a member can be told |
 //! | `listen` | where HTTP is served |
 //! | `routes` | what each request becomes |
+//! | `descriptors` | how many connections leave enough for the node's files |
 //! | `headers`, `body` | what a request asks for; how large it may be |
 //! | `answers`, `elsewhere` | what is said when it failed, or when another member leads |
 //!
@@ -32,6 +33,7 @@ use quorate::transport::{TcpOptions, TcpTransport};
 
 mod answers;
 mod body;
+mod descriptors;
 mod elsewhere;
 mod headers;
 mod listen;
@@ -48,9 +50,6 @@ use routes::Service;
 /// Threads that serve HTTP: they only parse and wait, the node has threads of its own.
 const WORKERS: usize = 2;
 
-/// Connections of HTTP per thread, at most; further ones wait to be accepted.
-const CONNECTIONS: usize = 1024;
-
 /// Requests under way get so long to be answered when the process is asked to end.
 const GRACE_SECONDS: u64 = 5;
 
@@ -64,14 +63,19 @@ pub fn run(options: Options) -> Result<bool, Failure> {
 
 async fn serve(options: Options) -> Result<bool, Failure> {
     options.check()?;
+    let passed_on = if options.forward { WORKERS * elsewhere::CONNECTIONS } else { 0 };
+    let connections =
+        descriptors::connections(descriptors::raise_limit(), WORKERS as u64, passed_on as u64)?;
     let listeners = listen::listen(&options.http)?;
     let (node, transport) = start(&options).await?;
     announce(&options, &listeners, &transport);
-    let ended = serve_http(&options, listeners, node.handle()).await;
-    let status = node.handle().status();
+    let handle = node.handle();
+    let ended = serve_http(&options, listeners, handle.clone(), connections).await;
     node.shutdown().await;
     transport.shutdown().await;
     ended?;
+    // It says of its end, too, what went wrong.
+    let status = handle.status();
     if let Some(why) = status.fatal {
         eprintln!("quorate: member {} stopped: {why}", options.id);
         return Ok(false);
@@ -124,6 +128,7 @@ async fn serve_http(
     options: &Options,
     listeners: Vec<TcpListener>,
     handle: Handle<KeyValue>,
+    connections: usize,
 ) -> Result<(), Failure> {
     let failed = |error| Failure(format!("HTTP failed: {error}"));
     let (options, watched) = (options.clone(), handle.clone());
@@ -144,7 +149,7 @@ async fn serve_http(
     };
     let mut server = HttpServer::new(app)
         .workers(WORKERS)
-        .max_connections(CONNECTIONS)
+        .max_connections(connections)
         .shutdown_timeout(GRACE_SECONDS);
     for listener in listeners {
         server = server.listen(listener).map_err(failed)?;

@@ -7,6 +7,7 @@
 //! | `history` | what clients saw, and whether one register per key could have answered so |
 //! | `load` | clients that write and read while members fail |
 //! | `answers` | what each request is answered |
+//! | `descriptors` | more connections than the process may have files open |
 //! | `directories` | what `inspect` and `verify` say of a member's directory, and that they change nothing |
 //! | `strangers` | servers that are no members, and members mounted in services |
 //! | `lines` | what is written on standard error |
@@ -17,6 +18,8 @@
 
 mod answers;
 mod commands;
+#[cfg(unix)]
+mod descriptors;
 mod directories;
 mod faults;
 mod history;

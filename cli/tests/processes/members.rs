@@ -19,6 +19,8 @@ pub struct Members {
     directory: tempfile::TempDir,
     options: Vec<String>,
     environment: Vec<(String, String)>,
+    /// So many files and connections may each have open, if that is limited.
+    descriptors: Option<u32>,
     peers: Vec<u16>,
     http: Vec<u16>,
     http_peers: String,
@@ -45,6 +47,13 @@ impl Members {
         members.started()
     }
 
+    /// The same, each with at most so many files and connections open.
+    pub fn start_limited(count: usize, descriptors: u32, options: &[&str]) -> Members {
+        let mut members = Members::prepared(count, options);
+        members.descriptors = Some(descriptors);
+        members.started()
+    }
+
     fn prepared(count: usize, options: &[&str]) -> Members {
         let mut ports = free_ports(2 * count);
         let http = ports.split_off(count);
@@ -52,6 +61,7 @@ impl Members {
             directory: tempfile::tempdir().unwrap(),
             options: options.iter().map(|&option| option.to_owned()).collect(),
             environment: Vec::new(),
+            descriptors: None,
             peers: ports,
             http_peers: table(&http),
             http,
@@ -81,7 +91,15 @@ impl Members {
 
     /// The command line of the member.
     pub fn command(&self, id: usize) -> Command {
-        let mut command = quorate();
+        let mut command = match self.descriptors {
+            None => quorate(),
+            Some(descriptors) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]);
+                shell.arg(quorate().get_program());
+                shell
+            }
+        };
         command.arg("serve").args(["--id", &id.to_string()]);
         command.args(["--peers", &table(&self.peers), "--http-peers", &self.http_peers]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
