@@ -82,8 +82,15 @@ impl Schedule {
     /// The schedule of `seed`: faults among `allowed`, for a cluster of `nodes` members, until `end`.
     pub fn draw(seed: u64, allowed: Faults, nodes: u64, end: Micros) -> Schedule {
         let mut dice = Dice::new(seed, 1);
-        let chosen: Vec<FaultKind> = allowed.kinds().filter(|_| dice.chance(500)).collect();
+        let dealt = allowed.without(FaultKind::DamagedEnd);
+        let chosen: Vec<FaultKind> = dealt.kinds().filter(|_| dice.chance(500)).collect();
         let mut acts = Vec::new();
+        // Dice of their own: without them the other acts of a seed are the same.
+        let mut beside = Dice::new(seed, 5);
+        let damages = allowed.contains(FaultKind::DamagedEnd) && beside.chance(500);
+        if damages && nodes > 0 {
+            damaged_ends(&mut beside, nodes, end, &mut acts);
+        }
         if chosen.is_empty() || nodes == 0 {
             return Schedule { acts };
         }
@@ -170,6 +177,18 @@ fn left_behind(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: 
             _ => (FaultKind::Crash, false, victim),
         };
         act(at, lasts, kind, to_leader, node, if node == victim { next } else { victim }, 1_000);
+    }
+}
+
+/// The ends of logs are damaged now and then.
+fn damaged_ends(dice: &mut Dice, nodes: u64, end: Micros, acts: &mut Vec<Act>) {
+    let mut at = dice.between(SECOND, 10 * SECOND);
+    while at < end {
+        let (node, to_leader) = (dice.below(nodes), dice.chance(300));
+        let (kind, other) = (FaultKind::DamagedEnd, (node + 1) % nodes);
+        let lasts = (dice.between(100, 4_000) * MILLISECOND).min(end - at);
+        acts.push(Act { at, lasts, kind, to_leader, node, other, strength: 1_000 });
+        at += dice.between(2, 20) * SECOND;
     }
 }
 

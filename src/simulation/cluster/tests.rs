@@ -49,7 +49,8 @@ fn whole_nodes_stay_correct_under_every_fault() {
 const FOUND_IN: Micros = 120 * SECOND;
 
 fn at_length(seed: u64) -> Outcome {
-    let (time, schedule) = (FOUND_IN, Schedule::draw(seed, Faults::all(), 5, FOUND_IN));
+    let faults = Faults::all().without(FaultKind::DamagedEnd);
+    let (time, schedule) = (FOUND_IN, Schedule::draw(seed, faults, 5, FOUND_IN));
     run(&Settings { time, schedule, ..settings(seed, 5, Faults::none()) })
 }
 
@@ -119,6 +120,21 @@ fn every_fault_alone_is_survived() {
         assert_eq!(outcome.breach, None, "{kind}");
         assert!(outcome.acts[kind as usize] > 0, "{kind} has not taken place");
     }
+}
+
+/// PS06: the end of a log is zeroed, overwritten, cut off or removed, or what says where it was;
+/// the member is started, says so, and catches up.
+#[test]
+fn ps06_a_damaged_end_of_a_log_is_noticed_and_made_good() {
+    let mut damaged = 0;
+    for seed in 0..6 {
+        let faults = Faults::only([FaultKind::DamagedEnd]);
+        let settings = settings(seed, 3, faults);
+        let outcome = run(&settings);
+        assert_eq!(outcome.breach, None, "seed {seed}");
+        damaged += outcome.sights["damaged_ends"];
+    }
+    assert!(damaged > 3, "{damaged} ends were damaged");
 }
 
 /// One seed is one run, and another seed another one; a trace that is kept changes nothing.
