@@ -149,7 +149,7 @@ async fn frames_of_every_size_up_to_the_cap_pass_and_a_larger_one_is_not_sent() 
 /// AC10: pieces of snapshots go another way. That way is shut here, and everything else passes.
 #[tokio::test]
 async fn ac10_a_chunk_that_does_not_get_through_delays_nothing_else() {
-    let (a, b) = pair();
+    let (a, b) = pair_with(hold);
     let proxy = Proxy::start(b.transport.local_addr()).await;
     proxy.trouble.chunks_held.store(true, Ordering::Relaxed);
     a.transport.set_peer(2, proxy.address.to_string());

@@ -51,6 +51,13 @@ pub fn options(node: NodeId) -> TcpOptions {
     }
 }
 
+/// A wire on which nothing passes for as long as the test wants is not taken for a dead one, and
+/// what waits for it is not given up.
+pub fn hold(options: &mut TcpOptions) {
+    let long = Duration::from_secs(600);
+    (options.frame_timeout, options.dead_after, options.outbox_age) = (long, long, long);
+}
+
 /// Waits until `done`, and says what it waited for if that takes too long.
 pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();

@@ -54,11 +54,7 @@ async fn ac10_a_slow_transfer_delays_no_heartbeat() {
         request_timeout: Duration::from_secs(60),
         ..patient().with_snapshot_bytes(64 << 10)
     };
-    // A wire on which nothing passes for as long as the test wants is not taken for a dead one.
-    let mut world = World::unconnected(3, config, |options| {
-        (options.frame_timeout, options.dead_after) =
-            (Duration::from_secs(60), Duration::from_secs(60));
-    });
+    let mut world = World::unconnected(3, config, hold);
     let proxies = connect_through_proxies(&world).await;
     for node in [1, 2] {
         world.start_node(node).await;
