@@ -12,7 +12,7 @@ use quorate::transport::{Inbox, Receipt, TcpOptions, TcpTransport, Transport};
 
 use crate::proxy::Proxy;
 use crate::raw::{Hello, Raw};
-use crate::support::{CLUSTER, options, until};
+use crate::support::{CLUSTER, hold, options, until};
 
 /// A transport with somebody attached who writes everything down.
 struct End {
