@@ -57,7 +57,7 @@ pub(crate) struct Snapshotter {
 }
 
 /// Work that was not done, and why. Without a message there is nothing left to be done later.
-type Undone = (StorageError, Option<SnapshotterMessage>);
+type Undone = (StorageError, Option<Box<SnapshotterMessage>>);
 
 fn given_up(error: StorageError) -> Undone {
     (error, None)
@@ -118,7 +118,7 @@ impl Role for Snapshotter {
         while let Some(message) = self.asked.next() {
             match self.carry_out(message) {
                 Err((error, Some(message))) if error.is_out_of_descriptors() => {
-                    self.asked.put_back(message, &error);
+                    self.asked.put_back(*message, &error);
                 }
                 Err((error, _)) => {
                     self.shared.lifeline.fail(format!("snapshots can't be stored: {error}"));
@@ -143,7 +143,7 @@ impl Snapshotter {
             _ => Ok(()),
         };
         match (outcome, message) {
-            (Err(error), message) => Err((error, Some(message))),
+            (Err(error), message) => Err((error, Some(Box::new(message)))),
             (Ok(()), SnapshotterMessage::Take(view)) => self.take(view),
             (Ok(()), _) => Ok(()),
         }
@@ -259,7 +259,7 @@ impl Snapshotter {
         }
         let sink = match self.store.create(log_id, &self.membership) {
             Ok(sink) => sink,
-            Err(error) => return Err((error, Some(SnapshotterMessage::Take(view)))),
+            Err(error) => return Err((error, Some(Box::new(SnapshotterMessage::Take(view))))),
         };
         match self.encode(view, sink) {
             Ok(meta) => {
