@@ -259,7 +259,7 @@ impl Sessions {
         let session = self.table.get_mut(&id);
         let session =
             session.unwrap_or_else(|| panic!("session {id} vanished under its own command"));
-        session.insert(Executed { sequence, command, reply });
+        session.insert_reply(Executed { sequence, command, reply });
     }
 
     /// What session `id` executed under `sequence`: the digest of the command, and the reply.
@@ -350,7 +350,7 @@ impl Session {
         Some(&self.executed[at])
     }
 
-    fn insert(&mut self, new: Executed) {
+    fn insert_reply(&mut self, new: Executed) {
         let sequence = new.sequence;
         let at = self.executed.partition_point(|executed| executed.sequence < sequence);
         let taken = self.executed.get(at).is_some_and(|executed| executed.sequence == sequence);

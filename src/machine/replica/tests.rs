@@ -284,9 +284,7 @@ fn variants_go_by_name_and_fields_by_position_and_no_field_may_be_left_over() {
     assert_eq!(decodes(codec::encode(&Shorter { amount: 1 }).unwrap()), (true, false));
     let pay = codec::encode(&New::Pay(7)).unwrap();
     assert!(matches!(codec::decode::<Old>(&pay), Ok(Old::Pay(7))));
-    for (longer, of) in [(codec::encode(&(1, 2)).unwrap(), "(i64,)")] {
-        assert!(codec::decode::<(i64,)>(&longer).is_err(), "{of}");
-    }
+    assert!(codec::decode::<(i64,)>(&codec::encode(&(1, 2)).unwrap()).is_err());
     // Types that ask for less than there is.
     for bytes in [codec::encode(&[1, 2]).unwrap(), codec::encode(&"text").unwrap()] {
         assert!(codec::decode::<()>(&bytes).is_err(), "{bytes:?}");

@@ -73,27 +73,6 @@ fn what_was_being_written_as_its_member_died_counts_if_it_is_there() {
     }
 }
 
-/// A leader whose wall clock jumps by 20 years, and no other fault.
-#[test]
-fn a_wall_clock_that_jumps_by_decades_ends_no_session() {
-    let jump = |at| Act {
-        at,
-        lasts: 0,
-        kind: FaultKind::ClockJump,
-        to_leader: true,
-        node: 0,
-        other: 1,
-        strength: 1_000,
-    };
-    for seed in 0..4 {
-        let time = 60 * SECOND;
-        let schedule = Schedule { acts: vec![jump(5 * SECOND), jump(15 * SECOND)] };
-        let outcome = run(&Settings { time, schedule, ..settings(seed, 3, Faults::none()) });
-        assert_eq!(outcome.breach, None, "seed {seed}");
-        assert!(outcome.operations > 300, "seed {seed}: {} operations", outcome.operations);
-    }
-}
-
 /// Clusters of every size, the smallest too (EL23).
 #[test]
 fn whole_clusters_of_every_size_stay_correct() {
