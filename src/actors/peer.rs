@@ -4,7 +4,8 @@
 //! all of them. Carrying out means sending messages on; nothing here waits, blocks or decides.
 //!
 //! Time: ticks come as messages, but behind a flood they would come late. So a turn that is cut looks at the
-//! clock itself and ticks if a tick is due.
+//! clock itself and ticks if a tick is due. A tick that comes much too late shows that the process stood still: the
+//! protocol is told so before it, because messages of that time may wait behind it.
 //!
 //! *What it does not do:* it does not keep the log, know a command's type, or touch a file.
 
@@ -78,6 +79,8 @@ pub(crate) struct PeerLinks {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) tick: Micros,
+    /// A tick that comes so much too late shows that the process stood still.
+    pub(crate) stall: Micros,
     pub(crate) proposal_timeout: Micros,
     /// The log is sealed when nothing was asked of it for so long.
     pub(crate) idle: Micros,
@@ -177,6 +180,7 @@ impl Peer {
             next_tick: 0,
         };
         let now = peer.clock.now();
+        peer.next_tick = now + peer.times.tick;
         peer.carry_out(now);
         peer.set_alarm();
         peer.publish(now);
@@ -249,6 +253,9 @@ impl Peer {
     }
 
     fn tick(&mut self, now: Micros) {
+        if now.saturating_sub(self.next_tick) >= self.times.stall {
+            self.raft.stalled(now);
+        }
         self.next_tick = now + self.times.tick;
         self.release_held(now);
         self.raft.tick(now);

@@ -403,6 +403,7 @@ impl Site {
         };
         let times = Times {
             tick: micros(self.config.tick_interval),
+            stall: micros(self.config.heartbeat_interval) / 2,
             proposal_timeout: micros(self.config.proposal_timeout),
             idle: IDLE_HEARTBEATS * micros(self.config.heartbeat_interval),
         };

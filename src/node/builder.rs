@@ -247,7 +247,7 @@ impl<M: Machine> Node<M> {
 
     /// Its process stands still for `time`: what comes for it waits, what it was doing ends later. Only in virtual time.
     #[cfg(feature = "testing")]
-    pub(crate) fn pause(&self, time: std::time::Duration) {
+    pub fn pause(&self, time: std::time::Duration) {
         self.places.pause(time);
     }
 

@@ -10,7 +10,8 @@ use crate::transport::wire::FRAMING_BYTES_MAX;
 /// Settings of a node. All members of a cluster should have the same; `sessions` must be the same.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// A leader lets every member hear of it this often.
+    /// A leader lets every member hear of it this often: all at once, or, where `election_timeout_min` is shorter than two
+    /// of these, half of them every half interval.
     pub heartbeat_interval: Duration,
     /// An election timeout is drawn between this ..
     pub election_timeout_min: Duration,
@@ -32,7 +33,8 @@ pub struct Config {
     pub check_quorum: bool,
     /// A proposal waits so long for others, to leave with them; zero: it leaves at once.
     pub batch_delay: Duration,
-    /// Messages with few entries leave for one member at least so far apart; zero: as they come.
+    /// Messages with few entries leave for one member at least so far apart; zero: as they come. Proposals of one client
+    /// that waits for each reply do not wait for this.
     pub append_interval: Duration,
     /// A member that can't know of a commit is told so much later, unless something else tells it first; `None`: with
     /// the next entries or heartbeat.
@@ -152,16 +154,18 @@ impl Default for Config {
 
 impl Config {
     /// Settings for few messages and quick elections on a network with delays of milliseconds: one message under way to a
-    /// member, proposals of a moment together in one, few heartbeats, election timeouts barely longer than they. Where
-    /// messages are often lost or members pause, followers will ask in vain now and then whether an election could be won.
+    /// member, proposals of a moment together in one, few heartbeats to half of the members in turn, short election timeouts.
+    /// A process may stand still for 300 ms, and the leader stays; after a longer pause of the leader, or where several
+    /// messages in a row are lost, another is elected.
     ///
     /// No entries of the protocol's own are in the log: what a state machine applies has indexes without gaps from 1. The
     /// price is that a new leader commits what it found only once something is proposed. Snapshots are left to requests.
     pub fn sparing() -> Config {
         Config {
             heartbeat_interval: Duration::from_millis(250),
-            election_timeout_min: Duration::from_millis(290),
-            election_timeout_max: Duration::from_millis(390),
+            // Half a heartbeat interval, a pause of 300 ms, and 15 ms for what comes after it.
+            election_timeout_min: Duration::from_millis(440),
+            election_timeout_max: Duration::from_millis(540),
             request_timeout: Duration::from_millis(100),
             retry_interval: Duration::from_millis(10),
             batch_delay: Duration::from_millis(1),

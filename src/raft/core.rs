@@ -12,10 +12,11 @@ use super::message::*;
 use super::progress::Progress;
 use super::random::Random;
 use super::ready::*;
+use super::sending::{Batch, Lone};
 use super::types::*;
 use super::{Counters, RaftStatus};
 use super::{canvass::Canvass, compaction::Building, install::InstallSlot, recovering::RollCall};
-use super::{outbox::PersistMark, reads::PendingRead, sending::Batch};
+use super::{outbox::PersistMark, reads::PendingRead, stalls::Stall};
 
 /// A term further ahead than this is taken for garbage, not for news (EL25).
 const TERM_LEAP_MAX: u64 = 1 << 32;
@@ -61,6 +62,8 @@ pub struct Raft {
     pub(super) election_at: Micros,
     /// When this node last heard a leader of its term.
     pub(super) leader_heard_at: Option<Micros>,
+    /// The last time that this process stood still.
+    pub(super) stall: Stall,
     /// Answers in the campaign under way.
     pub(super) votes: BTreeMap<NodeId, bool>,
     /// Answers to requests before this one belong to an earlier campaign, or its first half (EL13).
@@ -87,6 +90,8 @@ pub struct Raft {
     pub(super) first_stamp: Option<(Micros, u64)>,
     /// A leader's entries that still wait for others to leave with.
     pub(super) batch: Option<Batch>,
+    /// Whether its proposals come from one client alone.
+    pub(super) lone: Lone,
     pub(super) round: u64,
     pub(super) reads: VecDeque<PendingRead>,
 
@@ -142,6 +147,7 @@ impl Raft {
             announced: (Role::Follower, 0, None),
             election_at: 0,
             leader_heard_at: None,
+            stall: Stall::default(),
             votes: BTreeMap::new(),
             campaign_first_request: 0,
             canvass: Canvass::default(),
@@ -155,6 +161,7 @@ impl Raft {
             term_start: 0,
             first_stamp: None,
             batch: None,
+            lone: Lone::default(),
             round: 0,
             reads: VecDeque::new(),
             apply_outstanding: VecDeque::new(),

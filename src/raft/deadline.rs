@@ -14,10 +14,12 @@ impl Raft {
         match self.role {
             Role::Leader => {
                 let members = self.progress.values().map(|progress| self.member_deadline(progress));
+                let alternate = self.alternate_due_at();
+                let first = members.chain(alternate).fold(Micros::MAX, Micros::min);
                 // Once a leader that keeps its role has failed its reads, nothing more is due then.
                 let watches = self.config.check_quorum || !self.reads.is_empty();
                 let quorum_lost = self.quorum_lost_at().saturating_add(1);
-                members.fold(if watches { quorum_lost } else { Micros::MAX }, Micros::min)
+                if watches { first.min(quorum_lost) } else { first }
             }
             _ => {
                 let asks = (!self.roll_call_missing().is_empty()).then_some(self.roll_call.ask_at);

@@ -142,7 +142,10 @@ impl Raft {
     /// If `asker` was that leader, it asks because it leads no longer: it has been restarted, most
     /// likely.
     pub(super) fn leader_lives(&self, asker: NodeId) -> bool {
-        let recently = |heard| self.now.saturating_sub(heard) < self.config.election_timeout_min;
+        let recently = |heard| {
+            self.now.saturating_sub(heard) < self.config.election_timeout_min
+                || self.now < self.excused_until()
+        };
         let follows = self.leader.is_some_and(|leader| leader != asker);
         match self.role {
             Role::Leader => self.config.check_quorum || self.hears_quorum(),

@@ -95,12 +95,17 @@ impl Raft {
 
     /// When this leader hears a quorum no longer if nobody answers any more.
     pub(super) fn quorum_lost_at(&self) -> Micros {
+        let lost_at = self.quorum_heard_at().saturating_add(self.config.election_timeout_min);
+        lost_at.max(self.excused_until())
+    }
+
+    /// When a quorum had last answered.
+    pub(super) fn quorum_heard_at(&self) -> Micros {
         let own = self.config.node;
-        let heard_at = quorum::reached_by_quorum(&self.membership, |node| match node {
+        quorum::reached_by_quorum(&self.membership, |node| match node {
             _ if node == own => Micros::MAX,
             _ => self.progress.get(&node).map_or(0, |progress| progress.answered_at),
-        });
-        heard_at.saturating_add(self.config.election_timeout_min)
+        })
     }
 
     /// Stops leading without a higher term; whoever waits goes on waiting for what becomes of the entries.
@@ -240,6 +245,7 @@ impl Raft {
         let own_term = reached >= self.term_start;
         if own_term && reached > self.log.commit() {
             self.log.commit_to(reached);
+            self.lone.committed(self.now);
             self.confirm_reads();
         }
     }

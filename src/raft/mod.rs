@@ -22,7 +22,7 @@
 //! | `election`, `canvass` | pre-vote, vote, becoming leader; whom a campaign asks |
 //! | `acquaintance`, `recovering` | who comes back with less than others remember; when one that lost something counts again |
 //! | `leader`, `follower`, `sending` | replication, both halves; what a leader sends, and when |
-//! | `deadline` | when the protocol next has something to do by itself |
+//! | `deadline`, `stalls` | when the protocol next has something to do by itself; a driver that stood still |
 //! | `transfer`, `install` | a snapshot on its way out, and on its way in up to CondInstallSnapshot |
 //! | `compaction` | local snapshots, purging |
 //! | `reads`, `apply` | ReadIndex; handing over what is committed |
@@ -60,6 +60,7 @@ mod reads;
 mod ready;
 mod recovering;
 mod sending;
+mod stalls;
 #[cfg(feature = "testing")]
 mod timeless;
 mod transfer;

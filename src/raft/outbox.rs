@@ -208,6 +208,7 @@ impl Raft {
     /// Whether a durable step has been under way for longer than a leader may wait (gray failure).
     pub(super) fn disk_hangs(&self) -> bool {
         let patience = 2 * self.config.election_timeout_max;
-        self.persists.front().is_some_and(|mark| self.now.saturating_sub(mark.begun_at) > patience)
+        let hangs = |mark: &PersistMark| self.now.saturating_sub(mark.begun_at) > patience;
+        self.now >= self.excused_until() && self.persists.front().is_some_and(hangs)
     }
 }

@@ -324,6 +324,11 @@ impl Progress {
         }
     }
 
+    /// Whether everything that was sent to it is acknowledged.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(&self.state, ProgressState::Replicate { inflight } if inflight.is_empty())
+    }
+
     /// Lets it hear of the leader at `at`, if it does not before.
     pub(super) fn call(&mut self, at: Micros) {
         self.call_at = Some(self.call_at.map_or(at, |earlier| earlier.min(at)));

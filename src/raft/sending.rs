@@ -4,12 +4,14 @@
 //! a drained mailbox leave in one AppendEntries a member. Settings make it wait for more of them:
 //!
 //! - `batch_delay`: the first proposal waits that long for others;
-//! - `append_interval`: small messages to one member keep that distance;
+//! - `append_interval`: small messages to one member keep that distance, unless it has acknowledged all that was sent and
+//!   proposals come one by one, each right behind the commit of the one before: nothing would join them;
 //! - `window_messages`: so many are under way to a member, what is proposed meanwhile goes with the next.
 //!
 //! A member that has not answered in time is sent no entries until it does. It is asked whether it is there and holds what
-//! it should: at once, then when there is something new for it, and otherwise at a heartbeat's usual time. Members that
-//! can't know of a commit by themselves are told after `commit_notice`, if nothing else told them.
+//! it should: at once, then when there is something new for it (if it has answered this leader before), and otherwise at
+//! a heartbeat's usual time. Members that can't know of a commit by themselves are told after `commit_notice`, if nothing
+//! else told them.
 //!
 //! Snapshots are sent in `transfer.rs`; what answers mean is in `leader.rs`.
 
@@ -28,9 +30,45 @@ pub(super) struct Batch {
     until: Micros,
 }
 
+/// So many proposals in a row that came by themselves are taken for those of one client.
+const LONE_MIN: u32 = 2;
+
+/// Whether proposals come one by one, each right behind the commit of the one before: from one client that waits for its
+/// replies. Holding those back would bring no company.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Lone {
+    /// When the leader last committed something.
+    committed_at: Micros,
+    /// So many proposals in a row came like that, counted up to [`LONE_MIN`].
+    in_row: u32,
+}
+
+impl Lone {
+    pub(super) fn committed(&mut self, now: Micros) {
+        self.committed_at = now;
+    }
+
+    /// A proposal comes; `first`: all before it are committed. `soon` is how long a client takes for its next one.
+    fn proposed(&mut self, first: bool, now: Micros, soon: Micros) {
+        let lone = first && now.saturating_sub(self.committed_at) <= soon;
+        self.in_row = if lone { LONE_MIN.min(self.in_row + 1) } else { 0 };
+    }
+
+    fn holds(&self) -> bool {
+        self.in_row >= LONE_MIN
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn forget(&mut self) {
+        *self = Lone::default();
+    }
+}
+
 impl Raft {
     /// Entry `first` was proposed: unless it joins others that wait already, it waits for company.
     pub(super) fn open_batch(&mut self, first: Index) {
+        let after_all = self.log.commit() + 1 == first;
+        self.lone.proposed(after_all, self.now, self.config.append_interval / 4);
         if self.config.batch_delay > 0 && self.batch.is_none() {
             self.batch = Some(Batch { first, until: self.now + self.config.batch_delay });
         }
@@ -49,6 +87,7 @@ impl Raft {
             self.go_on_with_transfer(to);
             self.send_heartbeat_if_due(to, confirm);
         }
+        self.alternate_heartbeats();
     }
 
     // ---- entries -------------------------------------------------------------------------
@@ -64,11 +103,12 @@ impl Raft {
             return None;
         }
         if progress.missed {
-            let news = last > progress.asked_at_last;
+            let news = progress.has_answered && last > progress.asked_at_last;
             return news
                 .then_some(progress.retry_at.max(progress.sent_at + config.request_timeout));
         }
         let spaced = progress.entries_sent_at.filter(|_| !probing);
+        let spaced = spaced.filter(|_| !(self.lone.holds() && progress.is_idle()));
         let spaced = spaced.map_or(0, |sent_at| sent_at + config.append_interval);
         let spaced = if spaced > self.now && self.has_few_for(progress) { spaced } else { 0 };
         let batched =
@@ -174,9 +214,13 @@ impl Raft {
         let (now, round) = (self.now, self.round);
         let Some(progress) = self.progress.get(&to) else { return };
         let due = now >= progress.heartbeat_due_at(self.config.heartbeat_interval);
-        if !(due || confirm && progress.round < round) {
-            return;
+        if due || confirm && progress.round < round {
+            self.send_heartbeat(to);
         }
+    }
+
+    fn send_heartbeat(&mut self, to: NodeId) {
+        let Some(progress) = self.progress.get(&to) else { return };
         if progress.missed && progress.next > self.log.start().index {
             return self.send_append(to, Entries::new());
         }
@@ -185,7 +229,35 @@ impl Raft {
         let heartbeat = self.append_message(to, prev, Entries::new());
         let id = self.ask(to, heartbeat);
         if let Some(progress) = self.progress.get_mut(&to) {
-            progress.on_heartbeat_sent(id, now);
+            progress.on_heartbeat_sent(id, self.now);
+        }
+    }
+
+    /// When so many members have to hear of this leader that the others are no quorum without them. Where an election
+    /// timeout is shorter than two heartbeat intervals, that is due half an interval after it was last so: members hear of
+    /// the leader in turn, each once an interval, and after a pause of the leader some of them still count on it.
+    pub(super) fn alternate_due_at(&self) -> Option<Micros> {
+        let (own, config) = (self.config.node, &self.config);
+        if config.election_timeout_min >= 2 * config.heartbeat_interval {
+            return None;
+        }
+        let told_at = quorum::reached_by_quorum(&self.membership, |node| match node {
+            _ if node == own => Micros::MAX,
+            _ => self.progress.get(&node).map_or(Micros::MAX, |progress| progress.sent_at),
+        });
+        (told_at < Micros::MAX).then(|| told_at + config.heartbeat_interval / 2)
+    }
+
+    fn alternate_heartbeats(&mut self) {
+        for _ in 0..self.progress.len() {
+            if self.alternate_due_at().is_none_or(|at| self.now < at) {
+                return;
+            }
+            let voters = self.progress.iter().filter(|(node, _)| self.membership.is_voter(**node));
+            let quietest = voters.min_by_key(|(_, progress)| progress.sent_at);
+            if let Some((&to, _)) = quietest {
+                self.send_heartbeat(to);
+            }
         }
     }
 

@@ -9,6 +9,7 @@
 //! | moments at which something was noted | that moment |
 //! | moments that something waits for | the full wait from then on; nothing, if it is over |
 //! | when a leader was heard | never: whoever asks may be voted for |
+//! | a stall of the process | over |
 //! | chance | the same seed for ever |
 //! | counters | 0 |
 //! | numbers of steps and reads | begin again, if none is under way |
@@ -25,6 +26,7 @@ use super::install::InstallSlot;
 use super::outbox::PersistMark;
 use super::progress::{Progress, ProgressState, TransferStep};
 use super::random::Random;
+use super::stalls::Stall;
 use super::types::Micros;
 
 /// What a moment that something waits for becomes when the clock goes from `from` to `to`.
@@ -43,6 +45,7 @@ impl Raft {
             waits_anew(self.roll_call.ask_at, config.request_timeout, from, now);
         self.election_at = now + config.election_timeout_max;
         self.leader_heard_at = None;
+        self.stall = Stall::default();
         self.canvass.forget_times(now + config.request_timeout);
         self.progress.values_mut().for_each(|progress| progress.forget_times(config, from, now));
         self.persists.iter_mut().for_each(|mark| mark.forget_time(now));
@@ -53,6 +56,7 @@ impl Raft {
         if let Some((first_at, _)) = &mut self.first_stamp {
             *first_at = now;
         }
+        self.lone.forget();
         self.random = Random::new([config.seed, config.node, 0]);
         self.counters = Counters::default();
         if self.persists.is_empty() {

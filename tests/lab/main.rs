@@ -102,4 +102,8 @@ scenarios! {
     contested_install
     old_terms_wait
     replaced_tail
+    one_of_three_pauses
+    one_of_five_pauses
+    one_client_alone
+    all_pause
 }

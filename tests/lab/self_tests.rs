@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate::actors::{Observer, Placement};
 use quorate::machine::NoMachine;
-use quorate::node::{Node, NodeBuilder};
+use quorate::node::{Config, Node, NodeBuilder};
 use quorate::raft::{
     Answer, AppendAnswer, AppendOutcome, Body, Entry, EntryKind, Envelope, FollowerReport,
     HardState, InstallStatus, LogChange, LogId, Membership, NodeId, Request,
@@ -25,16 +25,17 @@ use crate::ledger::Ledger;
 use crate::network::Network;
 use crate::runs::{Scenario, Script, run};
 use crate::scenarios::SCENARIOS;
+use crate::scenarios::pauses::leaders_lost;
 use crate::service::ServiceParts;
 use crate::world::{Terms, World, config};
 
-fn in_virtual_time(future: impl Future<Output = ()>) {
+fn in_virtual_time<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    LocalSet::new().block_on(&runtime, future);
+    LocalSet::new().block_on(&runtime, future)
 }
 
 async fn pass(millis: u64) {
@@ -435,4 +436,22 @@ fn a_scenario_that_fails_says_why() {
     };
     let scenario = Scenario { name: "hopeless", terms: THREE, script };
     assert_eq!(run(&scenario, 1), Err("no leader after ten rounds".into()));
+}
+
+/// With election timeouts barely longer than a heartbeat, pauses that the scenarios of pauses allow cost leaders their place.
+#[test]
+fn timeouts_barely_longer_than_a_heartbeat_do_not_survive_pauses() {
+    let millis = Duration::from_millis;
+    let short =
+        Config { election_timeout_min: millis(290), election_timeout_max: millis(390), ..config() };
+    for peers in [3, 5] {
+        let lost = in_virtual_time(async {
+            let terms = Terms { peers, ..THREE };
+            let world = World::start_with(short.clone(), terms, 1).await;
+            let lost = leaders_lost(&world, 20).await;
+            world.finish().await;
+            lost
+        });
+        assert!(lost >= 5, "only {lost} of 60 pauses are seen");
+    }
 }

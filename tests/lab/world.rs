@@ -81,6 +81,11 @@ struct Slot {
 impl World {
     /// All peers started and connected.
     pub async fn start_all(terms: Terms, seed: u64) -> World {
+        World::start_with(config(), terms, seed).await
+    }
+
+    /// The same with another configuration.
+    pub async fn start_with(config: Config, terms: Terms, seed: u64) -> World {
         let watch = Watch::new(terms.peers);
         let network = Network::new(terms.peers, terms.reliable, Dice::new(seed, 1), watch.clone());
         let slot = |peer| Slot {
@@ -89,7 +94,7 @@ impl World {
             handle: RefCell::default(),
         };
         let shared = Shared {
-            config: Config { seed, ..config() },
+            config: Config { seed, ..config },
             placement: Placement::virtual_time(),
             network,
             ledger: Ledger::new(terms.peers, watch.clone()),
@@ -198,6 +203,12 @@ impl World {
             delays.set_encode(up_to(snapshot_ms));
         }
         delays
+    }
+
+    /// A peer's process stands still for so long: what comes for it waits.
+    pub fn pause(&self, peer: usize, millis: u64) {
+        let node = self.shared.peers[peer].node.borrow();
+        node.iter().for_each(|node| node.pause(Duration::from_millis(millis)));
     }
 
     /// Links of a peer work again.

@@ -34,6 +34,7 @@ mod leaders;
 mod log;
 mod losses;
 mod paper;
+mod pauses;
 mod random;
 mod reads;
 mod replication;

@@ -1,5 +1,9 @@
 //! Commands get committed, by as many peers as can be reached, at what cost.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::command::Command;
 use crate::helpers::ELECTION_MS;
 use crate::world::World;
@@ -230,4 +234,18 @@ async fn count_agreements(world: &World) -> Option<u64> {
     let agreed = world.network().received();
     assert!(agreed - before <= (10 + 1 + 3) * 3, "{} requests for 12 commands", agreed - before);
     Some(agreed)
+}
+
+/// Not of the labs: one client that waits for each of its commands is not held back for the company of others.
+pub async fn one_client_alone(world: World) {
+    let leader = world.check_one_leader().await;
+    let began = Instant::now();
+    for number in 0..500 {
+        let log_id = world.start_at(leader, number).await.expect("the leader stays");
+        while world.committed(log_id.index).0 < 2 {
+            world.wait_more(1).await;
+        }
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(1_500), "500 commands take {took:?}");
 }

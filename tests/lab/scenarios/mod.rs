@@ -9,6 +9,7 @@ mod agreement;
 mod churn;
 mod elections;
 mod figure8;
+pub mod pauses;
 mod persistence;
 mod snapshots;
 
@@ -95,6 +96,10 @@ pub const SCENARIOS: &[Scenario] = &[
     slow(VERY, snapshot("contested_install", true, |world| Box::pin(snapshots::contested(world)))),
     reliable("old_terms_wait", 3, |world| Box::pin(figure8::old_terms_wait(world))),
     snapshot("replaced_tail", true, |world| Box::pin(snapshots::replaced_tail(world))),
+    reliable("one_of_three_pauses", 3, |world| Box::pin(pauses::one_pauses(world))),
+    reliable("one_of_five_pauses", 5, |world| Box::pin(pauses::one_pauses(world))),
+    reliable("one_client_alone", 3, |world| Box::pin(agree::one_client_alone(world))),
+    reliable("all_pause", 3, |world| Box::pin(pauses::all_pause(world))),
 ];
 
 const A_LITTLE: Slowness = Slowness { disk_ms: 5, snapshot_ms: 400 };

@@ -1,0 +1,52 @@
+//! A process that stood still, and what silence means to it afterwards.
+//!
+//! A stopped process, a suspended machine or a starved thread runs no timers. When it runs again, its clock says that
+//! nobody has been heard for a long time, while the answers and heartbeats of that time may lie unread in its mailbox or
+//! its sockets. So silence proves nothing then. The driver, which knows how late its tick comes, says so
+//! ([`stalled`](Raft::stalled)); from then on, for one request timeout:
+//!
+//! - a leader does not step down because no quorum answers; it sends every member a heartbeat at once
+//! - another member does not campaign, and goes on taking its leader for alive
+//!
+//! The delay is granted once for each time that the leader, or a quorum, was heard: a process that stalls again and
+//! again waits no longer than one that stalls once. It is a matter of patience only: reads are confirmed by rounds of
+//! answers (`reads.rs`), and commits by what members hold.
+
+use super::core::Raft;
+use super::ready::Role;
+use super::types::Micros;
+
+/// The last stall that silence was excused for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Stall {
+    /// Silence is excused before this moment.
+    until: Micros,
+    /// When the leader, or a quorum, had last been heard.
+    heard_at: Option<Micros>,
+}
+
+impl Raft {
+    /// The driver has not run for a while: a tick that was due comes much later than that. To be called before that tick.
+    /// What counts as much is the driver's to say; half a heartbeat interval is.
+    pub fn stalled(&mut self, now: Micros) {
+        self.advance(now);
+        let heard_at = match self.role {
+            Role::Leader => self.quorum_heard_at(),
+            _ => self.leader_heard_at.unwrap_or(0),
+        };
+        if self.stall.heard_at == Some(heard_at) {
+            return;
+        }
+        let until = self.now + self.config.request_timeout;
+        self.stall = Stall { until, heard_at: Some(heard_at) };
+        match self.role {
+            Role::Leader => self.progress.values_mut().for_each(|progress| progress.call(now)),
+            _ => self.election_at = self.election_at.max(until),
+        }
+    }
+
+    /// Silence proves nothing before this moment.
+    pub(super) fn excused_until(&self) -> Micros {
+        self.stall.until
+    }
+}
