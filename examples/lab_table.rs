@@ -1,7 +1,7 @@
 //! What the lab's scenarios cost: virtual seconds, RPCs and bytes, beside the best published figures.
 //!
 //! ```sh
-//! cargo run --release --example lab_table -- [--seeds N | --seed S] [--json]
+//! cargo run --release --example lab_table -- [--seeds N | --seed S] [--scenario NAME].. [--json]
 //! ```
 //! Every figure is a median over the seeds. `docs/lab.md` says what is counted and how the table is read.
 
@@ -47,14 +47,20 @@ const THREADS: usize = 2;
 
 struct Options {
     seeds: Vec<u64>,
+    /// These rows; all, if empty.
+    scenarios: Vec<String>,
     json: bool,
 }
 
 impl Options {
     fn of_command_line() -> Result<Options, String> {
-        let mut options = Options { seeds: (1..=50).collect(), json: false };
+        let mut options = Options { seeds: (1..=50).collect(), scenarios: Vec::new(), json: false };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
+            if word == "--scenario" {
+                options.scenarios.push(scenario_name(words.next())?);
+                continue;
+            }
             let mut number = || {
                 let value = words.next().and_then(|value| value.parse::<u64>().ok());
                 value.filter(|number| *number > 0).ok_or(format!("{word} needs a number above 0"))
@@ -63,11 +69,22 @@ impl Options {
                 "--seeds" => options.seeds = (1..=number()?).collect(),
                 "--seed" => options.seeds = vec![number()?],
                 "--json" => options.json = true,
-                _ => return Err(format!("{word}? There are --seeds N, --seed S and --json")),
+                _ => {
+                    return Err(format!(
+                        "{word}? There are --seeds N, --seed S, --scenario NAME and --json"
+                    ));
+                }
             }
         }
         Ok(options)
     }
+}
+
+/// One that has a row.
+fn scenario_name(word: Option<String>) -> Result<String, String> {
+    let names: Vec<&str> = PUBLISHED.iter().map(|row| row.name).collect();
+    let known = word.filter(|word| names.contains(&word.as_str()));
+    known.ok_or_else(|| format!("--scenario needs one of {}", names.join(", ")))
 }
 
 fn main() -> ExitCode {
@@ -78,7 +95,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match measure_all(&options.seeds) {
+    match measure_all(&options) {
         Ok(rows) if options.json => println!("{}", as_json(&rows, &options.seeds)),
         Ok(rows) => print_table(&rows, &options.seeds),
         Err(failures) => {
@@ -97,9 +114,13 @@ struct Row {
     ours: Figures,
 }
 
-fn measure_all(seeds: &[u64]) -> Result<Vec<Row>, Vec<String>> {
+fn measure_all(options: &Options) -> Result<Vec<Row>, Vec<String>> {
+    let Options { seeds, scenarios, .. } = options;
+    let wanted =
+        |row: &&Published| scenarios.is_empty() || scenarios.iter().any(|name| name == row.name);
+    let rows: Vec<&'static Published> = PUBLISHED.iter().filter(wanted).collect();
     let jobs: Vec<_> =
-        PUBLISHED.iter().flat_map(|row| seeds.iter().map(move |seed| (row, *seed))).collect();
+        rows.iter().flat_map(|row| seeds.iter().map(move |seed| (*row, *seed))).collect();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -117,10 +138,8 @@ fn measure_all(seeds: &[u64]) -> Result<Vec<Row>, Vec<String>> {
     if !failures.is_empty() {
         return Err(failures);
     }
-    Ok(PUBLISHED
-        .iter()
-        .map(|published| Row { published, ours: medians(published, &done) })
-        .collect())
+    let measured = rows.into_iter();
+    Ok(measured.map(|published| Row { published, ours: medians(published, &done) }).collect())
 }
 
 fn scenario(row: &Published) -> &'static Scenario {
@@ -166,12 +185,9 @@ impl Row {
     /// RPCs and bytes, ours and the published, as they are compared.
     fn compared(&self) -> [(f64, f64); 2] {
         let Row { published, ours } = self;
-        let (our_share, their_share) = match published.per_command {
-            true => (ours.commands.max(1) as f64, published.commands.1 as f64),
-            false => (1.0, 1.0),
-        };
+        let commands = if published.per_command { ours.commands.max(1) } else { 1 };
         [(ours.rpcs, published.rpcs), (ours.bytes, published.bytes)]
-            .map(|(ours, theirs)| (ours as f64 / our_share, theirs as f64 / their_share))
+            .map(|(ours, theirs)| (ours as f64 / commands as f64, theirs.compared()))
     }
 
     fn commands_published(&self) -> String {
@@ -221,9 +237,9 @@ fn print_row(row: &Row) {
         published.seconds,
         ours.waits,
         ours.rpcs,
-        published.rpcs,
+        published.rpcs.amount,
         ours.bytes,
-        published.bytes,
+        published.bytes.amount,
         ours.commands,
         row.commands_published(),
         ours.elections,
@@ -265,7 +281,9 @@ fn as_json(rows: &[Row], seeds: &[u64]) -> serde_json::Value {
             "commands": ours.commands, "elections": ours.elections,
             "transfers": ours.transfers, "installs": ours.installs, "refusals": ours.refusals,
             "published": {
-                "seconds": published.seconds, "rpcs": published.rpcs, "bytes": published.bytes,
+                "seconds": published.seconds,
+                "rpcs": published.rpcs.amount, "rpcs_commands": published.rpcs.commands,
+                "bytes": published.bytes.amount, "bytes_commands": published.bytes.commands,
                 "commands": [published.commands.0, published.commands.1],
             },
             "verdicts": { "seconds": time, "rpcs": rpcs, "bytes": bytes },
