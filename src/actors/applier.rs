@@ -338,7 +338,9 @@ mod tests {
 
     fn replica(applied: Index) -> Replica<WordCount> {
         let mut replica = Replica::new(WordCount::default(), SessionConfig::default(), 0);
-        entries(1..=applied).iter().for_each(|entry| replica.apply_unanswered(entry));
+        for entry in entries(1..=applied).iter() {
+            replica.apply_unanswered(entry).expect("a blank entry");
+        }
         replica
     }
 

@@ -85,6 +85,7 @@ impl Lonely {
             tick: micros(config.tick_interval),
             proposal_timeout: micros(config.proposal_timeout),
             idle: micros(config.heartbeat_interval),
+            stall: micros(config.heartbeat_interval) / 2,
         };
         let (clock, observer, alarm) = (placement.clock(), Observer::default(), Alarm::default());
         let peer = Peer::new(raft, links, shared.clone(), clock, observer, times, alarm);
