@@ -11,15 +11,34 @@
 //! that others know: it is not listened to before it accounts for the life they remember. What it does about its loss,
 //! and when it counts again, is in `recovering.rs`.
 //!
+//! One member's word is no proof: a loss that nobody else remembers is noted with that member's name, and dismissed if
+//! nothing comes of it; a start that this directory has not made is believed only if two members remember one (decision 019).
+//!
 //! What is remembered goes to disk with the next step that there is anyway: nothing waits for it, and nobody relies on
 //! a member's word before that word was written down.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::core::Raft;
 use super::message::{Answer, Body, Envelope, Request};
 use super::ready::Role;
 use super::types::{
-    Acquaintance, Incarnation, Index, Life, Loss, NodeId, birth_ms, is_possible_incarnation,
+    Acquaintance, Incarnation, Index, Life, Loss, Micros, NodeId, birth_ms, start_number,
 };
+
+/// What a member must take for lost by the word of others: they do not know what it had beside what they remember.
+const FORGOTTEN: Loss = Loss { forgot_vote: true, last: None };
+
+/// What others say in this life of what the own directory held before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Claims {
+    /// The starts that the own directory has not made, by the member that remembers it.
+    pub(super) later_starts: BTreeMap<NodeId, Incarnation>,
+    /// When the loss that is being made good was noticed, or this life began with it.
+    pub(super) doubted_at: Micros,
+    /// Members whose word of a loss came to nothing: it is not taken again in this life.
+    pub(super) disbelieved: BTreeSet<NodeId>,
+}
 
 impl Raft {
     /// Whether a message comes from the life of its sender that is known here, or from one that rightly follows it.
@@ -112,12 +131,16 @@ impl Raft {
 
     /// Another member remembers this of the own node.
     pub(super) fn on_acquainted(&mut self, request: &Envelope, known: Acquaintance) {
-        if !is_possible_incarnation(known.incarnation) {
-            return self.ignore(request, "remembers an incarnation that nobody can have");
+        let from = request.from;
+        if known.incarnation > self.life.incarnation {
+            return self.on_later_start(request, known.incarnation);
         }
-        let life = self.accounting(known);
+        let life = self.accounting(from, known);
+        if life != self.life && self.claims.disbelieved.contains(&from) {
+            return self.ignore(request, "remembers a loss that nobody confirms");
+        }
         if life != self.life {
-            self.on_loss_noticed(request.from, life);
+            self.on_loss_noticed(from, life);
         }
         if self.incarnation < known.incarnation {
             // Nobody listens to this life any more: the next one answers.
@@ -128,21 +151,68 @@ impl Raft {
         self.answer_after_persist(request, answer);
     }
 
-    /// What this life is, after all, if another member remembers `known` of it.
-    fn accounting(&self, known: Acquaintance) -> Life {
+    /// A member remembers a start that this directory has not made: an older copy, or an empty one whose clock went back, or
+    /// the member is wrong. The node ends only by the word of two members, or of the only other one.
+    fn on_later_start(&mut self, request: &Envelope, claimed: Incarnation) {
+        let (node, from) = (self.config.node, request.from);
+        let later = &mut self.claims.later_starts;
+        let is_news = later.insert(from, claimed).is_none();
+        later.retain(|_, claimed| *claimed > self.life.incarnation);
+        let mut claims: Vec<Incarnation> = later.values().copied().collect();
+        claims.sort_unstable();
+        let Some(&agreed) = claims.iter().nth_back(usize::from(self.others > 1)) else {
+            if is_news {
+                self.alarm(format!(
+                    "node {from} alone remembers start {} of a directory born at {}, node {node} is in start {} of {}: \
+                     it is not believed; if this directory is an older copy, start it empty instead",
+                    start_number(claimed),
+                    birth_ms(claimed),
+                    start_number(self.incarnation),
+                    birth_ms(self.incarnation),
+                ));
+            }
+            return self.ignore(request, "remembers a start that this directory has not made");
+        };
+        let life = Life {
+            // Lower than what is remembered: the next start rises above it.
+            incarnation: agreed,
+            predecessor: self.life.predecessor.max(agreed),
+            loss: Some(FORGOTTEN),
+            doubted_by: None,
+        };
+        self.on_loss_noticed(from, life);
+    }
+
+    /// What this life is, after all, if the member `by` remembers `known` of it.
+    fn accounting(&self, by: NodeId, known: Acquaintance) -> Life {
         let life = self.life;
+        if life.doubted_by.is_some_and(|first| first != by) && self.is_less_than(known) {
+            let predecessor = life.predecessor.max(known.incarnation);
+            let predecessor = if self.is_born_with(known) { life.predecessor } else { predecessor };
+            return Life { predecessor, doubted_by: None, ..life };
+        }
         let accounted = known.incarnation <= life.predecessor;
         let is_own = !accounted && follows(life.incarnation, known.incarnation);
         let lacks = || self.held().is_some_and(|held| known.acknowledged.index > held.index);
         if accounted || is_own && !lacks() {
             return life;
         }
+        let alone = self.others > 1 && (life.loss.is_none() || life.doubted_by == Some(by));
         Life {
-            // Lower than what is remembered: the next start rises above it.
-            incarnation: life.incarnation.max(known.incarnation),
             predecessor: if is_own { life.predecessor } else { known.incarnation },
-            loss: Some(Loss { forgot_vote: true, last: None }),
+            loss: Some(FORGOTTEN),
+            doubted_by: alone.then_some(by),
+            ..life
         }
+    }
+
+    /// Whether this directory is another one than the one remembered, or holds less.
+    fn is_less_than(&self, known: Acquaintance) -> bool {
+        !self.is_born_with(known) || known.acknowledged.index > self.log.last_index()
+    }
+
+    fn is_born_with(&self, known: Acquaintance) -> bool {
+        birth_ms(known.incarnation) == birth_ms(self.life.incarnation)
     }
 
     /// A member has judged what is remembered of it. What it was asked before it may have answered without knowing of its
@@ -162,6 +232,7 @@ impl Raft {
         );
         self.life = life;
         self.step_change.life = Some(life);
+        self.claims.doubted_at = self.now;
         self.begin_recovering();
         if self.role != Role::Follower {
             self.become_follower(None);

@@ -11,7 +11,10 @@ use super::types::{Index, Micros};
 impl Raft {
     /// The state machine has applied everything through `index`, one by one or by an install (A69).
     pub fn applied(&mut self, now: Micros, index: Index) {
-        self.advance(now);
+        self.input(now, |raft| raft.on_applied(index));
+    }
+
+    fn on_applied(&mut self, index: Index) {
         self.log.applied_to(index);
         while let Some(&(last, bytes)) = self.apply_outstanding.front()
             && last <= index

@@ -19,7 +19,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::message::RequestId;
 use super::types::{Micros, NodeId};
 
 /// After so many rounds in a row without an answer a member is not asked every round any more.
@@ -29,8 +28,8 @@ const MISSED_MAX: u32 = 4;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Canvass {
     rounds: u64,
-    /// The first round's first request: an answer to an earlier one says nothing of now (EL13).
-    pub first_request: RequestId,
+    /// The place of the first round's first request: an answer to an earlier one says nothing of now (EL13).
+    pub first_request: u64,
     /// Who can be asked in this round, and who has been.
     others: BTreeSet<NodeId>,
     pub asked: BTreeSet<NodeId>,
@@ -53,7 +52,7 @@ impl Canvass {
         &mut self,
         others: BTreeSet<NodeId>,
         silent: Option<NodeId>,
-        first_request: RequestId,
+        first_request: u64,
         suffice: impl Fn(&BTreeSet<NodeId>) -> bool,
     ) -> BTreeSet<NodeId> {
         self.end_round();

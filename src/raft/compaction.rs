@@ -75,15 +75,13 @@ impl Building {
 impl Raft {
     /// A snapshot is wanted, whatever the triggers say. Nothing happens if nothing was applied since the last one.
     pub fn request_snapshot(&mut self, now: Micros) {
-        self.advance(now);
-        self.building.requested = true;
+        self.input(now, |raft| raft.building.requested = true);
     }
 
     /// As [`Raft::request_snapshot`], by a service that still waits for one because what was built
     /// did not become current: after `snapshot_retry_interval`, as the triggers.
     pub fn request_snapshot_again(&mut self, now: Micros) {
-        self.advance(now);
-        self.building.requested_again = true;
+        self.input(now, |raft| raft.building.requested_again = true);
     }
 
     pub(super) fn trigger_snapshot(&mut self) {
@@ -145,7 +143,10 @@ impl Raft {
 
     /// A snapshot made here is published: asked for by `ApplyItem::TakeSnapshot`, or unasked by the service.
     pub fn snapshot_taken(&mut self, now: Micros, meta: SnapshotMeta) {
-        self.advance(now);
+        self.input(now, |raft| raft.on_snapshot_taken(meta));
+    }
+
+    fn on_snapshot_taken(&mut self, meta: SnapshotMeta) {
         let log_id = meta.log_id;
         if let Err(why) = self.judge_taken(&meta) {
             tracing::debug!(node = self.config.node, snapshot = %log_id, "snapshot not taken: {why}");
@@ -185,8 +186,9 @@ impl Raft {
     /// The service did not make the snapshot it was asked for; the triggers ask again after
     /// `snapshot_retry_interval`.
     pub fn snapshot_declined(&mut self, now: Micros) {
-        self.advance(now);
-        self.building.fail(self.now, self.config.snapshot_retry_interval);
+        self.input(now, |raft| {
+            raft.building.fail(raft.now, raft.config.snapshot_retry_interval);
+        });
     }
 
     pub(super) fn on_snapshot_durable(&mut self, meta: SnapshotMeta) {

@@ -15,11 +15,15 @@ use super::ready::*;
 use super::sending::{Batch, Lone};
 use super::types::*;
 use super::{Counters, RaftStatus};
-use super::{canvass::Canvass, compaction::Building, install::InstallSlot, recovering::RollCall};
-use super::{outbox::PersistMark, reads::PendingRead, stalls::Stall};
+use super::{acquaintance::Claims, recovering::RollCall, stalls::Stall};
+use super::{canvass::Canvass, compaction::Building, install::InstallSlot};
+use super::{outbox::PersistMark, reads::PendingRead};
 
-/// A term further ahead than this is taken for garbage, not for news (EL25).
-const TERM_LEAP_MAX: u64 = 1 << 32;
+/// The word of another member raises the own term by at most so much in one `election_timeout_min` (EL25, decision 019).
+pub(super) const TERM_LEAP_MAX: u64 = 1 << 20;
+/// Towards a term further ahead the own term rises by so much. Less than the most, so that members that were raised at
+/// different times still follow each other.
+pub(super) const TERM_STEP: u64 = TERM_LEAP_MAX / 4;
 
 /// One peer's protocol state. See the [module](super) for how it is driven.
 ///
@@ -27,7 +31,11 @@ const TERM_LEAP_MAX: u64 = 1 << 32;
 /// - the log's positions are in order (`log.rs`)
 /// - the snapshot lies between the log's start and what was handed to the state machine
 /// - a leader has progress for every other member, and nobody else has any
+/// - a leader is its own leader, and nobody else is
 /// - term and vote never go back; nothing durable is ahead of them
+/// - what agrees with the leader is in the log
+///
+/// Each is checked in constant time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft {
     pub(super) config: RaftConfig,
@@ -39,18 +47,24 @@ pub struct Raft {
     pub(super) hard_state: HardState,
     /// `hard_state` as far as it is durable.
     pub(super) durable: HardState,
+    /// `hard_state` as it was last checked.
+    checked: HardState,
+    /// When the terms of others were last bounded anew, and the own term then.
+    pub(super) term_bounded: (Micros, Term),
     pub(super) log: RaftLog,
     /// The current snapshot, if any: the one that the log's record names (or will, with the step under way).
     pub(super) snapshot: Option<SnapshotMeta>,
     /// The current snapshot as far as its record is durable: what can be sent.
     pub(super) durable_snapshot: Option<SnapshotMeta>,
     pub(super) membership: Membership,
+    /// How many members there are beside this one.
+    pub(super) others: usize,
     /// What is remembered of the other members.
     pub(super) acquaintances: Acquaintances,
     /// Of that, what no step has carried to the disk yet.
     pub(super) unwritten: Acquaintances,
-    /// The first request to each member that it answers knowing of its loss.
-    pub(super) accounted_at: BTreeMap<NodeId, RequestId>,
+    /// The place of the first request to each member that it answers knowing of its loss.
+    pub(super) accounted_at: BTreeMap<NodeId, u64>,
     /// Before this moment a leader notes no more of what members acknowledged.
     pub(super) remember_at: Micros,
 
@@ -66,12 +80,13 @@ pub struct Raft {
     pub(super) stall: Stall,
     /// Answers in the campaign under way.
     pub(super) votes: BTreeMap<NodeId, bool>,
-    /// Answers to requests before this one belong to an earlier campaign, or its first half (EL13).
-    pub(super) campaign_first_request: RequestId,
+    /// Answers to requests before this place belong to an earlier campaign, or its first half (EL13).
+    pub(super) campaign_first_request: u64,
     pub(super) canvass: Canvass,
     /// Which life this is, and what it lost (PS20).
     pub(super) life: Life,
     pub(super) roll_call: RollCall,
+    pub(super) claims: Claims,
 
     /// The own log is known to agree with the current leader's up to here.
     pub(super) verified: Index,
@@ -103,7 +118,8 @@ pub struct Raft {
 
     pub(super) persists: VecDeque<PersistMark>,
     pub(super) next_persist: u64,
-    pub(super) next_request: RequestId,
+    /// The place of the next request: the first part of its number.
+    pub(super) next_request: u64,
     pub(super) next_read: u64,
     pub(super) next_ticket: ReadTicket,
     pub(super) next_transfer: u64,
@@ -133,10 +149,13 @@ impl Raft {
             now,
             hard_state: recovered.hard_state,
             durable: recovered.hard_state,
+            checked: recovered.hard_state,
+            term_bounded: (now, recovered.hard_state.term),
             verified: snapshot_index,
             log,
             durable_snapshot: recovered.snapshot.clone(),
             snapshot: recovered.snapshot,
+            others: 0,
             membership,
             acquaintances: recovered.acquaintances,
             unwritten: Acquaintances::new(),
@@ -153,6 +172,7 @@ impl Raft {
             canvass: Canvass::default(),
             life: recovered.life,
             roll_call: RollCall::default(),
+            claims: Claims { doubted_at: now, ..Claims::default() },
             leader_durable: 0,
             install: InstallSlot::None,
             refused_at_commit: None,
@@ -181,6 +201,7 @@ impl Raft {
             counters: Counters::default(),
             config,
         };
+        raft.set_membership(raft.membership.clone());
         raft.building = Building::new(&mut raft.random);
         raft.election_at = raft.now + raft.random.between(0, raft.election_spread());
         raft.counters.max_log_bytes = raft.log.bytes();
@@ -189,55 +210,53 @@ impl Raft {
 
     /// A message from another member. What makes no sense here is counted and ignored.
     pub fn step(&mut self, now: Micros, envelope: Envelope) {
-        self.advance(now);
-        if let Err(why) = self.admit(&envelope) {
-            return self.ignore(&envelope, why);
-        }
-        if !self.is_acquainted(&envelope) {
-            return;
-        }
-        if self.settle_terms(&envelope) {
-            self.dispatch(envelope);
-        }
-        self.check();
+        self.input(now, |raft| {
+            if let Err(why) = raft.admit(&envelope) {
+                return raft.ignore(&envelope, why);
+            }
+            if raft.is_acquainted(&envelope) && raft.settle_terms(&envelope) {
+                raft.dispatch(envelope);
+            }
+        });
     }
 
     /// Time has passed: timeouts are compared with `now`, however late the tick comes.
     pub fn tick(&mut self, now: Micros) {
-        self.advance(now);
-        self.expire_receiving();
-        self.tick_recovering();
-        match self.role {
-            Role::Leader => self.tick_leader(),
-            _ if self.now >= self.election_at => self.election_timeout(),
-            _ => self.ask_again(),
-        }
-        self.check();
+        self.input(now, |raft| {
+            raft.expire_receiving();
+            raft.tick_recovering();
+            match raft.role {
+                Role::Leader => raft.tick_leader(),
+                _ if raft.now >= raft.election_at => raft.election_timeout(),
+                _ => raft.ask_again(),
+            }
+        });
     }
 
     /// The durable step `seq` is complete, as are all before it.
     pub fn persisted(&mut self, now: Micros, seq: u64) {
-        self.advance(now);
-        let mark = self.persists.pop_front();
-        assert!(
-            mark.as_ref().is_some_and(|mark| mark.seq() == seq),
-            "step {seq} reported durable, but {:?} is the oldest under way",
-            mark.map(|mark| mark.seq())
-        );
-        if let Some(mark) = mark {
-            self.on_persisted(mark);
-        }
-        self.check();
+        self.input(now, |raft| {
+            let mark = raft.persists.pop_front();
+            assert!(
+                mark.as_ref().is_some_and(|mark| mark.seq() == seq),
+                "step {seq} reported durable, but {:?} is the oldest under way",
+                mark.map(|mark| mark.seq())
+            );
+            if let Some(mark) = mark {
+                raft.on_persisted(mark);
+            }
+        });
     }
 
     /// A request could not be delivered, as far as the transport knows.
     pub fn undelivered(&mut self, now: Micros, to: NodeId, id: RequestId) {
-        self.advance(now);
-        let retry_at = self.now + self.config.retry_interval;
-        match self.progress.get_mut(&to) {
-            Some(progress) => progress.on_undelivered(id, retry_at),
-            None => self.on_question_undelivered(to, id),
-        }
+        self.input(now, |raft| {
+            let retry_at = raft.now + raft.config.retry_interval;
+            match raft.progress.get_mut(&to) {
+                Some(progress) => progress.on_undelivered(id, retry_at),
+                None => raft.on_question_undelivered(to, id),
+            }
+        });
     }
 
     /// What is to be done now. Everything is handed out once.
@@ -312,6 +331,22 @@ impl Raft {
         self.now = self.now.max(now);
     }
 
+    /// Handles one input that comes at `now`, and checks the invariants behind it: the body of every public function that
+    /// changes the state, but [`Raft::ready`].
+    pub(super) fn input<R>(&mut self, now: Micros, handle: impl FnOnce(&mut Raft) -> R) -> R {
+        self.advance(now);
+        let result = handle(self);
+        self.check();
+        result
+    }
+
+    /// The members from now on.
+    pub(super) fn set_membership(&mut self, membership: Membership) {
+        let members = membership.all();
+        self.others = members.len() - usize::from(members.contains(&self.config.node));
+        self.membership = membership;
+    }
+
     /// Whether a message may be looked at at all.
     fn admit(&self, envelope: &Envelope) -> Result<(), &'static str> {
         if envelope.cluster != self.config.cluster || envelope.group != 0 {
@@ -323,21 +358,42 @@ impl Raft {
         if envelope.from == self.config.node || !self.membership.contains(envelope.from) {
             return Err("not from another member");
         }
-        if envelope.term > self.hard_state.term.saturating_add(TERM_LEAP_MAX) {
-            return Err("term leaps too far");
-        }
-        if !is_possible_incarnation(envelope.incarnation) {
-            return Err("of an incarnation that nobody can have");
+        if envelope.impossible_field().is_some() {
+            return Err("a number that no member can have reached");
         }
         match &envelope.body {
             Body::Answer { asker_incarnation, .. } if *asker_incarnation != self.incarnation => {
                 Err("answers an earlier incarnation")
             }
-            Body::Answer { .. } if envelope.id >= self.next_request => {
-                Err("answers nothing that was asked")
+            Body::Answer { answer, .. } if !self.has_asked(envelope, answer) => {
+                Err("answers nothing that was asked of its sender")
             }
             _ => Ok(()),
         }
+    }
+
+    /// How high another member's word may raise the own term now (EL25).
+    fn term_ceiling(&mut self) -> Term {
+        let (since, _) = self.term_bounded;
+        if self.now.saturating_sub(since) >= self.config.election_timeout_min {
+            self.term_bounded = (self.now, self.hard_state.term);
+        }
+        self.term_bounded.1 + TERM_LEAP_MAX
+    }
+
+    /// A term that elections could not have reached. It is not taken over; towards it the own term rises by a step, so that a
+    /// member that was away, and one that was misled, meet the others in the end.
+    fn refuse_term(&mut self, envelope: &Envelope) {
+        let own = self.hard_state.term;
+        let step = self.term_bounded.1 + TERM_STEP;
+        if step > own {
+            self.alarm(format!(
+                "node {} claims term {}, more than {TERM_LEAP_MAX} above {own}",
+                envelope.from, envelope.term
+            ));
+            self.enter_term(step);
+        }
+        self.ignore(envelope, "a term further ahead than elections can have led");
     }
 
     /// Brings the own term and the message's together (Raft §5.1); `false` if the message is dealt with.
@@ -367,6 +423,10 @@ impl Raft {
             _ => {}
         }
         if envelope.term > self.hard_state.term {
+            if envelope.term > self.term_ceiling() {
+                self.refuse_term(envelope);
+                return false;
+            }
             self.enter_term(envelope.term);
         }
         true
@@ -528,32 +588,44 @@ impl Raft {
         self.durable_snapshot.as_ref().map_or(LogId::BASE, |meta| meta.log_id)
     }
 
-    /// Asserts the invariants.
-    fn check(&self) {
+    /// Asserts the invariants. Constant time: it runs behind every input.
+    fn check(&mut self) {
         self.log.check();
-        let snapshot = self.snapshot_id().index;
+        let (snapshot, durable) = (self.snapshot_id().index, self.durable_snapshot().index);
         assert!(
-            self.log.start().index <= snapshot && snapshot <= self.log.handed(),
-            "snapshot {snapshot} outside {}..={}",
+            self.log.start().index <= snapshot
+                && snapshot <= self.log.handed()
+                && durable <= snapshot,
+            "snapshot {snapshot}, durable {durable}, outside {}..={}",
             self.log.start().index,
             self.log.handed()
         );
         assert!(
-            self.durable.term <= self.hard_state.term,
+            self.hard_state.follows(self.durable),
             "durable {:?} ahead of {:?}",
             self.durable,
             self.hard_state
         );
+        assert!(
+            self.hard_state.follows(self.checked),
+            "{:?} went back to {:?}",
+            self.checked,
+            self.hard_state
+        );
+        self.checked = self.hard_state;
         assert!(
             (self.role == Role::Leader) == (self.leader == Some(self.config.node)),
             "{:?} with leader {:?}",
             self.role,
             self.leader
         );
+        let others = if self.role == Role::Leader { self.others } else { 0 };
         assert!(
-            self.role == Role::Leader || self.progress.is_empty(),
-            "progress kept by a {:?}",
-            self.role
+            self.progress.len() == others,
+            "a {:?} among {} others keeps the progress of {:?}",
+            self.role,
+            self.others,
+            self.progress.keys()
         );
         assert!(
             self.verified <= self.log.last_index(),

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::core::Raft;
 use super::message::{Answer, Envelope, Request, RequestId};
+use super::outbox;
 use super::progress::Progress;
 use super::quorum::{self, VoteResult};
 use super::ready::Role;
@@ -17,10 +18,11 @@ use super::types::{Entry, EntryKind, HardState, Index, LogId, Membership, NodeId
 impl Raft {
     /// The election timeout fires now, whatever the clock says: for tests and model checking.
     pub fn expire_election(&mut self, now: super::types::Micros) {
-        self.advance(now);
-        if self.role != Role::Leader {
-            self.election_timeout();
-        }
+        self.input(now, |raft| {
+            if raft.role != Role::Leader {
+                raft.election_timeout();
+            }
+        });
     }
 
     pub(super) fn election_timeout(&mut self) {
@@ -109,7 +111,10 @@ impl Raft {
     /// A question of the campaign under way has not arrived, as far as the transport knows.
     pub(super) fn on_question_undelivered(&mut self, to: NodeId, id: RequestId) {
         let asking = matches!(self.role, Role::PreCandidate | Role::Candidate);
-        if asking && id >= self.campaign_first_request && !self.votes.contains_key(&to) {
+        if asking
+            && outbox::place(id) >= self.campaign_first_request
+            && !self.votes.contains_key(&to)
+        {
             self.canvass.lost(to, self.now + self.config.retry_interval);
         }
     }
@@ -164,6 +169,9 @@ impl Raft {
     }
 
     pub(super) fn on_pre_vote(&mut self, request: &Envelope, campaign_term: Term, last: LogId) {
+        if last.term > request.term {
+            return self.ignore(request, "a candidate with entries of a term it has not reached");
+        }
         if self.role == Role::Leader {
             // It has missed heartbeats and can be reached: there is no need to make it wait for the next.
             self.call(request.from, self.now);
@@ -176,6 +184,9 @@ impl Raft {
     }
 
     pub(super) fn on_vote(&mut self, request: &Envelope, last: LogId) {
+        if last.term > request.term {
+            return self.ignore(request, "a candidate with entries of a term it has not reached");
+        }
         self.remind_if_lacking(request.from, last.index);
         let free = self.hard_state.vote.is_none_or(|vote| vote == request.from);
         if !(free && self.up_to_date(request.from, last)) {
@@ -202,10 +213,10 @@ impl Raft {
         let current = self.role == Role::PreCandidate && campaign_term == self.hard_state.term + 1;
         // A refusal of an earlier round may be out of date; that somebody would vote for this node is not.
         let first = if granted { self.canvass.first_request } else { self.campaign_first_request };
-        if !current || answer.id < first {
+        if !current || outbox::place(answer.id) < first {
             return self.ignore(answer, "answers an earlier campaign");
         }
-        if answer.id < self.campaign_first_request {
+        if outbox::place(answer.id) < self.campaign_first_request {
             self.votes.entry(answer.from).or_insert(granted);
         } else {
             self.votes.insert(answer.from, granted);
@@ -219,7 +230,7 @@ impl Raft {
     }
 
     pub(super) fn on_vote_answer(&mut self, answer: &Envelope, granted: bool, held: Option<Index>) {
-        if self.role != Role::Candidate || answer.id < self.campaign_first_request {
+        if self.role != Role::Candidate || outbox::place(answer.id) < self.campaign_first_request {
             return self.ignore(answer, "answers an earlier campaign");
         }
         // Whoever holds less than it acknowledged, and does not know that, may have voted before (PS20).

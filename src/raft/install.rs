@@ -21,7 +21,7 @@ use super::message::{
 use super::ready::{
     ApplyItem, ChunkWritten, Event, Install, InstallDecision, SnapshotJob, TransferKey,
 };
-use super::types::{Incarnation, Index, LogId, Micros, NodeId, SnapshotMeta};
+use super::types::{COUNT_MAX, Incarnation, Index, LogId, Micros, NodeId, SnapshotMeta};
 
 /// The one place for a snapshot on its way in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -201,10 +201,10 @@ impl Raft {
     fn receive_more(&mut self, request: &Envelope, chunk: &SnapshotChunk) {
         let now = self.now;
         let InstallSlot::Receiving(receiving) = &mut self.install else { return };
-        receiving.heard_at = now;
         if chunk.meta != receiving.meta {
             return self.ignore(request, "a piece of another snapshot in the same transfer");
         }
+        receiving.heard_at = now;
         let offset = receiving.received_bytes;
         if chunk.offset != offset {
             return self.answer_chunk(request, chunk, ChunkOutcome::Continue { offset });
@@ -232,7 +232,10 @@ impl Raft {
 
     /// A piece handed out in [`SnapshotJob::WriteChunk`] is stored, or does not verify.
     pub fn chunk_written(&mut self, now: Micros, transfer: TransferKey, outcome: ChunkWritten) {
-        self.advance(now);
+        self.input(now, |raft| raft.on_chunk_written(transfer, outcome));
+    }
+
+    fn on_chunk_written(&mut self, transfer: TransferKey, outcome: ChunkWritten) {
         let InstallSlot::Receiving(receiving) = &mut self.install else {
             return self.discard_unexpected(transfer, outcome);
         };
@@ -318,18 +321,22 @@ impl Raft {
 
     /// The snapshotter has begun to decode the received snapshot: from now on it is finished.
     pub fn decode_begun(&mut self, now: Micros, log_id: LogId) {
-        self.advance(now);
-        if let InstallSlot::Received(meta) = &self.install
-            && meta.log_id == log_id
-        {
-            self.install = InstallSlot::Decoding(meta.clone());
-        }
+        self.input(now, |raft| {
+            if let InstallSlot::Received(meta) = &raft.install
+                && meta.log_id == log_id
+            {
+                raft.install = InstallSlot::Decoding(meta.clone());
+            }
+        });
     }
 
     /// The shadow state is ready, or (`ok = false`) the snapshot is not what it says and is dropped (B7). Whether the shadow is
     /// offered: if not, it belongs to nobody (SN13).
     pub fn snapshot_decoded(&mut self, now: Micros, log_id: LogId, ok: bool) -> bool {
-        self.advance(now);
+        self.input(now, |raft| raft.on_snapshot_decoded(log_id, ok))
+    }
+
+    fn on_snapshot_decoded(&mut self, log_id: LogId, ok: bool) -> bool {
         let meta = match &self.install {
             InstallSlot::Received(meta) | InstallSlot::Decoding(meta) if meta.log_id == log_id => {
                 meta.clone()
@@ -351,13 +358,16 @@ impl Raft {
     /// The received snapshot is whole, and this build does not know what stands in it: another build made it. Nothing is wrong
     /// with the cluster; this node can't go on without a newer build, says so, and its leader sends it ever more seldom.
     pub fn snapshot_undecodable(&mut self, now: Micros, log_id: LogId) {
-        self.advance(now);
-        if matches!(&self.install, InstallSlot::Received(meta) | InstallSlot::Decoding(meta) if meta.log_id == log_id)
-        {
-            self.install = InstallSlot::None;
-            self.undecodable = Some(log_id);
-            self.discard_file(log_id);
-        }
+        self.input(now, |raft| {
+            if matches!(
+                &raft.install,
+                InstallSlot::Received(meta) | InstallSlot::Decoding(meta) if meta.log_id == log_id
+            ) {
+                raft.install = InstallSlot::None;
+                raft.undecodable = Some(log_id);
+                raft.discard_file(log_id);
+            }
+        });
     }
 
     // ---- the handshake -------------------------------------------------------------------
@@ -365,7 +375,10 @@ impl Raft {
     /// CondInstallSnapshot: the state machine has reached an offered snapshot and asks whether to switch to it.
     /// Answered in `Ready::decisions`, exactly once.
     pub fn cond_install(&mut self, now: Micros, log_id: LogId) {
-        self.advance(now);
+        self.input(now, |raft| raft.on_cond_install(log_id));
+    }
+
+    fn on_cond_install(&mut self, log_id: LogId) {
         let offered = match &self.install {
             InstallSlot::Offered(meta) if meta.log_id == log_id => Some(meta.clone()),
             _ => None,
@@ -389,7 +402,7 @@ impl Raft {
         self.counters.entries_compacted += covered - self.log.start().index;
         self.log.install(meta.log_id);
         self.verified = self.verified.max(meta.log_id.index).min(self.log.last_index());
-        self.membership = meta.membership.clone();
+        self.set_membership(meta.membership.clone());
         self.snapshot = Some(meta.clone());
         self.forget_handed();
         self.forget_built(meta.log_id);
@@ -485,6 +498,9 @@ fn plausible(chunk: &SnapshotChunk, term: u64) -> Result<(), &'static str> {
     let meta = &chunk.meta;
     if meta.log_id.index == 0 || meta.log_id.term == 0 || meta.log_id.term > term {
         return Err("a snapshot of nothing");
+    }
+    if meta.log_id.index > COUNT_MAX || meta.log_id.term > COUNT_MAX {
+        return Err("a snapshot beyond all that a log can hold");
     }
     let end = chunk.offset.checked_add(chunk.data.len() as u64);
     if end.is_none_or(|end| end > meta.size_bytes) || chunk.data.is_empty() {

@@ -18,7 +18,10 @@ impl Raft {
     /// stamps the first command of a term; later ones are stamped by `now` from there on, so that a wall clock that jumps
     /// moves no stamp until another leader has looked at its own.
     pub fn propose(&mut self, now: Micros, wall_ms: u64, data: Bytes) -> Result<LogId, Refusal> {
-        self.advance(now);
+        self.input(now, |raft| raft.on_propose(wall_ms, data))
+    }
+
+    fn on_propose(&mut self, wall_ms: u64, data: Bytes) -> Result<LogId, Refusal> {
         if self.role != Role::Leader {
             return Err(Refusal::NotLeader(self.leader));
         }

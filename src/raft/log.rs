@@ -396,6 +396,17 @@ impl RaftLog {
         }
     }
 
+    /// Whether the runs begin with the log and end within it, and the last one ascends: the others did when they were the
+    /// last.
+    fn runs_fit(&self) -> bool {
+        let (Some(first), Some(last)) = (self.runs.front(), self.runs.back()) else { return true };
+        let ascends = |before: &TermRun| before.first < last.first && before.term < last.term;
+        let before = self.runs.len().checked_sub(2).and_then(|at| self.runs.get(at));
+        first.first == self.start.index + 1
+            && last.first <= self.last_index()
+            && before.is_none_or(ascends)
+    }
+
     /// Asserts the invariants. Cheap: constant time.
     pub(super) fn check(&self) {
         assert!(
@@ -413,10 +424,12 @@ impl RaftLog {
             self.last_index()
         );
         assert!(
-            self.sizes_bytes.is_empty() == self.runs.is_empty(),
-            "{} entries in {} term runs",
+            self.sizes_bytes.is_empty() == self.runs.is_empty() && self.runs_fit(),
+            "{} entries behind {} in term runs {:?} .. {:?}",
             self.sizes_bytes.len(),
-            self.runs.len()
+            self.start,
+            self.runs.front(),
+            self.runs.back()
         );
         let cache_last = self.cache.last().map_or(self.last_index(), |entry| entry.log_id.index);
         assert!(

@@ -8,9 +8,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::entries::Entries;
-use super::types::{Acquaintance, Incarnation, Index, LogId, NodeId, SnapshotMeta, Term};
+use super::types::{
+    Acquaintance, COUNT_MAX, Incarnation, Index, LogId, NodeId, SnapshotMeta, Term,
+    is_credible_incarnation,
+};
 
-/// A request's number, unique in one incarnation of its sender. An answer carries the request's.
+/// A request's number, unique in one incarnation of its sender: from the lowest bit on a tag of 16 bits that depends on
+/// whom it asks what, then its place among the sender's requests. An answer carries the request's, and counts only for a
+/// request of its kind to the member that answers.
 pub type RequestId = u64;
 
 /// One message on its way between two members.
@@ -239,4 +244,160 @@ pub enum ChunkOutcome {
     Corrupt,
     /// The sender's term is over.
     Stale,
+}
+
+/// What a request asks, and its answer tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    PreVote,
+    Vote,
+    Append,
+    Snapshot,
+    Acquainted,
+    RollCall,
+}
+
+impl Request {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Request::PreVote { .. } => Kind::PreVote,
+            Request::Vote { .. } => Kind::Vote,
+            Request::Append(_) => Kind::Append,
+            Request::Snapshot(_) => Kind::Snapshot,
+            Request::Acquainted(_) => Kind::Acquainted,
+            Request::RollCall => Kind::RollCall,
+        }
+    }
+}
+
+impl Answer {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Answer::PreVote { .. } => Kind::PreVote,
+            Answer::Vote { .. } => Kind::Vote,
+            Answer::Append(_) => Kind::Append,
+            Answer::Snapshot(_) => Kind::Snapshot,
+            Answer::Acquainted { .. } => Kind::Acquainted,
+            Answer::RollCall { .. } => Kind::RollCall,
+        }
+    }
+}
+
+// ---- numbers that no member can have reached ---------------------------------------------
+
+impl Envelope {
+    /// The first field with a number that no member can have reached: above [`COUNT_MAX`], or a start that no other could
+    /// follow. Ids, checksums and times are any number. The terms of entries are looked at where their order is.
+    pub(crate) fn impossible_field(&self) -> Option<&'static str> {
+        let Envelope { cluster: _, group: _, from: _, to: _, incarnation, term, id: _, body } =
+            self;
+        let heading = [count("term", *term), start("incarnation", *incarnation)];
+        first(&heading).or_else(|| match body {
+            Body::Request(request) => request.impossible_field(),
+            // The asker compares its own incarnation with it.
+            Body::Answer { asker_incarnation: _, answer } => answer.impossible_field(),
+        })
+    }
+}
+
+impl Request {
+    fn impossible_field(&self) -> Option<&'static str> {
+        match self {
+            Request::PreVote { campaign_term, last } => {
+                first(&[count("campaign_term", *campaign_term), log_id("last", *last)])
+            }
+            Request::Vote { last } => log_id("last", *last),
+            Request::Append(append) => {
+                let Append { prev, entries, commit, leader_last, leader_durable, round } = append;
+                let last_term = entries.last().map_or(0, |entry| entry.log_id.term);
+                first(&[
+                    log_id("prev", *prev),
+                    count("the entries' index", prev.index.saturating_add(entries.len() as u64)),
+                    count("the entries' term", last_term),
+                    count("commit", *commit),
+                    count("leader_last", *leader_last),
+                    count("leader_durable", *leader_durable),
+                    count("round", *round),
+                ])
+            }
+            Request::Snapshot(chunk) => {
+                let SnapshotChunk { meta, transfer, offset, data: _, crc: _, round } = chunk;
+                let SnapshotMeta { log_id: last, membership: _, size_bytes } = meta;
+                first(&[
+                    log_id("the snapshot's last", *last),
+                    count("snapshot size", *size_bytes),
+                    count("transfer", *transfer),
+                    count("offset", *offset),
+                    count("round", *round),
+                ])
+            }
+            Request::Acquainted(Acquaintance { incarnation, acknowledged }) => first(&[
+                start("remembered incarnation", *incarnation),
+                log_id("acknowledged", *acknowledged),
+            ]),
+            Request::RollCall => None,
+        }
+    }
+}
+
+impl Answer {
+    fn impossible_field(&self) -> Option<&'static str> {
+        match self {
+            Answer::PreVote { campaign_term, granted: _ } => count("campaign_term", *campaign_term),
+            Answer::Vote { granted: _, held } => count("held", held.unwrap_or(0)),
+            Answer::Append(AppendAnswer { report, outcome }) => {
+                report.impossible_field().or_else(|| match outcome {
+                    AppendOutcome::Rejected { refused, hint } => {
+                        first(&[count("refused", *refused), log_id("hint", *hint)])
+                    }
+                    AppendOutcome::Accepted | AppendOutcome::Busy | AppendOutcome::Stale => None,
+                })
+            }
+            Answer::Snapshot(SnapshotAnswer { report, transfer, outcome }) => {
+                let offset = match outcome {
+                    ChunkOutcome::Continue { offset } => *offset,
+                    ChunkOutcome::Unwanted | ChunkOutcome::Corrupt | ChunkOutcome::Stale => 0,
+                };
+                let fields = [count("transfer", *transfer), count("offset", offset)];
+                report.impossible_field().or_else(|| first(&fields))
+            }
+            Answer::Acquainted { predecessor } => start("predecessor", *predecessor),
+            Answer::RollCall { last, leads: _ } => count("last", *last),
+        }
+    }
+}
+
+impl FollowerReport {
+    fn impossible_field(&self) -> Option<&'static str> {
+        let FollowerReport { matched, install, recovering: _, round } = self;
+        let (index, bytes) = match install {
+            InstallStatus::None => (0, 0),
+            InstallStatus::Receiving { index, bytes } => (*index, *bytes),
+            InstallStatus::Pending { index }
+            | InstallStatus::Undecodable { index }
+            | InstallStatus::Refused { commit: index } => (*index, 0),
+        };
+        first(&[
+            count("matched", *matched),
+            count("round", *round),
+            count("the install's index", index),
+            count("received bytes", bytes),
+        ])
+    }
+}
+
+fn first(fields: &[Option<&'static str>]) -> Option<&'static str> {
+    fields.iter().copied().flatten().next()
+}
+
+fn count(field: &'static str, value: u64) -> Option<&'static str> {
+    (value > COUNT_MAX).then_some(field)
+}
+
+fn log_id(field: &'static str, id: LogId) -> Option<&'static str> {
+    count(field, id.term.max(id.index))
+}
+
+fn start(field: &'static str, incarnation: Incarnation) -> Option<&'static str> {
+    (!is_credible_incarnation(incarnation)).then_some(field)
 }

@@ -7,11 +7,20 @@
 
 use super::core::Raft;
 use super::entries::Entries;
-use super::message::{Answer, Body, Envelope, FollowerReport, Request, RequestId};
+use super::message::{Answer, Body, Envelope, FollowerReport, Kind, Request, RequestId};
+use super::random::Random;
 use super::ready::{Event, Persist, Role};
 use super::types::{
     Entry, HardState, Incarnation, Index, Life, LogId, Micros, NodeId, SnapshotMeta,
 };
+
+/// How many bits of a request's number are its tag. 48 are left to count: a million requests a second for nine years.
+const TAG_BITS: u32 = 16;
+
+/// The place of a request among those of its sender's life.
+pub(super) fn place(id: RequestId) -> u64 {
+    id >> TAG_BITS
+}
 
 /// A durable step under way, and what its completion means.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,14 +65,29 @@ impl Raft {
         }
     }
 
-    pub(super) fn request_id(&mut self) -> RequestId {
+    /// A new request's number: its place among this life's requests, and a tag of whom it asks what.
+    fn request_id(&mut self, to: NodeId, request: &Request) -> RequestId {
+        let number = self.next_request;
         self.next_request += 1;
-        self.next_request - 1
+        number << TAG_BITS | self.tag(number, to, request.kind())
+    }
+
+    /// Of no use to a member that wants to answer for another one, or another question: only a request to that member has it.
+    pub(super) fn tag(&self, number: u64, to: NodeId, kind: Kind) -> u64 {
+        let parts = [self.config.seed ^ self.incarnation, number, to << 3 ^ kind as u64];
+        Random::new(parts).between(0, (1 << TAG_BITS) - 1)
+    }
+
+    /// Whether `answer` has the number of a request of its kind that this life has sent to the envelope's sender.
+    pub(super) fn has_asked(&self, envelope: &Envelope, answer: &Answer) -> bool {
+        let number = place(envelope.id);
+        let tag = envelope.id & ((1 << TAG_BITS) - 1);
+        number < self.next_request && tag == self.tag(number, envelope.from, answer.kind())
     }
 
     /// Asks `to` something, as early as the term allows.
     pub(super) fn ask(&mut self, to: NodeId, request: Request) -> RequestId {
-        let id = self.request_id();
+        let id = self.request_id(to, &request);
         let envelope = self.envelope(to, id, Body::Request(request));
         self.send(envelope);
         id
@@ -71,7 +95,7 @@ impl Raft {
 
     /// Asks `to` something once the step being made is durable.
     pub(super) fn ask_after_persist(&mut self, to: NodeId, request: Request) {
-        let id = self.request_id();
+        let id = self.request_id(to, &request);
         let envelope = self.envelope(to, id, Body::Request(request));
         self.step_sends.push(envelope);
     }

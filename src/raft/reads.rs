@@ -22,7 +22,10 @@ pub(super) struct PendingRead {
 impl Raft {
     /// Begins a linearizable read; its ticket comes back in `Ready::reads_confirmed` or `Ready::reads_failed`.
     pub fn read_index(&mut self, now: Micros) -> Result<ReadTicket, Refusal> {
-        self.advance(now);
+        self.input(now, Raft::on_read_index)
+    }
+
+    fn on_read_index(&mut self) -> Result<ReadTicket, Refusal> {
         if self.role != Role::Leader {
             return Err(Refusal::NotLeader(self.leader));
         }

@@ -22,6 +22,10 @@ use super::message::{Answer, Envelope, Request};
 use super::ready::Role;
 use super::types::{Index, LogId, Loss, Micros, NodeId, Term};
 
+/// So many election timeouts a member waits, with a loss that only one other member knows of, for that member's answer, and
+/// for anybody else to confirm the loss.
+const DOUBT_TIMEOUTS: u64 = 10;
+
 /// The answers to what a member asks about what it lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct RollCall {
@@ -70,13 +74,49 @@ impl Raft {
         if loss.forgot_vote {
             missing = other_voters(&self.membership, self.config.node);
             missing.retain(|node| !self.roll_call.answers.contains_key(node));
+            missing.retain(|&node| self.life.doubted_by != Some(node) || !self.is_doubt_old());
         }
         missing.extend(self.leader.filter(|_| self.recovery_target().is_none()));
         missing
     }
 
+    /// Whether the one member that knows of a loss has had the time to tell what it knows, and others to confirm it.
+    fn is_doubt_old(&self) -> bool {
+        let patience = DOUBT_TIMEOUTS * self.config.election_timeout_max;
+        self.now.saturating_sub(self.claims.doubted_at) > patience
+    }
+
+    /// One member's word keeps nobody from voting for ever: it is dismissed if all the other voters have been asked since,
+    /// none of them remembers more than this directory holds, and no leader comes without this member's vote.
+    fn dismiss_doubt(&mut self) {
+        let Some(claimant) = self.life.doubted_by else { return };
+        let patience = DOUBT_TIMEOUTS * self.config.election_timeout_max;
+        let heard = |at| self.now.saturating_sub(at) <= patience;
+        let others = other_voters(&self.membership, self.config.node);
+        let answered =
+            |node: &NodeId| *node == claimant || self.roll_call.answers.contains_key(node);
+        if !self.is_doubt_old()
+            || self.leader_heard_at.is_some_and(heard)
+            || !others.iter().all(answered)
+        {
+            return;
+        }
+        self.alarm(format!(
+            "node {claimant} alone says that this member lost something: the other voters do not confirm it"
+        ));
+        self.count_again();
+    }
+
+    fn count_again(&mut self) {
+        self.claims.disbelieved.extend(self.life.doubted_by.take());
+        self.life.loss = None;
+        self.step_change.life = Some(self.life);
+        self.roll_call = RollCall::default();
+    }
+
     /// What is not known yet is asked, now and again.
     pub(super) fn tick_recovering(&mut self) {
+        self.dismiss_doubt();
         if self.is_recovering() && self.now >= self.roll_call.ask_at {
             self.roll_call.ask_at = self.now + self.config.request_timeout;
             for member in self.roll_call_missing() {
@@ -130,8 +170,6 @@ impl Raft {
             self.hard_state.vote = Some(leader);
             self.step_change.hard_state = Some(self.hard_state);
         }
-        self.life.loss = None;
-        self.step_change.life = Some(self.life);
-        self.roll_call = RollCall::default();
+        self.count_again();
     }
 }

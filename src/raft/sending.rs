@@ -301,7 +301,10 @@ impl Raft {
 
     /// Entries asked for in `Ready::reads` are here, or are no longer to be had.
     pub fn log_read(&mut self, now: Micros, id: u64, outcome: LogReadOutcome) {
-        self.advance(now);
+        self.input(now, |raft| raft.on_log_read(id, outcome));
+    }
+
+    fn on_log_read(&mut self, id: u64, outcome: LogReadOutcome) {
         if self.apply_read.is_some_and(|(wanted, _)| wanted == id) {
             return self.on_apply_read(outcome);
         }

@@ -29,7 +29,11 @@ impl Raft {
     /// The driver has not run for a while: a tick that was due comes much later than that. To be called before that tick.
     /// What counts as much is the driver's to say; half a heartbeat interval is.
     pub fn stalled(&mut self, now: Micros) {
-        self.advance(now);
+        self.input(now, Raft::on_stalled);
+    }
+
+    fn on_stalled(&mut self) {
+        let now = self.now;
         let heard_at = match self.role {
             Role::Leader => self.quorum_heard_at(),
             _ => self.leader_heard_at.unwrap_or(0),

@@ -43,6 +43,7 @@ impl Raft {
         self.remember_at = waits_anew(self.remember_at, config.election_timeout_max, from, now);
         self.roll_call.ask_at =
             waits_anew(self.roll_call.ask_at, config.request_timeout, from, now);
+        self.term_bounded = (now, self.hard_state.term);
         self.election_at = now + config.election_timeout_max;
         self.leader_heard_at = None;
         self.stall = Stall::default();

@@ -87,7 +87,10 @@ impl Raft {
         offset: u64,
         outcome: ChunkReadOutcome,
     ) {
-        self.advance(now);
+        self.input(now, |raft| raft.on_chunk_read(to, transfer, offset, outcome));
+    }
+
+    fn on_chunk_read(&mut self, to: NodeId, transfer: u64, offset: u64, outcome: ChunkReadOutcome) {
         let (now, round) = (self.now, self.round);
         let Some(progress) = self.progress.get_mut(&to) else { return };
         let Some(current) = progress.transfer_mut() else { return };

@@ -20,6 +20,11 @@ pub type Micros = u64;
 /// higher ones. Answers to an earlier one never count.
 pub type Incarnation = u64;
 
+/// No term, index, round, transfer, size or offset is higher. A million elections or entries a second would take 146,000
+/// years to get here, so what counts on from a number within the range never overflows. A message or a record with a higher
+/// one is refused.
+pub const COUNT_MAX: u64 = 1 << 62;
+
 /// How many bits of an incarnation count starts.
 const START_BITS: u32 = 22;
 
@@ -34,6 +39,11 @@ pub(crate) const fn is_possible_incarnation(incarnation: Incarnation) -> bool {
 /// Whether a directory can have come into being at `birth_ms`, with room for its starts.
 pub(crate) const fn is_possible_birth(birth_ms: u64) -> bool {
     birth_ms < Incarnation::MAX >> START_BITS
+}
+
+/// Whether a member may claim that a start has this number: a directory that is told so can still start again.
+pub(crate) const fn is_credible_incarnation(incarnation: Incarnation) -> bool {
+    is_possible_birth(birth_ms(incarnation))
 }
 
 /// The incarnation before the first start on a directory that came into being at `birth_ms`, in milliseconds since 1970.
@@ -122,6 +132,14 @@ pub struct HardState {
     pub term: Term,
     /// The candidate that got this node's vote in `term`.
     pub vote: Option<NodeId>,
+}
+
+impl HardState {
+    /// Whether this can have come after `earlier`: the term never falls, and a vote is never changed within a term.
+    pub(crate) fn follows(self, earlier: HardState) -> bool {
+        let keeps_vote = earlier.vote.is_none() || self.vote == earlier.vote;
+        self.term > earlier.term || self.term == earlier.term && keeps_vote
+    }
 }
 
 /// Who takes part. Quorums are counted over `voters`, and over `voters_outgoing` as well while it
@@ -234,6 +252,8 @@ pub struct Life {
     pub predecessor: Incarnation,
     /// Something that it may have acknowledged is gone: it neither campaigns nor counts until it has caught up.
     pub loss: Option<Loss>,
+    /// The only member that says so, if the loss is known from one member's word alone (decision 019).
+    pub doubted_by: Option<NodeId>,
 }
 
 /// What a member that lost something still knows.

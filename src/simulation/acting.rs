@@ -48,6 +48,7 @@ impl FaultKind {
             FaultKind::Partition
             | FaultKind::OneWayPartition
             | FaultKind::PartialPartition
+            | FaultKind::Lies
             | FaultKind::Clog => Needs::Others,
             // Whether others would notice an old copy is known only when it takes the disk's place.
             FaultKind::MisdirectedWrite

@@ -65,6 +65,8 @@ pub(super) struct Surroundings {
     pub flood: u64,
     /// Its clients do not wait.
     pub storm: bool,
+    /// Beside so many of a thousand messages it sends a lie.
+    pub lies: u64,
 }
 
 impl Conditions {
@@ -126,6 +128,7 @@ impl Conditions {
             FaultKind::SlowDecode => member.decode = member.decode.max(part(SLOWEST_DECODE)),
             FaultKind::SlowEncode => member.encode = member.encode.max(part(10 * SECOND)),
             FaultKind::MailboxFlood => member.flood = member.flood.max(1 + part(40)),
+            FaultKind::Lies => member.lies = member.lies.max(20 + part(400)),
             FaultKind::RetryStorm => self.members.iter_mut().for_each(|member| member.storm = true),
             FaultKind::Crash
             | FaultKind::ClockJump

@@ -69,6 +69,9 @@ pub enum FaultKind {
     RetryStorm,
     /// A member is sent more messages than it can handle.
     MailboxFlood,
+    /// One member sends, beside what it says, messages with a number at an end of its range. The same member throughout a
+    /// run. Not among [`Faults::all`]: members are taken to be honest, and this asks that one that is not harms no other.
+    Lies,
 }
 
 impl FaultKind {
@@ -103,6 +106,7 @@ impl FaultKind {
         FaultKind::ForcedSnapshot,
         FaultKind::RetryStorm,
         FaultKind::MailboxFlood,
+        FaultKind::Lies,
     ];
 
     /// As it is written on a command line and in a report.
@@ -137,6 +141,7 @@ impl FaultKind {
             FaultKind::ForcedSnapshot => "forced_snapshot",
             FaultKind::RetryStorm => "retry_storm",
             FaultKind::MailboxFlood => "mailbox_flood",
+            FaultKind::Lies => "lies",
         }
     }
 
@@ -156,9 +161,9 @@ impl fmt::Display for FaultKind {
 pub struct Faults(u32);
 
 impl Faults {
-    /// Everything there is.
+    /// Everything that happens to honest members: all kinds but [`FaultKind::Lies`].
     pub fn all() -> Faults {
-        Faults::only(FaultKind::ALL)
+        Faults::only(FaultKind::ALL).without(FaultKind::Lies)
     }
 
     /// Nothing fails.
@@ -198,6 +203,7 @@ impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             faults if faults == Faults::all() => f.write_str("all"),
+            faults if faults == Faults::only(FaultKind::ALL) => f.write_str("all,lies"),
             faults if faults == Faults::none() => f.write_str("none"),
             faults => {
                 let names: Vec<&str> = faults.kinds().map(FaultKind::name).collect();
@@ -212,21 +218,26 @@ impl fmt::Display for Faults {
 #[error("'{0}' is no kind of fault; there are all, none, {names}", names = FaultKind::ALL.map(FaultKind::name).join(", "))]
 pub struct UnknownFault(String);
 
-/// `all`, `none`, or names with commas between them.
+/// `none`, or names with commas between them; `all` names all kinds but `lies`.
 impl FromStr for Faults {
     type Err = UnknownFault;
 
     fn from_str(text: &str) -> Result<Faults, UnknownFault> {
         match text {
-            "all" => return Ok(Faults::all()),
             "none" | "" => return Ok(Faults::none()),
             _ => {}
         }
-        let kind = |word: &str| {
-            let known = FaultKind::ALL.into_iter().find(|kind| kind.name() == word.trim());
-            known.ok_or_else(|| UnknownFault(word.trim().into()))
-        };
-        Ok(Faults::only(text.split(',').map(kind).collect::<Result<Vec<_>, _>>()?))
+        let mut faults = Faults::none();
+        for word in text.split(',').map(str::trim) {
+            let known = FaultKind::ALL.into_iter().find(|kind| kind.name() == word);
+            let named = match known {
+                Some(kind) => Faults::only([kind]),
+                None if word == "all" => Faults::all(),
+                None => return Err(UnknownFault(word.into())),
+            };
+            faults.0 |= named.0;
+        }
+        Ok(faults)
     }
 }
 
@@ -236,7 +247,10 @@ mod tests {
 
     #[test]
     fn a_set_reads_back_as_it_is_written() {
-        for faults in [Faults::all(), Faults::none(), "crash,drop".parse().unwrap()] {
+        let everything = Faults::only(FaultKind::ALL);
+        for faults in
+            [Faults::all(), everything, Faults::none(), "crash,drop,lies".parse().unwrap()]
+        {
             assert_eq!(faults.to_string().parse(), Ok(faults));
         }
         assert_eq!("crash".parse(), Ok(Faults::only([FaultKind::Crash])));

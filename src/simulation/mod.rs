@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `faults`, `schedule`, `conditions` | what can go wrong; when it does; what that amounts to at a moment |
 //! | `acting` | a schedule under way |
+//! | `lies` | messages with numbers at the ends of their ranges |
 //! | `remembered` | which losses of a disk somebody will notice |
 //! | `judge` | what must hold at every moment |
 //! | `linearizability` | whether clients saw what one copy could have shown |
@@ -23,6 +24,7 @@ mod faults;
 mod healing;
 mod judge;
 mod kit;
+pub(crate) mod lies;
 pub mod linearizability;
 mod outcome;
 pub mod protocol;

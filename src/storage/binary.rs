@@ -3,7 +3,7 @@
 //! A length is believed only as far as bytes are there (PS15): nothing is allocated for what a
 //! damaged or hostile count promises.
 
-use crate::raft::{LogId, Membership, NodeId, SnapshotMeta};
+use crate::raft::{COUNT_MAX, LogId, Membership, NodeId, SnapshotMeta};
 
 /// Most members that a stored list may name; a bound for the decoder, far above any cluster.
 pub(crate) const MAX_MEMBERS: usize = 4096;
@@ -63,8 +63,17 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A term or an index: within the numbers that a log can reach, so that nothing that counts on from it overflows.
+    pub(crate) fn count(&mut self) -> Result<u64, Malformed> {
+        let value = self.u64()?;
+        if value > COUNT_MAX {
+            return Err(Malformed("holds a term or an index that no log can reach"));
+        }
+        Ok(value)
+    }
+
     pub(crate) fn log_id(&mut self) -> Result<LogId, Malformed> {
-        Ok(LogId { term: self.u64()?, index: self.u64()? })
+        Ok(LogId { term: self.count()?, index: self.count()? })
     }
 
     pub(crate) fn membership(&mut self) -> Result<Membership, Malformed> {

@@ -15,8 +15,8 @@
 //! Not here: entries, files, and where anything is stored.
 
 use crate::raft::{
-    Acquaintance, Acquaintances, Entry, HardState, Index, Install, Life, LogChange, LogId, NodeId,
-    SnapshotMeta, Term, TermRun, is_possible_incarnation,
+    Acquaintance, Acquaintances, COUNT_MAX, Entry, HardState, Index, Install, Life, LogChange,
+    LogId, NodeId, SnapshotMeta, Term, TermRun, is_possible_incarnation,
 };
 
 /// Why a change does not fit the log it is meant for, with the values.
@@ -79,6 +79,10 @@ impl LogState {
     pub(crate) fn check(&self) -> Result<(), Breach> {
         if !is_possible_incarnation(self.life.incarnation) {
             return Err(format!("{:?}, a start that nobody can have made", self.life));
+        }
+        let reached = [self.last, self.start.term, self.hard_state.term];
+        if reached.iter().chain(self.runs.last().map(|run| &run.term)).any(|&n| n > COUNT_MAX) {
+            return Err(format!("terms or indexes that no log can reach: {}", self.outline()));
         }
         let firsts = self.runs.first().map_or(self.last, |run| run.first.wrapping_sub(1))
             == self.start.index;

@@ -65,6 +65,8 @@ const CONTROL_MAX_BYTES: usize = 256;
 /// No frame is longer than its payload (a command, entries by their [`Entry::size_bytes`], a piece
 /// of a snapshot) and this, in a cluster of up to 100 members.
 pub(crate) const FRAMING_BYTES_MAX: usize = 1024;
+const BEYOND_ALL: &str =
+    "a number that no member can have reached; the sender is broken, or no member of this cluster";
 
 /// Why bytes are not an envelope, or an envelope can't be bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -197,9 +199,10 @@ pub fn decode(frame: &Bytes) -> Result<Envelope, WireError> {
         KIND_CHUNK => Body::Request(Request::Snapshot(decode_chunk(&mut reader)?)),
         found => return Err(WireError::Kind { field: "message kind", found }),
     };
-    match reader.left() {
-        0 => Ok(envelope),
-        left => Err(WireError::Trailing { left }),
+    match (reader.left(), envelope.impossible_field()) {
+        (0, None) => Ok(envelope),
+        (0, Some(field)) => Err(WireError::Malformed { field, what: BEYOND_ALL.into() }),
+        (left, _) => Err(WireError::Trailing { left }),
     }
 }
 

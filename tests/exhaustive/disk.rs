@@ -137,6 +137,7 @@ impl Disk {
             true => Loss { forgot_vote: true, last: None },
             false => Loss { last: earlier.last.map(|earlier| earlier.max(last)), ..earlier },
         });
+        self.life.doubted_by = None;
         if forgot_vote {
             self.hard_state.vote = None;
         }

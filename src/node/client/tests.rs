@@ -262,8 +262,7 @@ fn no_option_stops_the_client_at_the_ends_of_its_range() {
 #[tokio::test]
 async fn a_client_whose_options_do_not_work_says_so_and_executes_nothing() {
     let client: Client<WordCount> = Client::new(Members::default(), with(|o| o.window = 0));
-    let error =
-        client.execute(Increment { word: b"word".to_vec() }).await.expect_err("no window");
+    let error = client.execute(Increment { word: b"word".to_vec() }).await.expect_err("no window");
     let said = "these client options do not work: window is 0, and must be at least 1";
     assert_eq!(error.to_string(), said);
 }

@@ -2,6 +2,7 @@
 
 use super::hand::*;
 use super::world::{self, MILLISECOND, World};
+use crate::raft::core::TERM_LEAP_MAX;
 use crate::raft::*;
 
 fn granted(granted: bool) -> Answer {
@@ -366,24 +367,27 @@ fn el25_a_term_that_leaps_is_ignored() {
     let mut hand = Setup::of(3).term(3, None).start();
     for request in [heartbeat(LogId::BASE, 0), Request::Vote { last: LogId::BASE }] {
         hand.hear(1, Term::MAX, request.clone());
-        hand.hear(1, 3 + (1 << 32) + 1, request);
+        hand.hear(1, (1 << 62) + 1, request);
     }
     assert_eq!((hand.term(), hand.status().counters.ignored_messages), (3, 4));
     assert!(hand.is_silent());
-    hand.hear(1, 3 + (1 << 32), Request::Vote { last: LogId::BASE });
-    assert_eq!(hand.term(), 3 + (1 << 32));
+    hand.hear(1, 3 + TERM_LEAP_MAX, Request::Vote { last: LogId::BASE });
+    assert_eq!(hand.term(), 3 + TERM_LEAP_MAX);
 }
 
 /// Somebody has to be able to count on from every start that is believed (AC16).
 #[test]
 fn ac16_the_highest_incarnation_is_ignored() {
     let mut hand = Setup::of(3).start();
-    for (incarnation, ignored) in [(Incarnation::MAX, 1), (Incarnation::MAX - 1, 1)] {
+    let highest = unborn((1 << 42) - 1) - 1;
+    for (incarnation, ignored) in
+        [(Incarnation::MAX, 1), (Incarnation::MAX - 1, 2), (highest + 1, 3), (highest, 3)]
+    {
         let request = hand.request(1, 1, heartbeat(LogId::BASE, 0));
         hand.step(Envelope { incarnation, ..request });
         assert_eq!(hand.status().counters.ignored_messages, ignored, "after {incarnation}");
     }
-    assert_eq!(hand.raft.acquaintances[&1].incarnation, Incarnation::MAX - 1);
+    assert_eq!(hand.raft.acquaintances[&1].incarnation, highest);
 }
 
 /// Once a member is heard in a later life, nothing counts that an earlier one had sent.

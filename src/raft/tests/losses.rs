@@ -292,7 +292,7 @@ fn ps20_a_wiped_member_is_not_listened_to_before_it_accounts_for_its_earlier_lif
     member.hear(1, 1, acquaintance(earlier, id(3, 1)));
     assert!(member.status().recovering && member.sent.is_empty());
     let loss = Some(Loss { forgot_vote: true, last: None });
-    let life = Life { incarnation: wiped, predecessor: earlier, loss };
+    let life = Life { incarnation: wiped, predecessor: earlier, loss, doubted_by: Some(1) };
     assert_eq!(member.steps.back().expect("a step").change.life, Some(life));
     member.disk();
     roll_calls(&mut member);
@@ -321,6 +321,7 @@ fn ps20_a_restart_is_no_loss() {
 fn ps20_an_older_copy_has_to_start_again() {
     let mut hand = Setup::of(3).incarnation(4).start();
     hand.hear(1, 1, acquaintance(9, LogId::BASE));
+    hand.hear(2, 1, acquaintance(9, LogId::BASE));
     let change = &hand.steps.back().expect("a step").change;
     assert_eq!(change.life.map(|life| (life.incarnation, life.predecessor)), Some((9, 9)));
     assert!(!hand.out.events.contains(&Event::Outlived), "not durable yet");

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::hand::*;
 use super::world::MILLISECOND;
+use crate::raft::message::Kind;
 use crate::raft::progress::{ProgressState, TransferStep};
 use crate::raft::*;
 
@@ -306,7 +307,9 @@ fn sn09_only_the_answer_to_the_piece_under_way_moves_on() {
     let piece = hand.send_piece(60);
     let status = InstallStatus::Receiving { index: 3, bytes: 60 };
     let go_on = ChunkOutcome::Continue { offset: 60 };
-    let other = Envelope { id: piece.id - 1, ..piece.clone() };
+    let earlier = (piece.id >> 16) - 1;
+    let earlier = earlier << 16 | hand.raft.tag(earlier, 1, Kind::Snapshot);
+    let other = Envelope { id: earlier, ..piece.clone() };
     hand.reply_piece(&other, status, go_on);
     assert!(hand.out.chunk_reads.is_empty());
     hand.reply_piece(&piece, status, go_on);

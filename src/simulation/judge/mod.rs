@@ -64,7 +64,7 @@ pub(super) struct Judge {
     written: Vec<Vec<Fact>>,
     /// The state behind each applied index, from 1.
     states: Vec<Option<u64>>,
-    /// Some disk has lost what it had promised to keep: alarms are in order.
+    /// Some disk has lost what it had promised to keep, or a member lies: alarms are in order.
     lossy: bool,
     /// Members that lost something and count again.
     recovered: u64,
@@ -319,6 +319,11 @@ impl Judge {
     /// The digest of the state behind an index, if anybody has been there.
     pub(super) fn state_at(&self, index: Index) -> Option<u64> {
         self.states.get(index as usize).copied().flatten()
+    }
+
+    /// A member says what can't be: others may well raise alarms.
+    pub(super) fn alarms_may_come(&mut self) {
+        self.lossy = true;
     }
 
     /// A disk has lost something, and is left with this. `noticed`: its member will see that by itself.

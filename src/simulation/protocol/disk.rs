@@ -223,6 +223,7 @@ impl Disk {
         let earlier = self.life.loss.unwrap_or(Loss { forgot_vote: false, last: Some(last) });
         let last = earlier.last.map(|earlier| earlier.max(last));
         self.life.loss = Some(Loss { last, ..earlier });
+        self.life.doubted_by = None;
     }
 
     /// The same, and storage can't tell whether votes went with it, and so many terms.

@@ -162,6 +162,11 @@ impl Machine {
         bytes.into()
     }
 
+    /// Whether `bytes` are the state behind that entry, as they say: a snapshot that claims another one does not decode.
+    pub(super) fn holds_state_of(bytes: &[u8], log_id: LogId) -> bool {
+        LogId::new(number(bytes, 0), number(bytes, 1)) == log_id
+    }
+
     pub(super) fn decode(bytes: &[u8]) -> Machine {
         const BEFORE: usize = 4;
         const SESSIONS: usize = BEFORE + REGISTERS as usize;

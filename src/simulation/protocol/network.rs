@@ -4,6 +4,7 @@ use crate::raft::{Body, Envelope, Micros, NodeId};
 
 use super::super::MILLISECOND;
 use super::super::conditions::Link;
+use super::super::lies;
 use super::world::{Happening, Own, World};
 
 /// So many messages are kept for floods.
@@ -16,6 +17,7 @@ impl World {
 
     pub(super) fn send(&mut self, envelope: Envelope) {
         self.judge.sent(&envelope);
+        self.perhaps_lie(&envelope);
         let (from, to) = (envelope.from, envelope.to);
         let link = self.conditions.link(from, to);
         let lost = self.streams.network.chance(self.conditions.drop) || link == Link::Cut;
@@ -33,6 +35,19 @@ impl World {
         }
         let at = self.arrival(link);
         self.agenda.plan(at, Happening::Deliver(envelope));
+    }
+
+    /// Beside the message goes another one, which can't be.
+    fn perhaps_lie(&mut self, envelope: &Envelope) {
+        let lies = self.conditions.member(envelope.from).lies;
+        if lies > 0 && self.streams.lies.chance(lies) {
+            let lie = lies::beside(envelope, &mut self.streams.lies);
+            self.note(envelope.from, || format!("lies to n{}: {lie:?}", lie.to));
+            self.judge.alarms_may_come();
+            self.sights.disturbed();
+            let at = self.now + self.streams.lies.between(1, self.pace.latency);
+            self.agenda.plan(at, Happening::Deliver(lie));
+        }
     }
 
     fn arrival(&mut self, link: Link) -> Micros {

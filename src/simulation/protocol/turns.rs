@@ -283,7 +283,8 @@ impl World {
                 self.carry_out(id);
             }
             SnapshotJob::Decode(meta) => {
-                let there = node.disk.files.contains_key(&meta.log_id);
+                let state = node.disk.files.get(&meta.log_id);
+                let there = state.is_some_and(|state| Machine::holds_state_of(state, meta.log_id));
                 self.input(id, |raft, now| raft.snapshot_decoded(now, meta.log_id, there));
             }
             SnapshotJob::Discard(log_id) => {

@@ -163,6 +163,7 @@ pub(super) struct Streams {
     pub(super) work: Dice,
     pub(super) clients: Dice,
     pub(super) acts: Dice,
+    pub(super) lies: Dice,
 }
 
 /// A cluster.
@@ -208,6 +209,7 @@ impl World {
                 work: Dice::new(seed, 12),
                 clients: Dice::new(seed, 13),
                 acts: Dice::new(seed, 14),
+                lies: Dice::new(seed, 15),
             },
             trace,
             recent: VecDeque::new(),

@@ -100,11 +100,18 @@ pub(crate) fn put_life(out: &mut Vec<u8>, life: Life) {
 fn put_life_fields(out: &mut Vec<u8>, life: Life) {
     put_u64(out, life.incarnation);
     put_u64(out, life.predecessor);
-    out.push(life.loss.is_some().into());
+    out.push(match (life.loss, life.doubted_by) {
+        (None, _) => 0,
+        (Some(_), None) => 1,
+        (Some(_), Some(_)) => 2,
+    });
     if let Some(loss) = life.loss {
         out.push(loss.forgot_vote.into());
         out.push(loss.last.is_some().into());
         put_log_id(out, loss.last.unwrap_or_default());
+        if let Some(node) = life.doubted_by {
+            put_u64(out, node);
+        }
     }
 }
 
@@ -222,7 +229,7 @@ impl<'a> Records<'a> {
                 Record::Install(Install { meta: fields.snapshot_meta()?, keep_suffix })
             }
             SNAPSHOT => Record::Snapshot(fields.snapshot_meta()?),
-            TRUNCATE => Record::Truncate(fields.u64()?),
+            TRUNCATE => Record::Truncate(fields.count()?),
             ENTRY => Record::Entry(entry(fields)?),
             PURGE => Record::Purge(fields.log_id()?),
             FALL_BACK => Record::FallBack(optional_snapshot(fields)?),
@@ -236,13 +243,13 @@ fn checkpoint(fields: &mut Fields<'_>) -> Result<LogState, Malformed> {
         life: life(fields)?,
         hard_state: term_and_vote(fields)?,
         start: fields.log_id()?,
-        last: fields.u64()?,
+        last: fields.count()?,
         snapshot: optional_snapshot(fields)?,
         runs: Vec::new(),
         acquaintances: Acquaintances::new(),
     };
     for _ in 0..fields.u32()? {
-        state.runs.push(TermRun { first: fields.u64()?, term: fields.u64()? });
+        state.runs.push(TermRun { first: fields.count()?, term: fields.count()? });
     }
     for _ in 0..fields.u32()? {
         let (node, acquaintance) = acquaintance(fields)?;
@@ -253,8 +260,13 @@ fn checkpoint(fields: &mut Fields<'_>) -> Result<LogState, Malformed> {
 
 fn life(fields: &mut Fields<'_>) -> Result<Life, Malformed> {
     let (incarnation, predecessor) = (fields.u64()?, fields.u64()?);
-    let loss = if fields.flag()? { Some(loss(fields)?) } else { None };
-    Ok(Life { incarnation, predecessor, loss })
+    let (loss, doubted_by) = match fields.u8()? {
+        0 => (None, None),
+        1 => (Some(loss(fields)?), None),
+        2 => (Some(loss(fields)?), Some(fields.u64()?)),
+        _ => return Err(Malformed("says neither that something is lost nor that nothing is")),
+    };
+    Ok(Life { incarnation, predecessor, loss, doubted_by })
 }
 
 fn loss(fields: &mut Fields<'_>) -> Result<Loss, Malformed> {
@@ -268,7 +280,7 @@ fn acquaintance(fields: &mut Fields<'_>) -> Result<(NodeId, Acquaintance), Malfo
 }
 
 fn term_and_vote(fields: &mut Fields<'_>) -> Result<HardState, Malformed> {
-    let (term, voted, vote) = (fields.u64()?, fields.flag()?, fields.u64()?);
+    let (term, voted, vote) = (fields.count()?, fields.flag()?, fields.u64()?);
     Ok(HardState { term, vote: voted.then_some(vote) })
 }
 

@@ -200,7 +200,8 @@ fn lossy_life(known: Option<&LogState>, beginning: &LogState, incarnation: u64) 
         None => held,
     };
     let incarnation = incarnation.max(state.life.incarnation);
-    Life { incarnation, loss: Some(Loss { forgot_vote, last }), ..state.life }
+    let loss = Some(Loss { forgot_vote, last });
+    Life { incarnation, loss, doubted_by: None, ..state.life }
 }
 
 /// Cuts `log`, the whole part before the damage, down to what a snapshot and entries make together; or takes the

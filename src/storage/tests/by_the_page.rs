@@ -93,12 +93,17 @@ impl<'a> Taken<'a> {
     }
 
     fn life(&mut self) -> PageLife {
-        let (start, predecessor, lost) = (self.u64(), self.u64(), self.flag());
-        let lost = lost.then(|| {
+        let (start, predecessor, lost) = (self.u64(), self.u64(), self.u8());
+        assert!(lost <= 2);
+        let what = (lost > 0).then(|| {
             let (forgot_vote, known, last) = (self.flag(), self.flag(), self.log_id());
             assert!(known || last == (0, 0));
             (forgot_vote, known.then_some(last))
         });
+        if lost == 2 {
+            self.u64();
+        }
+        let lost = what;
         PageLife { start, predecessor, lost }
     }
 

@@ -1,15 +1,24 @@
 //! What the codec promises: what goes in comes out, and whatever comes in, nothing breaks.
 
+use proptest::array::{uniform2, uniform3, uniform4, uniform7};
 use proptest::collection::{btree_set, vec};
+use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
 use crate::raft::{
-    AppendAnswer, AppendOutcome, ChunkOutcome, FollowerReport, InstallStatus, SnapshotAnswer,
+    AppendAnswer, AppendOutcome, COUNT_MAX, ChunkOutcome, FollowerReport, InstallStatus,
+    SnapshotAnswer,
 };
+use crate::simulation::lies;
+
+/// All that a member can have reached.
+fn count() -> impl Strategy<Value = u64> {
+    0..=COUNT_MAX
+}
 
 fn log_id() -> impl Strategy<Value = LogId> {
-    (any::<u64>(), any::<u64>()).prop_map(|(term, index)| LogId::new(term, index))
+    (count(), count()).prop_map(|(term, index)| LogId::new(term, index))
 }
 
 fn payload() -> impl Strategy<Value = Bytes> {
@@ -17,10 +26,10 @@ fn payload() -> impl Strategy<Value = Bytes> {
 }
 
 fn append() -> impl Strategy<Value = Request> {
-    let entry = (any::<u64>(), any::<bool>(), any::<u64>(), payload());
-    (log_id(), vec(entry, 0..8), any::<[u64; 4]>()).prop_map(
+    let entry = (count(), any::<bool>(), count(), payload());
+    (log_id(), vec(entry, 0..8), uniform4(count())).prop_map(
         |(mut prev, entries, [commit, leader_last, leader_durable, round])| {
-            prev.index = prev.index.min(u64::MAX - 8);
+            prev.index = prev.index.min(COUNT_MAX - 8);
             let entries = entries.into_iter().zip(prev.index + 1..).map(
                 |((term, blank, stamp_ms, data), index)| Entry {
                     log_id: LogId::new(term, index),
@@ -41,10 +50,10 @@ fn chunk() -> impl Strategy<Value = Request> {
         (members(), members(), members()).prop_map(|(voters, voters_outgoing, learners)| {
             Membership { voters, voters_outgoing, learners }
         });
-    let meta = (log_id(), membership, any::<u64>()).prop_map(|(log_id, membership, size_bytes)| {
+    let meta = (log_id(), membership, count()).prop_map(|(log_id, membership, size_bytes)| {
         SnapshotMeta { log_id, membership, size_bytes }
     });
-    (meta, any::<[u64; 3]>(), payload(), any::<u32>()).prop_map(
+    (meta, uniform3(count()), payload(), any::<u32>()).prop_map(
         |(meta, [transfer, offset, round], data, crc)| {
             Request::Snapshot(SnapshotChunk { meta, transfer, offset, data, crc, round })
         },
@@ -53,10 +62,10 @@ fn chunk() -> impl Strategy<Value = Request> {
 
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
-        (any::<u64>(), log_id())
+        (count(), log_id())
             .prop_map(|(campaign_term, last)| Request::PreVote { campaign_term, last }),
         log_id().prop_map(|last| Request::Vote { last }),
-        (any::<u64>(), log_id()).prop_map(|(incarnation, acknowledged)| {
+        (count(), log_id()).prop_map(|(incarnation, acknowledged)| {
             Request::Acquainted(Acquaintance { incarnation, acknowledged })
         }),
         Just(Request::RollCall),
@@ -68,45 +77,39 @@ fn request() -> impl Strategy<Value = Request> {
 fn report() -> impl Strategy<Value = FollowerReport> {
     let install = prop_oneof![
         Just(InstallStatus::None),
-        any::<[u64; 2]>().prop_map(|[index, bytes]| InstallStatus::Receiving { index, bytes }),
-        any::<u64>().prop_map(|index| InstallStatus::Pending { index }),
-        any::<u64>().prop_map(|commit| InstallStatus::Refused { commit }),
-        any::<u64>().prop_map(|index| InstallStatus::Undecodable { index }),
+        uniform2(count()).prop_map(|[index, bytes]| InstallStatus::Receiving { index, bytes }),
+        count().prop_map(|index| InstallStatus::Pending { index }),
+        count().prop_map(|commit| InstallStatus::Refused { commit }),
+        count().prop_map(|index| InstallStatus::Undecodable { index }),
     ];
-    (any::<u64>(), install, any::<bool>(), any::<u64>()).prop_map(
-        |(matched, install, recovering, round)| FollowerReport {
-            matched,
-            install,
-            recovering,
-            round,
-        },
-    )
+    (count(), install, any::<bool>(), count()).prop_map(|(matched, install, recovering, round)| {
+        FollowerReport { matched, install, recovering, round }
+    })
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
     let append_outcome = prop_oneof![
         Just(AppendOutcome::Accepted),
-        (any::<u64>(), log_id())
-            .prop_map(|(refused, hint)| AppendOutcome::Rejected { refused, hint }),
+        (count(), log_id()).prop_map(|(refused, hint)| AppendOutcome::Rejected { refused, hint }),
         Just(AppendOutcome::Busy),
         Just(AppendOutcome::Stale),
     ];
     let chunk_outcome = prop_oneof![
-        any::<u64>().prop_map(|offset| ChunkOutcome::Continue { offset }),
+        count().prop_map(|offset| ChunkOutcome::Continue { offset }),
         Just(ChunkOutcome::Unwanted),
         Just(ChunkOutcome::Corrupt),
         Just(ChunkOutcome::Stale),
     ];
     prop_oneof![
-        (any::<u64>(), any::<bool>())
+        (count(), any::<bool>())
             .prop_map(|(campaign_term, granted)| Answer::PreVote { campaign_term, granted }),
-        (any::<bool>(), any::<Option<u64>>())
+        (any::<bool>(), option::of(count()))
             .prop_map(|(granted, held)| Answer::Vote { granted, held }),
-        any::<u64>().prop_map(|predecessor| Answer::Acquainted { predecessor }),
-        (any::<u64>(), any::<bool>()).prop_map(|(last, leads)| Answer::RollCall { last, leads }),
+        count().prop_map(|predecessor| Answer::Acquainted { predecessor }),
+        (count(), any::<bool>()).prop_map(|(last, leads)| Answer::RollCall { last, leads }),
         (report(), append_outcome)
             .prop_map(|(report, outcome)| Answer::Append(AppendAnswer { report, outcome })),
-        (report(), any::<u64>(), chunk_outcome).prop_map(|(report, transfer, outcome)| {
+        (report(), count(), chunk_outcome).prop_map(|(report, transfer, outcome)| {
             Answer::Snapshot(SnapshotAnswer { report, transfer, outcome })
         }),
     ]
@@ -115,10 +118,10 @@ fn answer() -> impl Strategy<Value = Answer> {
 fn envelope() -> impl Strategy<Value = Envelope> {
     let body = prop_oneof![
         request().prop_map(Body::Request),
-        (any::<u64>(), answer())
+        (count(), answer())
             .prop_map(|(asker_incarnation, answer)| Body::Answer { asker_incarnation, answer }),
     ];
-    (any::<[u64; 7]>(), body).prop_map(
+    (uniform7(count()), body).prop_map(
         |([cluster, group, from, to, incarnation, term, id], body)| Envelope {
             cluster,
             group,
@@ -281,6 +284,65 @@ fn el25_entries_past_the_last_index_are_malformed() {
     let mut bytes = frame.to_vec();
     bytes[66..74].copy_from_slice(&u64::MAX.to_le_bytes());
     assert!(matches!(decode(&bytes.into()), Err(WireError::Malformed { field: "prev.index", .. })));
+}
+
+/// Whatever the message, each of its numbers beyond all that a member can have reached is an error that names it; ids, times and
+/// the asker's incarnation, which are only compared, are any number.
+#[test]
+fn el25_numbers_that_no_member_can_have_reached_are_malformed() {
+    let any_number = ["id", "asker's incarnation"];
+    for envelope in one_of_each() {
+        let mut copy = envelope.clone();
+        let names: Vec<&str> = lies::numbers(&mut copy).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(decode(&encode(&envelope).unwrap()), Ok(envelope.clone()));
+        for (at, name) in names.into_iter().enumerate() {
+            for value in [u64::MAX, u64::MAX - 1, COUNT_MAX + 1] {
+                let mut lie = envelope.clone();
+                *lies::numbers(&mut lie)[at].1 = value;
+                // Members born after 2038 are further than terms will ever be.
+                let is_start =
+                    ["incarnation", "remembered incarnation", "predecessor"].contains(&name);
+                let is_possible = is_start && value == COUNT_MAX + 1 || any_number.contains(&name);
+                let decoded = encode(&lie).and_then(|frame| decode(&frame));
+                match is_possible {
+                    true => assert_eq!(decoded, Ok(lie)),
+                    false => assert!(
+                        matches!(decoded, Err(WireError::Malformed { .. })),
+                        "{name} {value} in {:?}: {decoded:?}",
+                        envelope.body
+                    ),
+                }
+            }
+        }
+    }
+}
+
+/// A message of each kind, with all the numbers that it can have.
+fn one_of_each() -> Vec<Envelope> {
+    let (last, held) = (LogId::new(4, 20), Some(9));
+    let install = InstallStatus::Receiving { index: 20, bytes: 7 };
+    let report = FollowerReport { matched: 9, install, recovering: false, round: 8 };
+    let outcome = AppendOutcome::Rejected { refused: 12, hint: last };
+    let go_on = ChunkOutcome::Continue { offset: 40 };
+    let requests = [
+        Request::PreVote { campaign_term: 5, last },
+        Request::Vote { last },
+        Request::Acquainted(Acquaintance { incarnation: 3, acknowledged: last }),
+        Request::RollCall,
+    ];
+    let answers = [
+        Answer::PreVote { campaign_term: 5, granted: true },
+        Answer::Vote { granted: true, held },
+        Answer::Append(AppendAnswer { report, outcome }),
+        Answer::Snapshot(SnapshotAnswer { report, transfer: 2, outcome: go_on }),
+        Answer::Acquainted { predecessor: 3 },
+        Answer::RollCall { last: 20, leads: true },
+    ];
+    let answer = |answer| Body::Answer { asker_incarnation: 3, answer };
+    let bodies = requests.into_iter().map(Body::Request).chain(answers.into_iter().map(answer));
+    let controls = bodies.map(|body| Envelope { body, ..append_envelope(LogId::BASE, vec![]) });
+    let append = append_envelope(LogId::new(1, 5), vec![]);
+    controls.chain([append, chunk_envelope([1, 2], Bytes::from_static(b"abc"))]).collect()
 }
 
 #[test]

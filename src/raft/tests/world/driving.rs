@@ -54,6 +54,11 @@ impl World {
         result
     }
 
+    /// Somebody says what can't be: alarms are in order.
+    pub(in crate::raft::tests) fn expect_alarms(&mut self) {
+        self.lossy = true;
+    }
+
     /// Elects `id`: its election timeout fires until it leads.
     pub(in crate::raft::tests) fn elect_node(&mut self, id: NodeId) {
         for _ in 0..50 {
