@@ -12,7 +12,7 @@
 //! and when it counts again, is in `recovering.rs`.
 //!
 //! One member's word is no proof: a loss that nobody else remembers is noted with that member's name, and dismissed if
-//! nothing comes of it; a start that this directory has not made is believed only if two members remember one (decision 019).
+//! nothing comes of it. A start far from what this directory has made is believed if two members remember one (decision 019).
 //!
 //! What is remembered goes to disk with the next step that there is anyway: nothing waits for it, and nobody relies on
 //! a member's word before that word was written down.
@@ -21,13 +21,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::core::Raft;
 use super::message::{Answer, Body, Envelope, Request};
+use super::outbox::place;
 use super::ready::Role;
 use super::types::{
-    Acquaintance, Incarnation, Index, Life, Loss, Micros, NodeId, birth_ms, start_number,
+    Acquaintance, Incarnation, Index, Life, Loss, Micros, NodeId, birth_ms, is_possible_birth,
+    start_number,
 };
 
 /// What a member must take for lost by the word of others: they do not know what it had beside what they remember.
 const FORGOTTEN: Loss = Loss { forgot_vote: true, last: None };
+
+/// How far above the own start one is believed that a single member remembers: as an older copy of a directory may be behind.
+/// Whoever lies can cost a directory so many of its four million starts, once in a life.
+const STARTS_BELIEVED: u64 = 1 << 10;
+
+/// So many births, each with its starts, are left to a directory whatever others claim.
+const BIRTHS_KEPT: u64 = 1 << 10;
 
 /// What others say in this life of what the own directory held before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -83,7 +92,7 @@ impl Raft {
     fn is_tainted(&self, envelope: &Envelope) -> bool {
         let since = self.accounted_at.get(&envelope.from);
         matches!(envelope.body, Body::Answer { .. })
-            && since.is_some_and(|&since| envelope.id < since)
+            && since.is_some_and(|&since| place(envelope.id) < since)
     }
 
     fn remember(&mut self, node: NodeId, acquaintance: Acquaintance) {
@@ -152,35 +161,61 @@ impl Raft {
     }
 
     /// A member remembers a start that this directory has not made: an older copy, or an empty one whose clock went back, or
-    /// the member is wrong. The node ends only by the word of two members, or of the only other one.
+    /// the member is wrong. The node ends, and its next start rises above that one, by the word of two members or of the only
+    /// other one; by the word of one alone for a start that is near, and not before the doubt is settled a second time.
     fn on_later_start(&mut self, request: &Envelope, claimed: Incarnation) {
-        let (node, from) = (self.config.node, request.from);
+        let from = request.from;
+        if !is_possible_birth(birth_ms(claimed) + BIRTHS_KEPT) {
+            return self.ignore(request, "remembers a start that no other could follow for long");
+        }
+        let own = self.life.incarnation;
         let later = &mut self.claims.later_starts;
         let is_news = later.insert(from, claimed).is_none();
-        later.retain(|_, claimed| *claimed > self.life.incarnation);
-        let mut claims: Vec<Incarnation> = later.values().copied().collect();
-        claims.sort_unstable();
-        let Some(&agreed) = claims.iter().nth_back(usize::from(self.others > 1)) else {
-            if is_news {
-                self.alarm(format!(
-                    "node {from} alone remembers start {} of a directory born at {}, node {node} is in start {} of {}: \
-                     it is not believed; if this directory is an older copy, start it empty instead",
-                    start_number(claimed),
-                    birth_ms(claimed),
-                    start_number(self.incarnation),
-                    birth_ms(self.incarnation),
-                ));
-            }
-            return self.ignore(request, "remembers a start that this directory has not made");
+        later.retain(|_, claimed| *claimed > own);
+        if let Some(agreed) = self.agreed_start(from) {
+            let doubted = self.claims.later_starts.len() == 1
+                && self.others > 1
+                && self.life.doubted_by.is_none();
+            let life = Life {
+                // Lower than what is remembered: the next start rises above it.
+                incarnation: agreed,
+                predecessor: self.life.predecessor.max(agreed),
+                loss: Some(FORGOTTEN),
+                doubted_by: doubted.then_some(from),
+            };
+            return self.on_loss_noticed(from, life);
+        }
+        if is_news {
+            self.alarm(format!(
+                "node {from} alone remembers start {} of a directory born at {}; this is start {} of one born at {}. It is not \
+                 believed: if this directory is an older copy, start the member on an empty one",
+                start_number(claimed),
+                birth_ms(claimed),
+                start_number(own),
+                birth_ms(own),
+            ));
+        }
+        self.ignore(request, "remembers a start that this directory has not made");
+    }
+
+    /// The start above which the next one has to rise, if what `from` and others claim is to be believed.
+    fn agreed_start(&self, from: NodeId) -> Option<Incarnation> {
+        let own = self.life.incarnation;
+        let is_near = |claimed: &Incarnation| {
+            birth_ms(*claimed) == birth_ms(own) && claimed - own <= STARTS_BELIEVED
         };
-        let life = Life {
-            // Lower than what is remembered: the next start rises above it.
-            incarnation: agreed,
-            predecessor: self.life.predecessor.max(agreed),
-            loss: Some(FORGOTTEN),
-            doubted_by: None,
-        };
-        self.on_loss_noticed(from, life);
+        let claims = &self.claims.later_starts;
+        let near = claims.values().copied().filter(is_near).max();
+        let mut all: Vec<Incarnation> = claims.values().copied().collect();
+        all.sort_unstable();
+        // As far as two of them reach, or the only other member.
+        let shared = all.iter().copied().nth_back(usize::from(self.others > 1));
+        if shared.is_some() {
+            return shared.max(near);
+        }
+        let confirms = self.life.doubted_by.is_some_and(|first| first != from);
+        let is_first = self.life.loss.is_none() && !self.claims.disbelieved.contains(&from);
+        near.filter(|_| confirms || is_first)
     }
 
     /// What this life is, after all, if the member `by` remembers `known` of it.

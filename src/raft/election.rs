@@ -169,27 +169,24 @@ impl Raft {
     }
 
     pub(super) fn on_pre_vote(&mut self, request: &Envelope, campaign_term: Term, last: LogId) {
-        if last.term > request.term {
-            return self.ignore(request, "a candidate with entries of a term it has not reached");
-        }
         if self.role == Role::Leader {
             // It has missed heartbeats and can be reached: there is no need to make it wait for the next.
             self.call(request.from, self.now);
         }
         self.remind_if_lacking(request.from, last.index);
         let granted = campaign_term > self.hard_state.term
+            && campaign_term > last.term
             && self.up_to_date(request.from, last)
             && !self.leader_lives(request.from);
         self.answer(request, Answer::PreVote { campaign_term, granted });
     }
 
     pub(super) fn on_vote(&mut self, request: &Envelope, last: LogId) {
-        if last.term > request.term {
-            return self.ignore(request, "a candidate with entries of a term it has not reached");
-        }
         self.remind_if_lacking(request.from, last.index);
         let free = self.hard_state.vote.is_none_or(|vote| vote == request.from);
-        if !(free && self.up_to_date(request.from, last)) {
+        // Before it leads a term a candidate has no entry of it.
+        let possible = last.term < request.term;
+        if !(free && possible && self.up_to_date(request.from, last)) {
             return self.answer(request, self.vote(false));
         }
         if self.hard_state.vote.is_none() {

@@ -44,6 +44,7 @@ impl Raft {
         self.roll_call.ask_at =
             waits_anew(self.roll_call.ask_at, config.request_timeout, from, now);
         self.term_bounded = (now, self.hard_state.term);
+        self.claims.doubted_at = now;
         self.election_at = now + config.election_timeout_max;
         self.leader_heard_at = None;
         self.stall = Stall::default();

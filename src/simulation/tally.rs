@@ -177,7 +177,7 @@ impl Tally {
             .map(|what| format!("never {what}"))
             .collect();
         for (kind, (seeds, _)) in FaultKind::ALL.iter().zip(&self.faults) {
-            if seeds * 4 < self.sum.runs {
+            if faults.contains(*kind) && seeds * 4 < self.sum.runs {
                 missing.push(format!("{kind} in {seeds} of {} seeds", self.sum.runs));
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::SECOND;
-use super::faults::Faults;
+use super::faults::{FaultKind, Faults};
 use super::outcome::{Outcome, Settings};
 use super::protocol;
 use super::schedule::Schedule;
@@ -65,6 +65,23 @@ fn clusters_of_every_size_stay_correct() {
     let report =
         batch(5_000..5_070, |seed| protocol::run(&settings(seed, 1 + seed % 7, Faults::all())));
     assert_eq!((report.violations, report.unknown), (0, 0), "{report:#?}");
+}
+
+/// One member sends, beside what it says, messages with numbers at the ends of their ranges, while everything else fails that
+/// leaves disks alone: the others stay up, agree, and get well (EL25, PS20).
+#[test]
+fn a_member_that_lies_harms_no_other() {
+    let disks = [
+        FaultKind::MisdirectedWrite,
+        FaultKind::BitRot,
+        FaultKind::WipedDisk,
+        FaultKind::RolledBackDisk,
+    ];
+    let faults = disks.into_iter().fold(Faults::only(FaultKind::ALL), Faults::without);
+    let run = |seed| protocol::run(&settings(seed, 3 + 2 * (seed % 2), faults));
+    let report = batch(9_000..9_100, run);
+    assert_eq!((report.violations, report.unknown), (0, 0), "{report:#?}");
+    assert!(report.faults["lies"] >= 100, "{report:#?}");
 }
 
 /// Without faults nothing is a reason to hold a second election.

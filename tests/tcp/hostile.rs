@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use quorate::raft::{Body, Envelope, LogId, NodeId, Request, Term};
+use quorate::node::Config;
+use quorate::raft::{Acquaintance, Body, Envelope, LogId, NodeId, Request, Term};
 use quorate::transport::tcp::Refusal;
 use quorate::transport::{Inbox, TcpOptions, TcpTransport, Transport, wire};
 use tokio::time::sleep;
@@ -159,7 +160,15 @@ async fn lr26_every_wrong_frame_ends_its_connection_with_its_reason() {
     let noise: Vec<u8> =
         (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let garbage = [&3000u32.to_le_bytes()[..], &noise].concat();
-    let wrong: [(Refusal, Vec<u8>); 8] = [
+    let remembered = |incarnation, index| {
+        let acknowledged = LogId::new(1, index);
+        Body::Request(Request::Acquainted(Acquaintance { incarnation, acknowledged }))
+    };
+    let wrong: [(Refusal, Vec<u8>); 12] = [
+        (Refusal::Undecodable, foreign(|envelope| envelope.term = (1 << 62) + 1)),
+        (Refusal::Undecodable, foreign(|envelope| envelope.term = Term::MAX)),
+        (Refusal::Undecodable, foreign(|envelope| envelope.body = remembered(u64::MAX - 1, 1))),
+        (Refusal::Undecodable, foreign(|envelope| envelope.body = remembered(1, u64::MAX))),
         (Refusal::Oversized, ((8 << 20) + 1u32).to_le_bytes().to_vec()),
         (Refusal::Oversized, vec![0xff; 5000]),
         (Refusal::Undecodable, truncated),

@@ -63,9 +63,10 @@ fn variants(envelope: &Envelope) -> Vec<(String, Envelope)> {
 fn messages(status: &RaftStatus, asked: &[Envelope]) -> Vec<Body> {
     let RaftStatus { term, last, commit, .. } = *status;
     let meta = meta(id(last.index + 5, term.max(1)), &status.membership);
+    // Never two pieces that make a whole: what a whole snapshot of a liar says is the state machine's matter.
     let chunk = |offset: u64, bytes: usize| SnapshotChunk {
         meta: meta.clone(),
-        transfer: 1,
+        transfer: 1 + offset,
         offset,
         data: vec![0; bytes].into(),
         crc: 0,
@@ -192,8 +193,8 @@ fn every_role() -> Vec<(&'static str, Hand, Vec<Envelope>)> {
         .collect()
 }
 
-/// The member after a message, its disk done; `None`: it ended.
-fn after(raft: &Raft, envelope: &Envelope) -> Option<Raft> {
+/// The member after a message, its disk done. If that ends it, then in doubt: the next start is not ended so.
+fn after(raft: &Raft, what: &str, envelope: &Envelope) -> Raft {
     let mut raft = raft.clone();
     let now = raft.now;
     raft.step(now, envelope.clone());
@@ -205,34 +206,34 @@ fn after(raft: &Raft, envelope: &Envelope) -> Option<Raft> {
             raft.persisted(now, step.seq);
         }
     }
+    assert!(!outlived || raft.life.doubted_by == Some(LIAR), "{what} ends {:?}", raft.role);
     raft.tick(now + MILLISECOND);
     raft.ready();
     raft.next_deadline();
     raft.counters = Counters::default();
-    (!outlived).then_some(raft)
+    raft
 }
 
 /// EL25, PS20: every message, with every number at the ends of its range and beside the honest one, to a member in every role,
-/// and whichever such message after it: nothing panics, and nobody ends.
+/// and whichever such message after it: nothing panics, and nobody ends for good.
 #[test]
 fn no_two_messages_of_one_member_stop_another() {
     for (role, hand, asked) in every_role() {
         let lies = lies_to(&hand, &asked);
         assert!(lies.len() > 500, "{} lies to {role}", lies.len());
         let mut states: Vec<(String, Raft)> = Vec::new();
-        let honest = after(&hand.raft, &lies[0].1);
         for (what, lie) in &lies {
-            let Some(raft) = after(&hand.raft, lie) else { panic!("{what} ends {role}") };
+            let raft = after(&hand.raft, what, lie);
             if states.iter().all(|(_, known)| *known != raft) {
                 states.push((what.clone(), raft));
             }
         }
-        assert!(honest.is_some() && states.len() > 3, "{} states of {role}", states.len());
+        assert!(states.len() > 3, "{} states of {role}", states.len());
         // Enough of each kind, or it takes minutes.
         let stride = (states.len() / 12).max(1);
         for (first, raft) in states.iter().step_by(stride) {
             for (second, lie) in &lies {
-                assert!(after(raft, lie).is_some(), "{first}, then {second}, end {role}");
+                after(raft, &format!("{first}, then {second}"), lie);
             }
         }
     }
@@ -316,12 +317,14 @@ fn tell_all(world: &mut World, liar: NodeId, honest: [NodeId; 2], kind: usize) -
 
 // ---- claims about the own life -----------------------------------------------------------
 
-/// PS20: whichever start one other member remembers, the member does not end, raises an alarm, and votes.
+/// PS20: a start that no older copy can be so far behind, or of another directory, ends nobody if one member alone remembers it.
+/// The member raises an alarm, and votes.
 #[test]
 fn a_start_that_one_member_alone_remembers_ends_nobody() {
     let own = unborn(1_000) + 4;
-    let absurd = u64::MAX - 1;
-    for claimed in [own + 1, own + 5, unborn(2_000) + 1, unborn(1 << 41), absurd, u64::MAX] {
+    let no_start_follows = unborn((1 << 42) - 1) - 1;
+    let far = [own + 1_025, unborn(2_000) + 1, unborn(1 << 41)];
+    for claimed in far.into_iter().chain([no_start_follows, u64::MAX - 1, u64::MAX]) {
         let mut hand = Setup::of(3).incarnation(own).start();
         for _ in 0..3 {
             hand.hear(LIAR, 1, acquaintance(claimed, LogId::BASE));
@@ -329,12 +332,52 @@ fn a_start_that_one_member_alone_remembers_ends_nobody() {
         }
         assert!(!hand.out.events.contains(&Event::Outlived), "{claimed}");
         assert!(!hand.status().recovering, "{claimed}");
-        let believable = claimed < absurd;
-        assert_eq!(alarms(&hand), u64::from(believable), "once, of {claimed}");
+        assert_eq!(alarms(&hand), u64::from(far.contains(&claimed)), "once, of {claimed}");
         hand.hear(2, 2, Request::Vote { last: LogId::BASE });
         hand.disk();
         hand.sent.retain(|envelope| matches!(envelope.body, Body::Answer { .. }));
         assert!(hand.vote(), "{claimed}");
+    }
+}
+
+/// A near one ends it once: the next start is in doubt, and not ended by the same word, nor by that once the doubt is dismissed.
+#[test]
+fn one_member_ends_another_once_and_not_at_every_start() {
+    let own = unborn(1_000) + 4;
+    let mut hand = Setup::of(3).incarnation(own).start();
+    hand.hear(LIAR, 1, acquaintance(own + 5, LogId::BASE));
+    hand.disk();
+    assert!(hand.out.events.contains(&Event::Outlived));
+    let mut life = Life { incarnation: own + 6, ..hand.raft.life };
+    assert_eq!(life.doubted_by, Some(LIAR));
+    for start in 0..4 {
+        let mut setup = Setup::of(3);
+        setup.recovered.life = life;
+        let mut hand = setup.start();
+        for _ in 0..70 {
+            hand.hear(LIAR, 1, acquaintance(life.incarnation + 1 + hand.now % 7, LogId::BASE));
+            hand.disk();
+            hand.after(100);
+            answer_roll_calls(&mut hand);
+        }
+        assert!(!hand.out.events.contains(&Event::Outlived), "start {start}");
+        assert!(!hand.status().recovering, "start {start}");
+        if start == 0 {
+            // Until the operator starts it again, once more.
+            assert_eq!(hand.raft.life.doubted_by, None);
+        }
+        life = Life { incarnation: life.incarnation + 1, doubted_by: Some(LIAR), ..life };
+    }
+}
+
+/// Member 2 answers, and remembers nothing more than there is; the liar keeps silent.
+fn answer_roll_calls(hand: &mut Hand) {
+    hand.disk();
+    for request in hand.sent_to(2) {
+        if matches!(request.body, Body::Request(Request::RollCall)) {
+            let answer = hand.answer_of(&request, 1, Answer::RollCall { last: 0, leads: false });
+            hand.step(answer);
+        }
     }
 }
 
@@ -378,17 +421,9 @@ fn a_loss_that_one_member_alone_remembers_is_dismissed() {
                 hand = setup.start();
             }
             // It asks everybody; the liar keeps silent.
-            for _ in 0..60 {
+            for _ in 0..70 {
                 hand.after(100);
-                hand.disk();
-                let asked: Vec<Envelope> = hand.sent_to(2);
-                for request in asked {
-                    if matches!(request.body, Body::Request(Request::RollCall)) {
-                        let answer = Answer::RollCall { last: 0, leads: false };
-                        let answer = hand.answer_of(&request, 1, answer);
-                        hand.step(answer);
-                    }
-                }
+                answer_roll_calls(&mut hand);
                 if restarts == 0 && hand.now > 3_000 * MILLISECOND {
                     break;
                 }
@@ -415,14 +450,7 @@ fn a_loss_that_two_members_remember_is_not_dismissed() {
     assert_eq!(hand.raft.life.doubted_by, None);
     for _ in 0..100 {
         hand.after(100);
-        hand.disk();
-        for request in hand.sent_to(2) {
-            if matches!(request.body, Body::Request(Request::RollCall)) {
-                let answer =
-                    hand.answer_of(&request, 1, Answer::RollCall { last: 0, leads: false });
-                hand.step(answer);
-            }
-        }
+        answer_roll_calls(&mut hand);
     }
     assert!(hand.status().recovering);
     assert_eq!(hand.status().waits_for, [LIAR].into());
@@ -432,7 +460,7 @@ fn a_loss_that_two_members_remember_is_not_dismissed() {
 /// though the liar never speaks again.
 #[test]
 fn claims_to_all_members_cost_a_bounded_time() {
-    for claimed_start in [0, 3, 200] {
+    for claimed_start in [0, 3, 200, 5_000] {
         let mut world = World::new(3, 11 + claimed_start, config());
         world.expect_alarms();
         let leader = world.elect();
@@ -490,7 +518,9 @@ fn a_term_beyond_all_elections_is_refused_before_it_is_stored() {
         assert_eq!(hand.term(), TERM_STEP);
         hand.now += MILLISECOND;
         hand.hear(LIAR, 1 + leap, heartbeat(LogId::BASE, 0));
-        assert!(hand.term() <= 2 * TERM_STEP + 1 && hand.term() > TERM_STEP);
+        // By the next window the nearest of them is within reach.
+        let reached = if leap == TERM_LEAP_MAX + 1 { 1 + leap } else { 2 * TERM_STEP };
+        assert_eq!(hand.term(), reached, "leap {leap}");
     }
     let mut hand = Setup::of(3).start();
     hand.hear(LIAR, COUNT_MAX + 1, heartbeat(LogId::BASE, 0));
@@ -565,7 +595,7 @@ fn a_member_that_was_away_for_a_month_of_elections_rejoins() {
             world.start(id);
         }
         let steps = month_elections / TERM_STEP + 2;
-        let bound = (steps * 300 + 20 * 600) * MILLISECOND;
+        let bound = (steps + 20) * 600 * MILLISECOND;
         let rejoined = world.run_until(bound, |world| {
             world.leader().is_some_and(|leader| {
                 let led = world.status(leader);
@@ -588,8 +618,14 @@ fn an_index_beyond_all_logs_is_refused_on_sight() {
         let data = vec![0; 100].into();
         let chunk = SnapshotChunk { meta: whole, transfer: 1, offset: 0, data, crc: 0, round: 0 };
         hand.hear(LIAR, 1, Request::Snapshot(chunk));
-        hand.hear(LIAR, 1, heartbeat(id(index, 1), 0));
-        hand.hear(LIAR, 1, append(id(index - 1, 1), &[1], 0));
+        for (prev, terms) in [(index, &[][..]), (index - 1, &[1])] {
+            let mut request = append(LogId::BASE, &[], 0);
+            if let Request::Append(append) = &mut request {
+                append.prev = id(prev, 1);
+                append.entries = entries(index, terms);
+            }
+            hand.hear(LIAR, 1, request);
+        }
         assert!(hand.out.snapshots.is_empty() && hand.is_silent());
         assert_eq!(hand.status().counters.ignored_messages, 3);
     }
@@ -648,8 +684,8 @@ fn every_input_checks_every_invariant() {
     let inputs: [Input; 12] = [
         ("tick", |raft, now| raft.tick(now)),
         ("undelivered", |raft, now| raft.undelivered(now, 9, 0)),
-        ("propose", |raft, now| drop(raft.propose(now, 0, Default::default()))),
-        ("read_index", |raft, now| drop(raft.read_index(now))),
+        ("propose", |raft, now| _ = raft.propose(now, 0, Default::default())),
+        ("read_index", |raft, now| _ = raft.read_index(now)),
         ("log_read", |raft, now| raft.log_read(now, 99, LogReadOutcome::Compacted)),
         ("chunk_read", |raft, now| raft.chunk_read(now, 9, 0, 0, ChunkReadOutcome::Gone)),
         ("request_snapshot", |raft, now| raft.request_snapshot(now)),
@@ -662,6 +698,10 @@ fn every_input_checks_every_invariant() {
     let hand = Setup::of(3).lead();
     for (what, break_it) in breaks {
         for (name, input) in inputs {
+            if (what, name) == ("verified", "propose") {
+                // A leader agrees with itself up to what it appends.
+                continue;
+            }
             let mut raft = hand.raft.clone();
             break_it(&mut raft);
             let now = hand.now;

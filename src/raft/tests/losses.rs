@@ -321,7 +321,6 @@ fn ps20_a_restart_is_no_loss() {
 fn ps20_an_older_copy_has_to_start_again() {
     let mut hand = Setup::of(3).incarnation(4).start();
     hand.hear(1, 1, acquaintance(9, LogId::BASE));
-    hand.hear(2, 1, acquaintance(9, LogId::BASE));
     let change = &hand.steps.back().expect("a step").change;
     assert_eq!(change.life.map(|life| (life.incarnation, life.predecessor)), Some((9, 9)));
     assert!(!hand.out.events.contains(&Event::Outlived), "not durable yet");

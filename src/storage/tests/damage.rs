@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::model::*;
 use super::sim_disk::SimDisk;
 use super::workload;
-use crate::raft::{LogId, Membership};
+use crate::raft::{COUNT_MAX, Install, LogChange, LogId, Membership};
 use crate::storage::file::{FileOptions, FileStorage, OnDamage};
 use crate::storage::{Start, Storage, StorageError};
 
@@ -277,4 +277,39 @@ fn unfinished_snapshot_files_are_swept() {
     drop(open(storage(&disk)).unwrap());
     assert!(!disk.files().contains_key(tmp));
     assert!(disk.files().contains_key(foreign), "what is not ours stays");
+}
+
+/// EL25: a term or an index that no log can reach is damage wherever it stands, though every checksum holds; nothing counts on from
+/// it.
+#[test]
+fn el25_numbers_that_no_log_can_reach_are_damage() {
+    for number in [COUNT_MAX + 1, 1 << 63, u64::MAX - 1, u64::MAX] {
+        let install = |log_id| {
+            let install = Install { meta: meta_of(log_id), keep_suffix: false };
+            LogChange { install: Some(install), ..LogChange::default() }
+        };
+        let changes = [
+            vote(number, None),
+            remember(2, 3, LogId::new(1, number)),
+            remember(2, 3, LogId::new(number, 1)),
+            install(LogId::new(1, number)),
+            install(LogId::new(number, 9)),
+        ];
+        for change in changes {
+            let disk = SimDisk::default();
+            let mut opened = open(storage(&disk)).unwrap();
+            opened.log.write(&[append(1, 1..=3)]).unwrap();
+            opened.log.write(&[change]).unwrap();
+            opened.log.seal().unwrap();
+            drop(opened);
+            assert_refused_untouched(&disk, &segments(&disk)[0]);
+        }
+    }
+    let highest = COUNT_MAX;
+    let disk = SimDisk::default();
+    let mut opened = open(storage(&disk)).unwrap();
+    opened.log.write(&[vote(highest, None), remember(2, 3, LogId::new(1, highest))]).unwrap();
+    opened.log.seal().unwrap();
+    drop(opened);
+    assert_eq!(open(storage(&disk)).unwrap().recovered.hard_state.term, highest);
 }

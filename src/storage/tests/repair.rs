@@ -188,6 +188,28 @@ fn ps06_a_cluster_of_one_and_whoever_asks_for_it_are_refused_instead() {
     assert_eq!(refusing.files(), before);
 }
 
+/// Whose word alone a loss is known from is there after the next start, from a frame and from a checkpoint (PS20).
+#[test]
+fn ps20_the_member_that_a_loss_is_known_from_is_kept() {
+    let disk = SimDisk::default();
+    let mut opened = open(storage(&disk)).unwrap();
+    let loss = Some(Loss { forgot_vote: true, last: None });
+    let life = Life { loss, doubted_by: Some(u64::MAX), ..opened.recovered.life };
+    opened.log.write(&[LogChange { life: Some(life), ..append(1, 1..=3) }]).unwrap();
+    for next in [4, 5, 6] {
+        drop(opened);
+        opened = open(storage(&disk)).unwrap();
+        let found = opened.recovered.life;
+        assert_eq!((found.loss, found.doubted_by), (loss, Some(u64::MAX)), "before {next}");
+        opened.log.write(&[append_big(1, next, 900)]).unwrap();
+    }
+    let life = Some(Life { loss: None, doubted_by: None, ..opened.recovered.life });
+    opened.log.write(&[LogChange { life, ..LogChange::default() }]).unwrap();
+    drop(opened);
+    let found = open(storage(&disk)).unwrap().recovered.life;
+    assert_eq!((found.loss, found.doubted_by), (None, None));
+}
+
 /// The last number a start can have is one; none follows it, and that is an error, not a panic.
 #[test]
 fn the_last_start_there_can_be_is_followed_by_none() {
