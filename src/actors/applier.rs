@@ -66,6 +66,7 @@ impl<M: Machine> Role for Applier<M> {
                 return Flow::Stop(ack);
             }
         }
+        self.assert_none_waits_in_vain();
         Flow::Go
     }
 }
@@ -205,6 +206,13 @@ impl<M: Machine> Applier<M> {
             Some(replica) if replica.applied().index >= index => job.run(replica.machine()),
             _ => self.parked.entry(index).or_default().push(job),
         }
+    }
+
+    /// What a read waits for is still to be applied.
+    fn assert_none_waits_in_vain(&self) {
+        let Some((first, _)) = self.parked.first_key_value() else { return };
+        let applied = self.replica.as_ref().map_or(0, |replica| replica.applied().index);
+        assert!(*first > applied, "a read waits for {first}, and {applied} is applied");
     }
 
     fn run_parked(&mut self) {

@@ -16,7 +16,8 @@ use crate::messages::{
 };
 use crate::node::ReadError;
 use crate::raft::{
-    ApplyItem, Entries, Event, Index, InstallDecision, Micros, Persist, Ready, Role, SnapshotJob,
+    ApplyItem, Entries, Event, Index, InstallDecision, LogId, Micros, Persist, Ready, Role,
+    SnapshotJob,
 };
 
 use super::peer::Peer;
@@ -139,12 +140,28 @@ impl Peer {
         self.links.apply_side.do_send(ApplyMessage::Decision(decision));
     }
 
+    /// What was handed over took its reply along, or a snapshot has covered it: its outcome is not in doubt.
+    fn assert_replies_gone(&self) {
+        let state = self.raft.observe().state;
+        let in_doubt =
+            |first: LogId| first.index > state.handed || first.index <= state.snapshot.index;
+        let first = self.waiters.first();
+        assert!(
+            first.is_none_or(in_doubt),
+            "the reply to {first:?} is given up, and entries up to {} were handed over",
+            state.handed
+        );
+    }
+
     fn on_event(&mut self, event: Event, now: Micros) {
         match event {
             Event::RoleChanged { role, term, leader } => {
                 tracing::info!(?role, term, leader, "role")
             }
-            Event::Deposed => self.waiters.forget_outcomes(),
+            Event::Deposed => {
+                self.assert_replies_gone();
+                self.waiters.forget_outcomes();
+            }
             Event::Truncated { from } => self.waiters.truncated(from),
             Event::Covered { through } => self.waiters.covered(through),
             Event::Persisted(log_id) => self.waiters.persisted(log_id),

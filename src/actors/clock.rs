@@ -15,6 +15,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -40,7 +41,11 @@ pub(crate) struct Clock {
 
 /// A virtual clock that may go wrong: fast, slow, or forwards at once. It outlives its node.
 #[derive(Debug)]
-pub(crate) struct Warp(Mutex<WarpState>);
+pub(crate) struct Warp {
+    state: Mutex<WarpState>,
+    /// Each look at the clock takes so long, in microseconds: so time passes in a turn, as on a busy machine.
+    toil: AtomicU64,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct WarpState {
@@ -62,41 +67,48 @@ impl Warp {
     /// A clock that is right from now on.
     pub(crate) fn new() -> Warp {
         let (since, shown) = (Instant::now(), 0);
-        Warp(Mutex::new(WarpState { since, shown, rate: 1_000, wall_ahead_ms: 0 }))
+        let state = WarpState { since, shown, rate: 1_000, wall_ahead_ms: 0 };
+        Warp { state: Mutex::new(state), toil: AtomicU64::new(0) }
     }
 
     /// From now on it goes faster by so many thousandths; slower, if negative.
     pub(crate) fn skew(&self, by: i64) {
         let shown = self.shows(Instant::now());
         let rate = 1_000u64.saturating_add_signed(by).max(1);
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         (state.since, state.shown, state.rate) = (Instant::now(), shown, rate);
     }
 
     /// It jumps forwards.
     pub(crate) fn jump(&self, by: Micros) {
-        self.0.lock().shown += by;
+        self.state.lock().shown += by;
     }
 
     /// Its wall time jumps, so that it is ahead of the right one by so much, or stays where it is if it is ahead by more.
     pub(crate) fn set_wall_ahead(&self, by_ms: u64) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.wall_ahead_ms = state.wall_ahead_ms.max(by_ms);
     }
 
     fn wall_ms(&self) -> u64 {
-        let ahead_ms = self.0.lock().wall_ahead_ms;
+        let ahead_ms = self.state.lock().wall_ahead_ms;
         VIRTUAL_EPOCH_MS + ahead_ms + self.shows(Instant::now()) / 1_000
     }
 
-    fn shows(&self, at: Instant) -> Micros {
-        let WarpState { since, shown, rate, .. } = *self.0.lock();
+    /// From now on each look at it takes so long.
+    pub(crate) fn toil(&self, each: Micros) {
+        self.toil.store(each, Ordering::Relaxed);
+    }
+
+    /// What it shows then.
+    pub(crate) fn shows(&self, at: Instant) -> Micros {
+        let WarpState { since, shown, rate, .. } = *self.state.lock();
         shown + at.saturating_duration_since(since).as_micros() as Micros * rate / 1_000
     }
 
     /// The first moment at which it shows this, as it goes now.
     fn moment(&self, micros: Micros) -> Instant {
-        let WarpState { since, shown, rate, .. } = *self.0.lock();
+        let WarpState { since, shown, rate, .. } = *self.state.lock();
         let ahead = micros.saturating_sub(shown).min(FAR);
         since + Duration::from_micros((ahead * 1_000).div_ceil(rate))
     }
@@ -118,6 +130,12 @@ impl Clock {
 
     /// Microseconds since this node started.
     pub(crate) fn now(&self) -> Micros {
+        if let Some((warp, _)) = &self.warp {
+            let toil = warp.toil.load(Ordering::Relaxed);
+            if toil > 0 {
+                warp.state.lock().shown += toil;
+            }
+        }
         self.at(Instant::now())
     }
 

@@ -115,6 +115,11 @@ impl Waiters {
         self.appended.clear();
     }
 
+    /// The entry of whoever waits for the longest.
+    pub(crate) fn first(&self) -> Option<LogId> {
+        self.appended.front().map(|waiter| waiter.log_id)
+    }
+
     /// The same, and nothing will be known any more.
     pub(crate) fn forget_all(&mut self) {
         self.appended.clear();

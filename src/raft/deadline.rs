@@ -29,6 +29,15 @@ impl Raft {
         }
     }
 
+    /// For how long an election, or a leader's stepping down, has been due.
+    pub(super) fn overdue(&self) -> Micros {
+        let due = match self.role {
+            Role::Leader => self.quorum_lost_at().saturating_add(1),
+            _ => self.next_deadline(),
+        };
+        self.now.saturating_sub(due)
+    }
+
     fn member_deadline(&self, progress: &Progress) -> Micros {
         let heartbeat = progress.heartbeat_due_at(self.config.heartbeat_interval);
         let expires_at = progress.expires_at(self.config.request_timeout);

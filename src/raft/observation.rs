@@ -10,7 +10,7 @@
 use super::core::Raft;
 use super::log::RaftLog;
 use super::ready::Role;
-use super::types::{HardState, Incarnation, Index, LogId, NodeId, Term};
+use super::types::{HardState, Incarnation, Index, LogId, Micros, NodeId, Term};
 
 /// A peer's state after a turn.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub struct Observation<'a> {
     pub state: ObservedState,
     /// The ids of the log's entries.
     pub log: LogIds<'a>,
+    /// For how long an election, or a leader's stepping down, has been due, in microseconds: no longer than its ticks are apart.
+    pub overdue: Micros,
 }
 
 /// The part of a peer's state that is numbers.
@@ -85,6 +87,6 @@ impl Raft {
             snapshot: self.snapshot_id(),
             recovering: self.is_recovering(),
         };
-        Observation { state, log: LogIds(log) }
+        Observation { state, log: LogIds(log), overdue: self.overdue() }
     }
 }

@@ -49,6 +49,7 @@ impl FaultKind {
             | FaultKind::OneWayPartition
             | FaultKind::PartialPartition
             | FaultKind::Lies
+            | FaultKind::WeakLeader
             | FaultKind::Clog => Needs::Others,
             // Whether others would notice an old copy is known only when it takes the disk's place.
             FaultKind::MisdirectedWrite

@@ -13,6 +13,9 @@ use super::{MILLISECOND, SECOND};
 /// What a slow decode takes longer, at most.
 pub(super) const SLOWEST_DECODE: Micros = 40 * SECOND;
 
+/// What a slow batch takes longer, at most: hardly ever, and then so long that much else happens meanwhile.
+const SLOWEST_APPLY: Micros = 4 * SECOND;
+
 /// Everybody's surroundings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
@@ -24,6 +27,10 @@ pub(super) struct Conditions {
     pub jitter: Micros,
     /// Each message takes so much longer.
     pub delay: Micros,
+    /// So many of a thousand messages come again once another member leads.
+    pub replay: u64,
+    /// Whoever leads is heard by these only.
+    hear_leaders: Option<NodeId>,
     /// Links that carry nothing, sender first.
     links: Vec<(NodeId, NodeId, Link)>,
     /// Of members.
@@ -97,6 +104,11 @@ impl Conditions {
         })
     }
 
+    /// Whether what a leader sends to this member is lost, whatever the link is like.
+    pub(super) fn hears_no_leader(&self, to: NodeId) -> bool {
+        self.hear_leaders.is_some_and(|only| only != to)
+    }
+
     /// Whether anybody is flooded.
     pub(super) fn has_floods(&self) -> bool {
         self.members.iter().any(|member| member.flood > 0)
@@ -124,11 +136,16 @@ impl Conditions {
             }
             FaultKind::FullDisk => member.disk_is_full = true,
             FaultKind::SlowDisk => member.sync = member.sync.max(part(300 * MILLISECOND)),
-            FaultKind::SlowApply => member.apply = member.apply.max(part(200 * MILLISECOND)),
+            FaultKind::SlowApply => {
+                let longest = if act.strength > 900 { SLOWEST_APPLY } else { 200 * MILLISECOND };
+                member.apply = member.apply.max(part(longest));
+            }
             FaultKind::SlowDecode => member.decode = member.decode.max(part(SLOWEST_DECODE)),
             FaultKind::SlowEncode => member.encode = member.encode.max(part(10 * SECOND)),
             FaultKind::MailboxFlood => member.flood = member.flood.max(1 + part(40)),
             FaultKind::Lies => member.lies = member.lies.max(20 + part(400)),
+            FaultKind::Replay => self.replay = self.replay.max(1 + part(300)),
+            FaultKind::WeakLeader => self.hear_leaders = Some(node),
             FaultKind::RetryStorm => self.members.iter_mut().for_each(|member| member.storm = true),
             FaultKind::Crash
             | FaultKind::ClockJump
@@ -174,6 +191,14 @@ mod tests {
         let third =
             (0..5).find(|node| ![1, 3].contains(node) && parted.link(1, *node) == Link::Open);
         third.into_iter().for_each(|node| assert_eq!(parted.link(3, node), Link::Cut));
+    }
+
+    #[test]
+    fn a_weak_leader_is_heard_by_one_member_whoever_it_is() {
+        let weak = Conditions::of([&act(FaultKind::WeakLeader)], 5);
+        assert!(!weak.hears_no_leader(1) && weak.hears_no_leader(3) && weak.hears_no_leader(0));
+        let none: [&Act; 0] = [];
+        assert!(!Conditions::of(none, 5).hears_no_leader(3));
     }
 
     #[test]

@@ -72,11 +72,15 @@ pub enum FaultKind {
     /// One member sends, beside what it says, messages with a number at an end of its range. The same member throughout a
     /// run. Not among [`Faults::all`]: members are taken to be honest, and this asks that one that is not harms no other.
     Lies,
+    /// Messages come again when another member leads, in whatever term it then is.
+    Replay,
+    /// Whoever leads is heard by one member only.
+    WeakLeader,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [FaultKind; 29] = [
+    pub const ALL: [FaultKind; 32] = [
         FaultKind::Drop,
         FaultKind::Duplicate,
         FaultKind::Reorder,
@@ -107,6 +111,8 @@ impl FaultKind {
         FaultKind::RetryStorm,
         FaultKind::MailboxFlood,
         FaultKind::Lies,
+        FaultKind::Replay,
+        FaultKind::WeakLeader,
     ];
 
     /// As it is written on a command line and in a report.
@@ -142,10 +148,12 @@ impl FaultKind {
             FaultKind::RetryStorm => "retry_storm",
             FaultKind::MailboxFlood => "mailbox_flood",
             FaultKind::Lies => "lies",
+            FaultKind::Replay => "replay",
+            FaultKind::WeakLeader => "weak_leader",
         }
     }
 
-    fn bit(self) -> u32 {
+    fn bit(self) -> u64 {
         1 << self as u32
     }
 }
@@ -158,7 +166,7 @@ impl fmt::Display for FaultKind {
 
 /// A set of kinds of faults: those that a run may meet. Each seed draws about half of it.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Faults(u32);
+pub struct Faults(u64);
 
 impl Faults {
     /// Everything that happens to honest members: all kinds but [`FaultKind::Lies`].

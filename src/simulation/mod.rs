@@ -7,6 +7,7 @@
 //! | `lies` | messages with numbers at the ends of their ranges |
 //! | `remembered` | which losses of a disk somebody will notice |
 //! | `judge` | what must hold at every moment |
+//! | `quorums` | which members are a quorum, and how a cluster is founded |
 //! | `linearizability` | whether clients saw what one copy could have shown |
 //! | `protocol` | tier 1: the pure protocol, for volume |
 //! | `cluster` | tier 2: whole nodes, for truth |
@@ -28,6 +29,7 @@ pub(crate) mod lies;
 pub mod linearizability;
 mod outcome;
 pub mod protocol;
+mod quorums;
 mod random;
 mod remembered;
 mod request;

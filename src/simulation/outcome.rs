@@ -75,6 +75,8 @@ impl Outcome {
             ("fast_forwarded", counters.fast_forwards),
             ("rolled_back", sights.rolled_back),
             ("damaged_ends", sights.damaged_ends),
+            ("built_beside", sights.built_beside),
+            ("replayed", sights.replayed),
         ] {
             self.saw(what, count);
         }

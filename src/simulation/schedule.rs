@@ -21,6 +21,11 @@ use super::faults::{FaultKind, Faults};
 use super::random::Dice;
 use super::{MILLISECOND, SECOND};
 
+/// A crash as strong as this, and up to [`DIES_WRITING`], comes just before a name is synced.
+pub(super) const DIES_SYNCING: u64 = 500;
+/// A crash as strong as this comes in the middle of a write.
+pub(super) const DIES_WRITING: u64 = 750;
+
 /// What goes wrong once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Act {
@@ -100,6 +105,9 @@ impl Schedule {
                 left_behind(&mut told, allowed, nodes, end, &mut acts);
             }
         }
+        if told.chance(400) {
+            killed_twice(&mut told, allowed, nodes, end, &mut acts);
+        }
         // From a fault a minute to a fault a second: some runs have time to heal in between, some never.
         let pause = dice.between(300, 5_000) * MILLISECOND;
         let mut at = dice.between(0, 2 * pause);
@@ -148,10 +156,22 @@ fn left_behind(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: 
             acts.push(Act { at, lasts, kind, to_leader, node, other, strength });
         }
     };
+    if !to_leader && dice.chance(500) {
+        // It goes with a tail that nobody else has.
+        let lasts = dice.between(500, 4_000) * MILLISECOND;
+        act(at.saturating_sub(lasts), lasts, FaultKind::WeakLeader, false, victim, next, 1_000);
+    }
     for other in (0..nodes).filter(|other| *other != victim) {
         act(at, back - at, FaultKind::PartialPartition, to_leader, victim, other, 1_000);
         let asked_at = dice.between(at, back);
         act(asked_at, 0, FaultKind::ForcedSnapshot, false, other, victim, 1_000);
+    }
+    if dice.chance(300) {
+        // It has not applied all that it answers for as it goes, nor when it is back.
+        let before = dice.between(1_000, 4_000) * MILLISECOND;
+        let lasts = before + back - at + dice.between(1, 6) * SECOND;
+        let at = at.saturating_sub(before);
+        act(at, lasts, FaultKind::SlowApply, to_leader, victim, next, 1_000);
     }
     if dice.chance(500) {
         // Who leads by now does not reach it, and the others do: it may lead on in its old term.
@@ -194,6 +214,23 @@ fn damaged_ends(dice: &mut Dice, nodes: u64, end: Micros, acts: &mut Vec<Act>) {
         let lasts = (dice.between(100, 4_000) * MILLISECOND).min(end - at);
         acts.push(Act { at, lasts, kind, to_leader, node, other, strength: 1_000 });
         at += dice.between(2, 20) * SECOND;
+    }
+}
+
+/// A process is killed while it writes, just before a name is synced; it starts again, and soon the power is gone: what it found
+/// on its disk as it started has to be there once more.
+fn killed_twice(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: &mut Vec<Act>) {
+    let node = dice.below(nodes);
+    let (at, lasts) = (dice.below(end), dice.between(1_000, 6_000) * MILLISECOND);
+    let again = at + lasts + dice.between(1, 800) * MILLISECOND;
+    let down = dice.between(200, 2_000) * MILLISECOND;
+    let killed = (at, lasts, FaultKind::Crash, DIES_SYNCING);
+    let powerless = (again, down, FaultKind::LostWrites, 1_000);
+    for (at, lasts, kind, strength) in [killed, powerless] {
+        if allowed.contains(kind) && at < end {
+            let (lasts, other) = (lasts.min(end - at), (node + 1) % nodes);
+            acts.push(Act { at, lasts, kind, to_leader: false, node, other, strength });
+        }
     }
 }
 

@@ -11,6 +11,18 @@ pub(super) struct Sights {
     pub rolled_back: u64,
     /// Ends of logs that were damaged where the storage has to notice it.
     pub damaged_ends: u64,
+    /// Inputs that were carried out together with an earlier one.
+    pub grouped: u64,
+    /// Messages that came again when another member led.
+    pub replayed: u64,
+    /// Snapshots asked of a member while it received another one.
+    pub built_beside: u64,
+    /// Logs that were truncated while a snapshot waited to be installed.
+    pub truncated_beside: u64,
+    /// Questions whether to install that came with entries, in one turn.
+    pub asked_beside: u64,
+    /// Sealed logs that were damaged on a copy.
+    pub seals: u64,
     /// Leaders that came, all in all.
     pub leaders: u64,
     /// Time from the last disturbance of all to the leader, in thousandths of an election timeout.

@@ -30,6 +30,16 @@ const SOMETIMES: [&str; 16] = [
     "duplicates_suppressed",
     "pinned",
 ];
+/// What a batch has to see if its tier counts it: things that have to come together for some bugs to show.
+const TOGETHER: [&str; 7] = [
+    "asked_beside",
+    "grouped",
+    "replayed",
+    "built_beside",
+    "founded_jointly",
+    "sent_at_once",
+    "seals_checked",
+];
 /// In ninety-nine of a hundred runs a leader comes within so many election timeouts after everything has healed.
 const TIMEOUTS_P99: f64 = 4.0;
 /// Rules whose breach is that nobody knows.
@@ -176,6 +186,8 @@ impl Tally {
             .filter(|what| seen(what))
             .map(|what| format!("never {what}"))
             .collect();
+        let unseen = |what: &&&str| self.sum.seen.get(**what) == Some(&0);
+        missing.extend(TOGETHER.iter().filter(unseen).map(|what| format!("never {what}")));
         for (kind, (seeds, _)) in FaultKind::ALL.iter().zip(&self.faults) {
             if faults.contains(*kind) && seeds * 4 < self.sum.runs {
                 missing.push(format!("{kind} in {seeds} of {} seeds", self.sum.runs));

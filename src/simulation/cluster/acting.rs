@@ -15,7 +15,7 @@ use crate::storage::file::sim_disk::{Fault, Unsynced};
 use super::super::MILLISECOND;
 use super::super::acting::Needs;
 use super::super::faults::FaultKind;
-use super::super::schedule::{Act, Schedule};
+use super::super::schedule::{Act, DIES_SYNCING, DIES_WRITING, Schedule};
 use super::world::{Doom, World};
 
 /// A clock's wall time jumps by 20 years at most.
@@ -125,14 +125,18 @@ impl<M: Machine> World<M> {
         self.slot(id).held_down += u32::from(act.kind.keeps_down());
         match act.kind {
             FaultKind::Crash => {
-                // The process dies, the machine lives on: what was written is there.
-                self.crash(id, Unsynced::Kept, false).await;
+                // The process dies, the machine lives on: what was written is there, and may be lost later.
+                match act.strength {
+                    0..DIES_SYNCING => self.crash(id, None, false).await,
+                    DIES_SYNCING..DIES_WRITING => self.dies_at(id, "sync_dir", "log", act.until()),
+                    _ => self.dies_within(id, None),
+                }
             }
             FaultKind::TornWrite => {
                 let unsynced = Unsynced::Torn(self.dice.roll());
-                self.power_goes(id, unsynced);
+                self.dies_within(id, Some(unsynced));
             }
-            FaultKind::LostWrites => self.power_goes(id, Unsynced::Lost),
+            FaultKind::LostWrites => self.dies_within(id, Some(Unsynced::Lost)),
             FaultKind::FailingSync => {
                 let fault = *self.dice.pick(&[Fault::Broken, Fault::Late]);
                 let slot = self.slot(id);
@@ -140,7 +144,7 @@ impl<M: Machine> World<M> {
                 slot.may_stop = true;
             }
             FaultKind::MisdirectedWrite | FaultKind::BitRot | FaultKind::WipedDisk => {
-                self.crash(id, Unsynced::Lost, false).await;
+                self.crash(id, Some(Unsynced::Lost), false).await;
                 match act.kind {
                     FaultKind::MisdirectedWrite => self.misdirect(id),
                     FaultKind::BitRot => self.rot(id),
@@ -164,13 +168,25 @@ impl<M: Machine> World<M> {
                 slot.warp.set_wall_ahead(act.strength * WALL_JUMP_MS / 1_000);
             }
             FaultKind::ForcedSnapshot => self.ask_for_snapshot(id),
-            FaultKind::MailboxFlood => drop(spawn_local(self.network.clone().flood(id))),
+            FaultKind::MailboxFlood => {
+                let slot = self.slot(id);
+                slot.is_disturbed = true;
+                let (warp, toil) = (slot.warp.clone(), 200 + act.strength);
+                drop(spawn_local(self.network.clone().flood(id, warp, toil)));
+            }
             _ => {}
         }
     }
 
-    /// In the middle of one of the next writes the power is gone.
-    fn power_goes(&mut self, id: NodeId, unsynced: Unsynced) {
+    /// The process dies before the next call of this name on this path, or when the act is over.
+    fn dies_at(&mut self, id: NodeId, name: &'static str, path: &'static str, at: Micros) {
+        let slot = self.slot(id);
+        slot.disk.crash_at(name, path);
+        slot.doom = Some(Doom { at, unsynced: None });
+    }
+
+    /// In the middle of one of the next writes the power is gone, or the process.
+    fn dies_within(&mut self, id: NodeId, unsynced: Option<Unsynced>) {
         let (calls, at) = (self.dice.between(0, 6), self.watch.now() + WRITE_COMES);
         let slot = self.slot(id);
         slot.disk.crash_after(slot.disk.changes() + calls);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::machine::{Machine, command};
+use crate::machine::{CommandRef, Machine, command};
 use crate::node::{
     Client, ClientError, ClientOptions, Consistency, Members, ProposeError, ReadError, decode_reply,
 };
@@ -38,6 +38,10 @@ pub(super) struct Clients<M: Machine, L: Model> {
     /// Nothing new is begun any more.
     pub closing: Cell<bool>,
     pub nodes: u64,
+    /// Sessions, each with those who share it.
+    pub groups: Vec<Group<M>>,
+    /// Whoever has no session opens one all the same so often, of a thousand times.
+    pub evicts: u64,
     /// The most time between two requests of one client.
     pub think: Micros,
     /// How long a silent member is waited for.
@@ -60,8 +64,36 @@ enum Ended<Outcome> {
 struct Asker<M: Machine> {
     number: u64,
     target: NodeId,
+    group: Group<M>,
+}
+
+/// Sessions of clients that share them.
+pub(super) struct Group<M: Machine> {
     calm: Client<M>,
     stormy: Client<M>,
+}
+
+impl<M: Machine> Clone for Group<M> {
+    fn clone(&self) -> Group<M> {
+        Group { calm: self.calm.clone(), stormy: self.stormy.clone() }
+    }
+}
+
+impl<M: Machine> Group<M> {
+    pub(super) fn new(members: &Members<M>, patience: Duration, seed: u64) -> Group<M> {
+        let options = ClientOptions {
+            timeout: Duration::from_secs(15),
+            attempt_timeout: patience,
+            seed,
+            ..ClientOptions::default()
+        };
+        let few = Duration::from_millis(1);
+        let hasty = ClientOptions { attempt_timeout: 5 * few, backoff_min: few, ..options };
+        Group {
+            calm: Client::new(members.clone(), options),
+            stormy: Client::new(members.clone(), hasty),
+        }
+    }
 }
 
 impl<M: Machine, L: Model> Clients<M, L>
@@ -70,20 +102,8 @@ where
 {
     /// One client's life.
     pub(super) async fn live(self: Rc<Self>, number: u64, mut dice: Dice) {
-        let options = ClientOptions {
-            timeout: Duration::from_secs(15),
-            attempt_timeout: self.patience,
-            seed: dice.roll(),
-            ..ClientOptions::default()
-        };
-        let few = Duration::from_millis(1);
-        let hasty = ClientOptions { attempt_timeout: 5 * few, backoff_min: few, ..options };
-        let mut asker = Asker {
-            number,
-            target: dice.below(self.nodes),
-            calm: Client::new(self.members.clone(), options),
-            stormy: Client::new(self.members.clone(), hasty),
-        };
+        let group = &self.groups[number as usize % self.groups.len()];
+        let mut asker = Asker { number, target: dice.below(self.nodes), group: group.clone() };
         loop {
             sleep(Duration::from_micros(dice.between(MILLISECOND, self.think))).await;
             if self.closing.get() {
@@ -104,6 +124,9 @@ where
         let is_direct = asker.number % DIRECT_EVERY == DIRECT_EVERY - 1;
         let ended = match asks {
             Asks::Command(command, told) if is_direct => {
+                if dice.chance(self.evicts) {
+                    self.open_and_leave(asker.target).await;
+                }
                 self.propose(asker, command).await.map(told)
             }
             Asks::Command(command, told) => self.execute(asker, command).await.map(told),
@@ -149,9 +172,16 @@ where
     }
 
     async fn execute(&self, asker: &Asker<M>, command: M::Command) -> Ended<M::Reply> {
-        let client = if self.is_storm() { &asker.stormy } else { &asker.calm };
+        let Group { calm, stormy } = &asker.group;
+        let client = if self.is_storm() { stormy } else { calm };
         match client.execute(command).await {
             Ok(reply) => Ended::Answered(reply),
+            Err(ClientError::NotExecuted { last } | ClientError::Unknown { last })
+                if last == ProposeError::SequenceRefused.to_string() =>
+            {
+                self.watch.accuse("a number that is waited for is not freed", last);
+                Ended::Unknown
+            }
             Err(ClientError::NotExecuted { .. }) => Ended::Not,
             Err(
                 error @ (ClientError::Options(_)
@@ -163,6 +193,13 @@ where
             }
             Err(_) => Ended::Unknown,
         }
+    }
+
+    /// A session that nobody uses takes the place of another one. Whatever comes of it, it is done.
+    async fn open_and_leave(&self, node: NodeId) {
+        let Some(handle) = self.members.get(node) else { return };
+        let opened = handle.propose_data(CommandRef::OpenSession.encode());
+        let _ = timeout(self.patience, opened).await;
     }
 
     async fn propose(&self, asker: &mut Asker<M>, command: M::Command) -> Ended<M::Reply> {
@@ -196,8 +233,12 @@ where
         let seen = Arc::new(seen);
         for _ in 0..TRIES_MAX {
             let Some(handle) = self.members.get(asker.target) else { return Ended::Not };
-            let seen = seen.clone();
-            let read = handle.read(Consistency::Linearizable, move |machine| seen(machine));
+            let (seen, watch) = (seen.clone(), self.watch.clone());
+            let mark = watch.lock().judge.read_arrives(asker.target);
+            let read = handle.read(Consistency::Linearizable, move |machine| {
+                watch.lock().judge.read_confirmed(mark);
+                seen(machine)
+            });
             match timeout(self.patience, read).await {
                 Ok(Ok(outcome)) => return Ended::Answered(outcome),
                 Ok(Err(ReadError::NotLeader { leader })) => self.turn_to(asker, leader),

@@ -31,11 +31,30 @@ pub(super) struct Terms {
     pub config: Config,
     pub files: FileOptions,
     pub pace: Pace,
+    /// Messages come at multiples of this.
+    pub grid: Micros,
+    /// A member that receives a snapshot is asked for one of its own so often, of a thousand looks.
+    pub eager: u64,
+    /// So many clients share a session.
+    pub sharing: u64,
+    /// A client that has no session opens one all the same so often, of a thousand times, and leaves it: others go for it.
+    pub evicts: u64,
 }
 
 impl Terms {
     pub(super) fn draw(seed: u64, dice: &mut Dice) -> Terms {
-        Terms { config: config(seed, dice), files: files(dice), pace: pace(dice) }
+        let (mut config, files, pace) = (config(seed, dice), files(dice), pace(dice));
+        let mut dice = Dice::new(seed, 4);
+        if dice.chance(300) {
+            tighten(&mut config, &mut dice);
+        }
+        let grid = if dice.chance(300) { dice.between(2, 40) } else { 1 } * MILLISECOND;
+        let eager = *dice.pick(&[0, 0, 200, 700]);
+        let (sharing, evicts) = (*dice.pick(&[1, 2, 5, 10]), *dice.pick(&[0, 0, 100, 300]));
+        if evicts > 0 {
+            config.sessions.max_sessions = dice.between(1, 3) as usize;
+        }
+        Terms { config, files, pace, grid, eager, sharing, evicts }
     }
 
     /// One member's: every other one keeps more log behind its snapshots.
@@ -89,6 +108,26 @@ fn config(seed: u64, dice: &mut Dice) -> Config {
             ..SessionConfig::default()
         },
         ..Config::default()
+    }
+}
+
+/// Limits of one, and borders that meet: some of them.
+fn tighten(config: &mut Config, dice: &mut Dice) {
+    let trailing = dice.between(1, 20);
+    for tightened in 0..6 {
+        if dice.chance(500) {
+            continue;
+        }
+        match tightened {
+            0 => (config.append_entries, config.window_messages) = (1, 1),
+            1 => config.uncommitted_bytes = 1,
+            2 => config.apply_queue_bytes = 1,
+            3 => config.log_cache_bytes = 0,
+            4 => {
+                (config.trailing_entries, config.snapshot_entries) = (trailing, Some(trailing));
+            }
+            _ => config.snapshot_chunk_bytes = 60,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A write reaches the simulated disk at once, fsync and all, and counts as durable when its time has passed. Of a crash in
 //! between the disk of before the write is kept: a write that nobody was told of may be missing.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -15,18 +16,31 @@ use crate::storage::file::sim_disk::{SimDisk, Unsynced};
 use crate::storage::file::{FileOptions, FileStorage};
 use crate::storage::{Identity, LogReader, LogStore, OpenedStorage, Start, Storage, StorageError};
 
+use super::super::judge::Durable;
 use super::watch::Watch;
+
+/// How near to the log's end a sealed log is damaged on a copy.
+const SEALED_BYTES: u64 = 300;
 
 /// The disk before the write under way, with the end of that.
 #[derive(Clone, Default)]
 pub(super) struct Before(Arc<Mutex<Option<(Instant, State)>>>);
 
 impl Before {
-    /// The disk as the power leaves it: with the write under way only begun, if there is one and `undone`.
-    pub(super) fn after_crash(&self, disk: &SimDisk, unsynced: Unsynced, undone: bool) -> SimDisk {
+    /// The disk as its member leaves it: with the write under way only begun, if there is one and `undone`. If only the process
+    /// dies (`None`), nothing is lost, and what was not synced is not synced yet.
+    pub(super) fn after_crash(
+        &self,
+        disk: &SimDisk,
+        unsynced: Option<Unsynced>,
+        undone: bool,
+    ) -> SimDisk {
         let before = self.0.lock().take().filter(|(until, _)| undone && *until > Instant::now());
         let state = before.map_or_else(|| disk.state(), |(_, state)| state);
-        SimDisk::forgetful(state.after_crash(unsynced))
+        SimDisk::forgetful(match unsynced {
+            Some(unsynced) => state.after_crash(unsynced),
+            None => state,
+        })
     }
 }
 
@@ -47,10 +61,12 @@ impl Storage for WatchedStorage {
         start: &Start,
     ) -> Result<OpenedStorage, StorageError> {
         let WatchedStorage { node, disk, files, delays, before, watch } = *self;
-        let storage = FileStorage::on(disk.clone(), "node", files);
+        let storage = FileStorage::on(disk.clone(), "node", files.clone());
+        let opening = Opening { files, identity, start: start.clone() };
         let opened = Box::new(storage).open(identity, start)?;
         watch.lock().opened(node, &opened.recovered);
-        let log = Box::new(WatchedLog { log: opened.log, node, disk, delays, before, watch });
+        let log =
+            Box::new(WatchedLog { log: opened.log, node, disk, opening, delays, before, watch });
         Ok(OpenedStorage { log, ..opened })
     }
 }
@@ -59,6 +75,7 @@ struct WatchedLog {
     log: Box<dyn LogStore>,
     node: NodeId,
     disk: SimDisk,
+    opening: Opening,
     delays: Delays,
     before: Before,
     watch: Watch,
@@ -79,6 +96,59 @@ impl LogStore for WatchedLog {
     }
 
     fn seal(&mut self) -> Result<(), StorageError> {
-        self.log.seal()
+        self.log.seal()?;
+        if self.watch.lock().draws_seal() {
+            self.check_seal();
+        }
+        Ok(())
     }
+}
+
+impl WatchedLog {
+    /// What is sealed does not go unnoticed: a copy of the disk, with a bit changed near the end of its log, holds the same
+    /// or says that something is lost.
+    fn check_seal(&self) {
+        let state = self.disk.state();
+        let damaged = SimDisk::forgetful(state.clone());
+        let Some((path, bytes)) = damaged.files().into_iter().rfind(|(path, _)| is_segment(path))
+        else {
+            return;
+        };
+        let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { return };
+        let at = last - self.watch.lock().turns.below(SEALED_BYTES.min(last as u64 + 1)) as usize;
+        damaged.rot(&path, |bytes| bytes[at] ^= 1);
+        let (Some((sound, false)), Some((left, noticed))) =
+            (self.opening.holds(&SimDisk::forgetful(state)), self.opening.holds(&damaged))
+        else {
+            return;
+        };
+        if !noticed && left != sound {
+            let what = format!(
+                "n{}: byte {at} of {}, the last is {last}, changes {sound:?} to {left:?}",
+                self.node,
+                path.display()
+            );
+            self.watch.accuse("what is sealed is not lost unnoticed", what);
+        }
+    }
+}
+
+/// How a disk was opened, and a copy of it can be.
+struct Opening {
+    files: FileOptions,
+    identity: Identity,
+    start: Start,
+}
+
+impl Opening {
+    /// What storage finds there, and whether it notes a loss. `None`: it refuses to open.
+    fn holds(&self, disk: &SimDisk) -> Option<(Durable, bool)> {
+        let storage = FileStorage::on(disk.clone(), "node", self.files.clone());
+        let opened = Box::new(storage).open(self.identity, &self.start).ok()?;
+        Some((Durable::of(&opened.recovered), opened.recovered.life.loss.is_some()))
+    }
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "wal")
 }

@@ -130,12 +130,12 @@ impl<M: Machine> World<M> {
     /// A copy is made of the disk; others notice that it is old only if the member has started again since.
     pub(super) async fn copy_disk(&mut self, number: usize, id: NodeId) {
         let incarnation = self.watch.lock().members[id as usize].incarnation;
-        self.crash(id, Unsynced::Lost, false).await;
+        self.crash(id, Some(Unsynced::Lost), false).await;
         let state = self.slot(id).disk.state();
         self.acting.copies.insert(number, Copy { state, incarnation });
         self.start_again(id).await;
         if self.lives(id) {
-            self.crash(id, Unsynced::Lost, false).await;
+            self.crash(id, Some(Unsynced::Lost), false).await;
             self.start_again(id).await;
         }
     }
@@ -147,7 +147,7 @@ impl<M: Machine> World<M> {
         if !(noticeable && self.may_lose(id)) {
             return;
         }
-        self.crash(id, Unsynced::Lost, false).await;
+        self.crash(id, Some(Unsynced::Lost), false).await;
         self.slot(id).disk = SimDisk::forgetful(copy.state);
         self.tampered(id);
         self.watch.lock().sights.rolled_back += 1;

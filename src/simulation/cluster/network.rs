@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout_at};
 
-use crate::raft::{Body, Envelope, Micros, NodeId, RequestId};
+use crate::actors::Warp;
+use crate::raft::{Body, Envelope, Micros, NodeId, Request, RequestId};
 use crate::transport::{Inbox, Transport, wire};
 
 use super::super::MILLISECOND;
@@ -20,6 +21,10 @@ use super::watch::Watch;
 
 /// So many messages are kept for floods.
 const RECENT: usize = 64;
+/// So many notices come at one moment ..
+const BURST: u64 = 2_000;
+/// .. so many milliseconds after a flood began.
+const BURST_AT: u64 = 30;
 
 /// The network between all members. Clones are the same.
 #[derive(Clone)]
@@ -39,6 +44,10 @@ struct Net {
     armed: Micros,
     dice: Dice,
     recent: VecDeque<Parcel>,
+    /// Messages that come again when another member leads.
+    kept: VecDeque<Parcel>,
+    /// Messages come at multiples of this: a coarse one makes them come together.
+    grid: Micros,
 }
 
 #[derive(Default)]
@@ -65,7 +74,7 @@ enum Parcel {
 }
 
 impl Network {
-    pub(super) fn new(nodes: u64, seed: u64, watch: Watch) -> Network {
+    pub(super) fn new(nodes: u64, seed: u64, watch: Watch, grid: Micros) -> Network {
         let net = Net {
             members: (0..nodes).map(|_| Attached::default()).collect(),
             agenda: BTreeMap::new(),
@@ -73,6 +82,8 @@ impl Network {
             armed: 0,
             dice: Dice::new(seed, 21),
             recent: VecDeque::new(),
+            kept: VecDeque::new(),
+            grid,
         };
         Network(Arc::new(Shared { watch, net: Mutex::new(net), sooner: Notify::new() }))
     }
@@ -106,14 +117,17 @@ impl Network {
     }
 
     /// Old messages come again and again, as long as the act lasts.
-    pub(super) async fn flood(self, node: NodeId) {
-        loop {
+    pub(super) async fn flood(self, node: NodeId, warp: Arc<Warp>, toil: Micros) {
+        for turn in 0.. {
             let (count, now) = {
                 let watched = self.0.watch.lock();
                 (watched.conditions.member(node).flood, watched.now())
             };
             if count == 0 {
                 return;
+            }
+            if turn == BURST_AT {
+                self.burst(node, &warp, toil);
             }
             for _ in 0..count {
                 let again = {
@@ -129,7 +143,17 @@ impl Network {
                 again.filter(for_it).into_iter().for_each(|again| self.deliver(again));
             }
             sleep_until(self.0.watch.moment(now + MILLISECOND)).await;
+            warp.toil(0);
         }
+    }
+
+    /// At one moment more than the member's mailbox can be emptied of in time, and nothing of it matters: word of requests that are
+    /// long gone. Each look at its clock takes a while.
+    fn burst(&self, node: NodeId, warp: &Warp, toil: Micros) {
+        let Some(inbox) = self.inbox(node) else { return };
+        warp.toil(toil);
+        let other = u64::from(node == 0);
+        (0..BURST).for_each(|_| inbox.undelivered(other, 0));
     }
 
     /// The end: nobody hears anything any more.
@@ -137,6 +161,7 @@ impl Network {
         let mut net = self.0.net.lock();
         net.agenda.clear();
         net.recent.clear();
+        net.kept.clear();
         let inboxes: Vec<_> = net.members.iter_mut().map(|member| member.inbox.take()).collect();
         drop(net);
         drop(inboxes);
@@ -154,12 +179,13 @@ impl Network {
         };
         let request = matches!(envelope.body, Body::Request(_)).then_some(envelope.id);
         let (from, to) = (envelope.from, envelope.to);
-        let (now, drop, duplicate, longest, delay, link, flooded) = {
+        let (now, drop, duplicate, longest, delay, link, flooded, replay) = {
             let mut watched = self.0.watch.lock();
             watched.judge.sent(&envelope);
             let conditions = &watched.conditions;
             let longest = watched.pace.latency + conditions.jitter;
-            let link = conditions.link(from, to);
+            let weak = is_leaders(&envelope.body) && conditions.hears_no_leader(to);
+            let link = if weak { Link::Cut } else { conditions.link(from, to) };
             (
                 watched.now(),
                 conditions.drop,
@@ -168,6 +194,7 @@ impl Network {
                 conditions.delay,
                 link,
                 conditions.has_floods(),
+                conditions.replay,
             )
         };
         let mut net = self.0.net.lock();
@@ -189,6 +216,11 @@ impl Network {
             let superfluous = net.recent.len().saturating_sub(RECENT);
             net.recent.drain(..superfluous);
         }
+        if replay > 0 && net.dice.chance(replay) {
+            net.kept.push_back(parcel.clone());
+            let superfluous = net.kept.len().saturating_sub(RECENT);
+            net.kept.drain(..superfluous);
+        }
         let arrival = |net: &mut Net| {
             let at = now + delay + net.dice.between(MILLISECOND, longest.max(MILLISECOND));
             match link {
@@ -204,10 +236,25 @@ impl Network {
         self.plan(&mut net, at, parcel);
     }
 
+    /// Another member leads: what was kept comes again, once or twice. How much came.
+    pub(super) fn replay(&self, now: Micros) -> u64 {
+        let mut net = self.0.net.lock();
+        let kept = std::mem::take(&mut net.kept);
+        for parcel in &kept {
+            let at = now + net.dice.between(1, 300) * MILLISECOND;
+            if net.dice.chance(300) {
+                let again = at + net.dice.between(0, 3_000) * MILLISECOND;
+                self.plan(&mut net, again, parcel.clone());
+            }
+            self.plan(&mut net, at, parcel.clone());
+        }
+        kept.len() as u64
+    }
+
     fn plan(&self, net: &mut Net, at: Micros, parcel: Parcel) {
         net.sequence += 1;
         // Timers are as fine as a millisecond.
-        let at = at.next_multiple_of(MILLISECOND);
+        let at = at.next_multiple_of(net.grid.max(MILLISECOND));
         net.agenda.insert((at, net.sequence), parcel);
         if at < net.armed {
             net.armed = at;
@@ -247,6 +294,7 @@ impl Network {
                 let now = watched.now();
                 watched.trace.mix([now, to, envelope.id ^ from << 48]);
                 watched.trace.line(now, Some(to), || format!("<- n{from} {:?}", envelope.body));
+                watched.judge.delivered(&envelope);
                 drop(watched);
                 inbox.deliver(envelope);
             }
@@ -279,4 +327,9 @@ impl Transport for Endpoint {
         let inbox = if member.life == self.life { member.inbox.take() } else { None };
         drop(inbox);
     }
+}
+
+/// Whether only a leader sends this.
+fn is_leaders(body: &Body) -> bool {
+    matches!(body, Body::Request(Request::Append(_) | Request::Snapshot(_)))
 }

@@ -17,7 +17,7 @@ use super::super::outcome::{Outcome, Settings, panic_message};
 use super::super::random::Dice;
 use super::super::request::{Request, Turn};
 use super::super::trace::Trace;
-use super::clients::{Clients, Workload};
+use super::clients::{Clients, Group, Workload};
 use super::config::Terms;
 use super::watch::Watch;
 use super::world::{Totals, World};
@@ -39,12 +39,14 @@ pub(in crate::simulation) struct Scenario<M: Machine, L: Model> {
 
 /// Runs one seed of tier 2: a key-value database.
 pub fn run(settings: &Settings) -> Outcome {
+    // Often enough that logs are never idle, or so seldom that they are sealed between two commands.
+    let think = *Dice::new(settings.seed, 5).pick(&[150, 450, 450, 2_500]) * MILLISECOND;
     let scenario = Scenario {
         machine: Rc::new(KeyValue::default),
         workload: Rc::new(key_value),
         model: Rc::new(|| KeyValueModel),
         clients: 10,
-        think: 450 * MILLISECOND,
+        think,
         proofs: 50,
     };
     run_scenario(settings, &scenario)
@@ -119,6 +121,7 @@ where
         ("unnoticeable", u64::from(watched.judge.has_given_up())),
         ("committed", watched.judge.committed()),
         ("given_up", given_up),
+        ("seals_checked", watched.sights.seals),
         ("duplicates_suppressed", totals.duplicates),
         ("sessions_expired", totals.expired),
     ] {
@@ -147,6 +150,8 @@ async fn live<M: Machine, L: Model + 'static>(
     L::Outcome: Send + 'static,
 {
     let patience = 2 * terms.config.election_timeout_max;
+    let evicts = terms.evicts;
+    let groups = scenario.clients.div_ceil(terms.sharing);
     let mut world = World::new(settings, terms, watch.clone(), scenario.machine.clone());
     let driver = spawn_local(world.network.clone().drive());
     for id in world.ids() {
@@ -159,6 +164,10 @@ async fn live<M: Machine, L: Model + 'static>(
         checker: RefCell::new(Some(Checker::new((scenario.model)()))),
         closing: Cell::new(false),
         nodes: settings.nodes,
+        evicts,
+        groups: (0..groups.max(1))
+            .map(|group| Group::new(&world.members, patience, settings.seed ^ group << 32))
+            .collect(),
         think: scenario.think,
         patience,
         next: Cell::new(0),
@@ -209,6 +218,7 @@ impl<M: Machine> World<M> {
             sleep_until(self.watch.moment(wake)).await;
             self.act().await;
             self.attend().await;
+            self.heed_leaders();
         }
     }
 }

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::actors::{Delays, StateWatch};
 use crate::machine::Outcome;
 use crate::raft::{
-    Acquaintances, Entry, Incarnation, Index, LogChange, LogId, Micros, NodeId, Observation,
-    Recovered, Role, Term,
+    Acquaintances, Entry, Incarnation, Index, LogChange, LogId, Membership, Micros, NodeId,
+    Observation, Recovered, Role, Term,
 };
 
 use super::super::MILLISECOND;
@@ -52,6 +52,12 @@ pub(super) struct Watched {
     pub sights: Sights,
     /// Nothing is going wrong.
     pub is_calm: bool,
+    /// Of what comes together.
+    pub turns: Dice,
+    /// How far a member's ticks are apart; 0: it is not known.
+    pub tick: Micros,
+    /// Leaders that came and were not yet heeded.
+    pub new_leaders: u64,
 }
 
 /// A member, from outside.
@@ -75,7 +81,7 @@ impl Watch {
     pub(super) fn new(nodes: u64, seed: u64, pace: Pace, proofs: u64, trace: Trace) -> Watch {
         let watched = Watched {
             origin: Instant::now(),
-            judge: Judge::new(0..nodes),
+            judge: Judge::new(&Membership::of_voters(0..nodes)),
             trace,
             conditions: Conditions::of([], nodes),
             pace,
@@ -86,6 +92,9 @@ impl Watch {
             events: 0,
             sights: Sights::default(),
             is_calm: true,
+            turns: Dice::new(seed, 23),
+            tick: 0,
+            new_leaders: 0,
         };
         Watch(Arc::new(Mutex::new(watched)))
     }
@@ -143,6 +152,7 @@ impl Watched {
         self.events += 1;
         self.judge.turn(observation);
         let state = observation.state;
+        self.ticks_in_time(state.node, observation.overdue);
         let role = Some((state.role, state.hard_state.term));
         if self.member(state.node).role.replace((state.role, state.hard_state.term)) == role {
             return;
@@ -154,7 +164,23 @@ impl Watched {
         });
         if state.role == Role::Leader {
             self.sights.led(self.is_calm);
+            self.new_leaders += 1;
         }
+    }
+
+    /// Ticks come in time, also where the mailbox never drains.
+    fn ticks_in_time(&mut self, node: NodeId, overdue: Micros) {
+        if self.tick > 0 && overdue > self.tick {
+            let what = format!("n{node} ends a turn with what was due {overdue} us ago");
+            self.judge.accuse("ticks come in time", what);
+        }
+    }
+
+    /// Whether this seal is looked at.
+    pub(super) fn draws_seal(&mut self) -> bool {
+        let looks = self.turns.chance(50);
+        self.sights.seals += u64::from(looks);
+        looks
     }
 
     pub(super) fn opened(&mut self, node: NodeId, recovered: &Recovered) {

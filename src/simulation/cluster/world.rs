@@ -72,7 +72,8 @@ pub(super) struct Slot<M: Machine> {
 pub(super) struct Doom {
     /// At the latest.
     pub at: Micros,
-    pub unsynced: Unsynced,
+    /// What becomes of what was not synced; `None`: only the process dies.
+    pub unsynced: Option<Unsynced>,
 }
 
 /// What members lived through, over all lives.
@@ -110,11 +111,13 @@ impl<M: Machine> World<M> {
             rolled_back: false,
             is_disturbed: false,
         };
+        let slots: Vec<Slot<M>> = (0..nodes).map(slot).collect();
+        watch.lock().tick = terms.config.tick_interval.as_micros() as Micros;
         World {
-            network: Network::new(nodes, seed, watch.clone()),
+            network: Network::new(nodes, seed, watch.clone(), terms.grid),
             watch,
             terms,
-            slots: (0..nodes).map(slot).collect(),
+            slots,
             members: Members::default(),
             acting: Acting::of(&settings.schedule),
             agenda: Agenda::of(&settings.schedule),
@@ -201,7 +204,7 @@ impl<M: Machine> World<M> {
     }
 
     /// The member ends here. What was not synced is there or not as said; `undone`: so is a write that is under way.
-    pub(super) async fn crash(&mut self, id: NodeId, unsynced: Unsynced, undone: bool) {
+    pub(super) async fn crash(&mut self, id: NodeId, unsynced: Option<Unsynced>, undone: bool) {
         self.take_stock(id);
         let slot = &mut self.slots[id as usize];
         (slot.doom, slot.handle) = (None, None);
@@ -254,6 +257,7 @@ impl<M: Machine> World<M> {
         let now = self.watch.now();
         for id in self.ids() {
             self.look_for_alarms(id);
+            self.build_beside(id);
             let slot = &self.slots[id as usize];
             let stopped = slot.node.is_some() && !slot.is_running();
             match slot.doom {
@@ -264,6 +268,18 @@ impl<M: Machine> World<M> {
                 None if stopped => self.stopped_by_itself(id).await,
                 _ => {}
             }
+        }
+    }
+
+    /// A snapshot of its own, while another one comes.
+    fn build_beside(&mut self, id: NodeId) {
+        let slot = &self.slots[id as usize];
+        let Some(handle) = slot.handle.as_ref().filter(|_| slot.is_running()) else { return };
+        let install = handle.shared.raft.lock().install;
+        let receives = matches!(install, InstallStatus::Receiving { .. });
+        if receives && self.dice.chance(self.terms.eager) {
+            self.watch.lock().sights.built_beside += 1;
+            self.ask_for_snapshot(id);
         }
     }
 
@@ -282,8 +298,19 @@ impl<M: Machine> World<M> {
             1 => Unsynced::Lost,
             _ => Unsynced::Torn(self.dice.roll()),
         };
-        self.crash(id, unsynced, false).await;
+        self.crash(id, Some(unsynced), false).await;
         self.start_again(id).await;
+    }
+
+    /// Where another member leads now, old messages come again.
+    pub(super) fn heed_leaders(&self) {
+        let mut watched = self.watch.lock();
+        if std::mem::take(&mut watched.new_leaders) > 0 {
+            let now = watched.now();
+            drop(watched);
+            let came = self.network.replay(now);
+            self.watch.lock().sights.replayed += came;
+        }
     }
 
     /// What a member is asked beside.

@@ -15,6 +15,8 @@
 //! | purged ≤ snapshot ≤ applied ≤ handed ≤ committed ≤ last | every turn | |
 //! | term, vote, commit, applied, snapshot never go back | every turn; every write; every start | the turn, the disk before |
 //! | what a message says is durable | it is sent | the sender's disk |
+//! | a read is confirmed by a quorum's answers to what was sent after it came | it is confirmed | the messages |
+//! | a transfer that gets further keeps the log behind it (B16) | a leader's log is cut | the messages |
 //! | a log holds what its limits allow | a run is over | the limits, and what leaders did not know to be committed |
 //! | no alarm | it is raised | whether any disk has lost anything |
 //!
@@ -31,6 +33,8 @@
 mod applying;
 mod durable;
 mod ending;
+mod reads;
+mod transfers;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,12 +42,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use crate::raft::{
-    Answer, Body, Entry, Envelope, HardState, Incarnation, Index, Life, LogChange, Micros, NodeId,
-    ObservedState, Recovered, Request, Term,
+    Answer, Body, Entry, Envelope, HardState, Incarnation, Index, Life, LogChange, Membership,
+    Micros, NodeId, ObservedState, Recovered, Request, Term,
 };
 
+use super::quorums::Quorums;
 use super::remembered::Remembered;
 pub(super) use durable::Durable;
+pub(super) use reads::ReadMark;
 
 /// All that is known of a cluster.
 #[derive(Debug, Default)]
@@ -51,6 +57,9 @@ pub(super) struct Judge {
     now: Micros,
     breach: Option<Breach>,
     members: BTreeMap<NodeId, Known>,
+    quorums: Quorums,
+    questions: reads::Questions,
+    transfers: transfers::Transfers,
     /// Entry `i + 1` at place `i`.
     history: Vec<Committed>,
     leaders: BTreeMap<Term, (NodeId, Incarnation)>,
@@ -127,9 +136,10 @@ enum Excuse {
 
 impl Judge {
     /// A judge of members that have written nothing.
-    pub(super) fn new(members: impl IntoIterator<Item = NodeId>) -> Judge {
-        let members = members.into_iter().map(|member| (member, Known::default())).collect();
-        Judge { members, ..Judge::default() }
+    pub(super) fn new(members: &Membership) -> Judge {
+        let quorums = Quorums::of(members);
+        let members = members.all().into_iter().map(|member| (member, Known::default())).collect();
+        Judge { members, quorums, ..Judge::default() }
     }
 
     /// The time, for breaches.
@@ -314,6 +324,7 @@ impl Judge {
     pub(super) fn begins(&mut self, member: NodeId, life: Life, remembered: &Remembered) {
         let unnoticed = life.loss.is_none() && !self.is_sound(member);
         self.gave_up |= unnoticed && remembered.has(life.incarnation);
+        self.questions.begins(member, life.incarnation);
     }
 
     /// The digest of the state behind an index, if anybody has been there.
@@ -413,7 +424,7 @@ impl Judge {
         let committed = self.committed();
         let counts = |known: &&Known| known.holds >= committed || known.excused.is_some();
         let holders = self.members.values().filter(counts).count();
-        if holders <= self.members.len() / 2 {
+        if !self.quorums.are(|node| self.members.get(&node).is_some_and(|known| counts(&known))) {
             let what = format!("{after}: {holders} disks hold the {committed} committed entries");
             self.accuse("committed on a quorum's disks", what);
         }
@@ -442,6 +453,16 @@ impl Judge {
             let what = format!("{envelope:?} of a disk at {:?}, {}", disk.hard_state, disk.last());
             self.accuse("durable before sent", what);
         }
+        self.questions.sent(envelope);
+        self.transfer_sent(envelope);
+    }
+}
+
+impl Judge {
+    /// A message comes to its receiver, who is about to handle it.
+    pub(super) fn delivered(&mut self, envelope: &Envelope) {
+        self.questions.delivered(envelope);
+        self.transfer_answered(envelope);
     }
 }
 

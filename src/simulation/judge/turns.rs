@@ -1,7 +1,5 @@
 //! Turn by turn: what a member may believe, count and lead.
 
-use std::collections::BTreeSet;
-
 use crate::raft::{Index, LogId, LogIds, NodeId, Observation, ObservedState, Role, Term};
 
 use super::{Committed, Excuse, Judge};
@@ -143,7 +141,7 @@ impl Judge {
             Some(before) if now.last.index < before.last.index => {
                 self.accuse("a leader removes nothing", format!("{now:?} after {before:?}"));
             }
-            Some(_) => {}
+            Some(before) => self.keeps_log_for_transfers(before, now),
             None => {
                 self.is_elected(now);
                 self.is_complete(now, log);
@@ -156,7 +154,7 @@ impl Judge {
         let members: Vec<NodeId> = self.members.keys().copied().collect();
         members.iter().for_each(|&member| self.finish_writes(member));
         let votes = self.votes.get(&(now.hard_state.term, now.node));
-        if votes.map_or(0, BTreeSet::len) <= members.len() / 2 {
+        if !self.quorums.are(|node| votes.is_some_and(|votes| votes.contains(&node))) {
             self.accuse("elected by a quorum", format!("a leader by {votes:?}: {now:?}"));
         }
     }

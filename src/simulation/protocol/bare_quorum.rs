@@ -32,6 +32,9 @@ impl World {
             return Ok(());
         }
         let behind = self.choose_behind();
+        if behind.is_empty() {
+            return Ok(());
+        }
         let quorum: Vec<NodeId> =
             self.ids().filter(|id| behind.iter().all(|(node, _)| node != id)).collect();
         self.trace.line(self.now, None, || format!("stay behind: {behind:?}"));
@@ -61,8 +64,12 @@ impl World {
         let how = |dice: &mut super::super::random::Dice| {
             *dice.pick(&[Behind::Down, Behind::CutOff, Behind::Deaf, Behind::Mute])
         };
-        let chosen = (0..count).map(|place| (first + step * place) % size);
-        chosen.map(|id| (id, how(&mut self.streams.acts))).collect()
+        let mut chosen: Vec<NodeId> = (0..count).map(|at| (first + step * at) % size).collect();
+        // What is a minority of all may be too much for one of two configurations.
+        while !self.quorums.are(|node| !chosen.contains(&node)) {
+            chosen.pop();
+        }
+        chosen.into_iter().map(|id| (id, how(&mut self.streams.acts))).collect()
     }
 
     fn leave_behind(&mut self, id: NodeId, how: Behind, quorum: &[NodeId]) {

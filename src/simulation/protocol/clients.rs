@@ -206,8 +206,9 @@ impl World {
         let node = &mut self.nodes[target as usize];
         let Some(raft) = &mut node.raft else { return Err(Refusal::NotLeader(None)) };
         let ticket = raft.read_index(now)?;
-        node.asked.insert(ticket, waiter);
-        self.carry_out(target);
+        let mark = self.judge.read_arrives(target);
+        node.asked.insert(ticket, (waiter, mark));
+        self.end_turn(target);
         Ok(())
     }
 
@@ -235,7 +236,7 @@ impl World {
         {
             doing.appended = true;
         }
-        self.carry_out(target);
+        self.end_turn(target);
         Ok(())
     }
 
@@ -277,7 +278,7 @@ impl World {
     pub(super) fn forget_waiters(&mut self, id: NodeId) {
         self.unknown_waiters(id, |_| true);
         let node = self.node(id);
-        let reads = std::mem::take(&mut node.asked).into_values();
+        let reads = std::mem::take(&mut node.asked).into_values().map(|(waiter, _)| waiter);
         let confirmed = std::mem::take(&mut node.confirmed).into_iter().map(|(_, waiter)| waiter);
         for waiter in reads.chain(confirmed).collect::<Vec<_>>() {
             self.end_try(waiter, Ended::Unknown);
@@ -285,15 +286,16 @@ impl World {
     }
 
     pub(super) fn read_confirmed(&mut self, id: NodeId, ticket: u64, index: Index) {
-        let node = self.node(id);
-        let Some(waiter) = node.asked.remove(&ticket) else { return };
+        let node = &mut self.nodes[id as usize];
+        let Some((waiter, mark)) = node.asked.remove(&ticket) else { return };
+        self.judge.read_confirmed(mark);
         node.confirmed.push((index, waiter));
         let applied = node.machine.applied.index;
         self.answer_reads(id, applied);
     }
 
     pub(super) fn read_failed(&mut self, id: NodeId, ticket: u64) {
-        if let Some(waiter) = self.node(id).asked.remove(&ticket) {
+        if let Some((waiter, _)) = self.node(id).asked.remove(&ticket) {
             self.end_try(waiter, Ended::Unknown);
         }
     }

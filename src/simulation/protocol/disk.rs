@@ -182,11 +182,13 @@ impl Disk {
         ChunkReadOutcome::Data { data: file.slice(from..end), crc: 0 }
     }
 
-    /// Files of older snapshots than the current one go, but for one that waits to be installed.
-    pub(crate) fn keep_from(&mut self, current: LogId, install: InstallStatus) {
+    /// Files of older snapshots than the current one go, but for so many, and for one that waits to be installed.
+    pub(crate) fn keep_from(&mut self, current: LogId, install: InstallStatus, retained: usize) {
+        let older = self.files.range(..current).map(|(file, _)| *file);
+        let oldest = older.rev().take(retained).last().unwrap_or(current);
         let kept = |file: &LogId| match install {
             InstallStatus::Pending { index } if index == file.index => true,
-            _ => file.index >= current.index,
+            _ => file.index >= oldest.index,
         };
         self.files.retain(|file, _| kept(file));
     }

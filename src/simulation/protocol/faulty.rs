@@ -74,7 +74,7 @@ impl World {
 
     fn applies(&self, act: &Act) -> bool {
         let id = act.node;
-        let alone = self.nodes.len() == 1;
+        let alone = self.quorums.is_alone(id);
         match act.kind.needs() {
             Needs::Nothing => true,
             Needs::Life => self.lives(id),
@@ -86,7 +86,8 @@ impl World {
 
     /// Whether a disk may be lost now: with a second one, acknowledged entries may be.
     fn may_lose(&self, id: NodeId) -> bool {
-        self.lives(id) && self.ids().all(|id| self.judge.is_sound(id)) && !self.loses_soon()
+        let others_are_sound = self.ids().all(|id| self.judge.is_sound(id));
+        self.lives(id) && self.quorums.may_lose(id) && others_are_sound && !self.loses_soon()
     }
 
     fn is_known(&self, id: NodeId) -> bool {
@@ -140,6 +141,7 @@ impl World {
                 let node = self.node(id);
                 node.clock.jump(by);
                 node.armed = None;
+                self.judge.clock_jumped(id);
                 self.arm(id);
             }
             FaultKind::ForcedSnapshot => {
@@ -233,7 +235,7 @@ impl World {
 
     /// Whether more than half of the members have no snapshot to install.
     fn quorum_is_free(&self) -> bool {
-        self.ids().filter(|id| self.is_free(*id)).count() > self.nodes.len() / 2
+        self.quorums.are(|id| self.is_free(id))
     }
 
     /// Whether it lives and has no snapshot to install.

@@ -64,9 +64,9 @@ impl World {
 
     /// Whether any member may fail: the others are a quorum, have made good what they lost, and install nothing.
     fn can_spare_one(&self) -> bool {
-        let others = self.nodes.len() - 1;
         let is_well = |id| self.judge.is_sound(id) && self.is_free(id);
-        others > self.nodes.len() / 2 && self.ids().all(is_well)
+        let is_spared = |id| self.quorums.are(|node| node != id);
+        self.ids().all(is_well) && self.ids().all(is_spared)
     }
 
     fn strike_alone(&mut self, kind: FaultKind, node: NodeId, other: NodeId) {

@@ -1,6 +1,6 @@
 //! Messages on their way: lost, doubled, late, held back, or cut off.
 
-use crate::raft::{Body, Envelope, Micros, NodeId};
+use crate::raft::{Body, Envelope, Micros, NodeId, Request};
 
 use super::super::MILLISECOND;
 use super::super::conditions::Link;
@@ -20,7 +20,8 @@ impl World {
         self.perhaps_lie(&envelope);
         let (from, to) = (envelope.from, envelope.to);
         let link = self.conditions.link(from, to);
-        let lost = self.streams.network.chance(self.conditions.drop) || link == Link::Cut;
+        let weak = is_leaders(&envelope.body) && self.conditions.hears_no_leader(to);
+        let lost = self.streams.network.chance(self.conditions.drop) || link == Link::Cut || weak;
         if lost {
             return self.perhaps_tell(&envelope);
         }
@@ -28,6 +29,11 @@ impl World {
             self.recent.push_back(envelope.clone());
             let superfluous = self.recent.len().saturating_sub(RECENT);
             self.recent.drain(..superfluous);
+        }
+        if self.conditions.replay > 0 && self.streams.network.chance(self.conditions.replay) {
+            self.kept.push_back(envelope.clone());
+            let superfluous = self.kept.len().saturating_sub(RECENT);
+            self.kept.drain(..superfluous);
         }
         if self.conditions.duplicate > 0 && self.streams.network.chance(self.conditions.duplicate) {
             let again = self.arrival(link) + self.streams.network.between(0, 500 * MILLISECOND);
@@ -69,6 +75,19 @@ impl World {
         }
     }
 
+    /// Another member leads: what was kept comes again, once or twice.
+    pub(super) fn replay(&mut self) {
+        for envelope in std::mem::take(&mut self.kept) {
+            self.sights.replayed += 1;
+            let at = self.now + self.streams.network.between(0, 300 * MILLISECOND);
+            if self.streams.network.chance(300) {
+                let again = at + self.streams.network.between(0, 3_000 * MILLISECOND);
+                self.agenda.plan(again, Happening::Deliver(envelope.clone()));
+            }
+            self.agenda.plan(at, Happening::Deliver(envelope));
+        }
+    }
+
     /// A millisecond of a flood: old messages, again.
     pub(super) fn flood(&mut self, id: NodeId) {
         let count = self.conditions.member(id).flood;
@@ -83,4 +102,9 @@ impl World {
         }
         self.agenda.plan(self.now + MILLISECOND, Happening::Flood(id));
     }
+}
+
+/// Whether only a leader sends this.
+fn is_leaders(body: &Body) -> bool {
+    matches!(body, Body::Request(Request::Append(_) | Request::Snapshot(_)))
 }

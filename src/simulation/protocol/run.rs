@@ -2,10 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::raft::RaftConfig;
+use crate::raft::{Micros, RaftConfig};
 
 use super::super::MILLISECOND;
 use super::super::outcome::{Outcome, Settings, panic_message};
+use super::super::quorums::founding;
 use super::super::random::Dice;
 use super::super::trace::Trace;
 use super::world::{Pace, World};
@@ -14,9 +15,19 @@ use super::world::{Pace, World};
 pub fn run(settings: &Settings) -> Outcome {
     let trace = if settings.with_lines { Trace::with_lines() } else { Trace::default() };
     let mut dice = Dice::new(settings.seed, 2);
-    let config = config(&mut dice);
-    let mut world = World::new(settings.nodes, settings.seed, config, trace);
+    let mut config = config(&mut dice);
+    let mut coincidences = Dice::new(settings.seed, 4);
+    if coincidences.chance(300) {
+        tighten(&mut config, &mut coincidences);
+    }
+    let members = founding(settings.nodes, &mut coincidences);
+    let mut world = World::new(members, settings.seed, config, trace);
+    world.judge.follow_transfers(&world.config);
     world.pace = pace(&mut dice);
+    world.pace.turn = turn(&mut coincidences);
+    world.eager = *coincidences.pick(&[0, 0, 20, 100]);
+    world.asks_late = *coincidences.pick(&[0, 0, 500, 3_000]) * MILLISECOND;
+    world.retained = coincidences.below(4) as usize;
     // Sometimes fewer than there are clients.
     world.sessions_max = if dice.chance(200) { 6 } else { dice.between(12, 20) as usize };
     world.start_all();
@@ -66,12 +77,41 @@ fn config(dice: &mut Dice) -> RaftConfig {
     }
 }
 
+/// Limits of one, and borders that meet: some of them.
+fn tighten(config: &mut RaftConfig, dice: &mut Dice) {
+    let trailing = dice.between(1, 20);
+    for tightened in 0..6 {
+        if dice.chance(500) {
+            continue;
+        }
+        match tightened {
+            0 => (config.append_entries, config.window_messages) = (1, 1),
+            1 => config.uncommitted_bytes = 1,
+            2 => config.apply_queue_bytes = 1,
+            3 => config.log_cache_bytes = 0,
+            4 => {
+                (config.trailing_entries, config.snapshot_entries) = (trailing, Some(trailing));
+            }
+            _ => config.snapshot_chunk_bytes = 20,
+        }
+    }
+}
+
 fn pace(dice: &mut Dice) -> Pace {
     let mut up_to = |most: u64| dice.between(1, most) * MILLISECOND / 4;
     let (latency, sync, apply, piece) = (up_to(20), up_to(30), up_to(8), up_to(30));
     let decode = if dice.chance(300) { dice.between(1, 4_000) * MILLISECOND } else { piece };
     let encode = if dice.chance(300) { dice.between(1, 2_000) * MILLISECOND } else { piece };
-    Pace { latency, sync, apply, piece, encode, decode }
+    Pace { latency, sync, apply, piece, encode, decode, turn: 0 }
+}
+
+/// How long inputs may wait for others: not at all, hardly, or long enough for a disk, a decode and a message to end in one turn.
+fn turn(dice: &mut Dice) -> Micros {
+    match dice.below(4) {
+        0 | 1 => 0,
+        2 => dice.between(1, 20) * MILLISECOND / 4,
+        _ => dice.between(5, 30) * MILLISECOND,
+    }
 }
 
 impl World {
@@ -115,6 +155,11 @@ impl World {
         outcome.saw("unnoticeable", u64::from(self.judge.has_given_up()));
         outcome.saw("committed", self.judge.committed());
         outcome.saw("given_up", self.clients.given_up);
+        outcome.saw("grouped", self.sights.grouped);
+        outcome.saw("asked_beside", self.sights.asked_beside);
+        outcome.saw("truncated_beside", self.sights.truncated_beside);
+        outcome.saw("founded_jointly", u64::from(!self.members.voters_outgoing.is_empty()));
+        outcome.saw("sent_at_once", u64::from(self.judge.transfers_at_once() > 1));
         let nodes = self.nodes.iter();
         outcome.saw(
             "duplicates_suppressed",

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::raft::{
-    ApplyItem, ChunkRead, Entry, Event, InstallDecision, LogRead, NodeId, Persist, RaftConfig,
-    Ready, SnapshotJob, SnapshotMeta,
+    ApplyItem, ChunkRead, ChunkReadOutcome, Entry, Event, InstallDecision, LogRead, NodeId,
+    Persist, RaftConfig, Ready, SnapshotJob, SnapshotMeta,
 };
 
 use super::machine::Machine;
@@ -22,6 +22,7 @@ pub(super) enum Job {
 impl World {
     pub(super) fn carry_out(&mut self, id: NodeId) {
         let node = &mut self.nodes[id as usize];
+        node.turn_is_open = false;
         let Some(raft) = &mut node.raft else { return };
         let ready = raft.ready();
         self.judge.turn(&raft.observe());
@@ -162,7 +163,14 @@ impl World {
     pub(super) fn chunk_read(&mut self, id: NodeId, read: ChunkRead) {
         let outcome = self.nodes[id as usize].disk.read_chunk(&read);
         let ChunkRead { to, transfer, offset, .. } = read;
+        if outcome == ChunkReadOutcome::Gone {
+            self.judge.transfer_is_void(id, to);
+        }
         self.input(id, |raft, now| raft.chunk_read(now, to, transfer, offset, outcome));
+        if self.streams.turns.chance(self.eager) {
+            // A newer one while this one is being sent.
+            self.input(id, |raft, now| raft.request_snapshot(now));
+        }
     }
 
     // ---- the state machine ---------------------------------------------------------------
@@ -199,12 +207,25 @@ impl World {
             }
             ApplyItem::TakeSnapshot => self.take_snapshot(id),
             ApplyItem::Offer(meta) => {
-                node.asking = Some(meta.log_id);
-                self.input(id, |raft, now| raft.cond_install(now, meta.log_id));
+                (node.asking, node.asks_late) = (Some(meta.log_id), true);
+                if self.asks_late == 0 || self.acting.is_calm() {
+                    return self.ask_install(id);
+                }
+                let delay = self.streams.turns.between(1, self.asks_late);
+                self.plan(id, delay, Own::AskInstall);
             }
             ApplyItem::Withdraw(log_id) => {
                 panic!("the withdrawal of {log_id} was queued, and concerns what is queued")
             }
+        }
+    }
+
+    /// CondInstallSnapshot, unless it was asked already.
+    pub(super) fn ask_install(&mut self, id: NodeId) {
+        let node = self.node(id);
+        let waits = std::mem::take(&mut node.asks_late);
+        if let Some(log_id) = node.asking.filter(|_| waits) {
+            self.input(id, |raft, now| raft.cond_install(now, log_id));
         }
     }
 
@@ -272,6 +293,7 @@ impl World {
     }
 
     fn asked_job_done(&mut self, id: NodeId, job: SnapshotJob) {
+        let retained = self.retained;
         let node = self.node(id);
         match job {
             SnapshotJob::WriteChunk { transfer, meta, offset, data, .. } => {
@@ -280,7 +302,7 @@ impl World {
             }
             SnapshotJob::AbortTransfer(key) => {
                 node.disk.abort(key);
-                self.carry_out(id);
+                self.end_turn(id);
             }
             SnapshotJob::Decode(meta) => {
                 let state = node.disk.files.get(&meta.log_id);
@@ -289,13 +311,13 @@ impl World {
             }
             SnapshotJob::Discard(log_id) => {
                 node.disk.discard(log_id);
-                self.carry_out(id);
+                self.end_turn(id);
             }
             SnapshotJob::Current(log_id) => {
                 if let Some(raft) = &node.raft {
-                    node.disk.keep_from(log_id, raft.status().install);
+                    node.disk.keep_from(log_id, raft.status().install, retained);
                 }
-                self.carry_out(id);
+                self.end_turn(id);
             }
         }
     }

@@ -11,14 +11,15 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::raft::{
-    ApplyItem, ChunkRead, Counters, Envelope, Event, Incarnation, LogId, LogRead, Membership,
-    Micros, NodeId, Raft, RaftConfig, RaftStatus, RequestId, Role,
+    ApplyItem, Body, ChunkRead, Counters, Envelope, Event, InstallStatus, LogId, LogRead,
+    Membership, Micros, NodeId, Raft, RaftConfig, RaftStatus, Request, RequestId, Role,
 };
 
 use super::super::MILLISECOND;
 use super::super::acting::Acting;
 use super::super::conditions::Conditions;
-use super::super::judge::{Durable, Judge};
+use super::super::judge::{Durable, Judge, ReadMark};
+use super::super::quorums::Quorums;
 use super::super::random::Dice;
 use super::super::remembered::Remembered;
 use super::super::schedule::Schedule;
@@ -51,6 +52,8 @@ pub(crate) struct Pace {
     pub(crate) encode: Micros,
     /// Of a snapshot decoded.
     pub(crate) decode: Micros,
+    /// Of a turn: what a node is given in this time may be carried out together.
+    pub(crate) turn: Micros,
 }
 
 impl Default for Pace {
@@ -62,6 +65,7 @@ impl Default for Pace {
             piece: MILLISECOND,
             encode: MILLISECOND,
             decode: MILLISECOND,
+            turn: 0,
         }
     }
 }
@@ -70,17 +74,23 @@ impl Default for Pace {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) raft: Option<Raft>,
+    /// Counts its lives: what is planned for one of them is for no other.
+    born: u64,
     pub(crate) disk: Disk,
     pub(crate) machine: Machine,
     pub(super) clock: NodeClock,
     pub(super) queue: VecDeque<ApplyItem>,
     /// The state machine waits for the answer to CondInstallSnapshot.
     pub(super) asking: Option<LogId>,
+    /// It asks later, or together with what a leader sends.
+    pub(super) asks_late: bool,
     /// It has a step of its own under way.
     pub(super) applying: bool,
     /// What the snapshotter has to do, one after the other.
     pub(super) jobs: VecDeque<Job>,
     pub(super) working: bool,
+    /// It was given something that is to be carried out later, with what else comes until then.
+    pub(super) turn_is_open: bool,
     /// When it looks at its deadline again, in the world's time.
     pub(super) armed: Option<Micros>,
     /// When it last ticked, in the world's time.
@@ -92,7 +102,7 @@ pub(crate) struct Node {
     /// Proposals without an answer.
     pub(super) waiters: BTreeMap<LogId, Waiter>,
     /// Linearizable reads without an answer: by ticket, and then by the index they wait for.
-    pub(super) asked: BTreeMap<u64, Waiter>,
+    pub(super) asked: BTreeMap<u64, (Waiter, ReadMark)>,
     pub(super) confirmed: Vec<(u64, Waiter)>,
     /// Of earlier lives.
     pub(super) counters: Counters,
@@ -104,14 +114,17 @@ impl Node {
     fn new() -> Node {
         Node {
             raft: None,
+            born: 0,
             disk: Disk::default(),
             machine: Machine::default(),
             clock: NodeClock::default(),
             queue: VecDeque::new(),
             asking: None,
+            asks_late: false,
             applying: false,
             jobs: VecDeque::new(),
             working: false,
+            turn_is_open: false,
             armed: None,
             ticked_at: 0,
             sync_fails: false,
@@ -131,7 +144,7 @@ impl Node {
 pub(super) enum Happening {
     Deliver(Envelope),
     /// To one life of a node.
-    Node(NodeId, Incarnation, Own),
+    Node(NodeId, u64, Own),
     /// A client goes on, unless it has meanwhile.
     Client(usize, u64),
     /// An act begins.
@@ -151,6 +164,8 @@ pub(super) enum Own {
     DiskDone,
     ApplyDone,
     JobDone,
+    TurnOver,
+    AskInstall,
     LogRead(LogRead),
     ChunkRead(ChunkRead),
 }
@@ -164,6 +179,7 @@ pub(super) struct Streams {
     pub(super) clients: Dice,
     pub(super) acts: Dice,
     pub(super) lies: Dice,
+    pub(super) turns: Dice,
 }
 
 /// A cluster.
@@ -171,6 +187,7 @@ pub(crate) struct World {
     pub(crate) now: Micros,
     pub(crate) nodes: Vec<Node>,
     pub(super) members: Membership,
+    pub(super) quorums: Quorums,
     pub(super) config: RaftConfig,
     pub(super) pace: Pace,
     pub(super) sessions_max: usize,
@@ -183,24 +200,34 @@ pub(crate) struct World {
     pub(super) trace: Trace,
     /// The last messages that were sent, for floods.
     pub(super) recent: VecDeque<Envelope>,
+    /// Messages that come again when another member leads.
+    pub(super) kept: VecDeque<Envelope>,
+    /// A state machine asks up to so much later whether to install what it is offered.
+    pub(super) asks_late: Micros,
+    /// So many snapshots older than the current one stay on the disks.
+    pub(super) retained: usize,
+    /// A snapshot is asked for so often, of a thousand times, when a piece of one comes or leaves.
+    pub(super) eager: u64,
     pub(super) sights: Sights,
     /// Events so far.
     pub(super) events: u64,
 }
 
 impl World {
-    /// `size` members with ids from 0 (EL26), all down.
-    pub(crate) fn new(size: u64, seed: u64, config: RaftConfig, trace: Trace) -> World {
+    /// These members, with ids from 0 (EL26), all down.
+    pub(crate) fn new(members: Membership, seed: u64, config: RaftConfig, trace: Trace) -> World {
+        let size = members.all().len() as u64;
         World {
             now: 0,
             nodes: (0..size).map(|_| Node::new()).collect(),
-            members: Membership::of_voters(0..size),
+            quorums: Quorums::of(&members),
             config: RaftConfig { seed, ..config },
             pace: Pace::default(),
             sessions_max: 8,
             conditions: Conditions::of([], size),
             agenda: Agenda::default(),
-            judge: Judge::new(0..size),
+            judge: Judge::new(&members),
+            members,
             clients: Clients::default(),
             acting: Acting::of(&Schedule::default()),
             streams: Streams {
@@ -209,10 +236,15 @@ impl World {
                 work: Dice::new(seed, 12),
                 clients: Dice::new(seed, 13),
                 acts: Dice::new(seed, 14),
-                lies: Dice::new(seed, 15),
+                lies: Dice::new(seed, 16),
+                turns: Dice::new(seed, 15),
             },
             trace,
             recent: VecDeque::new(),
+            kept: VecDeque::new(),
+            eager: 0,
+            retained: 0,
+            asks_late: 0,
             sights: Sights::default(),
             events: 0,
         }
@@ -270,6 +302,7 @@ impl World {
         let node = &mut self.nodes[id as usize];
         assert!(node.raft.is_none(), "node {id} lives already");
         node.disk.life.incarnation += 1;
+        node.born += 1;
         let (life, remembered) = (node.disk.life, self.remembered(id));
         self.judge.begins(id, life, &remembered);
         let node = &mut self.nodes[id as usize];
@@ -303,6 +336,7 @@ impl World {
         node.queue.clear();
         node.jobs.clear();
         (node.asking, node.applying, node.working) = (None, false, false);
+        (node.turn_is_open, node.asks_late) = (false, false);
         self.note(id, || "crashes".into());
         self.forget_waiters(id);
     }
@@ -322,8 +356,8 @@ impl World {
 
     /// Plans something for a node as it lives now.
     pub(super) fn plan(&mut self, id: NodeId, delay: Micros, what: Own) {
-        let incarnation = self.nodes[id as usize].disk.life.incarnation;
-        self.agenda.plan(self.now + delay, Happening::Node(id, incarnation, what));
+        let life = self.nodes[id as usize].born;
+        self.agenda.plan(self.now + delay, Happening::Node(id, life, what));
     }
 
     /// The next event, if it comes before `until`; whether there was one.
@@ -340,7 +374,7 @@ impl World {
         self.events += 1;
         match happening {
             Happening::Deliver(envelope) => self.deliver(envelope),
-            Happening::Node(id, incarnation, what) => self.own(id, incarnation, what),
+            Happening::Node(id, life, what) => self.own(id, life, what),
             Happening::Client(client, attempt) => self.client_wakes(client, attempt),
             Happening::Begin(act) => self.begin(act),
             Happening::End(act) => self.end(act),
@@ -379,12 +413,32 @@ impl World {
         self.trace.mix([self.now, id, envelope.id ^ envelope.from << 48]);
         let from = envelope.from;
         self.trace.line(self.now, Some(id), || format!("<- n{from} {:?}", envelope.body));
-        self.input(id, |raft, now| raft.step(now, envelope));
+        self.judge.delivered(&envelope);
+        let is_piece = matches!(&envelope.body, Body::Request(Request::Snapshot(_)));
+        let asks = self.asks_with(id, &envelope.body);
+        self.input(id, |raft, now| {
+            raft.step(now, envelope);
+            asks.into_iter().for_each(|log_id| raft.cond_install(now, log_id));
+        });
+        if is_piece && self.streams.turns.chance(self.eager) {
+            // One of its own just as another one comes.
+            self.sights.built_beside += 1;
+            self.input(id, |raft, now| raft.request_snapshot(now));
+        }
     }
 
-    fn own(&mut self, id: NodeId, incarnation: Incarnation, what: Own) {
+    /// A state machine that waits with its question asks it in the turn in which entries come.
+    fn asks_with(&mut self, id: NodeId, body: &Body) -> Option<LogId> {
+        let brings = matches!(body, Body::Request(Request::Append(a)) if !a.entries.is_empty());
+        let node = &mut self.nodes[id as usize];
+        let asks = brings && std::mem::take(&mut node.asks_late);
+        self.sights.asked_beside += u64::from(asks);
+        node.asking.filter(|_| asks)
+    }
+
+    fn own(&mut self, id: NodeId, life: u64, what: Own) {
         let node = &self.nodes[id as usize];
-        if node.raft.is_none() || node.disk.life.incarnation != incarnation {
+        if node.raft.is_none() || node.born != life {
             return;
         }
         let surroundings = self.conditions.member(id);
@@ -397,7 +451,7 @@ impl World {
             if matches!(what, Own::Deadline) {
                 self.node(id).armed = Some(at);
             }
-            return self.agenda.plan(at, Happening::Node(id, incarnation, what));
+            return self.agenda.plan(at, Happening::Node(id, life, what));
         }
         self.trace.mix([self.now, id, what.number()]);
         match what {
@@ -410,6 +464,8 @@ impl World {
             Own::JobDone => self.job_done(id),
             Own::LogRead(read) => self.log_read(id, read),
             Own::ChunkRead(read) => self.chunk_read(id, read),
+            Own::TurnOver => self.carry_out(id),
+            Own::AskInstall => self.ask_install(id),
         }
     }
 
@@ -456,8 +512,26 @@ impl World {
         let node = &mut self.nodes[id as usize];
         let now = node.clock.at(self.now);
         let result = input(node.raft.as_mut()?, now);
-        self.carry_out(id);
+        self.end_turn(id);
         Some(result)
+    }
+
+    /// What a node was given is carried out: at once, or with what else it is given until then.
+    pub(super) fn end_turn(&mut self, id: NodeId) {
+        if self.nodes[id as usize].turn_is_open {
+            self.sights.grouped += 1;
+            return;
+        }
+        if self.pace.turn == 0 || self.streams.turns.chance(300) {
+            return self.carry_out(id);
+        }
+        // Now and then much comes together, as behind a flood; not while leaders have to come in time.
+        let is_long = !self.acting.is_calm() && self.streams.turns.chance(30);
+        let longest = if is_long { self.config.heartbeat_interval / 2 } else { 0 };
+        let longest = longest.max(self.pace.turn);
+        self.node(id).turn_is_open = true;
+        let delay = self.streams.turns.between(1, longest);
+        self.plan(id, delay, Own::TurnOver);
     }
 
     pub(super) fn observe(&mut self, id: NodeId) {
@@ -487,6 +561,10 @@ impl World {
             match event {
                 Event::Truncated { from } => {
                     let from = *from;
+                    let raft = self.nodes[id as usize].raft.as_ref();
+                    let install = raft.map_or(InstallStatus::None, |raft| raft.status().install);
+                    let is_pending = matches!(install, InstallStatus::Pending { .. });
+                    self.sights.truncated_beside += u64::from(is_pending);
                     self.unknown_waiters(id, |log_id| log_id.index >= from);
                 }
                 Event::Covered { through } => {
@@ -498,6 +576,7 @@ impl World {
                 Event::RoleChanged { role: Role::Leader, .. } => {
                     let calm = self.acting.is_calm();
                     self.sights.led(calm);
+                    self.replay();
                 }
                 _ => {}
             }
@@ -518,6 +597,8 @@ impl Own {
             Own::JobDone => 5,
             Own::LogRead(read) => 6 + (read.first << 8),
             Own::ChunkRead(read) => 7 + (read.offset << 8),
+            Own::TurnOver => 8,
+            Own::AskInstall => 9,
         }
     }
 }

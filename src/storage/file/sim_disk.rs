@@ -71,6 +71,7 @@ struct Inner {
     failed: Option<String>,
     is_beside: bool,
     crash_after: Option<u64>,
+    crash_at: Option<(&'static str, &'static str)>,
     record: Vec<Recorded>,
     mark: usize,
     /// Nobody asks for the record.
@@ -117,7 +118,8 @@ impl SimDisk {
     /// Nothing fails any more that was going to.
     pub(crate) fn spare(&self) {
         let mut inner = self.inner.lock();
-        (inner.fault, inner.following, inner.crash_after) = (None, None, None);
+        (inner.fault, inner.following) = (None, None);
+        (inner.crash_after, inner.crash_at) = (None, None);
     }
 
     /// Where the last write to a log file began, and in which.
@@ -191,6 +193,11 @@ impl SimDisk {
         self.inner.lock().crash_after = Some(changes);
     }
 
+    /// Before the next call of this name on a path that ends with `end` the power is gone.
+    pub(crate) fn crash_at(&self, name: &'static str, end: &'static str) {
+        self.inner.lock().crash_at = Some((name, end));
+    }
+
     /// Runs `hook` when a file's bytes are read the next time, before they are.
     pub(crate) fn before_read(&self, hook: impl FnOnce() + Send + 'static) {
         *self.before_read.lock() = Some(Box::new(hook));
@@ -241,6 +248,9 @@ impl SimDisk {
         work: impl FnOnce(&mut Inner, Option<Fault>) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut inner = self.inner.lock();
+        if inner.crash_at.is_some_and(|(call, end)| call == name && path.ends_with(end)) {
+            (inner.crash_at, inner.crash_after) = (None, Some(inner.changes));
+        }
         if inner.crash_after.is_some_and(|after| inner.changes >= after) {
             return Err(io::Error::other("the power is gone"));
         }

@@ -216,7 +216,7 @@ impl World {
             SnapshotJob::Discard(log_id) => node.disk.discard(log_id),
             SnapshotJob::Current(log_id) => {
                 let install = self.status(id).install;
-                self.node(id).disk.keep_from(log_id, install);
+                self.node(id).disk.keep_from(log_id, install, 0);
             }
         }
     }

@@ -1,0 +1,167 @@
+//! Reads: each is confirmed by a quorum that answered what its leader sent *after* the read had come (RD02, RD03).
+//!
+//! ```text
+//! read arrives at L ── mark ──┐
+//!          L sends request 7 ─┼─ after the mark ──▶ an answer to 7 counts for the read
+//!          L sent request 5 ──┘  before it ───────▶ an answer to 5 counts for nothing
+//! ```
+//! Requests and answers are looked at on the network, so nothing here believes what the protocol counts.
+
+use std::collections::BTreeMap;
+
+use crate::raft::{Answer, Body, Envelope, Incarnation, NodeId, Request, RequestId};
+
+use super::Judge;
+
+/// So many requests of a life are remembered.
+const REMEMBERED: usize = 4_096;
+
+/// What members asked each other, by the order in which it was sent.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    clock: u64,
+    asked: BTreeMap<NodeId, Asked>,
+}
+
+/// What one life of a member asked.
+#[derive(Debug, Default)]
+struct Asked {
+    incarnation: Incarnation,
+    sent: BTreeMap<RequestId, u64>,
+    /// By member: the last of the requests that it has answered.
+    answered: BTreeMap<NodeId, u64>,
+}
+
+/// When a read came to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::simulation) struct ReadMark {
+    member: NodeId,
+    incarnation: Incarnation,
+    at: u64,
+}
+
+impl Questions {
+    /// A member begins a life.
+    pub(super) fn begins(&mut self, member: NodeId, incarnation: Incarnation) {
+        self.asked.insert(member, Asked { incarnation, ..Asked::default() });
+    }
+
+    pub(super) fn sent(&mut self, envelope: &Envelope) {
+        if !matches!(&envelope.body, Body::Request(Request::Append(_) | Request::Snapshot(_))) {
+            return;
+        }
+        self.clock += 1;
+        let Some(asked) = self.asked.get_mut(&envelope.from) else { return };
+        if asked.incarnation == envelope.incarnation {
+            asked.sent.insert(envelope.id, self.clock);
+            if asked.sent.len() > REMEMBERED {
+                asked.sent.pop_first();
+            }
+        }
+    }
+
+    pub(super) fn delivered(&mut self, envelope: &Envelope) {
+        let Body::Answer { asker_incarnation, answer } = &envelope.body else { return };
+        if !matches!(answer, Answer::Append(_) | Answer::Snapshot(_)) {
+            return;
+        }
+        let Some(asked) = self.asked.get_mut(&envelope.to) else { return };
+        let sent = asked.sent.get(&envelope.id).filter(|_| asked.incarnation == *asker_incarnation);
+        if let Some(&sent) = sent {
+            let last = asked.answered.entry(envelope.from).or_default();
+            *last = sent.max(*last);
+        }
+    }
+}
+
+impl Judge {
+    /// A read is about to be given to a member.
+    pub(in crate::simulation) fn read_arrives(&mut self, member: NodeId) -> ReadMark {
+        self.questions.clock += 1;
+        let asked = self.questions.asked.get(&member);
+        let incarnation = asked.map_or(0, |asked| asked.incarnation);
+        ReadMark { member, incarnation, at: self.questions.clock }
+    }
+
+    /// A member counts a read as confirmed, or runs it.
+    pub(in crate::simulation) fn read_confirmed(&mut self, mark: ReadMark) {
+        let ReadMark { member, incarnation, at } = mark;
+        let asked = self.questions.asked.get(&member);
+        let Some(asked) = asked.filter(|asked| asked.incarnation == incarnation) else { return };
+        let answered = |node: NodeId| {
+            node == member || asked.answered.get(&node).is_some_and(|&sent| sent > at)
+        };
+        if !self.quorums.are(answered) {
+            let by: Vec<NodeId> = asked.answered.keys().copied().filter(|n| answered(*n)).collect();
+            let what =
+                format!("n{member} confirms a read; asked since it came, only {by:?} answered");
+            self.accuse("reads are confirmed afresh", what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::{
+        Append, AppendAnswer, AppendOutcome, Entries, FollowerReport, InstallStatus, Life, LogId,
+        Membership,
+    };
+    use crate::simulation::remembered::Remembered;
+
+    fn judge() -> Judge {
+        let mut judge = Judge::new(&Membership::of_voters(0..3));
+        for member in 0..3 {
+            let life = Life { incarnation: 1, ..Life::default() };
+            judge.begins(member, life, &Remembered::of(member, []));
+        }
+        judge
+    }
+
+    fn envelope(from: NodeId, to: NodeId, id: RequestId, body: Body) -> Envelope {
+        Envelope { cluster: 1, group: 0, from, to, incarnation: 1, term: 0, id, body }
+    }
+
+    fn ask(judge: &mut Judge, to: NodeId, id: RequestId) {
+        let append = Append {
+            prev: LogId::BASE,
+            entries: Entries::new(),
+            commit: 0,
+            leader_last: 0,
+            leader_durable: 0,
+            round: 0,
+        };
+        judge.sent(&envelope(0, to, id, Body::Request(Request::Append(append))));
+    }
+
+    fn answer(judge: &mut Judge, from: NodeId, id: RequestId) {
+        let report = FollowerReport {
+            matched: 0,
+            install: InstallStatus::None,
+            recovering: false,
+            round: 0,
+        };
+        let answer = Answer::Append(AppendAnswer { report, outcome: AppendOutcome::Accepted });
+        judge.delivered(&envelope(from, 0, id, Body::Answer { asker_incarnation: 1, answer }));
+    }
+
+    #[test]
+    fn an_answer_to_what_left_before_a_read_confirms_nothing() {
+        let mut judge = judge();
+        ask(&mut judge, 1, 5);
+        let mark = judge.read_arrives(0);
+        answer(&mut judge, 1, 5);
+        judge.read_confirmed(mark);
+        assert_eq!(judge.breach().map(|breach| breach.rule), Some("reads are confirmed afresh"));
+    }
+
+    #[test]
+    fn an_answer_to_what_left_after_a_read_confirms_it() {
+        let mut judge = judge();
+        let mark = judge.read_arrives(0);
+        ask(&mut judge, 1, 6);
+        answer(&mut judge, 1, 6);
+        judge.read_confirmed(mark);
+        assert_eq!(judge.breach(), None);
+    }
+}
