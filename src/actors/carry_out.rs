@@ -140,7 +140,8 @@ impl Peer {
         self.links.apply_side.do_send(ApplyMessage::Decision(decision));
     }
 
-    /// What was handed over took its reply along, or a snapshot has covered it: its outcome is not in doubt.
+    /// What was handed over took its reply along, or a snapshot has covered it: its outcome is not
+    /// in doubt.
     fn assert_replies_gone(&self) {
         let state = self.raft.observe().state;
         let in_doubt =

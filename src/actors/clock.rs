@@ -43,7 +43,8 @@ pub(crate) struct Clock {
 #[derive(Debug)]
 pub(crate) struct Warp {
     state: Mutex<WarpState>,
-    /// Each look at the clock takes so long, in microseconds: so time passes in a turn, as on a busy machine.
+    /// Each look at the clock takes so long, in microseconds: so time passes in a turn, as on a
+    /// busy machine.
     toil: AtomicU64,
 }
 

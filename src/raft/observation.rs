@@ -19,7 +19,8 @@ pub struct Observation<'a> {
     pub state: ObservedState,
     /// The ids of the log's entries.
     pub log: LogIds<'a>,
-    /// For how long an election, or a leader's stepping down, has been due, in microseconds: no longer than its ticks are apart.
+    /// For how long an election, or a leader's stepping down, has been due, in microseconds: no
+    /// longer than its ticks are apart.
     pub overdue: Micros,
 }
 

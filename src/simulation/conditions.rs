@@ -13,7 +13,8 @@ use super::{MILLISECOND, SECOND};
 /// What a slow decode takes longer, at most.
 pub(super) const SLOWEST_DECODE: Micros = 40 * SECOND;
 
-/// What a slow batch takes longer, at most: hardly ever, and then so long that much else happens meanwhile.
+/// What a slow batch takes longer, at most: hardly ever, and then so long that much else happens
+/// meanwhile.
 const SLOWEST_APPLY: Micros = 4 * SECOND;
 
 /// Everybody's surroundings.

@@ -1,4 +1,5 @@
-//! Quorums, counted by the simulator itself: over one configuration, or over both halves of a joint one.
+//! Quorums, counted by the simulator itself: over one configuration, or over both halves of a joint
+//! one.
 
 use std::collections::BTreeSet;
 
@@ -30,17 +31,17 @@ impl Quorums {
         self.0.iter().any(|voters| voters.len() == 1 && voters.contains(&node))
     }
 
-    /// Whether the disk of `node` may be lost. Not where no other member can make that good; and not where it is one of two
-    /// voters of a joint configuration: the other one is not elected without its vote, which it gives to nobody before it has
-    /// caught up with a leader.
+    /// Whether the disk of `node` may be lost. Not where no other member can make that good; and
+    /// not where it is one of two voters of a joint configuration: the other one is not elected
+    /// without its vote, which it gives to nobody before it has caught up with a leader.
     pub(super) fn may_lose(&self, node: NodeId) -> bool {
         let least = if self.0.len() == 1 { 2 } else { 3 };
         self.0.iter().all(|voters| voters.len() >= least || !voters.contains(&node))
     }
 }
 
-/// The members of a cluster of `nodes`, as it is founded: one configuration, or, in one cluster of four, two that overlap. Each
-/// has two voters or more.
+/// The members of a cluster of `nodes`, as it is founded: one configuration, or, in one cluster of
+/// four, two that overlap. Each has two voters or more.
 pub(super) fn founding(nodes: u64, dice: &mut Dice) -> Membership {
     let mut members = Membership::of_voters(0..nodes);
     if nodes < 3 || !dice.chance(250) {

@@ -145,7 +145,8 @@ impl Schedule {
 fn left_behind(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: &mut Vec<Act>) {
     let victim = dice.below(nodes);
     let next = (victim + 1) % nodes;
-    let (at, to_leader) = (dice.below(end), dice.chance(500));
+    let (at, is_slow) = (dice.below(end), dice.chance(400));
+    let to_leader = is_slow || dice.chance(400);
     // A short absence leaves a tail that is longer than what the others have committed since.
     let most = if dice.chance(500) { 2_500 } else { 12_000 };
     let back = at + dice.between(300, most) * MILLISECOND;
@@ -166,10 +167,10 @@ fn left_behind(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: 
         let asked_at = dice.between(at, back);
         act(asked_at, 0, FaultKind::ForcedSnapshot, false, other, victim, 1_000);
     }
-    if dice.chance(300) {
+    if is_slow {
         // It has not applied all that it answers for as it goes, nor when it is back.
         let before = dice.between(1_000, 4_000) * MILLISECOND;
-        let lasts = before + back - at + dice.between(1, 6) * SECOND;
+        let lasts = before + back - at + dice.between(2, 12) * SECOND;
         let at = at.saturating_sub(before);
         act(at, lasts, FaultKind::SlowApply, to_leader, victim, next, 1_000);
     }
@@ -217,8 +218,8 @@ fn damaged_ends(dice: &mut Dice, nodes: u64, end: Micros, acts: &mut Vec<Act>) {
     }
 }
 
-/// A process is killed while it writes, just before a name is synced; it starts again, and soon the power is gone: what it found
-/// on its disk as it started has to be there once more.
+/// A process is killed while it writes, just before a name is synced; it starts again, and soon the
+/// power is gone: what it found on its disk as it started has to be there once more.
 fn killed_twice(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: &mut Vec<Act>) {
     let node = dice.below(nodes);
     let (at, lasts) = (dice.below(end), dice.between(1_000, 6_000) * MILLISECOND);

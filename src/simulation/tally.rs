@@ -30,7 +30,8 @@ const SOMETIMES: [&str; 16] = [
     "duplicates_suppressed",
     "pinned",
 ];
-/// What a batch has to see if its tier counts it: things that have to come together for some bugs to show.
+/// What a batch has to see if its tier counts it: things that have to come together for some bugs
+/// to show.
 const TOGETHER: [&str; 7] = [
     "asked_beside",
     "grouped",

@@ -125,7 +125,8 @@ impl<M: Machine> World<M> {
         self.slot(id).held_down += u32::from(act.kind.keeps_down());
         match act.kind {
             FaultKind::Crash => {
-                // The process dies, the machine lives on: what was written is there, and may be lost later.
+                // The process dies, the machine lives on: what was written is there, and may be
+                // lost later.
                 match act.strength {
                     0..DIES_SYNCING => self.crash(id, None, false).await,
                     DIES_SYNCING..DIES_WRITING => self.dies_at(id, "sync_dir", "log", act.until()),

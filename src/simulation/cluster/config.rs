@@ -37,7 +37,8 @@ pub(super) struct Terms {
     pub eager: u64,
     /// So many clients share a session.
     pub sharing: u64,
-    /// A client that has no session opens one all the same so often, of a thousand times, and leaves it: others go for it.
+    /// A client that has no session opens one all the same so often, of a thousand times, and
+    /// leaves it: others go for it.
     pub evicts: u64,
 }
 

@@ -27,8 +27,9 @@ const SEALED_BYTES: u64 = 300;
 pub(super) struct Before(Arc<Mutex<Option<(Instant, State)>>>);
 
 impl Before {
-    /// The disk as its member leaves it: with the write under way only begun, if there is one and `undone`. If only the process
-    /// dies (`None`), nothing is lost, and what was not synced is not synced yet.
+    /// The disk as its member leaves it: with the write under way only begun, if there is one and
+    /// `undone`. If only the process dies (`None`), nothing is lost, and what was not synced is not
+    /// synced yet.
     pub(super) fn after_crash(
         &self,
         disk: &SimDisk,
@@ -105,8 +106,8 @@ impl LogStore for WatchedLog {
 }
 
 impl WatchedLog {
-    /// What is sealed does not go unnoticed: a copy of the disk, with a bit changed near the end of its log, holds the same
-    /// or says that something is lost.
+    /// What is sealed does not go unnoticed: a copy of the disk, with a bit changed near the end of
+    /// its log, holds the same or says that something is lost.
     fn check_seal(&self) {
         let state = self.disk.state();
         let damaged = SimDisk::forgetful(state.clone());

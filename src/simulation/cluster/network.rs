@@ -147,8 +147,8 @@ impl Network {
         }
     }
 
-    /// At one moment more than the member's mailbox can be emptied of in time, and nothing of it matters: word of requests that are
-    /// long gone. Each look at its clock takes a while.
+    /// At one moment more than the member's mailbox can be emptied of in time, and nothing of it
+    /// matters: word of requests that are long gone. Each look at its clock takes a while.
     fn burst(&self, node: NodeId, warp: &Warp, toil: Micros) {
         let Some(inbox) = self.inbox(node) else { return };
         warp.toil(toil);

@@ -39,7 +39,8 @@ pub(in crate::simulation) struct Scenario<M: Machine, L: Model> {
 
 /// Runs one seed of tier 2: a key-value database.
 pub fn run(settings: &Settings) -> Outcome {
-    // Often enough that logs are never idle, or so seldom that they are sealed between two commands.
+    // Often enough that logs are never idle, or so seldom that they are sealed between two
+    // commands.
     let think = *Dice::new(settings.seed, 5).pick(&[150, 450, 450, 2_500]) * MILLISECOND;
     let scenario = Scenario {
         machine: Rc::new(KeyValue::default),

@@ -474,3 +474,29 @@ fn agrees(book: &Durable, found: &Durable) -> bool {
         && book.last() == found.last()
         && book.term_at(book.last()) == found.term_at(found.last())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::{Acquaintance, Acquaintances};
+
+    /// A member is told that its disk was rolled back, can't write that down, and starts as the
+    /// very life that others remember (PS20): nothing is judged from then on.
+    #[test]
+    fn ps20_a_loss_that_nobody_can_notice_ends_a_run() {
+        let mut judge = Judge::new(&Membership::of_voters(0..3));
+        let remembers_6 = Acquaintances::from([(1, Acquaintance::new(6))]);
+        let remembered =
+            Remembered::of(1, &[remembers_6.clone(), remembers_6.clone(), remembers_6]);
+        let life = |incarnation| Life { incarnation, ..Life::default() };
+        judge.begins(1, life(6), &remembered);
+        assert!(!judge.has_given_up(), "nothing is lost");
+        judge.lost(1, Durable::default(), false);
+        judge.begins(1, life(5), &remembered);
+        assert!(!judge.has_given_up(), "the others can tell life 5 from life 6");
+        judge.begins(1, life(6), &remembered);
+        assert!(judge.has_given_up() && judge.is_over());
+        judge.accuse("a rule", String::new());
+        assert_eq!(judge.breach(), None);
+    }
+}

@@ -1,11 +1,13 @@
-//! Reads: each is confirmed by a quorum that answered what its leader sent *after* the read had come (RD02, RD03).
+//! Reads: each is confirmed by a quorum that answered what its leader sent *after* the read had
+//! come (RD02, RD03).
 //!
 //! ```text
 //! read arrives at L ── mark ──┐
 //!          L sends request 7 ─┼─ after the mark ──▶ an answer to 7 counts for the read
 //!          L sent request 5 ──┘  before it ───────▶ an answer to 5 counts for nothing
 //! ```
-//! Requests and answers are looked at on the network, so nothing here believes what the protocol counts.
+//! Requests and answers are looked at on the network, so nothing here believes what the protocol
+//! counts.
 
 use std::collections::BTreeMap;
 

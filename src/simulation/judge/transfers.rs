@@ -1,7 +1,9 @@
-//! Snapshots on their way: a transfer that gets further keeps the log behind it, whatever other transfers there are (B16).
+//! Snapshots on their way: a transfer that gets further keeps the log behind it, whatever other
+//! transfers there are (B16).
 //!
-//! Followed on the network: a piece leaves, its answer asks for the next one. A transfer counts here only while the leader must
-//! count it, too: soon after such an answer, and while nothing else has come from the member that might end it.
+//! Followed on the network: a piece leaves, its answer asks for the next one. A transfer counts
+//! here only while the leader must count it, too: soon after such an answer, and while nothing else
+//! has come from the member that might end it.
 
 use std::collections::BTreeMap;
 
@@ -221,7 +223,8 @@ mod tests {
         Envelope { cluster: 1, group: 0, from, to, incarnation: 1, term: 1, id, body }
     }
 
-    /// A leader of 20 entries sends the snapshot of `index` to a member, who has asked for the second piece.
+    /// A leader of 20 entries sends the snapshot of `index` to a member, who has asked for the
+    /// second piece.
     fn sends(judge: &mut Judge, to: NodeId, index: Index) {
         let meta = SnapshotMeta {
             log_id: id(index),

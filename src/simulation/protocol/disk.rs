@@ -182,7 +182,8 @@ impl Disk {
         ChunkReadOutcome::Data { data: file.slice(from..end), crc: 0 }
     }
 
-    /// Files of older snapshots than the current one go, but for so many, and for one that waits to be installed.
+    /// Files of older snapshots than the current one go, but for so many, and for one that waits to
+    /// be installed.
     pub(crate) fn keep_from(&mut self, current: LogId, install: InstallStatus, retained: usize) {
         let older = self.files.range(..current).map(|(file, _)| *file);
         let oldest = older.rev().take(retained).last().unwrap_or(current);

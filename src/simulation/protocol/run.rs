@@ -27,7 +27,9 @@ pub fn run(settings: &Settings) -> Outcome {
     world.pace.turn = turn(&mut coincidences);
     world.eager = *coincidences.pick(&[0, 0, 20, 100]);
     world.asks_late = *coincidences.pick(&[0, 0, 500, 3_000]) * MILLISECOND;
-    world.retained = coincidences.below(4) as usize;
+    // Where snapshots come often, a transfer lasts longer than any few of them.
+    let often = world.eager > 0 || world.config.snapshot_entries.is_some_and(|most| most < 40);
+    world.retained = if often { 40 } else { coincidences.below(4) as usize };
     // Sometimes fewer than there are clients.
     world.sessions_max = if dice.chance(200) { 6 } else { dice.between(12, 20) as usize };
     world.start_all();
@@ -105,7 +107,8 @@ fn pace(dice: &mut Dice) -> Pace {
     Pace { latency, sync, apply, piece, encode, decode, turn: 0 }
 }
 
-/// How long inputs may wait for others: not at all, hardly, or long enough for a disk, a decode and a message to end in one turn.
+/// How long inputs may wait for others: not at all, hardly, or long enough for a disk, a decode and
+/// a message to end in one turn.
 fn turn(dice: &mut Dice) -> Micros {
     match dice.below(4) {
         0 | 1 => 0,

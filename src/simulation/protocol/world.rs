@@ -525,7 +525,8 @@ impl World {
         if self.pace.turn == 0 || self.streams.turns.chance(300) {
             return self.carry_out(id);
         }
-        // Now and then much comes together, as behind a flood; not while leaders have to come in time.
+        // Now and then much comes together, as behind a flood; not while leaders have to come in
+        // time.
         let is_long = !self.acting.is_calm() && self.streams.turns.chance(30);
         let longest = if is_long { self.config.heartbeat_interval / 2 } else { 0 };
         let longest = longest.max(self.pace.turn);
