@@ -103,7 +103,9 @@ fn of_report<'a>(report: &'a mut FollowerReport, numbers: &mut Numbers<'a>) {
         InstallStatus::Receiving { index, bytes } => {
             numbers.extend([("install's index", index), ("received bytes", bytes)]);
         }
-        InstallStatus::Pending { index } | InstallStatus::Refused { commit: index } => {
+        InstallStatus::Pending { index }
+        | InstallStatus::Undecodable { index }
+        | InstallStatus::Refused { commit: index } => {
             numbers.push(("install's index", index));
         }
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use quorate::node::Config;
 use quorate::raft::{Acquaintance, Body, Envelope, LogId, NodeId, Request, Term};
 use quorate::transport::tcp::Refusal;
 use quorate::transport::{Inbox, TcpOptions, TcpTransport, Transport, wire};
@@ -147,6 +146,11 @@ async fn who_says_nothing_or_too_little_is_sent_away() {
     attacked.end().await;
 }
 
+fn remembered(incarnation: u64, index: u64) -> Body {
+    let acknowledged = LogId::new(1, index);
+    Body::Request(Request::Acquainted(Acquaintance { incarnation, acknowledged }))
+}
+
 #[tokio::test]
 async fn lr26_every_wrong_frame_ends_its_connection_with_its_reason() {
     let attacked = Attacked::start().await;
@@ -160,10 +164,6 @@ async fn lr26_every_wrong_frame_ends_its_connection_with_its_reason() {
     let noise: Vec<u8> =
         (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let garbage = [&3000u32.to_le_bytes()[..], &noise].concat();
-    let remembered = |incarnation, index| {
-        let acknowledged = LogId::new(1, index);
-        Body::Request(Request::Acquainted(Acquaintance { incarnation, acknowledged }))
-    };
     let wrong: [(Refusal, Vec<u8>); 12] = [
         (Refusal::Undecodable, foreign(|envelope| envelope.term = (1 << 62) + 1)),
         (Refusal::Undecodable, foreign(|envelope| envelope.term = Term::MAX)),

@@ -87,7 +87,7 @@ impl<M: Machine> World<M> {
     /// what says where it is, is damaged: the next start has to notice.
     pub(super) async fn damage_end(&mut self, id: NodeId) {
         let unsynced = if self.dice.chance(500) { Unsynced::Kept } else { Unsynced::Lost };
-        self.crash(id, unsynced, false).await;
+        self.crash(id, Some(unsynced), false).await;
         let disk = self.slot(id).disk.clone();
         let inspector = Inspector::on(Arc::new(disk.clone()), "node".into(), Arc::new(|_| {}));
         let Ok(inspection) = inspector.and_then(|inspector| inspector.inspect()) else { return };
