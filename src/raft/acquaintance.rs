@@ -12,7 +12,7 @@
 //! and when it counts again, is in `recovering.rs`.
 //!
 //! One member's word is no proof: a loss that nobody else remembers is noted with that member's name, and dismissed if
-//! nothing comes of it. A start far from what this directory has made is believed if two members remember one (decision 019).
+//! nothing comes of it (decision 019).
 //!
 //! What is remembered goes to disk with the next step that there is anyway: nothing waits for it, and nobody relies on
 //! a member's word before that word was written down.
@@ -31,8 +31,8 @@ use super::types::{
 /// What a member must take for lost by the word of others: they do not know what it had beside what they remember.
 const FORGOTTEN: Loss = Loss { forgot_vote: true, last: None };
 
-/// How far above the own start one is believed that a single member remembers: as an older copy of a directory may be behind.
-/// Whoever lies can cost a directory so many of its four million starts, once in a life.
+/// Beside a start that two members remember, one that a single member remembers is believed if it is no further than so much above
+/// the own one: as an older copy of a directory may be behind.
 const STARTS_BELIEVED: u64 = 1 << 10;
 
 /// So many births, each with its starts, are left to a directory whatever others claim.
@@ -162,7 +162,7 @@ impl Raft {
 
     /// A member remembers a start that this directory has not made: an older copy, or an empty one whose clock went back, or
     /// the member is wrong. The node ends, and its next start rises above that one, by the word of two members or of the only
-    /// other one; by the word of one alone for a start that is near, and not before the doubt is settled a second time.
+    /// other one. By the word of one alone it ends once: the next start is in doubt, and not ended so again.
     fn on_later_start(&mut self, request: &Envelope, claimed: Incarnation) {
         let from = request.from;
         if !is_possible_birth(birth_ms(claimed) + BIRTHS_KEPT) {
@@ -188,7 +188,7 @@ impl Raft {
         if is_news {
             self.alarm(format!(
                 "node {from} alone remembers start {} of a directory born at {}; this is start {} of one born at {}. It is not \
-                 believed: if this directory is an older copy, start the member on an empty one",
+                 believed again: if this directory is an older copy, start the member on an empty one",
                 start_number(claimed),
                 birth_ms(claimed),
                 start_number(own),
@@ -215,7 +215,7 @@ impl Raft {
         }
         let confirms = self.life.doubted_by.is_some_and(|first| first != from);
         let is_first = self.life.loss.is_none() && !self.claims.disbelieved.contains(&from);
-        near.filter(|_| confirms || is_first)
+        all.last().copied().filter(|_| confirms || is_first)
     }
 
     /// What this life is, after all, if the member `by` remembers `known` of it.

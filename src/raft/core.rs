@@ -19,12 +19,6 @@ use super::{acquaintance::Claims, recovering::RollCall, stalls::Stall};
 use super::{canvass::Canvass, compaction::Building, install::InstallSlot};
 use super::{outbox::PersistMark, reads::PendingRead};
 
-/// The word of another member raises the own term by at most so much in one `election_timeout_min` (EL25, decision 019).
-pub(super) const TERM_LEAP_MAX: u64 = 1 << 20;
-/// Towards a term further ahead the own term rises by so much. Less than the most, so that members that were raised at
-/// different times still follow each other.
-pub(super) const TERM_STEP: u64 = TERM_LEAP_MAX / 4;
-
 /// One peer's protocol state. See the [module](super) for how it is driven.
 ///
 /// Invariants, asserted after every input:
@@ -370,30 +364,6 @@ impl Raft {
             }
             _ => Ok(()),
         }
-    }
-
-    /// How high another member's word may raise the own term now (EL25).
-    fn term_ceiling(&mut self) -> Term {
-        let (since, _) = self.term_bounded;
-        if self.now.saturating_sub(since) >= self.config.election_timeout_min {
-            self.term_bounded = (self.now, self.hard_state.term);
-        }
-        self.term_bounded.1 + TERM_LEAP_MAX
-    }
-
-    /// A term that elections could not have reached. It is not taken over; towards it the own term rises by a step, so that a
-    /// member that was away, and one that was misled, meet the others in the end.
-    fn refuse_term(&mut self, envelope: &Envelope) {
-        let own = self.hard_state.term;
-        let step = self.term_bounded.1 + TERM_STEP;
-        if step > own {
-            self.alarm(format!(
-                "node {} claims term {}, more than {TERM_LEAP_MAX} above {own}",
-                envelope.from, envelope.term
-            ));
-            self.enter_term(step);
-        }
-        self.ignore(envelope, "a term further ahead than elections can have led");
     }
 
     /// Brings the own term and the message's together (Raft §5.1); `false` if the message is dealt with.

@@ -184,8 +184,7 @@ impl Raft {
     pub(super) fn on_vote(&mut self, request: &Envelope, last: LogId) {
         self.remind_if_lacking(request.from, last.index);
         let free = self.hard_state.vote.is_none_or(|vote| vote == request.from);
-        // Before it leads a term a candidate has no entry of it.
-        let possible = last.term < request.term;
+        let possible = last.term <= request.term;
         if !(free && possible && self.up_to_date(request.from, last)) {
             return self.answer(request, self.vote(false));
         }

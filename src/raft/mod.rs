@@ -23,6 +23,7 @@
 //! | `acquaintance`, `recovering` | who comes back with less than others remember; when one that lost something counts again |
 //! | `leader`, `follower`, `sending` | replication, both halves; what a leader sends, and when |
 //! | `deadline`, `stalls` | when the protocol next has something to do by itself; a driver that stood still |
+//! | `terms` | how far the word of others raises the own term |
 //! | `transfer`, `install` | a snapshot on its way out, and on its way in up to CondInstallSnapshot |
 //! | `compaction` | local snapshots, purging |
 //! | `reads`, `apply` | ReadIndex; handing over what is committed |
@@ -61,6 +62,7 @@ mod ready;
 mod recovering;
 mod sending;
 mod stalls;
+mod terms;
 #[cfg(feature = "testing")]
 mod timeless;
 mod transfer;

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 use super::hand::*;
 use super::world::{MILLISECOND, World, config};
-use crate::raft::core::{TERM_LEAP_MAX, TERM_STEP};
+use crate::raft::terms::{TERM_LEAP_MAX, TERM_STEP};
 use crate::raft::types::COUNT_MAX;
 use crate::raft::*;
 use crate::simulation::lies;
 
 /// The member that lies.
-const LIAR: NodeId = 1;
+pub(super) const LIAR: NodeId = 1;
 
-fn acquaintance(incarnation: Incarnation, acknowledged: LogId) -> Request {
+pub(super) fn acquaintance(incarnation: Incarnation, acknowledged: LogId) -> Request {
     Request::Acquainted(Acquaintance { incarnation, acknowledged })
 }
 
-fn alarms(hand: &Hand) -> u64 {
+pub(super) fn alarms(hand: &Hand) -> u64 {
     hand.status().counters.safety_alarms
 }
 
@@ -315,191 +315,6 @@ fn tell_all(world: &mut World, liar: NodeId, honest: [NodeId; 2], kind: usize) -
     told
 }
 
-// ---- claims about the own life -----------------------------------------------------------
-
-/// PS20: a start that no older copy can be so far behind, or of another directory, ends nobody if one member alone remembers it.
-/// The member raises an alarm, and votes.
-#[test]
-fn a_start_that_one_member_alone_remembers_ends_nobody() {
-    let own = unborn(1_000) + 4;
-    let no_start_follows = unborn((1 << 42) - 1) - 1;
-    let far = [own + 1_025, unborn(2_000) + 1, unborn(1 << 41)];
-    for claimed in far.into_iter().chain([no_start_follows, u64::MAX - 1, u64::MAX]) {
-        let mut hand = Setup::of(3).incarnation(own).start();
-        for _ in 0..3 {
-            hand.hear(LIAR, 1, acquaintance(claimed, LogId::BASE));
-            hand.disk();
-        }
-        assert!(!hand.out.events.contains(&Event::Outlived), "{claimed}");
-        assert!(!hand.status().recovering, "{claimed}");
-        assert_eq!(alarms(&hand), u64::from(far.contains(&claimed)), "once, of {claimed}");
-        hand.hear(2, 2, Request::Vote { last: LogId::BASE });
-        hand.disk();
-        hand.sent.retain(|envelope| matches!(envelope.body, Body::Answer { .. }));
-        assert!(hand.vote(), "{claimed}");
-    }
-}
-
-/// A near one ends it once: the next start is in doubt, and not ended by the same word, nor by that once the doubt is dismissed.
-#[test]
-fn one_member_ends_another_once_and_not_at_every_start() {
-    let own = unborn(1_000) + 4;
-    let mut hand = Setup::of(3).incarnation(own).start();
-    hand.hear(LIAR, 1, acquaintance(own + 5, LogId::BASE));
-    hand.disk();
-    assert!(hand.out.events.contains(&Event::Outlived));
-    let mut life = Life { incarnation: own + 6, ..hand.raft.life };
-    assert_eq!(life.doubted_by, Some(LIAR));
-    for start in 0..4 {
-        let mut setup = Setup::of(3);
-        setup.recovered.life = life;
-        let mut hand = setup.start();
-        for _ in 0..70 {
-            hand.hear(LIAR, 1, acquaintance(life.incarnation + 1 + hand.now % 7, LogId::BASE));
-            hand.disk();
-            hand.after(100);
-            answer_roll_calls(&mut hand);
-        }
-        assert!(!hand.out.events.contains(&Event::Outlived), "start {start}");
-        assert!(!hand.status().recovering, "start {start}");
-        if start == 0 {
-            // Until the operator starts it again, once more.
-            assert_eq!(hand.raft.life.doubted_by, None);
-        }
-        life = Life { incarnation: life.incarnation + 1, doubted_by: Some(LIAR), ..life };
-    }
-}
-
-/// Member 2 answers, and remembers nothing more than there is; the liar keeps silent.
-fn answer_roll_calls(hand: &mut Hand) {
-    hand.disk();
-    for request in hand.sent_to(2) {
-        if matches!(request.body, Body::Request(Request::RollCall)) {
-            let answer = hand.answer_of(&request, 1, Answer::RollCall { last: 0, leads: false });
-            hand.step(answer);
-        }
-    }
-}
-
-/// What two members remember is believed, as far as both do: a liar that joins an honest one can't raise it.
-#[test]
-fn a_later_start_is_believed_as_far_as_two_members_remember_it() {
-    let own = unborn(1_000) + 4;
-    let mut hand = Setup::of(3).incarnation(own).start();
-    hand.hear(LIAR, 1, acquaintance(unborn(1 << 41), LogId::BASE));
-    hand.hear(2, 1, acquaintance(own + 5, LogId::BASE));
-    hand.disk();
-    assert!(hand.out.events.contains(&Event::Outlived));
-    assert_eq!((hand.raft.life.incarnation, hand.raft.life.predecessor), (own + 5, own + 5));
-    // Of two members the other one is the only witness there is.
-    let mut hand = Setup::of(2).incarnation(own).start();
-    hand.hear(LIAR, 1, acquaintance(own + 5, LogId::BASE));
-    hand.disk();
-    assert!(hand.out.events.contains(&Event::Outlived));
-}
-
-/// A loss that one member alone knows of is dismissed when the others have not confirmed it and no leader comes: with another
-/// directory's start, and with an entry that the log never held. The directory says so beyond a restart.
-#[test]
-fn a_loss_that_one_member_alone_remembers_is_dismissed() {
-    let own = unborn(1_000) + 4;
-    let claims = [
-        acquaintance(unborn(900) + 2, LogId::BASE),
-        acquaintance(own, id(COUNT_MAX, 1)),
-        acquaintance(own, id(1 << 40, 1)),
-    ];
-    for claim in claims {
-        let mut hand = Setup::of(3).incarnation(own).start();
-        hand.hear(LIAR, 1, claim.clone());
-        hand.disk();
-        assert_eq!(hand.raft.life.doubted_by, Some(LIAR));
-        for restarts in 0..2 {
-            if restarts == 1 {
-                let mut setup = Setup::of(3).incarnation(own + 1);
-                let life = Life { incarnation: own + 1, ..hand.raft.life };
-                setup.recovered.life = life;
-                hand = setup.start();
-            }
-            // It asks everybody; the liar keeps silent.
-            for _ in 0..70 {
-                hand.after(100);
-                answer_roll_calls(&mut hand);
-                if restarts == 0 && hand.now > 3_000 * MILLISECOND {
-                    break;
-                }
-            }
-            assert_eq!(hand.status().recovering, restarts == 0, "{claim:?}");
-        }
-        let told = alarms(&hand);
-        assert!(told > 0);
-        // It is not taken again in this life.
-        hand.hear(LIAR, 1, acquaintance(own + 1, id(COUNT_MAX, 1)));
-        hand.disk();
-        assert!(!hand.status().recovering, "{claim:?}");
-    }
-}
-
-/// The second member that remembers it makes it certain: then every voter must answer.
-#[test]
-fn a_loss_that_two_members_remember_is_not_dismissed() {
-    let own = unborn(1_000) + 1;
-    let mut hand = Setup::of(3).incarnation(own).start();
-    hand.hear(LIAR, 1, acquaintance(unborn(900) + 2, LogId::BASE));
-    hand.hear(2, 1, acquaintance(unborn(900) + 2, LogId::BASE));
-    hand.disk();
-    assert_eq!(hand.raft.life.doubted_by, None);
-    for _ in 0..100 {
-        hand.after(100);
-        answer_roll_calls(&mut hand);
-    }
-    assert!(hand.status().recovering);
-    assert_eq!(hand.status().waits_for, [LIAR].into());
-}
-
-/// One frame to each honest member, with whatever they could have lost: they lead, commit and agree again within a bounded time,
-/// though the liar never speaks again.
-#[test]
-fn claims_to_all_members_cost_a_bounded_time() {
-    for claimed_start in [0, 3, 200, 5_000] {
-        let mut world = World::new(3, 11 + claimed_start, config());
-        world.expect_alarms();
-        let leader = world.elect();
-        world.load(leader, 5);
-        let liar = (leader + 1) % 3;
-        let terms = world.status(leader).term;
-        for id in (0..3).filter(|&id| id != liar) {
-            let mut known = Acquaintance::new(world.nodes[&id].disk.life.incarnation);
-            match claimed_start {
-                0 => known.acknowledged = LogId::new(terms, 1 << 50),
-                more => known.incarnation += more,
-            }
-            let envelope = Envelope {
-                cluster: world.config.cluster,
-                group: 0,
-                from: liar,
-                to: id,
-                incarnation: world.nodes[&liar].disk.life.incarnation,
-                term: terms,
-                id: 1,
-                body: Body::Request(Request::Acquainted(known)),
-            };
-            world.with(id, |raft, now| raft.step(now, envelope));
-        }
-        world.crash(liar);
-        let before = world.history.len();
-        let mut tries = 0;
-        while world.history.len() <= before + 1 {
-            if let Some(leader) = world.leader() {
-                let _ = world.propose(leader, b"after");
-            }
-            world.run_for(100 * MILLISECOND);
-            tries += 1;
-            // Ten timeouts of doubt, and an election.
-            assert!(tries < 100, "nothing for 10 s: {:#?}", world.positions());
-        }
-    }
-}
-
 // ---- terms -------------------------------------------------------------------------------
 
 /// A term far ahead is not stored, and named; the own term rises by a step in an election timeout, not more.
@@ -622,7 +437,7 @@ fn an_index_beyond_all_logs_is_refused_on_sight() {
             let mut request = append(LogId::BASE, &[], 0);
             if let Request::Append(append) = &mut request {
                 append.prev = id(prev, 1);
-                append.entries = entries(index, terms);
+                append.entries = terms.iter().map(|&term| entry(id(index, term))).collect();
             }
             hand.hear(LIAR, 1, request);
         }
