@@ -98,7 +98,7 @@ pub struct Config {
     pub snapshot_chunk_bytes: usize,
     /// A member whose build can't decode a snapshot is sent the next one after a sixteenth of this, then after twice as long
     /// each time, up to this; at once after a restart of it.
-    pub snapshot_retry_max: Duration,
+    pub undecodable_retry_max: Duration,
 
     /// Sessions. The same on every member, or replicas will differ.
     pub sessions: SessionConfig,
@@ -146,7 +146,7 @@ impl Default for Config {
             trailing_bytes: 16 * MIB,
             pin_bytes: 64 * MIB,
             snapshot_chunk_bytes: MIB,
-            snapshot_retry_max: Duration::from_secs(300),
+            undecodable_retry_max: Duration::from_secs(300),
             sessions: SessionConfig::default(),
         }
     }
@@ -269,9 +269,9 @@ impl Config {
             .at_least("snapshot_entries", self.snapshot_entries.unwrap_or(1), 1)
             .wait("snapshot_retry_interval", self.snapshot_retry_interval)
             .must(
-                self.snapshot_retry_max >= self.election_timeout_max,
-                "snapshot_retry_max",
-                self.snapshot_retry_max,
+                self.undecodable_retry_max >= self.election_timeout_max,
+                "undecodable_retry_max",
+                self.undecodable_retry_max,
                 format_args!("at least election_timeout_max ({:?})", self.election_timeout_max),
             );
         let Some(snapshot_bytes) = self.snapshot_bytes else { return };
@@ -353,7 +353,7 @@ impl Config {
             trailing_bytes: self.trailing_bytes,
             pin_bytes: self.pin_bytes,
             snapshot_chunk_bytes: self.snapshot_chunk_bytes,
-            snapshot_retry_max: micros(self.snapshot_retry_max),
+            undecodable_retry_max: micros(self.undecodable_retry_max),
         }
     }
 }
@@ -444,7 +444,7 @@ mod tests {
             ("snapshot_entries", |c| c.snapshot_entries = Some(0)),
             ("snapshot_retry_interval", |c| c.snapshot_retry_interval = NONE),
             ("snapshot_retry_interval", |c| c.snapshot_retry_interval = LONG),
-            ("snapshot_retry_max", |c| c.snapshot_retry_max = NONE),
+            ("undecodable_retry_max", |c| c.undecodable_retry_max = NONE),
             ("trailing_bytes", |c| c.trailing_bytes = usize::MAX),
             ("pin_bytes", |c| c.pin_bytes = 0),
             ("pin_bytes", |c| c.uncommitted_bytes = usize::MAX),

@@ -67,7 +67,7 @@ pub struct RaftConfig {
     pub snapshot_chunk_bytes: usize,
     /// A member whose build can't decode a snapshot is sent the next one after a sixteenth of this, then after twice as long
     /// each time, up to this; at once after a restart of it.
-    pub snapshot_retry_max: Micros,
+    pub undecodable_retry_max: Micros,
 }
 
 impl RaftConfig {

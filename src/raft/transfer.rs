@@ -190,7 +190,7 @@ impl Raft {
     pub(super) fn look_at_transfer(&mut self, from: NodeId) {
         let (now, start) = (self.now, self.log.start().index);
         let poll_max = self.config.heartbeat_interval;
-        let wait_max = self.config.snapshot_retry_max;
+        let wait_max = self.config.undecodable_retry_max;
         let Some(progress) = self.progress.get_mut(&from) else { return };
         let Some(transfer) = progress.transfer() else { return };
         let refused = matches!(progress.install, InstallStatus::Refused { .. })

@@ -55,7 +55,7 @@ fn config(id: NodeId, bounds: &Bounds) -> RaftConfig {
         trailing_bytes: 0,
         pin_bytes: 0,
         snapshot_chunk_bytes: bounds.chunk_bytes,
-        snapshot_retry_max: 1_000_000,
+        undecodable_retry_max: 1_000_000,
     }
 }
 

@@ -75,7 +75,7 @@ fn config(node: u64) -> RaftConfig {
         trailing_bytes: config.trailing_bytes,
         pin_bytes: config.pin_bytes,
         snapshot_chunk_bytes: config.snapshot_chunk_bytes,
-        snapshot_retry_max: micros(config.snapshot_retry_max),
+        undecodable_retry_max: micros(config.undecodable_retry_max),
     }
 }
 

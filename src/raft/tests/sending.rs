@@ -442,7 +442,7 @@ fn sends_in_vain(hand: &mut Hand) -> Micros {
 /// A member whose build can't decode the snapshot is sent it ever more seldom, up to the limit; nobody else waits for it.
 #[test]
 fn a_member_that_cannot_decode_is_sent_snapshots_ever_more_seldom() {
-    let mut hand = sending_with(|config| config.snapshot_retry_max = 64_000 * MILLISECOND);
+    let mut hand = sending_with(|config| config.undecodable_retry_max = 64_000 * MILLISECOND);
     let mut asked_at = sends_in_vain(&mut hand);
     for wait in [4, 8, 16, 32, 64, 64, 64] {
         let next = sends_in_vain(&mut hand);
@@ -458,7 +458,7 @@ fn a_member_that_cannot_decode_is_sent_snapshots_ever_more_seldom() {
 #[test]
 fn a_restart_of_the_member_or_its_word_ends_the_wait_for_a_newer_build() {
     for restarted in [true, false] {
-        let mut hand = sending_with(|config| config.snapshot_retry_max = 64_000 * MILLISECOND);
+        let mut hand = sending_with(|config| config.undecodable_retry_max = 64_000 * MILLISECOND);
         for _ in 0..3 {
             sends_in_vain(&mut hand);
         }

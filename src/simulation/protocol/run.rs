@@ -75,7 +75,7 @@ fn config(dice: &mut Dice) -> RaftConfig {
         trailing_bytes: 1_000,
         pin_bytes: 4_000,
         snapshot_chunk_bytes: *dice.pick(&[40, 100, 4_000]),
-        snapshot_retry_max: 60_000 * MILLISECOND,
+        undecodable_retry_max: 60_000 * MILLISECOND,
     }
 }
 

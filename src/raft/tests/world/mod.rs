@@ -152,7 +152,7 @@ pub(super) fn config() -> RaftConfig {
         trailing_bytes: 1_000,
         pin_bytes: 4_000,
         snapshot_chunk_bytes: 40,
-        snapshot_retry_max: 60_000 * MILLISECOND,
+        undecodable_retry_max: 60_000 * MILLISECOND,
     }
 }
 
