@@ -102,11 +102,14 @@ impl Transfers {
             self.under_way.remove(&key);
             return;
         }
+        // A first answer may be of a new life, and end the transfer: the next one tells.
+        let is_known = sending.by == envelope.incarnation;
         sending.by = envelope.incarnation;
         let is_next = matches!(answer, Answer::Snapshot(answer)
             if answer.transfer == sending.transfer
                 && matches!(answer.outcome, ChunkOutcome::Continue { offset } if offset > sending.offset));
         if is_next
+            && is_known
             && envelope.id == sending.request
             && envelope.term == sending.term
             && now - sending.sent_at <= limits.prompt
@@ -224,7 +227,7 @@ mod tests {
     }
 
     /// A leader of 20 entries sends the snapshot of `index` to a member, who has asked for the
-    /// second piece.
+    /// third piece.
     fn sends(judge: &mut Judge, to: NodeId, index: Index) {
         let meta = SnapshotMeta {
             log_id: id(index),
@@ -232,14 +235,18 @@ mod tests {
             size_bytes: 100,
         };
         let (data, transfer, round) = (Bytes::from_static(&[0; 10]), index, 0);
-        let chunk = SnapshotChunk { meta, transfer, offset: 0, data, crc: 0, round };
-        judge.transfer_sent(&envelope(0, to, index, Body::Request(Request::Snapshot(chunk))));
-        let install = InstallStatus::Receiving { index, bytes: 10 };
-        let report = FollowerReport { matched: 0, install, recovering: false, round };
-        let outcome = ChunkOutcome::Continue { offset: 10 };
-        let answer = Answer::Snapshot(SnapshotAnswer { report, transfer, outcome });
-        let body = Body::Answer { asker_incarnation: 1, answer };
-        judge.transfer_answered(&envelope(to, 0, index, body));
+        for offset in [0, 10] {
+            let (request, data, meta) = (index + offset, data.clone(), meta.clone());
+            let chunk = SnapshotChunk { meta, transfer, offset, data, crc: 0, round };
+            judge.transfer_sent(&envelope(0, to, request, Body::Request(Request::Snapshot(chunk))));
+            let offset = offset + 10;
+            let install = InstallStatus::Receiving { index, bytes: offset };
+            let report = FollowerReport { matched: 0, install, recovering: false, round };
+            let outcome = ChunkOutcome::Continue { offset };
+            let answer = Answer::Snapshot(SnapshotAnswer { report, transfer, outcome });
+            let body = Body::Answer { asker_incarnation: 1, answer };
+            judge.transfer_answered(&envelope(to, 0, request, body));
+        }
     }
 
     fn judge(pin_bytes: u64) -> Judge {
