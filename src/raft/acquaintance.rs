@@ -241,9 +241,12 @@ impl Raft {
         }
     }
 
-    /// Whether this directory is another one than the one remembered, or holds less.
+    /// Whether this directory is another one than the one remembered, or holds less. One that has risen to the start that others
+    /// claimed may have got another birth with that: then its own earlier starts are no sign of a loss.
     fn is_less_than(&self, known: Acquaintance) -> bool {
-        !self.is_born_with(known) || known.acknowledged.index > self.log.last_index()
+        let has_risen = birth_ms(self.life.predecessor) == birth_ms(self.life.incarnation);
+        let is_another = !has_risen && !self.is_born_with(known);
+        is_another || known.acknowledged.index > self.log.last_index()
     }
 
     fn is_born_with(&self, known: Acquaintance) -> bool {

@@ -43,6 +43,8 @@ fn one_member_ends_another_once_and_not_at_every_start() {
         let mut hand = setup.start();
         for more in 0..70 {
             hand.hear(LIAR, 1, acquaintance(life.incarnation + 1 + more % 7, LogId::BASE));
+            // The honest one knows it by its real birth.
+            hand.hear(2, 1, acquaintance(own, LogId::BASE));
             hand.disk();
             hand.after(100);
             answer_roll_calls(&mut hand);
