@@ -211,7 +211,8 @@ impl<M: Machine> Applier<M> {
     /// What a read waits for is still to be applied.
     fn assert_none_waits_in_vain(&self) {
         let Some((first, _)) = self.parked.first_key_value() else { return };
-        let applied = self.replica.as_ref().map_or(0, |replica| replica.applied().index);
+        let Some(replica) = &self.replica else { return };
+        let applied = replica.applied().index;
         assert!(*first > applied, "a read waits for {first}, and {applied} is applied");
     }
 

@@ -7,17 +7,19 @@ use quorate::raft::*;
 use crate::puppet::*;
 use crate::support::*;
 
-/// PS01, EL23: votes that come before the own one is durable do not make a leader; the own one does, once it is.
+/// PS01, EL23: requests for votes leave once the own vote is durable; no answer before that makes a leader.
 #[test]
-fn votes_that_come_before_the_own_is_durable_wait_for_it() {
+fn votes_for_requests_that_have_not_left_count_for_nothing() {
     story(async {
         let puppet = Puppet::start(small()).await;
         puppet.append(LEADER, 1, &History::of(&[(1, 5)]), 0, 5, 5).await;
         puppet.delays.set_fsync(Duration::from_secs(1));
-        let pre_votes = || -> Vec<Envelope> {
+        let requests = |wanted: fn(&Request) -> bool| -> Vec<Envelope> {
             let sent = puppet.strings.sent().into_iter();
-            sent.filter(|e| matches!(e.body, Body::Request(Request::PreVote { .. }))).collect()
+            sent.filter(|e| matches!(&e.body, Body::Request(request) if wanted(request))).collect()
         };
+        let pre_votes = || requests(|request| matches!(request, Request::PreVote { .. }));
+        let votes = || requests(|request| matches!(request, Request::Vote { .. }));
         until("it campaigns", || pre_votes().len() >= 2).await;
         let asked = pre_votes();
         for request in &asked[asked.len() - 2..] {
@@ -25,7 +27,7 @@ fn votes_that_come_before_the_own_is_durable_wait_for_it() {
             puppet.reply_to(request, request.to, answer);
         }
         until("it is a candidate", || puppet.status().raft.role == Role::Candidate).await;
-        // Its requests wait for the disk; the answers do not.
+        // Its requests wait for the disk, behind its own vote. Guessed answers do not.
         let last = asked[asked.len() - 1].id;
         for (id, from) in [(last + 1, LEADER), (last + 2, OTHER)] {
             let answer = Answer::Vote { granted: true, held: None };
@@ -35,6 +37,11 @@ fn votes_that_come_before_the_own_is_durable_wait_for_it() {
         pass(Duration::from_millis(100)).await;
         let status = puppet.status();
         assert_eq!((status.raft.role, status.fatal), (Role::Candidate, None));
+        until("it asks for votes", || votes().len() >= 2).await;
+        assert_eq!(puppet.status().raft.role, Role::Candidate);
+        for request in votes() {
+            puppet.reply_to(&request, request.to, Answer::Vote { granted: true, held: None });
+        }
         until("it leads", || puppet.status().raft.role == Role::Leader).await;
         puppet.shutdown().await;
     });
