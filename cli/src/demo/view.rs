@@ -117,7 +117,7 @@ fn line(peer: &PeerView) -> String {
         raft.commit.to_string(),
         raft.applied.to_string(),
         raft.snapshot.index.to_string(),
-        size(raft.log_bytes as u64),
+        size(raft.log_bytes),
         (raft.handed - raft.applied).to_string(),
         format!("{}ms", peer.status.max_loop_stall_ms.round()),
     ];

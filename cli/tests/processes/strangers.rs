@@ -81,10 +81,10 @@ fn status_and_snapshot_ask_a_mounted_member_at_its_path() {
     members.until("it leads", |members| members.leader(0));
     assert_eq!(run(&["put", "k", "v"], &members.all_http()).status.code(), Some(0));
     for at in [format!("http://{}/node", members.http(1)), format!("{}/node/", members.http(1))] {
-        let output = run(&["status"], &[at.clone()]);
+        let output = run(&["status"], std::slice::from_ref(&at));
         let shown = String::from_utf8_lossy(&output.stdout);
         assert!(shown.contains("member 1, leader") && output.status.success(), "{at}: {shown}");
-        let output = run(&["snapshot"], &[at.clone()]);
+        let output = run(&["snapshot"], std::slice::from_ref(&at));
         let shown = String::from_utf8_lossy(&output.stdout);
         assert!(shown.contains("\"index\":") && output.status.success(), "{at}: {shown}");
     }

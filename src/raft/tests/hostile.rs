@@ -292,7 +292,8 @@ fn tell_all(world: &mut World, liar: NodeId, honest: [NodeId; 2], kind: usize) -
             id: 0,
             body: Body::Request(Request::RollCall),
         };
-        let Some(body) = messages(&status, &[asked.clone()]).into_iter().nth(kind) else {
+        let Some(body) = messages(&status, std::slice::from_ref(&asked)).into_iter().nth(kind)
+        else {
             continue;
         };
         let raft = world.raft(to);

@@ -42,7 +42,9 @@ fn whole_nodes_stay_correct_under_every_fault() {
     };
     let report = batch(seeds.map(|seed| settings(seed, 5, Faults::all())));
     assert_eq!((report.violations, report.unknown), (0, 0), "{report:#?}");
-    assert!(report.operations_per_virtual_second >= 20.0, "{report:#?}");
+    // Clients share sessions and members are killed in the middle of writes: fewer than in a calm
+    // cluster, and enough that something is tested.
+    assert!(report.operations_per_virtual_second >= 15.0, "{report:#?}");
 }
 
 /// As long seeds run in which something is found.
