@@ -334,13 +334,6 @@ impl Raft {
         result
     }
 
-    /// The members from now on.
-    pub(super) fn set_membership(&mut self, membership: Membership) {
-        let members = membership.all();
-        self.others = members.len() - usize::from(members.contains(&self.config.node));
-        self.membership = membership;
-    }
-
     /// Whether a message may be looked at at all.
     fn admit(&self, envelope: &Envelope) -> Result<(), &'static str> {
         if envelope.cluster != self.config.cluster || envelope.group != 0 {

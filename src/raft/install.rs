@@ -21,7 +21,9 @@ use super::message::{
 use super::ready::{
     ApplyItem, ChunkWritten, Event, Install, InstallDecision, SnapshotJob, TransferKey,
 };
-use super::types::{COUNT_MAX, Incarnation, Index, LogId, Micros, NodeId, SnapshotMeta};
+use super::types::{
+    COUNT_MAX, Incarnation, Index, LogId, Membership, Micros, NodeId, SnapshotMeta,
+};
 
 /// The one place for a snapshot on its way in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -393,6 +395,13 @@ impl Raft {
             // Withdrawn, and counted then.
             None => self.out.decisions.push(InstallDecision { log_id, granted: false }),
         }
+    }
+
+    /// The members from now on.
+    pub(super) fn set_membership(&mut self, membership: Membership) {
+        let members = membership.all();
+        self.others = members.len() - usize::from(members.contains(&self.config.node));
+        self.membership = membership;
     }
 
     /// A56: log start, commit, members change now; the durable step follows, and after it the answer (B6).

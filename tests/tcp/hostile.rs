@@ -105,7 +105,7 @@ async fn lr26_every_wrong_hello_is_refused_with_its_reason() {
         ),
         (Refusal::Receiver, "member 1, you want member 2", Hello { to: 2, ..fine }.bytes()),
         (Refusal::Myself, "check the ids", Hello { from: 1, ..fine }.bytes()),
-        (Refusal::Stranger, "no member 77", Hello { from: 77, ..fine }.bytes()),
+        (Refusal::Stranger, "lacks member 77", Hello { from: 77, ..fine }.bytes()),
     ];
     for (why, words, bytes) in wrong {
         let before = attacked.refused(why);

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::raft::{
-    ApplyItem, ChunkRead, ChunkReadOutcome, Entry, Event, InstallDecision, LogRead, NodeId,
-    Persist, RaftConfig, Ready, SnapshotJob, SnapshotMeta,
+    ApplyItem, Body, ChunkRead, ChunkReadOutcome, Entry, Event, InstallDecision, LogId, LogRead,
+    NodeId, Persist, RaftConfig, Ready, Request, SnapshotJob, SnapshotMeta,
 };
 
 use super::machine::Machine;
@@ -20,6 +20,15 @@ pub(super) enum Job {
 }
 
 impl World {
+    /// A state machine that waits with its question asks it in the turn in which entries come.
+    pub(super) fn asks_with(&mut self, id: NodeId, body: &Body) -> Option<LogId> {
+        let brings = matches!(body, Body::Request(Request::Append(a)) if !a.entries.is_empty());
+        let node = &mut self.nodes[id as usize];
+        let asks = brings && std::mem::take(&mut node.asks_late);
+        self.sights.asked_beside += u64::from(asks);
+        node.asking.filter(|_| asks)
+    }
+
     pub(super) fn carry_out(&mut self, id: NodeId) {
         let node = &mut self.nodes[id as usize];
         node.turn_is_open = false;

@@ -427,15 +427,6 @@ impl World {
         }
     }
 
-    /// A state machine that waits with its question asks it in the turn in which entries come.
-    fn asks_with(&mut self, id: NodeId, body: &Body) -> Option<LogId> {
-        let brings = matches!(body, Body::Request(Request::Append(a)) if !a.entries.is_empty());
-        let node = &mut self.nodes[id as usize];
-        let asks = brings && std::mem::take(&mut node.asks_late);
-        self.sights.asked_beside += u64::from(asks);
-        node.asking.filter(|_| asks)
-    }
-
     fn own(&mut self, id: NodeId, life: u64, what: Own) {
         let node = &self.nodes[id as usize];
         if node.raft.is_none() || node.born != life {
