@@ -32,9 +32,17 @@ impl World {
         self.ask(request, headers, body).status
     }
 
-    /// Where a member that does not lead is.
+    /// Where a member that does not lead, and knows the leader, is.
     fn follower(&self) -> String {
-        self.members.all_http().into_iter().find(|address| *address != self.target).unwrap()
+        let knows_the_leader = |members: &Members| {
+            let ids = 1..=members.all_http().len();
+            let mut followers = ids.filter(|&id| members.http(id) != self.target);
+            followers.find_map(|id| {
+                let leader = members.status(id)?["raft"]["leader"].as_u64()?;
+                (members.http(leader as usize) == self.target).then(|| members.http(id))
+            })
+        };
+        self.members.until("a follower knows the leader", knows_the_leader)
     }
 }
 

@@ -51,7 +51,15 @@ fn a_limit_that_leaves_no_room_for_clients_is_refused_with_advice() {
     command.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\""]);
     command.arg(super::members::quorate().get_program()).arg("serve");
     let directory = tempfile::tempdir().unwrap();
-    command.args(["--id", "1", "--peers", "1=127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"]);
+    command.args([
+        "--id",
+        "1",
+        "--peers",
+        "1=127.0.0.1:7001",
+        "--http",
+        "127.0.0.1:0",
+        "--data-dir",
+    ]);
     let output = command.arg(directory.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
