@@ -25,7 +25,7 @@ impl SettingError {
     }
 }
 
-/// Rules that settings are held against, one by one. The first one that is broken is told.
+/// Rules that settings are held against, one by one. The first broken one is reported.
 #[derive(Default)]
 pub(crate) struct Rules(Option<SettingError>);
 

@@ -5,7 +5,7 @@
 //!
 //! Time: ticks come as messages, but behind a flood they would come late. So a turn that is cut looks at the
 //! clock itself and ticks if a tick is due. A tick that comes much too late shows that the process stood still: the
-//! protocol is told so before it, because messages of that time may wait behind it.
+//! protocol is informed before it, because messages of that time may wait behind it.
 //!
 //! *What it does not do:* it does not keep the log, know a command's type, or touch a file.
 

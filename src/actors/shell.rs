@@ -108,7 +108,7 @@ pub(crate) struct Slot<R: Role> {
 
 impl<R: Role> Slot<R> {
     pub(crate) fn new() -> Slot<R> {
-        // The capacity stops nobody who uses `do_send`: the limits stand in `Config`.
+        // `do_send` ignores the capacity: the limits stand in `Config`.
         let (sender, mailbox) = channel(16);
         Slot { address: Addr::new(sender), mailbox, activity: Activity::new(R::NAME) }
     }

@@ -115,7 +115,7 @@ impl Waiters {
         self.appended.clear();
     }
 
-    /// The entry of whoever waits for the longest.
+    /// The entry that has been waited for the longest.
     pub(crate) fn first(&self) -> Option<LogId> {
         self.appended.front().map(|waiter| waiter.log_id)
     }

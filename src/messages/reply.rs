@@ -195,7 +195,7 @@ mod tests {
                 let permit = admission.enter();
                 taken.fetch_add(permit.is_some().into(), SeqCst);
                 answered.fetch_add(1, SeqCst);
-                // Nobody gives a place back while others ask.
+                // No place is given back while others ask.
                 wait_for(&answered, round * CALLERS);
                 drop(permit);
                 rounds.fetch_max(round, SeqCst);

@@ -405,8 +405,8 @@ mod tests {
     const LONG: Duration = Duration::MAX;
     const NONE: Duration = Duration::ZERO;
 
-    /// Each setting at the ends of its type, and what is expected of it. Whoever adds a field
-    /// decides here.
+    /// Each setting at the ends of its type, and what is expected of it. A new field
+    /// needs a row here.
     #[test]
     fn no_setting_stops_the_node_at_the_ends_of_its_range() {
         let Config { check_quorum: _, seed: _, noop_on_election: _, .. } = Config::default();

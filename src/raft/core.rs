@@ -25,7 +25,7 @@ use super::{outbox::PersistMark, reads::PendingRead};
 /// - the log's positions are in order (`log.rs`)
 /// - the snapshot lies between the log's start and what was handed to the state machine
 /// - a leader has progress for every other member, and nobody else has any
-/// - a leader is its own leader, and nobody else is
+/// - a member is its own leader exactly if it leads
 /// - term and vote never go back; nothing durable is ahead of them
 /// - what agrees with the leader is in the log
 ///

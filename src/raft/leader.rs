@@ -66,7 +66,7 @@ impl Raft {
             return self.step_down();
         }
         if !self.hears_quorum() {
-            // Nobody confirms these now, and those that come are refused until a quorum answers
+            // No member confirms these now, and those that come are refused until a quorum answers
             // again.
             self.fail_reads();
         }

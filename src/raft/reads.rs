@@ -72,7 +72,7 @@ impl Raft {
         }
     }
 
-    /// This node leads no longer, or no quorum answers: nobody will confirm these (RD08).
+    /// This node leads no longer, or no quorum answers: these are never confirmed (RD08).
     pub(super) fn fail_reads(&mut self) {
         self.out.reads_failed.extend(self.reads.drain(..).map(|read| read.ticket));
     }

@@ -30,7 +30,7 @@ pub(super) struct Conditions {
     pub delay: Micros,
     /// So many of a thousand messages come again once another member leads.
     pub replay: u64,
-    /// Whoever leads is heard by these only.
+    /// The leader's messages reach these only.
     hear_leaders: Option<NodeId>,
     /// Links that carry nothing, sender first.
     links: Vec<(NodeId, NodeId, Link)>,

@@ -74,7 +74,7 @@ pub enum FaultKind {
     Lies,
     /// Messages come again when another member leads, in whatever term it then is.
     Replay,
-    /// Whoever leads is heard by one member only.
+    /// The leader's messages reach one member only.
     WeakLeader,
 }
 

@@ -158,7 +158,7 @@ fn left_behind(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: 
         }
     };
     if !to_leader && dice.chance(500) {
-        // It goes with a tail that nobody else has.
+        // It goes with a tail that no other member has.
         let lasts = dice.between(500, 4_000) * MILLISECOND;
         act(at.saturating_sub(lasts), lasts, FaultKind::WeakLeader, false, victim, next, 1_000);
     }

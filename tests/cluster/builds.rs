@@ -123,7 +123,7 @@ impl Site {
             .unwrap()
     }
 
-    /// Two members of one build, 0 and 1, of which one leads: whoever else is started later follows.
+    /// Two members of one build, 0 and 1, of which one leads: members that are started later follow.
     async fn start_two<M: Machine + Default>(&self) -> [Node<M>; 2] {
         let two = [self.start(0).await, self.start(1).await];
         until("a leader", || two.iter().any(|node| leads(&node.handle()))).await;

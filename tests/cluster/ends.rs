@@ -403,7 +403,7 @@ fn a_leader_that_cannot_read_ends() {
 }
 
 /// No file can be opened for a while, on any member: entries for a member that is behind, pieces of
-/// a snapshot, and snapshots come later, and nobody ends.
+/// a snapshot, and snapshots come later, and no member ends.
 #[test]
 fn members_without_file_descriptors_go_on_later() {
     for missed in [50, 600] {

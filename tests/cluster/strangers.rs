@@ -35,7 +35,7 @@ fn builder(node: u64) -> NodeBuilder<WordCount> {
         .transport(Strings::default())
 }
 
-/// It would wait for a leader for ever, and whoever started it would not learn why.
+/// It would wait for a leader for ever, and its operator would not learn why.
 #[test]
 fn a_node_that_founds_a_cluster_without_itself_is_refused() {
     story(async {

@@ -29,7 +29,7 @@ pub fn quick() -> Config {
     .with_snapshot_bytes(16 << 10)
 }
 
-/// The same, but for election timeouts: a busy machine alone deposes nobody.
+/// The same, but for election timeouts: a busy machine alone deposes no leader.
 pub fn patient() -> Config {
     Config {
         election_timeout_min: Duration::from_secs(3),

@@ -364,7 +364,7 @@ async fn a_stop_under_load_resolves_everybody() {
 /// AC08, AC10: a flood from a thread of its own; the leader's ticks and its followers' answers get through.
 ///
 /// The flood lasts until enough reads were confirmed in it, and longer than any election timeout.
-/// Those are long, so that a busy machine alone deposes nobody.
+/// Those are long, so that a busy machine alone deposes no leader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_does_not_depose_the_leader() {
     const READS: usize = 30;

@@ -82,7 +82,7 @@ async fn run_to_the_end(options: &Options) -> Result<bool, Failure> {
         eprintln!("the peers go on running; interrupt the program to end them");
         signals.next().await;
     }
-    // The files are the peers' until they have stopped. Whoever asks a second time does not wait
+    // The files are the peers' until they have stopped. A second request does not wait
     // for that.
     tokio::select! {
         () = members.shutdown() => {}

@@ -49,7 +49,7 @@ impl Report {
     /// Prints the report, as one line of JSON or as a table.
     pub fn print(&self, json: bool) -> Result<(), Failure> {
         match self.write(&mut io::stdout().lock(), json) {
-            // Whoever reads the output may have seen enough.
+            // The reader of the output may have closed it.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 Err(Failure(format!("standard output: {error}")))
             }

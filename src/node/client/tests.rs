@@ -236,8 +236,8 @@ fn with(change: impl FnOnce(&mut ClientOptions)) -> ClientOptions {
     options
 }
 
-/// Each option at the ends of its type, and what is expected of it. Whoever adds a field
-/// decides here.
+/// Each option at the ends of its type, and what is expected of it. A new field
+/// needs a row here.
 #[test]
 fn no_option_stops_the_client_at_the_ends_of_its_range() {
     type Change = fn(&mut ClientOptions);

@@ -17,7 +17,7 @@ fn read(hand: &mut Hand) -> Result<ReadTicket, Refusal> {
     hand.does(|raft, now| raft.read_index(now))
 }
 
-/// So many intervals pass, and nobody answers. Whoever ticks at deadlines has something to wait for
+/// That many intervals pass without an answer. A driver that ticks at deadlines has something to wait for
 /// at each of them.
 fn unanswered(hand: &mut Hand, intervals: u32) {
     for _ in 0..intervals {

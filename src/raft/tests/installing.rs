@@ -63,7 +63,7 @@ fn a_snapshot_that_this_build_cannot_decode_is_reported_and_no_alarm() {
         hand.disk();
         assert_eq!(hand.append_answer().report.install, undecodable);
     }
-    // What is already withdrawn is nobody's.
+    // What is already withdrawn is dropped.
     hand.does(|raft, now| raft.snapshot_undecodable(now, id(12, 1)));
     assert_eq!(hand.status().undecodable, Some(S));
     hand.receive(1, 2, id(11, 1));

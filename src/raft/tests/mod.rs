@@ -8,7 +8,7 @@
 //! - `paper.rs`: one test a rule of the Raft paper's figures 2 and 13.
 //! - `elections.rs`, `replication.rs`, `leaders.rs`, `sending.rs`, `snapshots.rs`, `installing.rs`, `interleavings.rs`, `compacting.rs`,
 //!   `durability.rs`, `losses.rs`, `reads.rs`: rules and published bugs, one test each, by the ids of the catalogue.
-//! - `hostile.rs`, `claims.rs`: messages with numbers that cannot be; claims about a member that nobody confirms.
+//! - `hostile.rs`, `claims.rs`: messages with numbers that cannot be; claims about a member that no other one confirms.
 //! - `rows.rs`: plain rules of log compaction that none of these is about.
 //! - `single.rs`: clusters of one, two and four.
 //! - `check_quorum.rs`: a leader that keeps its role without a quorum.

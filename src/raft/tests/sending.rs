@@ -439,7 +439,7 @@ fn sends_in_vain(hand: &mut Hand) -> Micros {
     panic!("no snapshot is sent any more");
 }
 
-/// A member whose build can't decode the snapshot is sent it ever more seldom, up to the limit; nobody else waits for it.
+/// A member whose build can't decode the snapshot is sent it ever more seldom, up to the limit; no other member waits for it.
 #[test]
 fn a_member_that_cannot_decode_is_sent_snapshots_ever_more_seldom() {
     let mut hand = sending_with(|config| config.undecodable_retry_max = 64_000 * MILLISECOND);

@@ -262,7 +262,8 @@ fn read_identity(files: &Files, layout: &Layout) -> Result<Option<Founding>, Sto
     }
 }
 
-const NEWER: &str = "is of a newer format: use the version that wrote it, or a newer one";
+pub(super) const NEWER: &str =
+    "is of a newer format: use the version that wrote it, or a newer one";
 
 fn encode(founding: &Founding) -> Vec<u8> {
     let mut out = Vec::new();
@@ -280,16 +281,26 @@ fn encode(founding: &Founding) -> Vec<u8> {
     out
 }
 
-fn decode(bytes: &[u8]) -> Result<Founding, Malformed> {
-    let mut fields = Fields::new(bytes);
-    if fields.bytes(8)? != MAGIC {
+/// What a file of this directory begins with: `magic`, and the format `version`, which no older one is
+/// read beside.
+pub(super) fn read_format(
+    fields: &mut Fields<'_>,
+    magic: &[u8; 8],
+    version: u32,
+) -> Result<(), Malformed> {
+    if fields.bytes(8)? != magic {
         return Err(Malformed("is not one"));
     }
     match fields.u32()? {
-        VERSION => {}
-        version if version > VERSION => return Err(Malformed(NEWER)),
-        _ => return Err(Malformed("has an unknown format version")),
+        found if found == version => Ok(()),
+        found if found > version => Err(Malformed(NEWER)),
+        _ => Err(Malformed("has an unknown format version")),
     }
+}
+
+fn decode(bytes: &[u8]) -> Result<Founding, Malformed> {
+    let mut fields = Fields::new(bytes);
+    read_format(&mut fields, MAGIC, VERSION)?;
     let body_bytes = (fields.u32()? as usize).checked_sub(PREFIX_BYTES + 4);
     let mut body =
         Fields::new(fields.bytes(body_bytes.ok_or(Malformed("has an impossible length"))?)?);

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::binary::{Fields, Malformed, put_log_id, put_u32, put_u64};
 use super::super::{Identity, StorageError};
-use super::directory::{Layout, refused};
+use super::directory::{Layout, NEWER, read_format, refused};
 use super::env::{Files, OutFile, WriteMode};
 use super::recovery::Damage;
 use super::segment::{self, Position};
@@ -228,7 +228,6 @@ fn encode(out: &mut Vec<u8>, identity: Identity, mark: EndMark) {
     put_u32(out, crc);
 }
 
-const NEWER: &str = "is of a newer format: use the version that wrote it, or a newer one";
 const FOREIGN: &str = "belongs to the log of another node: restore this node's own";
 const REFUSED: [&str; 2] = [NEWER, FOREIGN];
 
@@ -242,14 +241,7 @@ fn decode(page: &[u8], identity: Identity) -> Result<EndMark, Malformed> {
         return Err(Malformed("has a checksum that does not hold"));
     }
     let mut fields = Fields::new(body);
-    if fields.bytes(8)? != MAGIC {
-        return Err(Malformed("is not one"));
-    }
-    match fields.u32()? {
-        VERSION => {}
-        version if version > VERSION => return Err(Malformed(NEWER)),
-        _ => return Err(Malformed("has an unknown format version")),
-    }
+    read_format(&mut fields, MAGIC, VERSION)?;
     if fields.u32()? as usize != MARK_BYTES {
         return Err(Malformed("gives itself another length than it has"));
     }

@@ -56,7 +56,7 @@ fn on_every_disk(test: impl Fn(&dyn Disk)) {
     test(&tempfile::tempdir().unwrap());
 }
 
-/// Each option at the ends of its type, and what is expected of it. Whoever adds a field decides
+/// Each option at the ends of its type, and what is expected of it. A new field needs a row
 /// here.
 #[test]
 fn options_that_stop_the_storage_are_refused_with_their_value() {

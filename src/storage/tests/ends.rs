@@ -225,7 +225,7 @@ fn the_number_of_a_lost_segment_is_not_used_again() {
     }
 }
 
-/// Without the file nobody knows how far the log went; a crash before the loss is written down
+/// Without the file it is not known how far the log went; a crash before the loss is written down
 /// leaves it that way.
 #[test]
 fn a_lost_mark_is_a_loss_until_that_is_written_down() {

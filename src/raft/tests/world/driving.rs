@@ -41,6 +41,21 @@ impl World {
         result
     }
 
+    /// Proposes until two more entries are committed, which takes less than `limit`.
+    pub(in crate::raft::tests) fn commits_within(&mut self, limit: Micros) {
+        const PAUSE: Micros = 100 * MILLISECOND;
+        let before = self.history.len();
+        let mut waited = 0;
+        while self.history.len() <= before + 1 {
+            if let Some(leader) = self.leader() {
+                let _ = self.propose(leader, b"after");
+            }
+            self.run_for(PAUSE);
+            waited += PAUSE;
+            assert!(waited < limit, "nothing for {limit} us: {:#?}", self.positions());
+        }
+    }
+
     /// Runs `input` on a peer and carries out what it wants.
     pub(in crate::raft::tests) fn with<R>(
         &mut self,
