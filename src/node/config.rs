@@ -99,6 +99,11 @@ pub struct Config {
     /// A member whose build can't decode a snapshot is sent the next one after a sixteenth of this, then after twice as long
     /// each time, up to this; at once after a restart of it.
     pub undecodable_retry_max: Duration,
+    /// A loss that one other member alone remembers keeps this member from voting and counting. If
+    /// that member then stays silent and no leader comes for this long, the loss is dismissed: a
+    /// lying member delays the others by no more. If the loss is real, this member then counts too
+    /// early, so choose a time that is longer than a member is away.
+    pub doubt_timeout: Duration,
 
     /// Sessions. The same on every member, or replicas will differ.
     pub sessions: SessionConfig,
@@ -147,6 +152,7 @@ impl Default for Config {
             pin_bytes: 64 * MIB,
             snapshot_chunk_bytes: MIB,
             undecodable_retry_max: Duration::from_secs(300),
+            doubt_timeout: Duration::from_secs(3600),
             sessions: SessionConfig::default(),
         }
     }
@@ -230,7 +236,14 @@ impl Config {
             .time("election_timeout_max", max)
             .wait("proposal_timeout", self.proposal_timeout)
             .wait("shutdown_timeout", self.shutdown_timeout)
-            .time("commit_notice", self.commit_notice.unwrap_or_default());
+            .time("commit_notice", self.commit_notice.unwrap_or_default())
+            .time("doubt_timeout", self.doubt_timeout)
+            .must(
+                self.doubt_timeout >= max,
+                "doubt_timeout",
+                self.doubt_timeout,
+                format_args!("at least election_timeout_max ({max:?})"),
+            );
         rules
             .must(
                 self.request_timeout >= tick_interval && self.request_timeout <= RETRY_MAX,
@@ -354,6 +367,7 @@ impl Config {
             pin_bytes: self.pin_bytes,
             snapshot_chunk_bytes: self.snapshot_chunk_bytes,
             undecodable_retry_max: micros(self.undecodable_retry_max),
+            doubt_timeout: micros(self.doubt_timeout),
         }
     }
 }
@@ -445,6 +459,8 @@ mod tests {
             ("snapshot_retry_interval", |c| c.snapshot_retry_interval = NONE),
             ("snapshot_retry_interval", |c| c.snapshot_retry_interval = LONG),
             ("undecodable_retry_max", |c| c.undecodable_retry_max = NONE),
+            ("doubt_timeout", |c| c.doubt_timeout = NONE),
+            ("doubt_timeout", |c| c.doubt_timeout = LONG),
             ("trailing_bytes", |c| c.trailing_bytes = usize::MAX),
             ("pin_bytes", |c| c.pin_bytes = 0),
             ("pin_bytes", |c| c.uncommitted_bytes = usize::MAX),

@@ -68,6 +68,9 @@ pub struct RaftConfig {
     /// A member whose build can't decode a snapshot is sent the next one after a sixteenth of this, then after twice as long
     /// each time, up to this; at once after a restart of it.
     pub undecodable_retry_max: Micros,
+    /// How long a member does not count because of a loss that one other member alone remembers,
+    /// if that member is silent and no leader comes. Then the loss is dismissed.
+    pub doubt_timeout: Micros,
 }
 
 impl RaftConfig {

@@ -22,10 +22,6 @@ use super::message::{Answer, Envelope, Request};
 use super::ready::Role;
 use super::types::{Index, LogId, Loss, Micros, NodeId, Term};
 
-/// So many election timeouts a member waits, with a loss that only one other member knows of, for that member's answer, and
-/// for anybody else to confirm the loss.
-const DOUBT_TIMEOUTS: u64 = 10;
-
 /// The answers to what a member asks about what it lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct RollCall {
@@ -82,16 +78,14 @@ impl Raft {
 
     /// Whether the one member that knows of a loss has had the time to tell what it knows, and others to confirm it.
     fn is_doubt_old(&self) -> bool {
-        let patience = DOUBT_TIMEOUTS * self.config.election_timeout_max;
-        self.now.saturating_sub(self.claims.doubted_at) > patience
+        self.now.saturating_sub(self.claims.doubted_at) > self.config.doubt_timeout
     }
 
     /// One member's word keeps nobody from voting for ever: it is dismissed if all the other voters have been asked since,
     /// none of them remembers more than this directory holds, and no leader comes without this member's vote.
     fn dismiss_doubt(&mut self) {
         let Some(claimant) = self.life.doubted_by else { return };
-        let patience = DOUBT_TIMEOUTS * self.config.election_timeout_max;
-        let heard = |at| self.now.saturating_sub(at) <= patience;
+        let heard = |at| self.now.saturating_sub(at) <= self.config.doubt_timeout;
         let others = other_voters(&self.membership, self.config.node);
         let answered =
             |node: &NodeId| *node == claimant || self.roll_call.answers.contains_key(node);

@@ -56,6 +56,7 @@ fn config(id: NodeId, bounds: &Bounds) -> RaftConfig {
         pin_bytes: 0,
         snapshot_chunk_bytes: bounds.chunk_bytes,
         undecodable_retry_max: 1_000_000,
+        doubt_timeout: 2_000,
     }
 }
 

@@ -76,6 +76,7 @@ fn config(node: u64) -> RaftConfig {
         pin_bytes: config.pin_bytes,
         snapshot_chunk_bytes: config.snapshot_chunk_bytes,
         undecodable_retry_max: micros(config.undecodable_retry_max),
+        doubt_timeout: micros(config.doubt_timeout),
     }
 }
 

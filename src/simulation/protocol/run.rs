@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::raft::{Micros, RaftConfig};
 
 use super::super::MILLISECOND;
+use super::super::faults::FaultKind;
 use super::super::outcome::{Outcome, Settings, panic_message};
 use super::super::quorums::founding;
 use super::super::random::Dice;
@@ -19,6 +20,9 @@ pub fn run(settings: &Settings) -> Outcome {
     let mut coincidences = Dice::new(settings.seed, 4);
     if coincidences.chance(300) {
         tighten(&mut config, &mut coincidences);
+    }
+    if settings.schedule.acts.iter().any(|act| act.kind == FaultKind::Lies) {
+        config.doubt_timeout = 10 * config.election_timeout_max;
     }
     let members = founding(settings.nodes, &mut coincidences);
     let mut world = World::new(members, settings.seed, config, trace);
@@ -76,6 +80,8 @@ fn config(dice: &mut Dice) -> RaftConfig {
         pin_bytes: 4_000,
         snapshot_chunk_bytes: *dice.pick(&[40, 100, 4_000]),
         undecodable_retry_max: 60_000 * MILLISECOND,
+        // Longer than a run: members are taken to be honest.
+        doubt_timeout: 3_600_000 * MILLISECOND,
     }
 }
 

@@ -153,6 +153,7 @@ pub(super) fn config() -> RaftConfig {
         pin_bytes: 4_000,
         snapshot_chunk_bytes: 40,
         undecodable_retry_max: 60_000 * MILLISECOND,
+        doubt_timeout: 6_000 * MILLISECOND,
     }
 }
 
