@@ -1,7 +1,9 @@
-//! Afterwards: how long a leader may take to come, once everything is well. For both tiers.
+//! After the faults: how long a leader may take to come, and how long the members may take to become
+//! equal. For both tiers.
 
 use crate::raft::Micros;
 
+use super::SECOND;
 use super::conditions::SLOWEST_DECODE;
 
 /// So many election timeouts.
@@ -62,6 +64,38 @@ impl LeaderWait {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InVain;
 
+/// The longest that members may take to become equal.
+const CONVERGENCE_MAX: Micros = 600 * SECOND;
+
+/// Waits until the members are equal, for as long as they apply entries. A member with limits of one
+/// takes minutes to catch up, which is no failure; a member that makes no progress is one.
+#[derive(Debug)]
+pub(super) struct ConvergenceWait {
+    /// How long nothing may be applied.
+    patience: Micros,
+    /// The end of the wait, whatever is applied.
+    end: Micros,
+    advanced_at: Micros,
+    /// The sum of the members' applied indexes.
+    applied: u64,
+}
+
+impl ConvergenceWait {
+    /// Begins `now`.
+    pub(super) fn begin(now: Micros, patience: Micros) -> ConvergenceWait {
+        ConvergenceWait { patience, end: now + CONVERGENCE_MAX, advanced_at: now, applied: 0 }
+    }
+
+    /// Whether the members have had their time. `applied`: what each of them has applied.
+    pub(super) fn is_over(&mut self, now: Micros, applied: impl Iterator<Item = u64>) -> bool {
+        let applied = applied.sum();
+        if applied > self.applied {
+            (self.applied, self.advanced_at) = (applied, now);
+        }
+        now > self.end.min(self.advanced_at + self.patience)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +134,17 @@ mod tests {
             .collect();
         assert_eq!(found.last(), Some(&Some(Err(InVain))));
         assert_eq!(found.iter().flatten().count(), 1);
+    }
+
+    /// Members that apply are waited for, but not for ever; members that apply nothing are not.
+    #[test]
+    fn members_have_time_while_they_apply() {
+        let mut wait = ConvergenceWait::begin(7, SECOND);
+        assert!(!wait.is_over(7 + SECOND, [3, 0].into_iter()));
+        assert!(!wait.is_over(7 + 2 * SECOND, [3, 0].into_iter()));
+        assert!(wait.is_over(8 + 2 * SECOND, [3, 0].into_iter()));
+        let mut wait = ConvergenceWait::begin(7, SECOND);
+        let mut looks = (0..).map(|second| wait.is_over(7 + second * SECOND, [second].into_iter()));
+        assert_eq!(looks.position(|is_over| is_over), Some(601));
     }
 }

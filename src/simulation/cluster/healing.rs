@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::node::{Consistency, Handle};
 use crate::raft::Micros;
 
-use super::super::healing::LeaderWait;
+use super::super::healing::{ConvergenceWait, LeaderWait};
 use super::super::{MILLISECOND, SECOND};
 use super::run::Crew;
 use super::world::World;
@@ -36,13 +36,18 @@ impl<M: Machine> World<M> {
         let busy = self.slots.iter().filter_map(|slot| slot.node.as_ref()?.busy_until());
         let busy =
             busy.max().map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
-        let until = self.watch.now() + 60 * SECOND + busy.unwrap_or_default().as_micros() as Micros;
-        if !self.comes(crew, until, |world, crew| crew.is_idle() && world.is_converged()).await {
-            let waiting = if crew.is_idle() { "" } else { "; clients still wait" };
-            return Err((
-                "convergence in time",
-                format!("not converged after 60 s{waiting}: {}", self.describe()),
-            ));
+        let patience = 60 * SECOND + busy.unwrap_or_default().as_micros() as Micros;
+        let mut wait = ConvergenceWait::begin(self.watch.now(), patience);
+        let is_equal = |world: &World<M>, crew: &Crew| crew.is_idle() && world.is_converged();
+        self.comes(crew, Micros::MAX, |world, crew| {
+            let applied = world.positions().map(|position| position.applied);
+            is_equal(world, crew) || wait.is_over(world.watch.now(), applied)
+        })
+        .await;
+        if !self.watch.is_over() && !is_equal(self, crew) {
+            let waiting = if crew.is_idle() { "" } else { ", clients still wait" };
+            let what = format!("not converged{waiting}: {}", self.describe());
+            return Err(("convergence in time", what));
         }
         self.is_at_rest().await
     }

@@ -115,6 +115,8 @@ struct Known {
     writing: VecDeque<(Micros, LogChange)>,
     /// Of the history, the disk holds so much, entry for entry or in a snapshot.
     holds: Index,
+    /// Of the history, its log held so much after its last turn.
+    logged: Index,
     /// Its present life, after its last turn.
     seen: Option<ObservedState>,
     /// The snapshot came from a leader: the state machine follows when it is told.
@@ -268,7 +270,7 @@ impl Judge {
         }
         let known = self.known(member);
         known.writing.clear();
-        (known.seen, known.applied) = (None, None);
+        (known.seen, known.applied, known.logged) = (None, None, 0);
         if !agrees(&known.disk, &found) {
             let disk = known.disk.clone();
             self.accuse(
@@ -382,14 +384,17 @@ impl Judge {
         }
     }
 
+    /// What is committed stays on a quorum's disks. One disk may lose an entry of it: its member
+    /// truncated the entry before others committed it, and the disk follows only now.
     fn keeps_committed(&mut self, member: NodeId, change: &LogChange) {
         let before = self.known(member).holds;
         self.count_held(member);
         let known = &self.members[&member];
         let (holds, snapshot) = (known.holds, known.disk.snapshot);
         if holds < before && known.excused.is_none() {
-            let what = format!("n{member} holds {holds} of {before} entries after {change:?}");
-            self.accuse("committed entries stay", what);
+            self.on_a_quorum(&format!(
+                "n{member} holds {holds} of {before} entries after {change:?}"
+            ));
         }
         let unknown = snapshot.index > 0
             && self
@@ -478,7 +483,31 @@ fn agrees(book: &Durable, found: &Durable) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::{Acquaintance, Acquaintances};
+    use crate::raft::{Acquaintance, Acquaintances, EntryKind};
+
+    fn change(truncate_from: Option<Index>, term: Term) -> LogChange {
+        let log_id = LogId { term, index: 1 };
+        let blank = Entry { log_id, kind: EntryKind::Blank, stamp_ms: 0, data: Bytes::new() };
+        LogChange { truncate_from, append: [blank].into_iter().collect(), ..LogChange::default() }
+    }
+
+    /// Disks of three members hold entry 1 of term 1, which is committed; then so many of them
+    /// follow a truncation.
+    fn truncated_by(members: u64) -> Option<&'static str> {
+        let mut judge = Judge::new(&Membership::of_voters(0..3));
+        (0..3).for_each(|member| judge.durable(member, &change(None, 1)));
+        judge.history.push(Committed { term: 1, in_term: 3 });
+        (0..3).for_each(|member| judge.count_held(member));
+        (0..members).for_each(|member| judge.durable(member, &change(Some(1), 2)));
+        judge.breach().map(|breach| breach.rule)
+    }
+
+    /// A disk may take longer to truncate an entry than others take to commit it.
+    #[test]
+    fn a_disk_may_lose_a_committed_entry_but_not_a_quorum_of_disks() {
+        assert_eq!(truncated_by(1), None);
+        assert_eq!(truncated_by(2), Some("committed on a quorum's disks"));
+    }
 
     /// A member is told that its disk was rolled back, can't write that down, and starts as the
     /// very life that others remember (PS20): nothing is judged from then on.

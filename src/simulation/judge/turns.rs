@@ -20,6 +20,7 @@ impl Judge {
         self.follows_excuse(now);
         self.in_order(before, now);
         self.commits(before, now, log);
+        self.keeps_logged(now, log);
         if now.role == Role::Leader {
             self.leads(before, now, log);
         }
@@ -110,6 +111,24 @@ impl Judge {
                 self.accuse("commit by counting only the own term", what);
             }
         }
+    }
+
+    /// A member truncates nothing of its log that is committed.
+    fn keeps_logged(&mut self, now: ObservedState, log: LogIds<'_>) {
+        let start = now.log_start.index;
+        let committed = self.committed().min(now.last.index);
+        let agrees = |index: Index| log.term_at(index) == self.term_of(index);
+        let logged = (start + 1..=committed).rev().find(|index| agrees(*index)).unwrap_or(start);
+        let known = self.known(now.node);
+        let before = std::mem::replace(&mut known.logged, logged);
+        if logged < before && known.excused.is_none() {
+            let what = format!("n{} truncates {before} entries to {logged}: {now:?}", now.node);
+            self.accuse("committed entries stay", what);
+        }
+    }
+
+    fn term_of(&self, committed: Index) -> Option<Term> {
+        self.history.get(committed.checked_sub(1)? as usize).map(|committed| committed.term)
     }
 
     fn extends_history(&mut self, index: Index, term: Term, now: ObservedState) {

@@ -3,11 +3,11 @@
 //! An act that makes no sense at its moment is left out, and not counted: a member that is down can't crash, and a second disk
 //! may not be lost before the first has been made good.
 
-use crate::raft::{Index, InstallStatus, NodeId};
+use crate::raft::{Index, InstallStatus, Micros, NodeId};
 
 use super::super::acting::{Acting, Needs};
 use super::super::faults::FaultKind;
-use super::super::healing::LeaderWait;
+use super::super::healing::{ConvergenceWait, LeaderWait};
 use super::super::schedule::{Act, Schedule};
 use super::super::{MILLISECOND, SECOND};
 use super::world::{Happening, World};
@@ -204,18 +204,16 @@ impl World {
         };
         self.sights.elected_after = elected_after;
         let goal = self.judge.committed();
-        if !self.run_until(120 * SECOND, |world| world.has_applied(goal)) {
-            let what = format!("not all at {goal} after 120 s with clients: {}", self.positions());
+        if !self.comes_to_be(120 * SECOND, |world| world.has_applied(goal)) {
+            let what = format!("not all at {goal} with clients: {}", self.positions());
             return Err(("catching up under load", what));
         }
         if has_failed {
             self.outlive_a_hung_disk()?;
         }
         self.close_clients();
-        let converged = self.run_until(60 * SECOND, World::is_converged);
-        if !converged {
-            let what = format!("not converged after 60 s: {}", self.positions());
-            return Err(("convergence in time", what));
+        if !self.comes_to_be(60 * SECOND, World::is_converged) {
+            return Err(("convergence in time", format!("not converged: {}", self.positions())));
         }
         if has_failed { self.leave_one_unheard() } else { Ok(()) }
     }
@@ -231,6 +229,16 @@ impl World {
             came.is_some()
         });
         came?.ok()
+    }
+
+    /// Whether `done` becomes true before the members have applied nothing for `patience`.
+    fn comes_to_be(&mut self, patience: Micros, done: impl Fn(&World) -> bool) -> bool {
+        let mut wait = ConvergenceWait::begin(self.now, patience);
+        self.run_until(Micros::MAX / 2, |world| {
+            let applied = world.nodes.iter().map(|node| node.machine.applied.index);
+            done(world) || wait.is_over(world.now, applied)
+        });
+        done(self)
     }
 
     /// Whether more than half of the members have no snapshot to install.
