@@ -67,6 +67,8 @@ pub use delays::Delays;
 pub use observer::Observer;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use observer::StateWatch;
-pub(crate) use placement::{Ends, Place, Places, member_span};
+#[cfg(feature = "tcp")]
+pub(crate) use placement::member_span;
+pub(crate) use placement::{Ends, Place, Places};
 pub use placement::{Part, Placement};
 pub(crate) use receiving::Receiving;
