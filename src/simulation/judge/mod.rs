@@ -7,6 +7,7 @@
 //! | leader completeness | the same | what was committed in earlier terms |
 //! | a leader removes nothing | a leader is seen again | itself before |
 //! | what is committed first ends with an entry of the present term (Raft §5.4.2) | the history grows | the member's terms |
+//! | a member truncates nothing that is committed | every turn | its log, the history |
 //! | log matching | entries become durable | the entry before each, and its bytes, wherever it was written |
 //! | committed on a quorum's disks | a commit index grows; anything is written; a loss is made good | the disks |
 //! | committed history immutable, on every member | a commit index grows; a snapshot is recorded | the history |
