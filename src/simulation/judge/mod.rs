@@ -484,7 +484,7 @@ fn agrees(book: &Durable, found: &Durable) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::{Acquaintance, Acquaintances, EntryKind};
+    use crate::raft::{Acquaintance, Acquaintances, EntryKind, LogId};
 
     fn change(truncate_from: Option<Index>, term: Term) -> LogChange {
         let log_id = LogId { term, index: 1 };
