@@ -3,7 +3,8 @@
 //! A stopped process, a suspended machine or a starved thread runs no timers. When it runs again, its clock says that
 //! nobody has been heard for a long time, while the answers and heartbeats of that time may lie unread in its mailbox or
 //! its sockets. So silence proves nothing then. The driver, which knows how late its tick comes, says so
-//! ([`stalled`](Raft::stalled)); from then on, for one request timeout:
+//! ([`stalled`](Raft::stalled)); from then on, for one request timeout, but no longer than the shortest
+//! election timeout:
 //!
 //! - a leader does not step down because no quorum answers; it sends every member a heartbeat at once
 //! - another member does not campaign, and goes on taking its leader for alive
@@ -41,7 +42,8 @@ impl Raft {
         if self.stall.heard_at == Some(heard_at) {
             return;
         }
-        let until = self.now + self.config.request_timeout;
+        let patience = self.config.request_timeout.min(self.config.election_timeout_min);
+        let until = self.now + patience;
         self.stall = Stall { until, heard_at: Some(heard_at) };
         match self.role {
             Role::Leader => self.progress.values_mut().for_each(|progress| progress.call(now)),

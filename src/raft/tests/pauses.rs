@@ -68,6 +68,24 @@ fn a_follower_that_stood_still_waits_for_what_it_was_sent() {
     }
 }
 
+/// Requests may be given up later than a leader: an election does not wait for them.
+#[test]
+fn a_stall_delays_an_election_by_no_more_than_an_election_timeout() {
+    let mut hand = Setup::of(3)
+        .with(|config| {
+            short(config);
+            config.request_timeout = 60_000 * MILLISECOND;
+        })
+        .start();
+    hand.hear(1, 1, heartbeat(LogId::BASE, 0));
+    hand.disk();
+    stands_still(&mut hand, 5_000);
+    hand.after(179);
+    assert_eq!(hand.role(), Role::Follower);
+    hand.after(1);
+    assert_ne!(hand.role(), Role::Follower);
+}
+
 /// Ticks that always come late would otherwise keep a leader without a quorum, and a cluster without a leader.
 #[test]
 fn silence_is_excused_once() {
