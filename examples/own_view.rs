@@ -4,9 +4,11 @@
 //! a persistent map), how it is written, and how it is read back.
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
+use actix_rt::time::sleep;
 use quorate::machine::{ApplyContext, CodecError, Machine, codec};
-use quorate::node::{ClientOptions, Cluster};
+use quorate::node::{ClientOptions, Cluster, SnapshotError};
 use rpds::RedBlackTreeMapSync;
 
 #[derive(Default)]
@@ -43,10 +45,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = cluster.client(ClientOptions::default());
     println!("ann: {}", client.execute(("ann".into(), 3)).await?);
     println!("ann: {}", client.execute(("ann".into(), 4)).await?);
+    // A follower applies a little later than the leader that has answered.
     for node in cluster.ids() {
-        if let Some(handle) = cluster.handle(node) {
-            println!("node {node} took a snapshot up to entry {}", handle.snapshot().await?);
-        }
+        let Some(handle) = cluster.handle(node) else { continue };
+        let covers = loop {
+            match handle.snapshot().await {
+                Err(SnapshotError::NothingApplied) => sleep(Duration::from_millis(10)).await,
+                taken => break taken?,
+            }
+        };
+        println!("node {node} took a snapshot up to entry {covers}");
     }
     cluster.shutdown().await;
     Ok(())
