@@ -262,11 +262,11 @@ fn unwrap_replica<M: Machine>(state: Opaque, log_id: LogId) -> Box<Replica<M>> {
     replica
 }
 
-type Answers = Vec<(Reply, Outcome)>;
+pub(crate) type Answers = Vec<(Reply, Outcome)>;
 
 /// Applies what is not covered yet, up to an entry that can't be decoded; returns what to answer to whom, and that
 /// entry. The outcome of the entries from there on is unknown here: other members may know them.
-fn apply_batch<M: Machine>(
+pub(crate) fn apply_batch<M: Machine>(
     replica: &mut Replica<M>,
     batch: CommittedBatch,
     observer: &Observer,

@@ -64,7 +64,7 @@ impl Observer {
 
 /// What the apply side shows; nothing, where nobody can look.
 impl Observer {
-    pub(super) fn applies<M: Machine>(
+    pub(crate) fn applies<M: Machine>(
         &self,
         replica: &mut Replica<M>,
         entry: &Entry,
@@ -84,7 +84,7 @@ impl Observer {
     }
 
     /// As `applies`, where nobody waits for the outcome.
-    pub(super) fn applies_unanswered<M: Machine>(
+    pub(crate) fn applies_unanswered<M: Machine>(
         &self,
         replica: &mut Replica<M>,
         entry: &Entry,
@@ -96,17 +96,17 @@ impl Observer {
         replica.apply_unanswered(entry)
     }
 
-    pub(super) fn restored<M: Machine>(&self, _replica: &Replica<M>) {
+    pub(crate) fn restored<M: Machine>(&self, _replica: &Replica<M>) {
         #[cfg(any(test, feature = "testing"))]
         self.tell(_replica, |states, log_id, digest| states.restored(log_id, digest));
     }
 
-    pub(super) fn installed<M: Machine>(&self, _replica: &Replica<M>) {
+    pub(crate) fn installed<M: Machine>(&self, _replica: &Replica<M>) {
         #[cfg(any(test, feature = "testing"))]
         self.tell(_replica, |states, log_id, digest| states.installed(log_id, digest));
     }
 
-    pub(super) fn viewed<M: Machine>(&self, _replica: &Replica<M>) {
+    pub(crate) fn viewed<M: Machine>(&self, _replica: &Replica<M>) {
         #[cfg(any(test, feature = "testing"))]
         self.tell(_replica, |states, log_id, digest| states.viewed(log_id, digest));
     }

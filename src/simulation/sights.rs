@@ -23,6 +23,14 @@ pub(super) struct Sights {
     pub asked_beside: u64,
     /// Sealed logs that were damaged on a copy.
     pub seals: u64,
+    /// Entries that a service's own apply side was given and applied.
+    pub applied_by_hand: u64,
+    /// Snapshots that it switched to.
+    pub switched_by_hand: u64,
+    /// Segments that began in an empty file while there was no room for spares.
+    pub without_spares: u64,
+    /// Spares that were made after such a time.
+    pub spares_again: u64,
     /// Leaders that came, all in all.
     pub leaders: u64,
     /// Time from the last disturbance of all to the leader, in thousandths of an election timeout.

@@ -32,7 +32,7 @@ const SOMETIMES: [&str; 16] = [
 ];
 /// What a batch has to see if its tier counts it: things that have to come together for some bugs
 /// to show.
-const TOGETHER: [&str; 7] = [
+const TOGETHER: [&str; 11] = [
     "asked_beside",
     "grouped",
     "replayed",
@@ -40,6 +40,10 @@ const TOGETHER: [&str; 7] = [
     "founded_jointly",
     "sent_at_once",
     "seals_checked",
+    "applied_by_hand",
+    "switched_by_hand",
+    "without_spares",
+    "spares_again",
 ];
 /// In ninety-nine of a hundred runs a leader comes within so many election timeouts after everything has healed.
 const TIMEOUTS_P99: f64 = 4.0;

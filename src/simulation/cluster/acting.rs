@@ -82,6 +82,7 @@ impl<M: Machine> World<M> {
     /// All acts are over at once.
     pub(super) async fn end_all(&mut self) {
         self.agenda = Agenda::default();
+        self.room.ends();
         while let Some(number) = self.acting.first() {
             self.end(number).await;
         }

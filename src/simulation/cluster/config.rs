@@ -40,6 +40,10 @@ pub(super) struct Terms {
     /// A client that has no session opens one all the same so often, of a thousand times, and
     /// leaves it: others go for it.
     pub evicts: u64,
+    /// Whether members have an apply side of the service's own.
+    pub by_hand: bool,
+    /// Whether disks lack the room for spare files now and then.
+    pub scarce: bool,
 }
 
 impl Terms {
@@ -55,7 +59,11 @@ impl Terms {
         if evicts > 0 {
             config.sessions.max_sessions = dice.between(1, 3) as usize;
         }
-        Terms { config, files, pace, grid, eager, sharing, evicts }
+        // Dice of their own: without them a seed is the same.
+        let mut beside = Dice::new(seed, 6);
+        let by_hand = beside.chance(250);
+        let scarce = beside.chance(300) && files.spare_segments > 0;
+        Terms { config, files, pace, grid, eager, sharing, evicts, by_hand, scarce }
     }
 
     /// One member's: every other one keeps more log behind its snapshots.

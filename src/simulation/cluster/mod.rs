@@ -15,6 +15,8 @@
 //! | `clients` | who asks |
 //! | `acting` | what happens to a member when an act begins, and when it is over |
 //! | `losses` | disks that come back with less |
+//! | `room` | disks that have room for the log and none for its spare files |
+//! | `own_side`, `contract` | a service's own apply side, and what it is promised |
 //! | `config` | limits drawn from the seed |
 //! | `run`, `healing` | one seed, from the first event to the last check |
 //!
@@ -24,10 +26,13 @@
 mod acting;
 mod clients;
 mod config;
+mod contract;
 mod disk;
 mod healing;
 mod losses;
 mod network;
+mod own_side;
+mod room;
 mod run;
 #[cfg(test)]
 mod tests;

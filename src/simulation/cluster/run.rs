@@ -123,6 +123,10 @@ where
         ("committed", watched.judge.committed()),
         ("given_up", given_up),
         ("seals_checked", watched.sights.seals),
+        ("applied_by_hand", watched.sights.applied_by_hand),
+        ("switched_by_hand", watched.sights.switched_by_hand),
+        ("without_spares", watched.sights.without_spares),
+        ("spares_again", watched.sights.spares_again),
         ("duplicates_suppressed", totals.duplicates),
         ("sessions_expired", totals.expired),
     ] {

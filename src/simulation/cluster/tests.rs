@@ -7,9 +7,11 @@ use super::super::SECOND;
 use super::super::faults::{FaultKind, Faults};
 use super::super::linearizability::models::{Counter, CounterOperation};
 use super::super::outcome::{Outcome, Settings};
+use super::super::random::Dice;
 use super::super::request::{Request, Turn};
 use super::super::schedule::{Act, Schedule};
 use super::super::tally::{Report, Tally};
+use super::config::Terms;
 use super::{Scenario, run, run_scenario};
 use crate::machine::{ApplyContext, Replicated};
 use crate::raft::Micros;
@@ -114,6 +116,31 @@ fn ps06_a_damaged_end_of_a_log_is_noticed_and_made_good() {
     }
     println!("{damaged} damaged ends");
     assert!(damaged >= 6, "{damaged} ends were damaged");
+}
+
+/// The first seeds that draw this, run; all that was seen, together.
+fn seen_where(drawn: fn(&Terms) -> bool) -> Report {
+    let terms = |seed| Terms::draw(seed, &mut Dice::new(seed, 2));
+    let seeds = (0..).filter(|seed| drawn(&terms(*seed))).take(8);
+    let report = batch(seeds.map(|seed| settings(seed, 5, Faults::all())));
+    assert_eq!((report.violations, report.unknown), (0, 0), "{report:#?}");
+    report
+}
+
+/// What is promised to a service's own apply side is kept, message by message.
+#[test]
+fn an_own_apply_side_is_given_what_it_is_promised() {
+    let seen = seen_where(|terms| terms.by_hand).seen;
+    println!("{seen:?}");
+    assert!(seen["applied_by_hand"] >= 10_000 && seen["switched_by_hand"] >= 5, "{seen:?}");
+}
+
+/// Disks that lack the room for spares cost no member its life, and have spares again later.
+#[test]
+fn a_log_does_without_spares_and_gets_them_again() {
+    let seen = seen_where(|terms| terms.scarce).seen;
+    println!("{seen:?}");
+    assert!(seen["without_spares"] >= 10 && seen["spares_again"] >= 10, "{seen:?}");
 }
 
 /// One seed is one run, and another seed another one; a trace that is kept changes nothing.

@@ -54,6 +54,8 @@ pub(super) struct Watched {
     pub is_calm: bool,
     /// Of what comes together.
     pub turns: Dice,
+    /// Of what a service's own apply side does.
+    pub hand: Dice,
     /// How far a member's ticks are apart; 0: it is not known.
     pub tick: Micros,
     /// Leaders that came and were not yet heeded.
@@ -93,6 +95,7 @@ impl Watch {
             sights: Sights::default(),
             is_calm: true,
             turns: Dice::new(seed, 23),
+            hand: Dice::new(seed, 24),
             tick: 0,
             new_leaders: 0,
         };

@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::task::spawn_local;
 
 use crate::actors::{Observer, Placement, Warp};
-use crate::machine::Machine;
+use crate::machine::{Machine, SessionCounters};
 use crate::node::{Handle, Members, Node, NodeBuilder};
 use crate::raft::{Counters, InstallStatus, Membership, Micros, NodeId, Role, Term};
 use crate::storage::Start;
@@ -24,9 +25,11 @@ use super::config::Terms;
 use super::disk::{Before, WatchedStorage};
 use super::losses::Copy;
 use super::network::Network;
+use super::own_side::Making;
+use super::room::Room;
 use super::watch::{Applying, Watch};
 
-const CLUSTER: u64 = 9;
+pub(super) const CLUSTER: u64 = 9;
 /// How a node says that others remember a later start of it.
 const OUTLIVED: &str = "other members remember a later start";
 
@@ -41,6 +44,7 @@ pub(super) struct World<M: Machine> {
     pub agenda: Agenda,
     /// Of what acts do.
     pub dice: Dice,
+    pub room: Room,
     pub totals: Totals,
     make: Rc<dyn Fn() -> M>,
     placement: Placement,
@@ -65,6 +69,8 @@ pub(super) struct Slot<M: Machine> {
     pub rolled_back: bool,
     /// Something made its time stand still or jump, in this life.
     pub is_disturbed: bool,
+    /// Of its own apply side, where it has one.
+    by_hand: Arc<Mutex<SessionCounters>>,
 }
 
 /// How a life ends.
@@ -110,6 +116,7 @@ impl<M: Machine> World<M> {
             may_stop: false,
             rolled_back: false,
             is_disturbed: false,
+            by_hand: Arc::default(),
         };
         let slots: Vec<Slot<M>> = (0..nodes).map(slot).collect();
         watch.lock().tick = terms.config.tick_interval.as_micros() as Micros;
@@ -122,6 +129,7 @@ impl<M: Machine> World<M> {
             acting: Acting::of(&settings.schedule),
             agenda: Agenda::of(&settings.schedule),
             dice: Dice::new(seed, 22),
+            room: Room::new(seed, nodes),
             totals: Totals::default(),
             make,
             placement: Placement::virtual_time(),
@@ -182,8 +190,22 @@ impl<M: Machine> World<M> {
             watch: watch.clone(),
         };
         let (turns, states) = (watch.clone(), Applying { node: id, watch: watch.clone() });
-        let observer = Observer::new(move |observation| turns.lock().turn(observation));
-        let started = NodeBuilder::new(id, (self.make)())
+        let observer = Observer::new(move |observation| turns.lock().turn(observation))
+            .with_states(Arc::new(states));
+        let mut builder = NodeBuilder::new(id, (self.make)());
+        if self.terms.by_hand {
+            let making = Making {
+                node: id,
+                machine: (self.make)(),
+                sessions: self.terms.config.sessions,
+                delays: delays.clone(),
+                watch: watch.clone(),
+                observer: observer.clone(),
+                counters: slot.by_hand.clone(),
+            };
+            builder = builder.apply_side(|link| making.start(link));
+        }
+        let started = builder
             .cluster(CLUSTER)
             .config(self.terms.config_of(id))
             .storage(storage)
@@ -191,7 +213,7 @@ impl<M: Machine> World<M> {
             .start_mode(Start::Bootstrap(members))
             .placement(self.placement.clone().warped(slot.warp.clone()))
             .delays(delays)
-            .observer(observer.with_states(Arc::new(states)))
+            .observer(observer)
             .start()
             .await;
         match started {
@@ -229,9 +251,10 @@ impl<M: Machine> World<M> {
         let slot = &self.slots[id as usize];
         let Some(status) = slot.handle.as_ref().map(Handle::status) else { return };
         self.totals.counters.add(&status.raft.counters);
-        self.totals.duplicates += status.sessions.duplicates_suppressed;
-        self.totals.expired += status.sessions.sessions_expired + status.sessions.sessions_evicted;
-        self.totals.idle += status.sessions.sessions_expired;
+        let sessions = if self.terms.by_hand { *slot.by_hand.lock() } else { status.sessions };
+        self.totals.duplicates += sessions.duplicates_suppressed;
+        self.totals.expired += sessions.sessions_expired + sessions.sessions_evicted;
+        self.totals.idle += sessions.sessions_expired;
         self.look_for_alarms(id);
         if slot.is_disturbed {
             return;
@@ -258,6 +281,7 @@ impl<M: Machine> World<M> {
         for id in self.ids() {
             self.look_for_alarms(id);
             self.build_beside(id);
+            self.ration(id);
             let slot = &self.slots[id as usize];
             let stopped = slot.node.is_some() && !slot.is_running();
             match slot.doom {

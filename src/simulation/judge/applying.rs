@@ -1,6 +1,6 @@
 //! What state machines do: the committed entries, one by one, in order, everywhere to the same effect.
 
-use crate::raft::{Entry, Index, LogId, NodeId};
+use crate::raft::{Entries, Entry, Index, LogId, NodeId};
 
 use super::Judge;
 
@@ -21,6 +21,30 @@ impl Judge {
         }
         self.is_committed(member, entry);
         self.in_state(member, id.index, digest);
+    }
+
+    /// A member's apply side is given entries, whether it applies them or not.
+    pub(in crate::simulation) fn handed_out(&mut self, member: NodeId, entries: &Entries) {
+        entries.iter().for_each(|entry| self.is_committed(member, entry));
+    }
+
+    /// A member's apply side is offered a snapshot: it covers what is committed.
+    pub(in crate::simulation) fn offered(&mut self, member: NodeId, id: LogId) {
+        let committed = self.history.get(id.index as usize - 1);
+        if committed.is_none_or(|committed| committed.term != id.term) {
+            let what = format!("n{member} is offered a snapshot of {id}, committed {committed:?}");
+            self.accuse("applied is committed", what);
+        }
+    }
+
+    /// A snapshot that a member's apply side handed out is said to be current: it is, durably.
+    pub(in crate::simulation) fn kept(&mut self, member: NodeId, id: LogId) {
+        self.finish_writes(member);
+        let durable = self.known(member).disk.snapshot;
+        if durable.index < id.index {
+            let what = format!("n{member} says that {id} is current, durable is {durable}");
+            self.accuse("durable is durable", what);
+        }
     }
 
     fn is_committed(&mut self, member: NodeId, entry: &Entry) {

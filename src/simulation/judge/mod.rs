@@ -12,6 +12,8 @@
 //! | committed on a quorum's disks | a commit index grows; anything is written; a loss is made good | the disks |
 //! | committed history immutable, on every member | a commit index grows; a snapshot is recorded | the history |
 //! | applied is what is committed, without gap or repeat; states equal | a state machine acts | the history, other machines |
+//! | what a service's own apply side is given or offered is committed | it comes | the history |
+//! | a snapshot that it is told is current is durable | it is told | the disk |
 //! | a snapshot is taken when that is durable (B6) | the same | the disk |
 //! | purged ≤ snapshot ≤ applied ≤ handed ≤ committed ≤ last | every turn | |
 //! | term, vote, commit, applied, snapshot never go back | every turn; every write; every start | the turn, the disk before |

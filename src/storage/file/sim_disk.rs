@@ -5,6 +5,7 @@
 //! how, and makes the same images from a record without running anything again. For tests and simulations.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,6 +69,8 @@ struct Inner {
     fault: Option<(Due, Fault)>,
     /// The fault that comes once that one has struck.
     following: Option<(Due, Fault)>,
+    /// What fails each time.
+    lasting: Option<(&'static str, &'static str, Fault)>,
     failed: Option<String>,
     is_beside: bool,
     crash_after: Option<u64>,
@@ -81,6 +84,8 @@ struct Inner {
     /// How many bytes can still be written, where somebody said so.
     free_bytes: Option<u64>,
     last_log_write: Option<(PathBuf, u64)>,
+    /// Segments that began in an empty file, and spares that were begun.
+    begun: (u64, u64),
 }
 
 impl Inner {
@@ -170,6 +175,18 @@ impl SimDisk {
     /// Once the fault that was set has struck, the next call of this name on such a file fails too.
     pub(crate) fn then_fail(&self, name: &'static str, end: &'static str, fault: Fault) {
         self.inner.lock().following = Some((Due::Next(name, end), fault));
+    }
+
+    /// Each call of this name on a file whose name ends like this fails, until something else is
+    /// said.
+    pub(crate) fn fail_each(&self, lasting: Option<(&'static str, &'static str, Fault)>) {
+        self.inner.lock().lasting = lasting;
+    }
+
+    /// How many segments began in an empty file and how many spares were begun, since this was last
+    /// asked.
+    pub(crate) fn take_begun(&self) -> (u64, u64) {
+        std::mem::take(&mut self.inner.lock().begun)
     }
 
     /// While this holds no file can be opened and no directory listed: the process has no file
@@ -263,6 +280,8 @@ impl SimDisk {
         if fault.is_some() {
             inner.fault = inner.following.take();
         }
+        let lasting = inner.lasting.filter(|(call, end, _)| Due::Next(call, end).is(0, name, path));
+        let fault = fault.or(lasting.map(|(.., fault)| fault));
         inner.calls += 1;
         inner.changes += u64::from(changes);
         let outcome = work(&mut inner, fault.filter(|fault| *fault != Fault::Late));
@@ -338,6 +357,11 @@ impl Env for SimDisk {
         self.call("open_write", path, mode != WriteMode::Existing, |inner, fault| {
             if fault.is_some() {
                 return Err(not_found());
+            }
+            match path.extension().and_then(OsStr::to_str) {
+                Some("wal") if mode == WriteMode::New => inner.begun.0 += 1,
+                Some("spare") if mode == WriteMode::Fresh => inner.begun.1 += 1,
+                _ => {}
             }
             let file = match (mode, inner.state.file(path)) {
                 (WriteMode::Existing, None) => return Err(not_found()),

@@ -1,0 +1,368 @@
+//! A service's own apply side, as `examples/own_apply_side.rs` shows one, around a replica.
+//!
+//! Each message is held against the [contract](super::contract); the first that breaks it is a
+//! breach of the run. The actor uses what the contract leaves to it: it asks late whether to
+//! install, hands out views late and unasked, and applying a batch takes as long as the member's
+//! delays say.
+//!
+//! *What it does not do:* it stands on no place of the node. A pause of the process does not stop
+//! it, and after the death of the process it does nothing that can be seen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use parking_lot::Mutex;
+use tokio::task::spawn_local;
+
+use crate::actors::applier::{Answers, apply_batch};
+use crate::actors::{ApplySide, Delays, Observer};
+use crate::machine::{Machine, Replica, SessionConfig, SessionCounters};
+use crate::machine::{decode_replica, encode_replica};
+use crate::messages::{
+    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, ReadJob,
+    StateView, StopAck,
+};
+use crate::raft::{Index, InstallDecision, LogId, Micros, NodeId};
+
+use super::super::MILLISECOND;
+use super::contract::{Contract, Kept};
+use super::watch::Watch;
+use super::world::CLUSTER;
+
+/// The rule that a broken promise breaks.
+const RULE: &str = "what an apply side is promised";
+/// An apply side asks about an offer so much later, at most.
+const ASKS_LATE: Micros = 400 * MILLISECOND;
+/// The same while something goes wrong.
+const ASKS_VERY_LATE: Micros = 3_000 * MILLISECOND;
+/// A view is handed out so much later than it was taken, at most.
+const HANDS_LATE: Micros = 300 * MILLISECOND;
+/// After so many of a thousand batches a view is handed out that was not asked for.
+const UNASKED: u64 = 5;
+
+/// What a member's own apply side is made of.
+pub(super) struct Making<M> {
+    pub node: NodeId,
+    pub machine: M,
+    pub sessions: SessionConfig,
+    pub delays: Delays,
+    pub watch: Watch,
+    pub observer: Observer,
+    /// What happens to sessions, for those who count it.
+    pub counters: Arc<Mutex<SessionCounters>>,
+}
+
+impl<M: Machine> Making<M> {
+    /// Starts the actor.
+    pub(super) fn start(self, link: ApplyLink) -> ApplySide {
+        let sessions = self.sessions;
+        let decode = Box::new(move |input: &mut dyn std::io::Read| {
+            let replica = decode_replica::<M>(input, sessions, CLUSTER)?;
+            Ok(Opaque::state_behind(replica.applied(), replica))
+        });
+        ApplySide { recipient: OwnSide::new(self, link).start().recipient(), decode }
+    }
+}
+
+struct OwnSide<M: Machine> {
+    node: NodeId,
+    /// `None` until the state that the node starts from has come.
+    replica: Option<Box<Replica<M>>>,
+    offered: Option<OfferedSnapshot>,
+    /// Reads by the index they wait for.
+    parked: BTreeMap<Index, Vec<ReadJob>>,
+    contract: Contract,
+    /// It can't go on: a promise was broken, or an entry not decoded.
+    has_given_up: bool,
+    link: ApplyLink,
+    delays: Delays,
+    watch: Watch,
+    observer: Observer,
+    counters: Arc<Mutex<SessionCounters>>,
+    ended: Option<StopAck>,
+}
+
+impl<M: Machine> OwnSide<M> {
+    fn new(making: Making<M>, link: ApplyLink) -> OwnSide<M> {
+        let Making { node, machine, sessions, delays, watch, observer, counters } = making;
+        *counters.lock() = SessionCounters::default();
+        let replica = Box::new(Replica::new(machine, sessions, CLUSTER));
+        if !link.restores() {
+            observer.restored(&replica);
+        }
+        OwnSide {
+            node,
+            replica: (!link.restores()).then_some(replica),
+            offered: None,
+            parked: BTreeMap::new(),
+            contract: Contract::new(link.restores()),
+            has_given_up: false,
+            link,
+            delays,
+            watch,
+            observer,
+            counters,
+            ended: None,
+        }
+    }
+
+    /// Whether the node is not about to end.
+    fn runs(&self) -> bool {
+        self.link._guard.0.is_running()
+    }
+
+    fn pull(&mut self) {
+        self.contract.pulls();
+        self.link.pull();
+    }
+
+    /// Whether a promise was kept; if not, there is nothing more to do.
+    fn holds(&mut self, kept: Kept) -> bool {
+        if let Err(what) = &kept {
+            self.watch.accuse(RULE, format!("n{}: {what}", self.node));
+            self.has_given_up = true;
+        }
+        kept.is_ok()
+    }
+
+    fn applied(&self) -> Index {
+        self.replica.as_ref().map_or(0, |replica| replica.applied().index)
+    }
+
+    fn draws(&self, chance: u64, up_to: Micros) -> Duration {
+        let watched = &mut self.watch.lock();
+        let late = watched.hand.chance(chance);
+        Duration::from_micros(if late { watched.hand.between(1, up_to) } else { 0 })
+    }
+
+    fn work(&mut self, work: ApplyWork, context: &mut Context<OwnSide<M>>) {
+        let runs = self.runs();
+        let what = match &work {
+            ApplyWork::Entries(_) => "a batch",
+            ApplyWork::Offer(_) => "an offer",
+            ApplyWork::TakeSnapshot => "a request for a snapshot",
+        };
+        let kept = self.contract.item(what, runs);
+        if !self.holds(kept) {
+            return;
+        }
+        // Void, if it is still there.
+        if let Some(offer) = self.offered.take() {
+            self.link.retire(offer.shadow);
+        }
+        match work {
+            ApplyWork::Entries(batch) => {
+                let kept = self.contract.entries(&batch, runs);
+                if self.holds(kept) {
+                    self.watch.lock().judge.handed_out(self.node, &batch.entries);
+                    self.apply(batch, runs, context);
+                }
+            }
+            ApplyWork::Offer(offer) => self.offered(offer, context),
+            ApplyWork::TakeSnapshot => self.take_snapshot(context),
+        }
+    }
+
+    /// Whoever waits is answered when the batch has taken its time.
+    fn apply(&mut self, batch: CommittedBatch, runs: bool, context: &mut Context<OwnSide<M>>) {
+        let next = self.applied() + 1;
+        let Some(replica) = &mut self.replica else { return };
+        // At its end the node may hand over what an install that came to nothing was to cover.
+        if batch.entries.first().is_none_or(|first| first.log_id.index > next) {
+            return;
+        }
+        let count = batch.entries.len() as u64;
+        let (answers, ended) = apply_batch(replica, batch, &self.observer);
+        *self.counters.lock() = replica.counters();
+        self.watch.lock().sights.applied_by_hand += count;
+        if let Some(undecodable) = ended {
+            self.has_given_up = true;
+            self.link.fail(undecodable.to_string());
+        }
+        self.run_parked();
+        if !runs {
+            return self.report(answers);
+        }
+        context.run_later(self.delays.apply(), |side, _| {
+            side.report(answers);
+            if !side.has_given_up {
+                let unasked = side.watch.lock().hand.chance(UNASKED);
+                if unasked {
+                    side.hand_out_view();
+                }
+                side.pull();
+            }
+        });
+    }
+
+    fn report(&self, answers: Answers) {
+        // A dead process answers nobody.
+        if !self.link._guard.0.fenced() {
+            answers.into_iter().for_each(|(reply, outcome)| reply.answer(outcome));
+            self.link.applied(self.applied());
+        }
+    }
+
+    fn offered(&mut self, offer: OfferedSnapshot, context: &mut Context<OwnSide<M>>) {
+        let log_id = offer.meta.log_id;
+        let kept = self.contract.offered(log_id, offer.shadow.log_id(), self.applied());
+        if !self.holds(kept) {
+            return;
+        }
+        self.watch.lock().judge.offered(self.node, log_id);
+        self.offered = Some(offer);
+        let is_calm = self.watch.lock().is_calm;
+        let later = self.draws(500, if is_calm { ASKS_LATE } else { ASKS_VERY_LATE });
+        context.run_later(later, |side, _| {
+            if let Some(log_id) = side.contract.asks() {
+                side.link.cond_install(log_id);
+            }
+        });
+    }
+
+    fn decided(&mut self, decision: InstallDecision) {
+        let kept = self.contract.decided(decision, self.runs());
+        let offer = self.offered.take();
+        let Some(offer) = offer.filter(|_| self.holds(kept)) else { return };
+        if decision.granted {
+            self.watch.lock().sights.switched_by_hand += 1;
+            self.switch_to(offer);
+        } else {
+            self.link.retire(offer.shadow);
+        }
+        self.pull();
+    }
+
+    fn switch_to(&mut self, offer: OfferedSnapshot) {
+        let Some(mut new) = self.state_at(offer.meta.log_id, offer.shadow) else { return };
+        self.observer.installed(&new);
+        if let Some(old) = self.replica.take() {
+            new.continue_counters(old.counters());
+            self.link.retire(Opaque::new(old));
+        }
+        self.replica = Some(new);
+        self.link.applied(self.applied());
+        self.run_parked();
+    }
+
+    fn restored(&mut self, log_id: LogId, state: Opaque) {
+        let kept = self.contract.restored(log_id);
+        if !self.holds(kept) {
+            return;
+        }
+        let Some(replica) = self.state_at(log_id, state) else { return };
+        self.observer.restored(&replica);
+        self.replica = Some(replica);
+        self.run_parked();
+        self.pull();
+    }
+
+    /// A decoded state, if it is what it is said to be.
+    fn state_at(&mut self, log_id: LogId, state: Opaque) -> Option<Box<Replica<M>>> {
+        let replica = state.downcast::<Replica<M>>();
+        let holds = replica.as_ref().map(|replica| replica.applied());
+        let kept = match holds == Some(log_id) {
+            true => Ok(()),
+            false => Err(format!("the state of snapshot {log_id} is the one behind {holds:?}")),
+        };
+        replica.filter(|_| self.holds(kept))
+    }
+
+    /// The next item is pulled at once; the view may come later.
+    fn take_snapshot(&mut self, context: &mut Context<OwnSide<M>>) {
+        let later = self.draws(300, HANDS_LATE);
+        if later.is_zero() {
+            self.hand_out_view();
+        } else if let Some((log_id, view)) = self.view() {
+            context.run_later(later, move |side, _| side.hand_out(log_id, view));
+        } else {
+            self.link.decline_snapshot();
+        }
+        self.pull();
+    }
+
+    fn hand_out_view(&mut self) {
+        match self.view() {
+            Some((log_id, view)) => self.hand_out(log_id, view),
+            None => self.link.decline_snapshot(),
+        }
+    }
+
+    fn view(&self) -> Option<(LogId, StateView)> {
+        let replica = self.replica.as_ref().filter(|replica| replica.applied().index > 0)?;
+        self.observer.viewed(replica);
+        let (log_id, view) = (replica.applied(), replica.view());
+        Some((log_id, StateView::new(log_id, move |out| encode_replica::<M>(&view, out))))
+    }
+
+    /// Once it is said to be current, it is.
+    fn hand_out(&mut self, log_id: LogId, view: StateView) {
+        let taken = self.link.snapshot(view);
+        let (node, watch, guard) =
+            (self.node, self.watch.clone(), Arc::downgrade(&self.link._guard.0));
+        drop(spawn_local(async move {
+            let Ok(current) = taken.await else { return };
+            if guard.upgrade().is_none_or(|life| life.fenced()) {
+                return;
+            }
+            if current != log_id {
+                watch.accuse(RULE, format!("n{node}: handed out {log_id}, told of {current}"));
+            }
+            watch.lock().judge.kept(node, log_id);
+        }));
+    }
+
+    fn read(&mut self, index: Index, job: ReadJob) {
+        let committed = self.watch.lock().judge.committed();
+        let kept = self.contract.read_at(index, committed);
+        match &self.replica {
+            Some(replica) if replica.applied().index >= index => job.run(replica.machine()),
+            _ => self.parked.entry(index).or_default().push(job),
+        }
+        self.holds(kept);
+    }
+
+    fn run_parked(&mut self) {
+        let Some(replica) = &self.replica else { return };
+        let later = self.parked.split_off(&(replica.applied().index + 1));
+        let due = std::mem::replace(&mut self.parked, later);
+        due.into_values().flatten().for_each(|job| job.run(replica.machine()));
+    }
+}
+
+impl<M: Machine> Actor for OwnSide<M> {
+    type Context = Context<OwnSide<M>>;
+
+    fn started(&mut self, _: &mut Context<OwnSide<M>>) {
+        if !self.link.restores() {
+            self.pull();
+        }
+    }
+}
+
+impl<M: Machine> Handler<ApplyMessage> for OwnSide<M> {
+    type Result = ();
+
+    fn handle(&mut self, message: ApplyMessage, context: &mut Context<OwnSide<M>>) {
+        if self.link._guard.0.fenced() {
+            return context.stop();
+        }
+        if self.has_given_up && !matches!(message, ApplyMessage::Stop(_)) {
+            return;
+        }
+        self.watch.lock().events += 1;
+        match message {
+            ApplyMessage::Restored { log_id, state } => self.restored(log_id, state),
+            ApplyMessage::Work(work) => self.work(work, context),
+            ApplyMessage::Decision(decision) => self.decided(decision),
+            ApplyMessage::ReadAt { index, job } => self.read(index, job),
+            ApplyMessage::Stop(ack) => {
+                // Given when nothing of the actor is left.
+                self.ended = Some(ack);
+                context.stop();
+            }
+        }
+    }
+}
