@@ -23,10 +23,11 @@ use std::time::Duration;
 
 use actix::{Actor, Addr};
 use bytes::Bytes;
-use quorate::actors::{ApplySide, Placement};
+use quorate::actors::ApplySide;
 use quorate::machine::NoMachine;
 use quorate::node::{Config, Handle, Node, NodeBuilder};
 use quorate::raft::{LogId, Membership, Role};
+use quorate::runtime::Placement;
 use quorate::storage::Start;
 use quorate::transport::{PairedOptions, PairedTransport};
 use tokio::sync::{mpsc, oneshot};

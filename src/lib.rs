@@ -35,13 +35,14 @@
 //! - [`storage`], [`transport`]: where it is kept and how members reach each other, each behind a contract
 //! - `web` (a feature of that name): errors as responses, probes and metrics for services on actix-web
 //! - [`messages`]: the contract of the apply side, for services with an actor of their own there
-//! - [`raft`]: the protocol, pure; [`actors`]: where its parts run
+//! - [`raft`]: the protocol, pure; [`actors`]: what drives it; [`runtime`]: the threads they run on
 
 pub mod actors;
 pub mod machine;
 pub mod messages;
 pub mod node;
 pub mod raft;
+pub mod runtime;
 mod settings;
 #[cfg(any(test, feature = "testing"))]
 pub mod simulation;

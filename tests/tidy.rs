@@ -149,6 +149,54 @@ fn the_protocol_does_not_unwrap() {
     assert_none("src/raft asserts with the values, or handles the case; it never unwraps", found);
 }
 
+/// The folders of `src`, lowest layer first. A folder uses folders of lower layers only: none of its
+/// own layer, and none above it.
+const LAYERS: [&[&str]; 7] = [
+    &["raft"],
+    &["storage", "machine", "runtime"],
+    &["transport"],
+    &["messages"],
+    &["actors"],
+    &["node"],
+    &["web", "simulation"],
+];
+
+fn layer(folder: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&folder))
+}
+
+/// The folders of the crate that a line of code uses.
+fn folders_used(line: &str) -> impl Iterator<Item = &str> {
+    let names = code(line).split("crate::").skip(1);
+    names.map(|path| path.split(|c: char| c != '_' && !c.is_alphanumeric()).next().unwrap_or(""))
+}
+
+fn uses_a_folder_above(folder: &str, line: &str) -> bool {
+    folders_used(line).any(|used| used != folder && layer(used) >= layer(folder))
+}
+
+#[test]
+fn folders_depend_in_one_direction() {
+    let mut found = Vec::new();
+    let folders: Vec<PathBuf> = fs::read_dir(root().join("src"))
+        .unwrap()
+        .map(|item| item.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    for path in &folders {
+        let folder = path.file_name().unwrap().to_str().unwrap();
+        assert!(layer(folder).is_some(), "src/{folder} has no layer");
+        let sources = files(&format!("src/{folder}"), &["rs"]);
+        for path in sources.iter().filter(|path| !is_test_file(path)) {
+            let text = read(path);
+            let breaks = |line: &str| uses_a_folder_above(folder, line);
+            found.extend(places(path, before_tests(&text), breaks));
+        }
+    }
+    assert_eq!(folders.len(), LAYERS.concat().len(), "a layer names a folder that is not there");
+    assert_none("a folder of src uses folders of lower layers only", found);
+}
+
 #[test]
 fn every_source_file_says_what_it_is() {
     let sources =
@@ -285,6 +333,10 @@ fn the_rules_see_what_they_are_for() {
         may_panic_quietly("let x = y.unwrap();")
             && !may_panic_quietly("y.unwrap_or(1) // .unwrap()")
     );
+    assert!(uses_a_folder_above("actors", "use crate::node::Config;"));
+    assert!(uses_a_folder_above("storage", "    x(crate::machine::y, crate::raft::z)"));
+    assert!(!uses_a_folder_above("node", "use crate::actors::Placement; // crate::web"));
+    assert!(!uses_a_folder_above("raft", "use crate::settings::Rules;"));
     assert_eq!(before_tests("a\n#[cfg(test)]\nmod tests {\nb"), "a\n");
     assert_eq!(before_tests("a\n#[cfg(test)]\nmod tests;\nb"), "a\n#[cfg(test)]\nmod tests;\nb");
     assert!(names_a_machine_path(&format!("see {}", ["", "home", "me"].join("/"))));

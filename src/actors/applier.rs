@@ -16,18 +16,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::actors::context::NodeContext;
 use crate::machine::{Machine, Outcome, Replica, Undecodable, encode_replica};
 use crate::messages::{
     ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, ReadJob, Reply,
     StateView,
 };
-use crate::node::Shared;
 use crate::raft::{Entry, Index, InstallDecision, LogId, Micros};
+use crate::runtime::Place;
+use crate::runtime::shell::{Flow, Role};
 
 use super::delays::Delays;
 use super::observer::Observer;
-use super::placement::Place;
-use super::shell::{Flow, Role};
 
 pub(crate) struct Applier<M: Machine> {
     /// `None` until the snapshot that the node starts from is decoded.
@@ -44,7 +44,7 @@ pub(crate) struct Applier<M: Machine> {
     link: ApplyLink,
     place: Place,
     delays: Delays,
-    shared: Arc<Shared>,
+    shared: Arc<NodeContext>,
     observer: Observer,
 }
 
@@ -78,7 +78,7 @@ impl<M: Machine> Applier<M> {
         link: ApplyLink,
         place: Place,
         delays: Delays,
-        shared: Arc<Shared>,
+        shared: Arc<NodeContext>,
         observer: Observer,
     ) -> Applier<M> {
         let replica = (!link.restores()).then(|| Box::new(replica));
@@ -316,13 +316,13 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::actors::lifeline::Lifeline;
-    use crate::actors::shell::Slot;
-    use crate::actors::{ApplyGuard, Part, Placement};
     use crate::machine::{SessionConfig, WordCount};
+    use crate::messages::ApplyGuard;
     use crate::messages::{AppliedMark, PeerMessage};
-    use crate::node::Config;
     use crate::raft::{EntryKind, Membership, RaftStatus, SnapshotMeta};
+    use crate::runtime::lifeline::Lifeline;
+    use crate::runtime::shell::Slot;
+    use crate::runtime::{Part, Placement};
 
     struct Nobody<M>(std::marker::PhantomData<fn() -> M>);
 
@@ -353,7 +353,7 @@ mod tests {
         replica
     }
 
-    fn applier(shared: &Arc<Shared>) -> Applier<WordCount> {
+    fn applier(shared: &Arc<NodeContext>) -> Applier<WordCount> {
         let link = ApplyLink {
             peer: Slot::<Nobody<PeerMessage>>::new().recipient(),
             queue: Slot::<Nobody<crate::messages::ApplyQueueMessage>>::new().recipient(),
@@ -382,8 +382,7 @@ mod tests {
     #[test]
     fn reads_parked_on_an_index_that_an_install_covers_are_answered_at_once() {
         let lifeline = Arc::new(Lifeline::new().0);
-        let shared =
-            Arc::new(Shared::new(0, 1, lifeline, RaftStatus::default(), &Config::default()));
+        let shared = Arc::new(NodeContext::new(0, 1, lifeline, RaftStatus::default(), 1, 1));
         let mut applier = applier(&shared);
         let read = |index, applier: &mut Applier<WordCount>| {
             let (to, answer) = oneshot::channel();

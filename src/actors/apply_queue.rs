@@ -16,13 +16,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use actix::Recipient;
 
+use crate::actors::context::NodeContext;
 use crate::messages::{
     ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, SnapshotterMessage,
 };
-use crate::node::Shared;
 use crate::raft::{LogId, Micros};
-
-use super::shell::{Flow, Role, Turn};
+use crate::runtime::shell::{Flow, Role, Turn};
 
 /// Batches are joined up to this size: enough to spare messages, little enough to answer clients in between.
 const JOINED_BYTES: usize = 256 << 10;
@@ -35,7 +34,7 @@ pub(crate) struct ApplyQueue {
     tail_bytes: usize,
     apply_side: Recipient<ApplyMessage>,
     snapshotter: Recipient<SnapshotterMessage>,
-    shared: Arc<Shared>,
+    shared: Arc<NodeContext>,
 }
 
 impl Role for ApplyQueue {
@@ -65,7 +64,7 @@ impl ApplyQueue {
     pub(crate) fn new(
         apply_side: Recipient<ApplyMessage>,
         snapshotter: Recipient<SnapshotterMessage>,
-        shared: Arc<Shared>,
+        shared: Arc<NodeContext>,
     ) -> ApplyQueue {
         ApplyQueue {
             items: VecDeque::new(),

@@ -1,14 +1,11 @@
 //! Who holds the state machine, as the rest of the node sees it.
 
 use std::io::Read;
-use std::sync::Arc;
 
 use actix::Recipient;
 
 use crate::machine::CodecError;
 use crate::messages::{ApplyMessage, Opaque};
-
-use super::lifeline::Lifeline;
 
 /// Decodes a snapshot's content into a state, on the snapshotter's thread. A state that knows which entry it is the state
 /// behind says so ([`Opaque::state_behind`]): then a snapshot that holds another one counts as not decodable.
@@ -20,13 +17,4 @@ pub struct ApplySide {
     pub recipient: Recipient<ApplyMessage>,
     /// Makes the states of [`ApplyMessage::Restored`] and of offers.
     pub decode: DecodeState,
-}
-
-/// Notices the end of an apply side: held by every clone of its link.
-pub struct ApplyGuard(pub(crate) Arc<Lifeline>);
-
-impl Drop for ApplyGuard {
-    fn drop(&mut self) {
-        self.0.actor_ended("apply side");
-    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What a node's slow work takes on top of its own time. Shared: a clone changes the same node's delays.
+/// What a node's slow work takes on top of its own time. NodeContext: a clone changes the same node's delays.
 #[derive(Clone, Debug, Default)]
 pub struct Delays(Arc<Cells>);
 

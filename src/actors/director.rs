@@ -7,7 +7,7 @@
 //!
 //! | step | why then |
 //! |---|---|
-//! | admission is closed | before anybody hears of the stop; see [`super::lifeline`] |
+//! | admission is closed | before anybody hears of the stop; see [`crate::runtime::lifeline`] |
 //! | transport | nothing new arrives |
 //! | peer | its loop ends; what waits there hears the truth |
 //! | apply queue | after the peer's loop (A70): hands over what is committed |
@@ -16,7 +16,6 @@
 //! | persister | everything asked for is on disk; seals the log |
 
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use actix::Recipient;
@@ -24,17 +23,16 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::actors::context::NodeContext;
 use crate::messages::{
     ApplyMessage, ApplyQueueMessage, PeerMessage, PersisterMessage, ReaderMessage,
     SnapshotterMessage, StopAck,
 };
-use crate::node::Shared;
 use crate::raft::NodeId;
+use crate::runtime::lifeline::Lifeline;
+use crate::runtime::shell::{Activity, caught};
+use crate::runtime::{Part, Places};
 use crate::transport::Transport;
-
-use super::lifeline::Lifeline;
-use super::placement::{Part, Places};
-use super::shell::{Activity, caught};
 
 /// What a node's actors are doing, and on whose place each stands.
 pub(crate) type Activities = Arc<Mutex<Vec<(Part, Activity)>>>;
@@ -51,7 +49,7 @@ pub(crate) struct Director {
     pub(crate) reader: Recipient<ReaderMessage>,
     pub(crate) persister: Recipient<PersisterMessage>,
     pub(crate) places: Places,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<NodeContext>,
     /// Each actor gets so long to end.
     pub(crate) patience: Duration,
     pub(crate) activities: Activities,

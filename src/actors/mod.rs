@@ -29,46 +29,23 @@
 //!
 //! *What is not here:* decisions (`crate::raft`), file formats (`crate::storage`), types of commands (`crate::machine`).
 
-mod abortable;
 pub(crate) mod applier;
 pub(crate) mod apply_queue;
 mod apply_side;
-mod carry_out;
-pub(crate) mod clock;
-mod common;
+pub(crate) mod context;
 mod delays;
 pub(crate) mod director;
-mod held;
-pub(crate) mod lifeline;
-mod local_tasks;
 mod observer;
 pub(crate) mod outlet;
 pub(crate) mod peer;
-mod pending_reads;
 pub(crate) mod persister;
-mod placement;
 pub(crate) mod postponed;
-pub(crate) mod race;
 pub(crate) mod reader;
-mod receiving;
-pub(crate) mod shell;
-mod snapshot_requests;
 pub(crate) mod snapshotter;
-pub(crate) mod thread;
-pub(crate) mod ticker;
-mod views;
-mod waiters;
 
-pub(crate) use apply_side::ApplyGuard;
 pub use apply_side::{ApplySide, DecodeState};
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use clock::Warp;
 pub use delays::Delays;
 pub use observer::Observer;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use observer::StateWatch;
-#[cfg(feature = "tcp")]
-pub(crate) use placement::member_span;
-pub(crate) use placement::{Ends, Place, Places};
-pub use placement::{Part, Placement};
-pub(crate) use receiving::Receiving;
+pub(crate) use snapshotter::Receiving;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::node::Shared;
+use crate::actors::context::NodeContext;
 use crate::raft::Envelope;
 use crate::transport::Transport;
 
@@ -10,7 +10,7 @@ use crate::transport::Transport;
 #[derive(Clone)]
 pub(crate) struct Outlet {
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<NodeContext>,
 }
 
 impl Outlet {

@@ -11,16 +11,16 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use actix::Recipient;
 
+use crate::actors::context::NodeContext;
 use crate::messages::{PeerMessage, PersisterMessage, StopAck};
-use crate::node::Shared;
 use crate::raft::{Envelope, LogChange, Micros, Persist};
+use crate::runtime::Place;
+use crate::runtime::clock::Clock;
+use crate::runtime::shell::{Flow, Role, Turn};
 use crate::storage::LogStore;
 
-use super::clock::Clock;
 use super::delays::Delays;
 use super::outlet::Outlet;
-use super::placement::Place;
-use super::shell::{Flow, Role, Turn};
 
 /// Collected steps are written once so many bytes are together, however many more wait.
 const GROUP_BYTES: usize = 8 << 20;
@@ -41,7 +41,7 @@ pub(crate) struct PersisterLinks {
     pub(crate) peer: Recipient<PeerMessage>,
     pub(crate) outlet: Outlet,
     pub(crate) clock: Clock,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<NodeContext>,
 }
 
 /// Steps collected for one write.
@@ -150,11 +150,10 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
-    use crate::actors::lifeline::Lifeline;
-    use crate::actors::shell::Slot;
-    use crate::actors::{Part, Placement};
-    use crate::node::Config;
     use crate::raft::{Answer, Body, HardState, NodeId, RaftStatus};
+    use crate::runtime::lifeline::Lifeline;
+    use crate::runtime::shell::Slot;
+    use crate::runtime::{Part, Placement};
     use crate::storage::{LogReader, StorageError};
     use crate::transport::{Inbox, Transport};
 
@@ -216,8 +215,7 @@ mod tests {
         let story = async move {
             let (places, _ends) = placement.open(0).expect("no threads to fail");
             let lifeline = Arc::new(Lifeline::new().0);
-            let shared =
-                Shared::new(0, 1, lifeline.clone(), RaftStatus::default(), &Config::default());
+            let shared = NodeContext::new(0, 1, lifeline.clone(), RaftStatus::default(), 1, 1);
             let (shared, clock, place) =
                 (Arc::new(shared), placement.clock(), places.of(Part::Peer));
             let peer = Slot::<Left>::new();

@@ -18,9 +18,8 @@ use std::time::Duration;
 
 use actix::{Message, Recipient};
 
+use crate::runtime::Place;
 use crate::storage::StorageError;
-
-use super::placement::Place;
 
 /// What an actor has to do, oldest first.
 pub(crate) struct Postponed<M: Message + Send>

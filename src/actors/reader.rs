@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use actix::Recipient;
 
+use crate::actors::context::NodeContext;
 use crate::messages::{PeerMessage, ReaderMessage};
-use crate::node::Shared;
 use crate::raft::{ChunkRead, ChunkReadOutcome, LogRead, LogReadOutcome, Micros};
+use crate::runtime::Place;
+use crate::runtime::shell::{Flow, Role};
 use crate::storage::{LogReader, SnapshotReader, StorageError};
 
 use super::delays::Delays;
-use super::placement::Place;
 use super::postponed::Postponed;
-use super::shell::{Flow, Role};
 
 pub(crate) struct Reader {
     pub(crate) log: Box<dyn LogReader>,
@@ -24,7 +24,7 @@ pub(crate) struct Reader {
     pub(crate) peer: Recipient<PeerMessage>,
     pub(crate) place: Place,
     pub(crate) delays: Delays,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<NodeContext>,
     pub(crate) wanted: Postponed<ReaderMessage>,
 }
 

@@ -39,11 +39,11 @@ use std::task::{Context, Poll};
 use actix::{Message, Recipient};
 use tokio::sync::oneshot;
 
-use crate::actors::ApplyGuard;
 use crate::machine::CodecError;
-use crate::node::SnapshotError;
 use crate::raft::{Entries, Entry, Index, InstallDecision, LogId, SnapshotMeta};
+use crate::runtime::lifeline::Lifeline;
 
+use super::SnapshotError;
 use super::{ApplyQueueMessage, PeerMessage, ReadJob, Reply, SnapshotterMessage, StopAck};
 
 /// A value whose type only the apply side knows: a decoded state, mostly.
@@ -280,5 +280,14 @@ impl ApplyLink {
     /// Drops `value` where that delays nobody.
     pub fn retire(&self, value: Opaque) {
         self.snapshotter.do_send(SnapshotterMessage::Retire(value));
+    }
+}
+
+/// Notices the end of an apply side: held by every clone of its link.
+pub struct ApplyGuard(pub(crate) Arc<Lifeline>);
+
+impl Drop for ApplyGuard {
+    fn drop(&mut self) {
+        self.0.actor_ended("apply side");
     }
 }

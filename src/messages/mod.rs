@@ -8,6 +8,7 @@
 
 mod apply;
 mod apply_queue;
+mod errors;
 mod peer;
 mod persister;
 mod proposals;
@@ -17,12 +18,14 @@ mod reply;
 mod snapshotter;
 mod trace;
 
-pub(crate) use apply::AppliedMark;
+pub use crate::runtime::StopAck;
+pub(crate) use apply::{AppliedMark, ApplyGuard};
 pub use apply::{
     ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, SnapshotTaken,
     StateView,
 };
 pub(crate) use apply_queue::ApplyQueueMessage;
+pub use errors::{ProposeError, ReadError, SnapshotError};
 pub(crate) use peer::{DecodedSnapshot, PeerMessage, SnapshotReply};
 pub(crate) use persister::PersisterMessage;
 pub(crate) use proposals::{Proposal, Proposals, ProposalsEnd};
@@ -30,6 +33,6 @@ pub(crate) use reader::ReaderMessage;
 pub use reads::ReadJob;
 pub(crate) use reads::Reads;
 pub(crate) use reply::Admission;
-pub use reply::{Reply, StopAck};
+pub use reply::Reply;
 pub(crate) use snapshotter::SnapshotterMessage;
 pub(crate) use trace::Trace;

@@ -3,13 +3,13 @@
 use actix::Message;
 use tokio::sync::oneshot;
 
-use crate::node::SnapshotError;
 use crate::raft::{
     ChunkReadOutcome, ChunkWritten, Envelope, LogId, LogReadOutcome, Micros, NodeId, RequestId,
     SnapshotMeta, TransferKey,
 };
 use crate::transport::Receipt;
 
+use super::SnapshotError;
 use super::{Opaque, ReadJob, StateView, StopAck};
 
 /// Answers a request for a snapshot.

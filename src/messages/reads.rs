@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::node::ReadError;
 use crate::raft::Micros;
 
+use super::ReadError;
 use super::reply::{Admission, Permit};
 
 type Read = Box<dyn FnOnce(Result<&dyn Any, ReadError>) + Send>;

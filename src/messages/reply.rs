@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::machine::Outcome;
-use crate::node::ProposeError;
 use crate::raft::{LogId, Role, Term};
 
+use super::ProposeError;
 use super::trace::Trace;
 
 /// How many requests of one kind are under way, counted where they enter: a flood is refused there and never
@@ -128,18 +128,6 @@ impl Drop for Reply {
     fn drop(&mut self) {
         let error = if self.appended { ProposeError::Unknown } else { ProposeError::Fatal };
         self.send(Err(error));
-    }
-}
-
-/// Acknowledges a stop by being dropped: hold it for as long as anything of the stopped actor is left.
-#[derive(Debug)]
-pub struct StopAck(#[allow(dead_code, reason = "dropping it is its use")] oneshot::Sender<()>);
-
-impl StopAck {
-    /// An acknowledgement, and what ends when it is given.
-    pub(crate) fn new() -> (StopAck, oneshot::Receiver<()>) {
-        let (ack, acked) = oneshot::channel();
-        (StopAck(ack), acked)
     }
 }
 

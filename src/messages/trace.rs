@@ -15,8 +15,9 @@
 use tracing::Span;
 use tracing::field::Empty;
 
-use crate::node::ProposeError;
 use crate::raft::{LogId, NodeId, Role, Term};
+
+use super::ProposeError;
 
 const TARGET: &str = "quorate::command";
 

@@ -11,33 +11,33 @@ use actix::Recipient;
 
 use crate::actors::applier::Applier;
 use crate::actors::apply_queue::ApplyQueue;
-use crate::actors::clock::Clock;
+use crate::actors::context::NodeContext;
 use crate::actors::director::{Activities, Director};
-use crate::actors::lifeline::Lifeline;
 use crate::actors::outlet::Outlet;
+use crate::actors::peer::ticker::{self, Alarm};
 use crate::actors::peer::{Peer, PeerLinks, Times};
 use crate::actors::persister::{Group, Persister, PersisterLinks};
 use crate::actors::postponed::{Pause, Postponed};
 use crate::actors::reader::Reader;
-use crate::actors::shell::{Role, Slot};
 use crate::actors::snapshotter::Snapshotter;
-use crate::actors::ticker::{self, Alarm};
-use crate::actors::{
-    ApplyGuard, ApplySide, DecodeState, Delays, Ends, Observer, Part, Place, Places, Receiving,
-};
+use crate::actors::{ApplySide, DecodeState, Delays, Observer, Receiving};
 use crate::machine::{Machine, Replica, check_command, decode_replica};
+use crate::messages::ApplyGuard;
 use crate::messages::{
     AppliedMark, ApplyLink, ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage,
     Proposals, ProposalsEnd, ReaderMessage, SnapshotterMessage,
 };
 use crate::raft::{LogId, Membership, Micros, Raft, Recovered};
+use crate::runtime::clock::Clock;
+use crate::runtime::lifeline::Lifeline;
+use crate::runtime::shell::{Role, Slot};
+use crate::runtime::{Ends, Part, Place, Places};
 use crate::storage::{Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotStore};
 use crate::transport::{Inbox, Transport};
 
 use super::builder::{Applying, Node};
 use super::config::{Config, micros};
 use super::handle::{CommandCheck, Handle, Limits};
-use super::shared::Shared;
 
 /// A log that nothing was asked of for so many heartbeat intervals is idle, and is sealed. Long
 /// enough for few writes to be followed by a seal each.
@@ -70,8 +70,14 @@ impl<M: Machine> Parts<M> {
         }
 
         let (lifeline, stops) = Lifeline::new();
-        let shared =
-            Shared::new(identity.node, incarnation, Arc::new(lifeline), raft.status(), &config);
+        let shared = NodeContext::new(
+            identity.node,
+            incarnation,
+            Arc::new(lifeline),
+            raft.status(),
+            config.proposals_in_flight,
+            config.reads_in_flight,
+        );
         let site = Site {
             identity,
             config,
@@ -203,7 +209,7 @@ struct Site {
     places: Places,
     delays: Delays,
     transport: Arc<dyn Transport>,
-    shared: Arc<Shared>,
+    shared: Arc<NodeContext>,
     /// What each actor is doing.
     activities: Activities,
 }

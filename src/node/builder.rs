@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::actors::{ApplySide, Delays, Ends, Observer, Part, Placement, Places};
+use crate::actors::{ApplySide, Delays, Observer};
 use crate::machine::{Machine, NoMachine};
 use crate::messages::ApplyLink;
 use crate::raft::NodeId;
+use crate::runtime::{Ends, Part, Placement, Places};
 use crate::storage::{Identity, OpenedStorage, Start, Storage, StorageError};
 use crate::transport::Transport;
 

@@ -18,10 +18,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::machine::{CommandRef, Machine, Outcome, SessionId, command};
+use crate::messages::ProposeError;
 use crate::raft::NodeId;
 use crate::settings::{Rules, SettingError};
 
-use super::errors::{ClientError, ProposeError};
+use super::errors::ClientError;
 use super::handle::{Handle, decode_reply};
 
 /// The members a client may ask. Shared: a member that is restarted gets its new handle here, and every client has it.

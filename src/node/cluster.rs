@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::actors::{Delays, Placement};
+use crate::actors::Delays;
 use crate::machine::Machine;
 use crate::raft::{Membership, NodeId};
+use crate::runtime::Placement;
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Start, Storage};
 use crate::transport::{InProcessNetwork, NetworkOptions};

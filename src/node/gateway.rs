@@ -37,9 +37,9 @@ use actix::{Actor, Context, Handler, Message, MessageResult, ResponseFuture};
 use bytes::Bytes;
 
 use crate::machine::{Machine, Outcome};
+use crate::messages::{ProposeError, ReadError, SnapshotError};
 use crate::raft::LogId;
 
-use super::errors::{ProposeError, ReadError, SnapshotError};
 use super::handle::{Consistency, Handle, Proposal};
 use super::status::NodeStatus;
 

@@ -8,15 +8,15 @@ use actix::Recipient;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::actors::clock::Clock;
+use crate::actors::context::NodeContext;
 #[cfg(feature = "web")]
 use crate::machine::NoMachine;
 use crate::machine::{CodecError, Machine, Outcome, codec, command};
 use crate::messages::{ApplyMessage, PeerMessage, Proposal as Proposed, Proposals, Reply, Trace};
+use crate::messages::{ProposeError, ReadError, SnapshotError};
 use crate::raft::{LogId, Micros, NodeId, Role};
+use crate::runtime::clock::Clock;
 
-use super::errors::{ProposeError, ReadError, SnapshotError};
-use super::shared::Shared;
 use super::status::NodeStatus;
 
 /// What a read may see.
@@ -35,7 +35,7 @@ pub struct Handle<M> {
     pub(crate) peer: Recipient<PeerMessage>,
     pub(crate) proposals: Proposals,
     pub(crate) apply_side: Recipient<ApplyMessage>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<NodeContext>,
     pub(crate) limits: Limits,
     /// Whether this build can decode a command. An own apply side has commands of its own.
     pub(crate) understands: Option<CommandCheck>,
@@ -179,7 +179,7 @@ impl<M: Machine> Handle<M> {
 
     /// How the member stands. Never waits; tells the last state after the member's end.
     pub fn status(&self) -> NodeStatus {
-        self.shared.status()
+        NodeStatus::of(&self.shared)
     }
 }
 

@@ -24,17 +24,16 @@ mod config;
 mod errors;
 pub mod gateway;
 mod handle;
-mod shared;
 mod status;
 
+pub use crate::messages::{ProposeError, ReadError, SnapshotError};
 pub use builder::{Node, NodeBuilder};
 pub use client::{Client, ClientMetrics, ClientOptions, Members};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use config::{Config, ConfigError};
-pub use errors::{ClientError, ProposeError, ReadError, SnapshotError, StartError};
+pub use errors::{ClientError, StartError};
 pub use gateway::Gateway;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use handle::decode_reply;
 pub use handle::{Consistency, Handle, Proposal};
-pub(crate) use shared::Shared;
 pub use status::NodeStatus;

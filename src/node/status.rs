@@ -1,7 +1,11 @@
 //! Everything that can be seen of a node from outside.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
 use serde::{Serialize, Serializer};
 
+use crate::actors::context::NodeContext;
 use crate::machine::SessionCounters;
 use crate::raft::{Incarnation, NodeId, RaftStatus};
 use crate::storage::file::inspection::StartReport;
@@ -43,6 +47,33 @@ pub struct NodeStatus {
     pub max_install_ms: f64,
     /// The longest time from asking for a durable step to its completion, in milliseconds.
     pub max_persist_ms: f64,
+}
+
+impl NodeStatus {
+    /// The status of a node as of now.
+    pub(crate) fn of(node: &NodeContext) -> NodeStatus {
+        let raft = node.raft.lock().clone();
+        let reason = || node.needs_newer_build.lock().clone();
+        let needs_newer_build = raft.undecodable.and_then(|_| reason());
+        let millis = |cell: &AtomicU64| cell.load(Relaxed) as f64 / 1000.0;
+        NodeStatus {
+            node: node.node,
+            incarnation: node.incarnation,
+            running: node.lifeline.is_running(),
+            fatal: node.lifeline.fatal(),
+            needs_newer_build,
+            raft,
+            sessions: *node.sessions.lock(),
+            proposals_in_flight: node.proposals.under_way(),
+            reads_in_flight: node.reads.under_way(),
+            apply_queue_items: node.metrics.apply_queue_items.load(Relaxed),
+            log_writes: node.metrics.log_writes.load(Relaxed),
+            log_steps: node.metrics.log_steps.load(Relaxed),
+            max_loop_stall_ms: millis(&node.metrics.loop_stall_max),
+            max_install_ms: millis(&node.metrics.install_max),
+            max_persist_ms: millis(&node.metrics.persist_max),
+        }
+    }
 }
 
 fn in_parts<S: Serializer>(incarnation: &Incarnation, serializer: S) -> Result<S::Ok, S::Error> {

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler};
 use parking_lot::Mutex;
-use quorate::actors::{ApplySide, Placement};
+use quorate::actors::ApplySide;
 use quorate::machine::{NoMachine, Outcome};
 use quorate::messages::{
     ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, StateView,
 };
 use quorate::node::{Config, Handle, Node, NodeBuilder, ProposeError};
 use quorate::raft::{Entry, Index, LogId, Membership, NodeId, Role};
+use quorate::runtime::Placement;
 use quorate::storage::Start;
 use quorate::storage::memory::MemoryStorage;
 use quorate::transport::{InProcessNetwork, NetworkOptions};

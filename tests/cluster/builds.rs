@@ -2,13 +2,13 @@
 
 use std::fmt::Debug;
 
-use quorate::actors::Placement;
 use quorate::machine::{ApplyContext, CommandRef, Machine, Outcome, Replicated, command};
 use quorate::node::{
     Client, ClientError, ClientOptions, Config, Consistency, Handle, Node, NodeBuilder,
     ProposeError, gateway,
 };
 use quorate::raft::{LogId, Membership, NodeId, Role};
+use quorate::runtime::Placement;
 use quorate::storage::Start;
 use quorate::storage::memory::MemoryStorage;
 use quorate::transport::{InProcessNetwork, NetworkOptions};

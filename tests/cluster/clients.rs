@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use quorate::actors::Placement;
 use quorate::machine::{
     ApplyContext, CommandRef, Increment, Outcome, Replicated, SessionConfig, WordCount, command,
 };
@@ -13,6 +12,7 @@ use quorate::node::{
     Client, ClientError, ClientOptions, Cluster, Config, Consistency, ProposeError, ReadError,
 };
 use quorate::raft::{NodeId, Role};
+use quorate::runtime::Placement;
 use quorate::transport::{InProcessNetwork, LinkFaults, NetworkOptions};
 use serde::{Deserialize, Serialize};
 use tokio::task::{JoinHandle, spawn_local};

@@ -9,12 +9,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate::actors::{Delays, Placement};
+use quorate::actors::Delays;
 use quorate::node::{Client, ClientOptions, SnapshotError};
 use quorate::node::{
     Config, Consistency, Handle, Members, Node, NodeBuilder, ProposeError, ReadError,
 };
 use quorate::raft::{InstallStatus, Membership, NodeId, Role};
+use quorate::runtime::Placement;
 use quorate::storage::Start;
 use quorate::storage::memory::MemoryStorage;
 use quorate::transport::{InProcessNetwork, NetworkOptions};

@@ -10,10 +10,10 @@
 
 use std::time::Duration;
 
-use quorate::actors::{Part, Placement};
 use quorate::machine::{CommandRef, Increment, Outcome, command};
 use quorate::node::{Config, ProposeError};
 use quorate::raft::*;
+use quorate::runtime::{Part, Placement};
 use quorate::transport::LinkFaults;
 use tokio::task::spawn_local;
 

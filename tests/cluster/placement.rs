@@ -10,10 +10,10 @@
 
 use std::time::Duration;
 
-use quorate::actors::{Part, Placement};
 use quorate::machine::{Increment, WordCount};
 use quorate::node::{ClientOptions, Cluster, Consistency};
 use quorate::raft::{Answer, AppendOutcome, InstallStatus, NodeId, Role};
+use quorate::runtime::{Part, Placement};
 use tokio::time::Instant;
 
 use crate::puppet::{History, LEADER, Puppet};

@@ -16,7 +16,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, Context, Handler};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use quorate::actors::{ApplySide, Delays, Placement};
+use quorate::actors::{ApplySide, Delays};
 use quorate::machine::{
     Increment, Replica, SessionConfig, WordCount, command, decode_replica, encode_replica,
 };
@@ -25,6 +25,7 @@ use quorate::messages::{
 };
 use quorate::node::{Config, Consistency, Handle, Node, NodeBuilder, NodeStatus};
 use quorate::raft::*;
+use quorate::runtime::Placement;
 use quorate::storage::memory::MemoryStorage;
 use quorate::storage::{Identity, Start, Storage};
 use quorate::transport::{Inbox, Transport};

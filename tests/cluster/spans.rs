@@ -5,10 +5,10 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use quorate::actors::Placement;
 use quorate::machine::{ApplyContext, Replicated};
 use quorate::node::{Cluster, Config, ProposeError};
 use quorate::raft::Role;
+use quorate::runtime::Placement;
 use serde::{Deserialize, Serialize};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use quorate::actors::Placement;
 use quorate::machine::WordCount;
 use quorate::node::{NodeBuilder, StartError};
 use quorate::raft::{Membership, Role};
+use quorate::runtime::Placement;
 use quorate::storage::memory::MemoryStorage;
 use quorate::storage::{Identity, OpenedStorage, Start, Storage, StorageError};
 use quorate::transport::{InProcessNetwork, NetworkOptions};

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use quorate::actors::Placement;
 use quorate::machine::{Increment, WordCount};
 use quorate::node::{
     Client, ClientOptions, Cluster, ClusterBuilder, Config, Consistency, NodeStatus,
 };
 use quorate::raft::{NodeId, Role};
+use quorate::runtime::Placement;
 use quorate::transport::{InProcessNetwork, NetworkOptions};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use quorate::actors::{Observer, Placement};
+use quorate::actors::Observer;
 use quorate::machine::NoMachine;
 use quorate::node::{Config, Node, NodeBuilder};
 use quorate::raft::{
     Answer, AppendAnswer, AppendOutcome, Body, Entry, EntryKind, Envelope, FollowerReport,
     HardState, InstallStatus, LogChange, LogId, Membership, NodeId, Request,
 };
+use quorate::runtime::Placement;
 use quorate::storage::Start;
 use quorate::transport::{Inbox, Transport, wire};
 use tokio::task::LocalSet;

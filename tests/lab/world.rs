@@ -7,10 +7,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use quorate::actors::{Delays, Observer, Placement};
+use quorate::actors::{Delays, Observer};
 use quorate::machine::NoMachine;
 use quorate::node::{Config, Handle, Node, NodeBuilder, Proposal};
 use quorate::raft::{Counters, LogId, Membership, NodeId, Role, Term};
+use quorate::runtime::Placement;
 use quorate::storage::Start;
 use tokio::time::Instant;
 

@@ -13,13 +13,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use quorate::actors::{Part, Placement};
 use quorate::machine::{Increment, WordCount};
 use quorate::node::{
     Client, ClientOptions, Cluster, ClusterBuilder, Config, Consistency, NodeBuilder, ProposeError,
     StartError,
 };
 use quorate::raft::{Membership, NodeId, Role};
+use quorate::runtime::{Part, Placement};
 use quorate::storage::file::FileStorage;
 use quorate::storage::{Start, StorageError};
 use quorate::transport::InProcessNetwork;

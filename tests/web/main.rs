@@ -6,9 +6,9 @@ mod redirects;
 
 use actix_web::HttpResponse;
 use actix_web::body::to_bytes;
-use quorate::actors::Placement;
 use quorate::machine::WordCount;
 use quorate::node::{Cluster, ClusterBuilder, Config};
+use quorate::runtime::Placement;
 use serde_json::Value;
 use tokio::task::LocalSet;
 use tokio::time::{Duration, Instant, sleep};

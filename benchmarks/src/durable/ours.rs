@@ -11,8 +11,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_rt::SystemRunner;
-use quorate::actors::{Part, Placement};
 use quorate::node::Cluster;
+use quorate::runtime::{Part, Placement};
 use quorate::storage::file::FileStorage;
 use tempfile::TempDir;
 

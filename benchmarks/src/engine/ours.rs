@@ -11,8 +11,8 @@
 //!
 //! Not here: sessions, with which a command could be repeated safely. The others have none.
 
-use quorate::actors::Placement;
 use quorate::node::Cluster;
+use quorate::runtime::Placement;
 
 use super::{Contestant, MEMBERS, Side};
 use crate::load::{Load, Turn, client, conduct};

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quorate::actors::Placement;
 use quorate::machine::KeyValue;
 use quorate::node::{Config, Handle, Node, NodeBuilder};
 use quorate::raft::{Body, Envelope, Membership, NodeId};
+use quorate::runtime::Placement;
 use quorate::storage::Start;
 use quorate::storage::file::{FileOptions, FileStorage};
 use quorate::storage::memory::MemoryStorage;

@@ -5,16 +5,17 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use actix::{Message, Recipient};
 
-use super::*;
-use crate::actors::Placement;
-use crate::actors::lifeline::Lifeline;
-use crate::actors::shell::Slot;
 use crate::messages::Proposals;
 use crate::node::Config;
 use crate::raft::{Answer, Body, Membership, Request, Role as Standing};
+use crate::runtime::Placement;
+use crate::runtime::lifeline::Lifeline;
+use crate::runtime::shell::Slot;
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Identity, Start, Storage};
 use crate::transport::{Inbox, Receipt, Transport};
+
+use super::*;
 
 fn micros(duration: std::time::Duration) -> Micros {
     duration.as_micros() as Micros
@@ -55,7 +56,7 @@ impl Transport for Sent {
 /// A member that hears nothing of the others, if there are any.
 struct Lonely {
     peer: Peer,
-    shared: Arc<Shared>,
+    shared: Arc<NodeContext>,
     sent: Sent,
     now: Micros,
 }
@@ -67,7 +68,14 @@ impl Lonely {
         let opened = Box::new(MemoryStorage::new()).open(identity, &start).expect("an empty disk");
         let raft = Raft::new(config.raft(0, 1), opened.recovered, 0);
         let lifeline = Arc::new(Lifeline::new().0);
-        let shared = Arc::new(Shared::new(1, 1, lifeline, raft.status(), config));
+        let shared = Arc::new(NodeContext::new(
+            1,
+            1,
+            lifeline,
+            raft.status(),
+            config.proposals_in_flight,
+            config.reads_in_flight,
+        ));
         let (placement, sent) = (Placement::shared(), Sent::default());
         let (proposals, proposed) = Proposals::new(nobody());
         drop(proposals);
@@ -94,7 +102,7 @@ impl Lonely {
 
     /// A turn that was cut: behind these messages the mailbox has more. What was asked of the disk
     /// is done.
-    fn cut_turn(&mut self, make: fn(&Shared, Micros) -> PeerMessage) {
+    fn cut_turn(&mut self, make: fn(&NodeContext, Micros) -> PeerMessage) {
         let began = self.now;
         for _ in 0..4 {
             self.peer.on(make(&self.shared, self.now), self.now);
@@ -109,7 +117,7 @@ impl Lonely {
 }
 
 /// An answer to nothing that was asked.
-fn envelope(_shared: &Shared, _now: Micros) -> PeerMessage {
+fn envelope(_shared: &NodeContext, _now: Micros) -> PeerMessage {
     let answer = Answer::Vote { granted: false, held: None };
     let body = Body::Answer { asker_incarnation: 9, answer };
     let envelope =
@@ -117,7 +125,7 @@ fn envelope(_shared: &Shared, _now: Micros) -> PeerMessage {
     PeerMessage::Envelope(envelope, Receipt::none())
 }
 
-fn read(shared: &Shared, now: Micros) -> PeerMessage {
+fn read(shared: &NodeContext, now: Micros) -> PeerMessage {
     PeerMessage::Read(shared.reads.begin(now + 1_000_000, |_| ()).expect("a place for a read"))
 }
 

@@ -3,15 +3,16 @@
 use actix::{Actor, Context, Handler};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
-use super::*;
-use crate::actors::clock::Clock;
-use crate::actors::lifeline::Lifeline;
+use crate::actors::context::NodeContext;
 use crate::machine::{Increment, WordCount, codec};
 use crate::messages::{ApplyMessage, PeerMessage, Proposal, Proposals, ProposalsEnd, Reply};
 use crate::node::config::Config;
 use crate::node::handle::Limits;
-use crate::node::shared::Shared;
 use crate::raft::RaftStatus;
+use crate::runtime::clock::Clock;
+use crate::runtime::lifeline::Lifeline;
+
+use super::*;
 
 /// Hears what is said to a member, and does nothing.
 struct Deaf;
@@ -43,7 +44,14 @@ impl Scripted {
         let deaf = Deaf.start();
         let config = Config::default();
         let (lifeline, _) = Lifeline::new();
-        let shared = Shared::new(0, 1, Arc::new(lifeline), RaftStatus::default(), &config);
+        let shared = NodeContext::new(
+            0,
+            1,
+            Arc::new(lifeline),
+            RaftStatus::default(),
+            config.proposals_in_flight,
+            config.reads_in_flight,
+        );
         let (proposals, proposed) = Proposals::new(deaf.clone().recipient());
         let handle = Handle {
             peer: deaf.clone().recipient(),

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout_at};
 
-use crate::actors::Warp;
 use crate::raft::{Body, Envelope, Micros, NodeId, Request, RequestId};
+use crate::runtime::Warp;
 use crate::transport::{Inbox, Transport, wire};
 
 use super::super::MILLISECOND;

@@ -10,10 +10,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::task::spawn_local;
 
-use crate::actors::{Observer, Placement, Warp};
+use crate::actors::Observer;
 use crate::machine::{Machine, SessionCounters};
 use crate::node::{Handle, Members, Node, NodeBuilder};
 use crate::raft::{Counters, InstallStatus, Membership, Micros, NodeId, Role, Term};
+use crate::runtime::{Placement, Warp};
 use crate::storage::Start;
 use crate::storage::file::sim_disk::{SimDisk, Unsynced};
 

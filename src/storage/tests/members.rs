@@ -12,13 +12,14 @@ use parking_lot::Mutex;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use super::sim_disk::{Fault, SimDisk, Unsynced};
-use super::workload::storage_of;
-use crate::actors::Placement;
 use crate::machine::{Increment, WordCount};
 use crate::node::{ClientOptions, Cluster, Config, Consistency, NodeStatus};
 use crate::raft::{NodeId, Role};
+use crate::runtime::Placement;
 use crate::transport::{InProcessNetwork, NetworkOptions};
+
+use super::sim_disk::{Fault, SimDisk, Unsynced};
+use super::workload::storage_of;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

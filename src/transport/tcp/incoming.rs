@@ -23,8 +23,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::actors::race::race;
 use crate::raft::Envelope;
+use crate::runtime::race::race;
 use crate::transport::wire;
 
 use super::counters::{Share, add};

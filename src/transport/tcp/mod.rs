@@ -52,8 +52,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tracing::Instrument;
 
-use crate::actors::thread::{self, ThreadEnd, ThreadHandle};
 use crate::raft::{Envelope, NodeId};
+use crate::runtime::thread::{self, ThreadEnd, ThreadHandle};
 
 use super::{Inbox, Transport};
 

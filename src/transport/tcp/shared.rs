@@ -11,8 +11,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::actors::member_span;
 use crate::raft::{Body, Envelope, Incarnation, NodeId, Request, RequestId};
+use crate::runtime::member_span;
 use crate::transport::{Inbox, wire};
 
 use super::callers::Callers;

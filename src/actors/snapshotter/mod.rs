@@ -7,27 +7,28 @@
 //!
 //! *What it does not do:* it does not decide. Which snapshot is wanted, offered, granted or current the protocol says.
 
+mod receiving;
+
 use std::collections::BTreeSet;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
 
 use actix::Recipient;
 
+pub(crate) use self::receiving::Receiving;
+use crate::actors::apply_side::DecodeState;
+use crate::actors::context::NodeContext;
+use crate::actors::delays::Delays;
+use crate::actors::postponed::Postponed;
 use crate::machine::CodecError;
 use crate::messages::{
     ApplyMessage, DecodedSnapshot, Opaque, PeerMessage, SnapshotterMessage, StateView,
 };
-use crate::node::Shared;
 use crate::raft::{LogId, Membership, Micros, SnapshotJob, SnapshotMeta};
+use crate::runtime::Place;
+use crate::runtime::abortable::Abortable;
+use crate::runtime::shell::{Flow, Role};
 use crate::storage::{SnapshotSink, SnapshotStore, StorageError};
-
-use super::abortable::Abortable;
-use super::apply_side::DecodeState;
-use super::delays::Delays;
-use super::placement::Place;
-use super::postponed::Postponed;
-use super::receiving::Receiving;
-use super::shell::{Flow, Role};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -52,7 +53,7 @@ pub(crate) struct Snapshotter {
     pub(crate) apply_side: Recipient<ApplyMessage>,
     pub(crate) place: Place,
     pub(crate) delays: Delays,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<NodeContext>,
     pub(crate) asked: Postponed<SnapshotterMessage>,
 }
 

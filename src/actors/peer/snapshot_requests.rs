@@ -4,8 +4,8 @@
 //! not before its record is durable (SN17); a build that had begun before does not count, and the snapshot is asked
 //! for again when it is done. After a build that was refused it is asked for again later.
 
+use crate::messages::SnapshotError;
 use crate::messages::SnapshotReply;
-use crate::node::SnapshotError;
 use crate::raft::{Index, LogId, Micros, Raft};
 
 #[derive(Default)]

@@ -28,11 +28,10 @@ use actix::{
 };
 use tokio::time::Sleep;
 
-use crate::messages::StopAck;
 use crate::raft::Micros;
 
 use super::clock::Clock;
-use super::lifeline::Lifeline;
+use super::lifeline::{Lifeline, StopAck};
 use super::placement::Place;
 
 /// A turn is cut after so many messages ..
@@ -175,7 +174,7 @@ async fn watch<F: Future<Output = ()> + Unpin>(
 
 /// What `f` returns, or with which words it panicked. Nothing that it worked on is used again then, so no broken
 /// state is seen.
-pub(super) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| panic_text(panic.as_ref()).to_owned())
 }
 
@@ -310,7 +309,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::actors::{Part, Placement};
+    use crate::runtime::{Part, Placement};
 
     #[derive(Debug, Message)]
     #[rtype(result = "()")]

@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 
+use crate::messages::ProposeError;
 use crate::messages::Reply;
-use crate::node::ProposeError;
 use crate::raft::{Entries, Index, LogId, Micros, NodeId};
 
 #[derive(Default)]

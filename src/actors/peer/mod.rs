@@ -9,33 +9,42 @@
 //!
 //! *What it does not do:* it does not keep the log, know a command's type, or touch a file.
 
+mod carry_out;
+mod held;
+mod pending_reads;
+mod snapshot_requests;
+pub(crate) mod ticker;
+mod views;
+mod waiters;
+
 use std::sync::Arc;
 
 use actix::Recipient;
 
+use crate::actors::context::NodeContext;
+use crate::actors::observer::Observer;
+use crate::actors::outlet::Outlet;
 use crate::messages::{
     AppliedMark, ApplyMessage, ApplyQueueMessage, DecodedSnapshot, Opaque, PeerMessage,
     PersisterMessage, Proposal, ProposalsEnd, ReaderMessage, SnapshotReply, SnapshotterMessage,
     StateView,
 };
-use crate::node::{ProposeError, Shared, SnapshotError};
+use crate::messages::{ProposeError, SnapshotError};
 use crate::raft::{Envelope, Index, LogId, Micros, NodeId, Raft, Refusal, RequestId, SnapshotMeta};
+use crate::runtime::clock::Clock;
+use crate::runtime::shell::{Flow, Role, Turn};
 
-use super::clock::Clock;
-use super::held::Held;
-use super::observer::Observer;
-use super::outlet::Outlet;
-use super::pending_reads::PendingReads;
-use super::shell::{Flow, Role, Turn};
-use super::snapshot_requests::SnapshotRequests;
-use super::ticker::Alarm;
-use super::views::Views;
-use super::waiters::Waiters;
+use self::held::Held;
+use self::pending_reads::PendingReads;
+use self::snapshot_requests::SnapshotRequests;
+use self::ticker::Alarm;
+use self::views::Views;
+use self::waiters::Waiters;
 
 pub(crate) struct Peer {
     pub(super) raft: Raft,
     pub(super) links: PeerLinks,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<NodeContext>,
     pub(super) clock: Clock,
     pub(super) observer: Observer,
     times: Times,
@@ -149,7 +158,7 @@ impl Peer {
     pub(crate) fn new(
         raft: Raft,
         links: PeerLinks,
-        shared: Arc<Shared>,
+        shared: Arc<NodeContext>,
         clock: Clock,
         observer: Observer,
         times: Times,

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 const RUNNING: u8 = 0;
 const STOPPING: u8 = 1;
@@ -74,5 +74,17 @@ impl Lifeline {
     /// Why the node failed, if it did.
     pub(crate) fn fatal(&self) -> Option<String> {
         self.fatal.lock().clone()
+    }
+}
+
+/// Acknowledges a stop by being dropped: hold it for as long as anything of the stopped actor is left.
+#[derive(Debug)]
+pub struct StopAck(#[allow(dead_code, reason = "dropping it is its use")] oneshot::Sender<()>);
+
+impl StopAck {
+    /// An acknowledgement, and what ends when it is given.
+    pub(crate) fn new() -> (StopAck, oneshot::Receiver<()>) {
+        let (ack, acked) = oneshot::channel();
+        (StopAck(ack), acked)
     }
 }

@@ -6,16 +6,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
-use crate::actors::lifeline::Lifeline;
 use crate::machine::SessionCounters;
 use crate::messages::{Admission, Reads};
 use crate::raft::{Incarnation, Micros, NodeId, RaftStatus};
-
-use super::config::Config;
-use super::status::NodeStatus;
+use crate::runtime::lifeline::Lifeline;
 
 /// Shared by a node's actors and its handles, and readable after its end.
-pub(crate) struct Shared {
+pub(crate) struct NodeContext {
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,
     pub(crate) lifeline: Arc<Lifeline>,
@@ -33,9 +30,9 @@ pub(crate) struct Shared {
 /// What is counted and measured while a node runs.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    loop_stall_max: AtomicU64,
-    install_max: AtomicU64,
-    persist_max: AtomicU64,
+    pub(crate) loop_stall_max: AtomicU64,
+    pub(crate) install_max: AtomicU64,
+    pub(crate) persist_max: AtomicU64,
     pub(crate) log_writes: AtomicU64,
     pub(crate) log_steps: AtomicU64,
     pub(crate) apply_queue_items: AtomicU64,
@@ -58,15 +55,16 @@ impl Metrics {
     }
 }
 
-impl Shared {
+impl NodeContext {
     pub(crate) fn new(
         node: NodeId,
         incarnation: Incarnation,
         lifeline: Arc<Lifeline>,
         raft: RaftStatus,
-        config: &Config,
-    ) -> Shared {
-        Shared {
+        proposals_in_flight: usize,
+        reads_in_flight: usize,
+    ) -> NodeContext {
+        NodeContext {
             node,
             incarnation,
             lifeline,
@@ -74,32 +72,8 @@ impl Shared {
             sessions: Mutex::new(SessionCounters::default()),
             needs_newer_build: Mutex::default(),
             metrics: Metrics::default(),
-            proposals: Admission::new(config.proposals_in_flight),
-            reads: Reads::new(config.reads_in_flight),
-        }
-    }
-
-    pub(crate) fn status(&self) -> NodeStatus {
-        let raft = self.raft.lock().clone();
-        let reason = || self.needs_newer_build.lock().clone();
-        let needs_newer_build = raft.undecodable.and_then(|_| reason());
-        let millis = |cell: &AtomicU64| cell.load(Relaxed) as f64 / 1000.0;
-        NodeStatus {
-            node: self.node,
-            incarnation: self.incarnation,
-            running: self.lifeline.is_running(),
-            fatal: self.lifeline.fatal(),
-            needs_newer_build,
-            raft,
-            sessions: *self.sessions.lock(),
-            proposals_in_flight: self.proposals.under_way(),
-            reads_in_flight: self.reads.under_way(),
-            apply_queue_items: self.metrics.apply_queue_items.load(Relaxed),
-            log_writes: self.metrics.log_writes.load(Relaxed),
-            log_steps: self.metrics.log_steps.load(Relaxed),
-            max_loop_stall_ms: millis(&self.metrics.loop_stall_max),
-            max_install_ms: millis(&self.metrics.install_max),
-            max_persist_ms: millis(&self.metrics.persist_max),
+            proposals: Admission::new(proposals_in_flight),
+            reads: Reads::new(reads_in_flight),
         }
     }
 }

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::messages::ReadError;
 use crate::messages::ReadJob;
-use crate::node::ReadError;
 use crate::raft::{Micros, Raft, ReadTicket, Refusal};
 
 #[derive(Default)]

@@ -10,17 +10,17 @@
 //! | `decisions`, `reads_confirmed` | apply side |
 //! | `events` | whoever waits here |
 
+use crate::messages::ReadError;
 use crate::messages::{
     ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, PersisterMessage,
     ReaderMessage, Reply, SnapshotterMessage,
 };
-use crate::node::ReadError;
 use crate::raft::{
     ApplyItem, Entries, Event, Index, InstallDecision, LogId, Micros, Persist, Ready, Role,
     SnapshotJob,
 };
 
-use super::peer::Peer;
+use super::Peer;
 
 const OUTLIVED: &str = "other members remember a later start of this node than its directory does: it is an older copy. What \
      that lost is noted; start the node again, and it catches up from the others before it counts";

@@ -15,19 +15,18 @@ use tokio::time::timeout_at;
 
 use crate::messages::PeerMessage;
 use crate::raft::Micros;
-
-use super::clock::Clock;
-use super::lifeline::Lifeline;
+use crate::runtime::clock::Clock;
+use crate::runtime::lifeline::Lifeline;
 
 /// Ticks are at least so far apart, whatever is due.
 const TICK_MIN: Micros = 1000;
 
 /// What the peer and its ticker agree on.
 #[derive(Clone, Default)]
-pub(crate) struct Alarm(Arc<Shared>);
+pub(crate) struct Alarm(Arc<NodeContext>);
 
 #[derive(Default)]
-struct Shared {
+struct NodeContext {
     /// A tick is on its way to the peer.
     outstanding: AtomicBool,
     /// When the next is due, in the peer's time.

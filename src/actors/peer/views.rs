@@ -9,8 +9,8 @@
 
 use std::collections::VecDeque;
 
+use crate::messages::SnapshotError;
 use crate::messages::SnapshotReply;
-use crate::node::SnapshotError;
 use crate::raft::LogId;
 
 #[derive(Default)]
