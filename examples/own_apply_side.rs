@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate::actors::ApplySide;
 use quorate::machine::{Outcome, codec};
 use quorate::messages::{
-    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, StateView,
+    ApplyLink, ApplyMessage, ApplyWork, BoxedState, CommittedBatch, OfferedSnapshot, StateView,
 };
 use quorate::node::NodeBuilder;
 use quorate::raft::{EntryKind, InstallDecision, LogId, Membership};
@@ -44,7 +44,7 @@ impl Journal {
         self.link.pull();
     }
 
-    fn switch_to(&mut self, log_id: LogId, state: Opaque) {
+    fn switch_to(&mut self, log_id: LogId, state: BoxedState) {
         self.lines = *state.downcast::<Lines>().expect("what `decode` made");
         self.applied = log_id;
     }
@@ -105,7 +105,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = |link| {
         let journal = Journal { link, lines: Lines::new(), applied: LogId::BASE, offered: None };
         let decode = Box::new(|input: &mut dyn std::io::Read| {
-            codec::decode_from::<Lines>(input).map(Opaque::new)
+            codec::decode_from::<Lines>(input).map(BoxedState::new)
         });
         ApplySide { recipient: journal.start().recipient(), decode }
     };

@@ -10,7 +10,9 @@ use actix::{
 };
 use bytes::Bytes;
 use quorate::machine::Outcome;
-use quorate::messages::{ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, Opaque, StateView};
+use quorate::messages::{
+    ApplyLink, ApplyMessage, ApplyWork, BoxedState, CommittedBatch, StateView,
+};
 use quorate::raft::{Index, InstallDecision, LogId, Term};
 use tokio::sync::oneshot;
 
@@ -190,8 +192,8 @@ impl Handler<CondInstall> for Service {
 }
 
 /// A snapshot's bytes are the service's business: decoding them is reading them.
-pub fn decode(input: &mut dyn std::io::Read) -> Result<Opaque, quorate::machine::CodecError> {
+pub fn decode(input: &mut dyn std::io::Read) -> Result<BoxedState, quorate::machine::CodecError> {
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes)?;
-    Ok(Opaque::new(Bytes::from(bytes)))
+    Ok(BoxedState::new(Bytes::from(bytes)))
 }

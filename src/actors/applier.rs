@@ -19,12 +19,12 @@ use std::sync::Arc;
 use crate::actors::context::NodeContext;
 use crate::machine::{Machine, Outcome, Replica, Undecodable, encode_replica};
 use crate::messages::{
-    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, ReadJob, Reply,
-    StateView,
+    ApplyLink, ApplyMessage, ApplyWork, BoxedState, CommittedBatch, OfferedSnapshot, ReadJob,
+    Reply, StateView,
 };
 use crate::raft::{Entry, Index, InstallDecision, LogId, Micros};
-use crate::runtime::Place;
-use crate::runtime::shell::{Flow, Role};
+use crate::runtime::Executor;
+use crate::runtime::shell::{Behaviour, Flow};
 
 use super::delays::Delays;
 use super::observer::Observer;
@@ -42,13 +42,13 @@ pub(crate) struct Applier<M: Machine> {
     /// Reads by the index they wait for.
     parked: BTreeMap<Index, Vec<ReadJob>>,
     link: ApplyLink,
-    place: Place,
+    executor: Executor,
     delays: Delays,
     shared: Arc<NodeContext>,
     observer: Observer,
 }
 
-impl<M: Machine> Role for Applier<M> {
+impl<M: Machine> Behaviour for Applier<M> {
     type Message = ApplyMessage;
     const NAME: &'static str = "applier";
 
@@ -76,7 +76,7 @@ impl<M: Machine> Applier<M> {
     pub(crate) fn new(
         replica: Replica<M>,
         link: ApplyLink,
-        place: Place,
+        executor: Executor,
         delays: Delays,
         shared: Arc<NodeContext>,
         observer: Observer,
@@ -93,7 +93,7 @@ impl<M: Machine> Applier<M> {
             offered: None,
             parked: BTreeMap::new(),
             link,
-            place,
+            executor,
             delays,
             shared,
             observer,
@@ -115,11 +115,11 @@ impl<M: Machine> Applier<M> {
         let Some(replica) = &mut self.replica else { return };
         let observer = &self.observer;
         let (answers, ended) =
-            self.place.work(self.delays.apply(), || apply_batch(replica, batch, observer));
+            self.executor.work(self.delays.apply(), || apply_batch(replica, batch, observer));
         let (applied, counters) = (replica.applied().index, replica.counters());
         *self.shared.sessions.lock() = counters;
         let goes_on = ended.is_none();
-        self.place.emit(&self.link, move |link| {
+        self.executor.emit(&self.link, move |link| {
             answers.into_iter().for_each(|(reply, outcome)| reply.answer(outcome));
             link.applied(applied);
             if goes_on {
@@ -129,14 +129,14 @@ impl<M: Machine> Applier<M> {
         self.run_parked();
         if let Some(undecodable) = ended {
             self.ended = true;
-            self.shared.lifeline.fail(undecodable.to_string());
+            self.shared.stop_signal.fail(undecodable.to_string());
         }
     }
 
     fn ask(&mut self, offer: OfferedSnapshot) {
         let log_id = offer.meta.log_id;
         self.offered = Some(offer);
-        self.place.emit(&self.link, move |link| link.cond_install(log_id));
+        self.executor.emit(&self.link, move |link| link.cond_install(log_id));
     }
 
     fn decide(&mut self, decision: InstallDecision) {
@@ -148,7 +148,7 @@ impl<M: Machine> Applier<M> {
         } else {
             self.link.retire(offer.shadow);
         }
-        self.place.emit(&self.link, ApplyLink::pull);
+        self.executor.emit(&self.link, ApplyLink::pull);
         self.advance();
     }
 
@@ -167,18 +167,18 @@ impl<M: Machine> Applier<M> {
                 "snapshot {} granted at {before}",
                 meta.log_id
             );
-            self.link.retire(Opaque::new(old));
+            self.link.retire(BoxedState::new(old));
         }
-        self.place.emit(&self.link, move |link| link.applied(meta.log_id.index));
+        self.executor.emit(&self.link, move |link| link.applied(meta.log_id.index));
         self.run_parked();
     }
 
-    fn restored(&mut self, log_id: LogId, state: Opaque) {
+    fn restored(&mut self, log_id: LogId, state: BoxedState) {
         assert!(self.replica.is_none(), "restored to {log_id} a second time");
         let replica = unwrap_replica::<M>(state, log_id);
         self.observer.restored(&replica);
         self.replica = Some(replica);
-        self.place.emit(&self.link, ApplyLink::pull);
+        self.executor.emit(&self.link, ApplyLink::pull);
         self.run_parked();
         self.advance();
     }
@@ -188,7 +188,7 @@ impl<M: Machine> Applier<M> {
         let log_id = replica.applied();
         let view = (log_id.index > 0).then(|| replica.view());
         self.observer.viewed(replica);
-        self.place.emit(&self.link, move |link| {
+        self.executor.emit(&self.link, move |link| {
             match view {
                 Some(view) => {
                     link.snapshot(StateView::new(log_id, move |out| {
@@ -245,12 +245,12 @@ impl<M: Machine> Applier<M> {
         self.backlog.clear();
         self.parked.clear();
         if let Some(old) = self.replica.take() {
-            self.link.retire(Opaque::new(old));
+            self.link.retire(BoxedState::new(old));
         }
     }
 }
 
-fn unwrap_replica<M: Machine>(state: Opaque, log_id: LogId) -> Box<Replica<M>> {
+fn unwrap_replica<M: Machine>(state: BoxedState, log_id: LogId) -> Box<Replica<M>> {
     let Some(replica) = state.downcast::<Replica<M>>() else {
         panic!("the state of snapshot {log_id} is not a replica of this machine");
     };
@@ -320,13 +320,13 @@ mod tests {
     use crate::messages::ApplyGuard;
     use crate::messages::{AppliedMark, PeerMessage};
     use crate::raft::{EntryKind, Membership, RaftStatus, SnapshotMeta};
-    use crate::runtime::lifeline::Lifeline;
-    use crate::runtime::shell::Slot;
-    use crate::runtime::{Part, Placement};
+    use crate::runtime::shell::UnstartedActor;
+    use crate::runtime::stop_signal::StopSignal;
+    use crate::runtime::{Component, Placement};
 
     struct Nobody<M>(std::marker::PhantomData<fn() -> M>);
 
-    impl<M: actix::Message<Result = ()> + Send + Unpin + 'static> Role for Nobody<M> {
+    impl<M: actix::Message<Result = ()> + Send + Unpin + 'static> Behaviour for Nobody<M> {
         type Message = M;
         const NAME: &'static str = "nobody";
 
@@ -355,17 +355,18 @@ mod tests {
 
     fn applier(shared: &Arc<NodeContext>) -> Applier<WordCount> {
         let link = ApplyLink {
-            peer: Slot::<Nobody<PeerMessage>>::new().recipient(),
-            queue: Slot::<Nobody<crate::messages::ApplyQueueMessage>>::new().recipient(),
-            snapshotter: Slot::<Nobody<crate::messages::SnapshotterMessage>>::new().recipient(),
+            peer: UnstartedActor::<Nobody<PeerMessage>>::new().recipient(),
+            queue: UnstartedActor::<Nobody<crate::messages::ApplyQueueMessage>>::new().recipient(),
+            snapshotter: UnstartedActor::<Nobody<crate::messages::SnapshotterMessage>>::new()
+                .recipient(),
             restores: false,
             mark: AppliedMark::new(),
-            _guard: Arc::new(ApplyGuard(shared.lifeline.clone())),
+            _guard: Arc::new(ApplyGuard(shared.stop_signal.clone())),
         };
-        let (places, _ends) = Placement::shared().open(0).expect("no threads to fail");
-        let place = places.of(Part::Applier).clone();
+        let (executors, _ends) = Placement::shared().open(0).expect("no threads to fail");
+        let executor = executors.of(Component::Applier).clone();
         let (delays, observer) = (Delays::default(), Observer::default());
-        Applier::new(replica(0), link, place, delays, shared.clone(), observer)
+        Applier::new(replica(0), link, executor, delays, shared.clone(), observer)
     }
 
     fn offer(index: Index) -> OfferedSnapshot {
@@ -373,7 +374,7 @@ mod tests {
         let membership = Membership::of_voters([0]);
         OfferedSnapshot {
             meta: SnapshotMeta { log_id, membership, size_bytes: 0 },
-            shadow: Opaque::state_behind(log_id, replica(index)),
+            shadow: BoxedState::state_behind(log_id, replica(index)),
         }
     }
 
@@ -381,13 +382,13 @@ mod tests {
     /// nothing comes behind an install that would.
     #[test]
     fn reads_parked_on_an_index_that_an_install_covers_are_answered_at_once() {
-        let lifeline = Arc::new(Lifeline::new().0);
-        let shared = Arc::new(NodeContext::new(0, 1, lifeline, RaftStatus::default(), 1, 1));
+        let stop_signal = Arc::new(StopSignal::new().0);
+        let shared = Arc::new(NodeContext::new(0, 1, stop_signal, RaftStatus::default(), 1, 1));
         let mut applier = applier(&shared);
         let read = |index, applier: &mut Applier<WordCount>| {
             let (to, answer) = oneshot::channel();
             let read = move |state: Result<&dyn Any, _>| drop(to.send(state.map(|_| ())));
-            let job = shared.reads.begin(1_000, read).expect("a place");
+            let job = shared.reads.begin(1_000, read).expect("a executor");
             applier.on(ApplyMessage::ReadAt { index, job }, 0);
             answer
         };

@@ -21,7 +21,7 @@ use crate::messages::{
     ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, SnapshotterMessage,
 };
 use crate::raft::{LogId, Micros};
-use crate::runtime::shell::{Flow, Role, Turn};
+use crate::runtime::shell::{Batch, Behaviour, Flow};
 
 /// Batches are joined up to this size: enough to spare messages, little enough to answer clients in between.
 const JOINED_BYTES: usize = 256 << 10;
@@ -37,7 +37,7 @@ pub(crate) struct ApplyQueue {
     shared: Arc<NodeContext>,
 }
 
-impl Role for ApplyQueue {
+impl Behaviour for ApplyQueue {
     type Message = ApplyQueueMessage;
     const NAME: &'static str = "apply queue";
 
@@ -55,7 +55,7 @@ impl Role for ApplyQueue {
         Flow::Go
     }
 
-    fn flush(&mut self, _turn: Turn) {
+    fn flush(&mut self, _batch: Batch) {
         self.shared.metrics.apply_queue_items.store(self.items.len() as u64, Relaxed);
     }
 }
@@ -122,7 +122,7 @@ impl ApplyQueue {
     /// applied and answered; after a failure nothing is.
     fn hand_over_the_rest(&mut self) {
         self.drop_offers(|_| true);
-        if self.shared.lifeline.fatal().is_some() {
+        if self.shared.stop_signal.fatal().is_some() {
             return self.items.clear();
         }
         for work in self.items.drain(..).filter(|work| matches!(work, ApplyWork::Entries(_))) {

@@ -5,11 +5,11 @@ use std::io::Read;
 use actix::Recipient;
 
 use crate::machine::CodecError;
-use crate::messages::{ApplyMessage, Opaque};
+use crate::messages::{ApplyMessage, BoxedState};
 
 /// Decodes a snapshot's content into a state, on the snapshotter's thread. A state that knows which entry it is the state
-/// behind says so ([`Opaque::state_behind`]): then a snapshot that holds another one counts as not decodable.
-pub type DecodeState = Box<dyn FnMut(&mut dyn Read) -> Result<Opaque, CodecError> + Send>;
+/// behind says so ([`BoxedState::state_behind`]): then a snapshot that holds another one counts as not decodable.
+pub type DecodeState = Box<dyn FnMut(&mut dyn Read) -> Result<BoxedState, CodecError> + Send>;
 
 /// An apply side: where its messages go, and how its states are decoded.
 pub struct ApplySide {

@@ -9,14 +9,14 @@ use parking_lot::Mutex;
 use crate::machine::SessionCounters;
 use crate::messages::{Admission, Reads};
 use crate::raft::{Incarnation, Micros, NodeId, RaftStatus};
-use crate::runtime::lifeline::Lifeline;
+use crate::runtime::stop_signal::StopSignal;
 
 /// Shared by a node's actors and its handles, and readable after its end.
 pub(crate) struct NodeContext {
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,
-    pub(crate) lifeline: Arc<Lifeline>,
-    /// The protocol's state as of its last turn.
+    pub(crate) stop_signal: Arc<StopSignal>,
+    /// The protocol's state as of its last batch.
     pub(crate) raft: Mutex<RaftStatus>,
     /// The session table's counts as of the last batch applied.
     pub(crate) sessions: Mutex<SessionCounters>,
@@ -39,7 +39,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// The peer's loop had work and did not get to it for so long, or was busy with one turn for so long.
+    /// The peer's loop had work and did not get to it for so long, or was busy with one batch for so long.
     pub(crate) fn loop_took(&self, time: Micros) {
         self.loop_stall_max.fetch_max(time, Relaxed);
     }
@@ -59,7 +59,7 @@ impl NodeContext {
     pub(crate) fn new(
         node: NodeId,
         incarnation: Incarnation,
-        lifeline: Arc<Lifeline>,
+        stop_signal: Arc<StopSignal>,
         raft: RaftStatus,
         proposals_in_flight: usize,
         reads_in_flight: usize,
@@ -67,7 +67,7 @@ impl NodeContext {
         NodeContext {
             node,
             incarnation,
-            lifeline,
+            stop_signal,
             raft: Mutex::new(raft),
             sessions: Mutex::new(SessionCounters::default()),
             needs_newer_build: Mutex::default(),

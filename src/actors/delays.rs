@@ -1,6 +1,6 @@
 //! Delays put into a node's slow work on purpose, to show and to test that nothing else waits for it.
 //!
-//! On a real place a delay blocks that place's thread, on a virtual place it is charged to its clock.
+//! On a real executor a delay blocks that executor's thread, on a virtual executor it is charged to its clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,13 +1,13 @@
 //! The actors of one node: thin, one a file, and none of them waits for another.
 //!
 //! ```text
-//! handle ─Proposals, Read─▶ Peer ──Step──▶ Persister ──▶ LogStore
+//! handle ─Proposals, Read─▶ RaftPeer ──Step──▶ Persister ──▶ LogStore
 //!                           │ ▲ │ ▲──Persisted──┘  └─then_send─▶ Transport
 //!                           │ │ └──Envelope──▶ Transport ──▶ other members' Peer
 //!                           │ └─CondInstall, (applied)─┐
 //!                           ├──entries, offers──▶ ApplyQueue ◀──Pull── Applier (Replica)
 //!                           ├──pieces, decode──▶ Snapshotter ──▶ SnapshotStore
-//!                           └──old entries──▶ Reader        Ticker ──Tick──▶ Peer
+//!                           └──old entries──▶ Reader        Ticker ──Tick──▶ RaftPeer
 //! ```
 //!
 //! # Who waits for whom
@@ -15,7 +15,7 @@
 //! for a value that answers by itself when it is dropped:
 //!
 //! ```text
-//! caller of a handle ──▶ Peer ──▶ (its entry) ──▶ Applier        stopping node ──▶ each actor's StopAck, in order
+//! caller of a handle ──▶ RaftPeer ──▶ (its entry) ──▶ Applier        stopping node ──▶ each actor's StopAck, in order
 //! ```
 //! There is no cycle, so there is no deadlock (B2, AC05, SN22).
 //!
@@ -25,7 +25,7 @@
 //! | after an fsync | inside `Persist`, sent by the persister |
 //! | changes of the state machine | one line: the apply queue |
 //! | an actor's messages from one sender | as sent: one mailbox, `do_send` |
-//! | the end | `director.rs`: peer, apply queue, apply side, snapshotter, reader, persister; then the threads |
+//! | the end | `shutdown.rs`: peer, apply queue, apply side, snapshotter, reader, persister; then the threads |
 //!
 //! *What is not here:* decisions (`crate::raft`), file formats (`crate::storage`), types of commands (`crate::machine`).
 
@@ -34,13 +34,13 @@ pub(crate) mod apply_queue;
 mod apply_side;
 pub(crate) mod context;
 mod delays;
-pub(crate) mod director;
+pub(crate) mod fenced_sender;
 mod observer;
-pub(crate) mod outlet;
 pub(crate) mod peer;
 pub(crate) mod persister;
 pub(crate) mod postponed;
 pub(crate) mod reader;
+pub(crate) mod shutdown;
 pub(crate) mod snapshotter;
 
 pub use apply_side::{ApplySide, DecodeState};

@@ -1,4 +1,4 @@
-//! Who watches a peer, turn by turn.
+//! Who watches a peer, batch by batch.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use crate::machine::{Machine, Outcome, Replica, Undecodable};
 use crate::raft::LogId;
 use crate::raft::{Entry, Observation, Raft};
 
-/// Is shown the peer's state at the end of each of its turns: after all that the turn brought in is decided, and before
+/// Is shown the peer's state at the end of each of its batches: after all that the batch brought in is decided, and before
 /// anything of it leaves for a disk, another member or the state machine. Shows nothing unless it is given a function.
 ///
 /// The function runs on the peer's loop: it should be short, and a panic in it stops the node.
 #[derive(Clone, Default)]
 pub struct Observer {
-    turns: Option<Watch>,
+    batches: Option<Watch>,
     #[cfg(any(test, feature = "testing"))]
     pub(super) states: Option<Arc<dyn StateWatch>>,
 }
@@ -42,7 +42,7 @@ impl Observer {
     /// Shows everything to `watch`.
     pub fn new(watch: impl Fn(&Observation<'_>) + Send + Sync + 'static) -> Observer {
         Observer {
-            turns: Some(Arc::new(watch)),
+            batches: Some(Arc::new(watch)),
             #[cfg(any(test, feature = "testing"))]
             states: None,
         }
@@ -56,7 +56,7 @@ impl Observer {
     }
 
     pub(super) fn show(&self, raft: &Raft) {
-        if let Some(watch) = &self.turns {
+        if let Some(watch) = &self.batches {
             watch(&raft.observe());
         }
     }

@@ -14,13 +14,13 @@ use actix::Recipient;
 use crate::actors::context::NodeContext;
 use crate::messages::{PeerMessage, PersisterMessage, StopAck};
 use crate::raft::{Envelope, LogChange, Micros, Persist};
-use crate::runtime::Place;
+use crate::runtime::Executor;
 use crate::runtime::clock::Clock;
-use crate::runtime::shell::{Flow, Role, Turn};
+use crate::runtime::shell::{Batch, Behaviour, Flow};
 use crate::storage::LogStore;
 
 use super::delays::Delays;
-use super::outlet::Outlet;
+use super::fenced_sender::FencedSender;
 
 /// Collected steps are written once so many bytes are together, however many more wait.
 const GROUP_BYTES: usize = 8 << 20;
@@ -28,7 +28,7 @@ const GROUP_BYTES: usize = 8 << 20;
 pub(crate) struct Persister {
     pub(crate) log: Box<dyn LogStore>,
     pub(crate) links: PersisterLinks,
-    pub(crate) place: Place,
+    pub(crate) executor: Executor,
     pub(crate) delays: Delays,
     pub(crate) group: Group,
     /// A write has failed: nothing that was asked for since is done, sent or reported, for it may rest on that write.
@@ -39,7 +39,7 @@ pub(crate) struct Persister {
 #[derive(Clone)]
 pub(crate) struct PersisterLinks {
     pub(crate) peer: Recipient<PeerMessage>,
-    pub(crate) outlet: Outlet,
+    pub(crate) sender: FencedSender,
     pub(crate) clock: Clock,
     pub(crate) shared: Arc<NodeContext>,
 }
@@ -68,7 +68,7 @@ impl Group {
     }
 }
 
-impl Role for Persister {
+impl Behaviour for Persister {
     type Message = PersisterMessage;
     const NAME: &'static str = "persister";
 
@@ -89,7 +89,7 @@ impl Role for Persister {
         Flow::Go
     }
 
-    fn flush(&mut self, _turn: Turn) {
+    fn flush(&mut self, _batch: Batch) {
         self.write();
     }
 }
@@ -99,24 +99,24 @@ impl Persister {
         let last_seq = self.group.last_seq;
         let group = std::mem::replace(&mut self.group, Group { last_seq, ..Group::default() });
         let Some(asked) = group.first_asked else { return };
-        if self.failed || self.links.shared.lifeline.fenced() {
+        if self.failed || self.links.shared.stop_signal.fenced() {
             return;
         }
         if !group.changes.is_empty() {
             let cost = self.delays.fsync();
-            if let Err(error) = self.place.work(cost, || self.log.write(&group.changes)) {
+            if let Err(error) = self.executor.work(cost, || self.log.write(&group.changes)) {
                 self.failed = true;
                 return self
                     .links
                     .shared
-                    .lifeline
+                    .stop_signal
                     .fail(format!("the log can't be written: {error}"));
             }
             self.measure(&group);
         }
-        self.place.emit(&self.links, move |PersisterLinks { peer, outlet, clock, shared }| {
+        self.executor.emit(&self.links, move |PersisterLinks { peer, sender, clock, shared }| {
             shared.metrics.persist_took(clock.now().saturating_sub(asked));
-            group.then_send.into_iter().for_each(|envelope| outlet.send(envelope));
+            group.then_send.into_iter().for_each(|envelope| sender.send(envelope));
             peer.do_send(PeerMessage::Persisted { seq: group.last_seq });
         });
     }
@@ -128,11 +128,11 @@ impl Persister {
     }
 
     fn seal(&mut self) {
-        if self.failed || self.links.shared.lifeline.fenced() {
+        if self.failed || self.links.shared.stop_signal.fenced() {
             return;
         }
         if let Err(error) = self.log.seal() {
-            self.links.shared.lifeline.fail(format!("the log can't be sealed: {error}"));
+            self.links.shared.stop_signal.fail(format!("the log can't be sealed: {error}"));
         }
     }
 
@@ -151,9 +151,9 @@ mod tests {
 
     use super::*;
     use crate::raft::{Answer, Body, HardState, NodeId, RaftStatus};
-    use crate::runtime::lifeline::Lifeline;
-    use crate::runtime::shell::Slot;
-    use crate::runtime::{Part, Placement};
+    use crate::runtime::shell::UnstartedActor;
+    use crate::runtime::stop_signal::StopSignal;
+    use crate::runtime::{Component, Placement};
     use crate::storage::{LogReader, StorageError};
     use crate::transport::{Inbox, Transport};
 
@@ -188,7 +188,7 @@ mod tests {
         fn detach(&self, _node: NodeId) {}
     }
 
-    impl Role for Left {
+    impl Behaviour for Left {
         type Message = PeerMessage;
         const NAME: &'static str = "peer";
 
@@ -213,40 +213,40 @@ mod tests {
         let (placement, left) = (Placement::shared(), Left::default());
         let observed = left.clone();
         let story = async move {
-            let (places, _ends) = placement.open(0).expect("no threads to fail");
-            let lifeline = Arc::new(Lifeline::new().0);
-            let shared = NodeContext::new(0, 1, lifeline.clone(), RaftStatus::default(), 1, 1);
-            let (shared, clock, place) =
-                (Arc::new(shared), placement.clock(), places.of(Part::Peer));
-            let peer = Slot::<Left>::new();
+            let (executors, _ends) = placement.open(0).expect("no threads to fail");
+            let stop_signal = Arc::new(StopSignal::new().0);
+            let shared = NodeContext::new(0, 1, stop_signal.clone(), RaftStatus::default(), 1, 1);
+            let (shared, clock, executor) =
+                (Arc::new(shared), placement.clock(), executors.of(Component::Peer));
+            let peer = UnstartedActor::<Left>::new();
             let links = PersisterLinks {
                 peer: peer.recipient(),
-                outlet: Outlet { transport: Arc::new(left.clone()), shared: shared.clone() },
+                sender: FencedSender { transport: Arc::new(left.clone()), shared: shared.clone() },
                 clock: clock.clone(),
                 shared,
             };
             let mut persister = Persister {
                 log: Box::new(Full),
                 links,
-                place: place.clone(),
+                executor: executor.clone(),
                 delays: Delays::default(),
                 group: Group::default(),
                 failed: false,
             };
-            peer.start(place, clock, lifeline.clone(), move || left);
+            peer.start(executor, clock, stop_signal.clone(), move || left);
             let hard_state = Some(HardState { term: 1, vote: Some(1) });
             let changes = [LogChange { hard_state, ..LogChange::default() }, LogChange::default()];
             for (seq, change) in (1..).zip(changes) {
                 let step = Box::new(Persist { seq, change, then_send: vec![vote()] });
                 persister.on(PersisterMessage::Step { step, asked: 0 }, 0);
-                persister.flush(Turn { began: 0, now: 0, drained: true });
+                persister.flush(Batch { began: 0, now: 0, drained: true });
             }
             persister.on(PersisterMessage::Seal, 0);
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
-            assert!(lifeline.fatal().is_some_and(|fatal| fatal.contains("no space")));
-            places.exit();
+            assert!(stop_signal.fatal().is_some_and(|fatal| fatal.contains("no space")));
+            executors.exit();
         };
         LocalSet::new().run_until(story).await;
         assert_eq!(*observed.0.lock(), Vec::<String>::new());

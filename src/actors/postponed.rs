@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use actix::{Message, Recipient};
 
-use crate::runtime::Place;
+use crate::runtime::Executor;
 use crate::storage::StorageError;
 
 /// What an actor has to do, oldest first.
@@ -40,7 +40,7 @@ where
     /// How long it is.
     pub(crate) lasts: Duration,
     /// Where the timer runs.
-    pub(crate) place: Place,
+    pub(crate) executor: Executor,
     /// The actor's own mailbox, and what comes there when the pause is over.
     pub(crate) own: Recipient<M>,
     pub(crate) over: fn() -> M,
@@ -68,7 +68,7 @@ impl<M: Message<Result = ()> + Send + 'static> Postponed<M> {
         self.is_pausing = true;
         let Pause { lasts, own, over, .. } = &self.pause;
         let (lasts, own, over) = (*lasts, own.clone(), *over);
-        self.pause.place.run(move || {
+        self.pause.executor.run(move || {
             Box::pin(async move {
                 tokio::time::sleep(lasts).await;
                 own.do_send(over());

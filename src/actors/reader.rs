@@ -11,8 +11,8 @@ use actix::Recipient;
 use crate::actors::context::NodeContext;
 use crate::messages::{PeerMessage, ReaderMessage};
 use crate::raft::{ChunkRead, ChunkReadOutcome, LogRead, LogReadOutcome, Micros};
-use crate::runtime::Place;
-use crate::runtime::shell::{Flow, Role};
+use crate::runtime::Executor;
+use crate::runtime::shell::{Behaviour, Flow};
 use crate::storage::{LogReader, SnapshotReader, StorageError};
 
 use super::delays::Delays;
@@ -22,13 +22,13 @@ pub(crate) struct Reader {
     pub(crate) log: Box<dyn LogReader>,
     pub(crate) snapshots: Box<dyn SnapshotReader>,
     pub(crate) peer: Recipient<PeerMessage>,
-    pub(crate) place: Place,
+    pub(crate) executor: Executor,
     pub(crate) delays: Delays,
     pub(crate) shared: Arc<NodeContext>,
     pub(crate) wanted: Postponed<ReaderMessage>,
 }
 
-impl Role for Reader {
+impl Behaviour for Reader {
     type Message = ReaderMessage;
     const NAME: &'static str = "reader";
 
@@ -36,7 +36,7 @@ impl Role for Reader {
         match message {
             ReaderMessage::Stop(ack) => return Flow::Stop(ack),
             // Nobody waits for a read any more, and a closing store may refuse it.
-            _ if !self.shared.lifeline.is_running() => self.wanted.clear(),
+            _ if !self.shared.stop_signal.is_running() => self.wanted.clear(),
             ReaderMessage::Again => self.wanted.pause_is_over(),
             read => self.wanted.add(read),
         }
@@ -55,16 +55,16 @@ impl Reader {
             ReaderMessage::Again | ReaderMessage::Stop(_) => return,
         };
         match answer {
-            Ok(answer) => self.place.emit(&self.peer, |peer| peer.do_send(answer)),
+            Ok(answer) => self.executor.emit(&self.peer, |peer| peer.do_send(answer)),
             Err(error) if error.is_out_of_descriptors() => self.wanted.put_back(message, &error),
-            Err(error) => self.shared.lifeline.fail(format!("storage can't be read: {error}")),
+            Err(error) => self.shared.stop_signal.fail(format!("storage can't be read: {error}")),
         }
     }
 
     fn read_log(&mut self, read: LogRead) -> Result<PeerMessage, StorageError> {
         let LogRead { id, first, last, max_bytes, .. } = read;
         let found =
-            self.place.work(self.delays.read(), || self.log.read(first, last, max_bytes))?;
+            self.executor.work(self.delays.read(), || self.log.read(first, last, max_bytes))?;
         let outcome = found
             .map_or(LogReadOutcome::Compacted, |entries| LogReadOutcome::Entries(entries.into()));
         Ok(PeerMessage::LogRead { id, outcome })
@@ -73,7 +73,7 @@ impl Reader {
     fn read_chunk(&mut self, read: ChunkRead) -> Result<PeerMessage, StorageError> {
         let ChunkRead { to, transfer, snapshot, offset, max_bytes } = read;
         let found = self
-            .place
+            .executor
             .work(self.delays.read(), || self.snapshots.read_at(snapshot, offset, max_bytes))?;
         let outcome = match found {
             Some(data) => ChunkReadOutcome::Data { crc: crc32c::crc32c(&data), data },

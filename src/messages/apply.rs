@@ -41,27 +41,27 @@ use tokio::sync::oneshot;
 
 use crate::machine::CodecError;
 use crate::raft::{Entries, Entry, Index, InstallDecision, LogId, SnapshotMeta};
-use crate::runtime::lifeline::Lifeline;
+use crate::runtime::stop_signal::StopSignal;
 
 use super::SnapshotError;
 use super::{ApplyQueueMessage, PeerMessage, ReadJob, Reply, SnapshotterMessage, StopAck};
 
 /// A value whose type only the apply side knows: a decoded state, mostly.
-pub struct Opaque {
+pub struct BoxedState {
     value: Box<dyn Any + Send>,
     log_id: Option<LogId>,
 }
 
-impl Opaque {
+impl BoxedState {
     /// Wraps a value.
-    pub fn new<T: Send + 'static>(value: T) -> Opaque {
-        Opaque { value: Box::new(value), log_id: None }
+    pub fn new<T: Send + 'static>(value: T) -> BoxedState {
+        BoxedState { value: Box::new(value), log_id: None }
     }
 
     /// Wraps a decoded state that says itself which entry it is the state behind. The node compares that with what the
     /// snapshot says, before anybody is offered the state (SN19).
-    pub fn state_behind<T: Send + 'static>(log_id: LogId, state: T) -> Opaque {
-        Opaque { log_id: Some(log_id), ..Opaque::new(state) }
+    pub fn state_behind<T: Send + 'static>(log_id: LogId, state: T) -> BoxedState {
+        BoxedState { log_id: Some(log_id), ..BoxedState::new(state) }
     }
 
     /// The entry that this is the state behind, if it says so.
@@ -75,9 +75,9 @@ impl Opaque {
     }
 }
 
-impl std::fmt::Debug for Opaque {
+impl std::fmt::Debug for BoxedState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Opaque")
+        f.write_str("BoxedState")
     }
 }
 
@@ -91,7 +91,7 @@ pub enum ApplyMessage {
         /// The last entry in it.
         log_id: LogId,
         /// The state.
-        state: Opaque,
+        state: BoxedState,
     },
     /// The next item.
     Work(ApplyWork),
@@ -141,7 +141,7 @@ pub struct OfferedSnapshot {
     /// What it covers.
     pub meta: SnapshotMeta,
     /// The state.
-    pub shadow: Opaque,
+    pub shadow: BoxedState,
 }
 
 /// A view of the state after one entry, to be encoded elsewhere.
@@ -278,13 +278,13 @@ impl ApplyLink {
     }
 
     /// Drops `value` where that delays nobody.
-    pub fn retire(&self, value: Opaque) {
+    pub fn retire(&self, value: BoxedState) {
         self.snapshotter.do_send(SnapshotterMessage::Retire(value));
     }
 }
 
 /// Notices the end of an apply side: held by every clone of its link.
-pub struct ApplyGuard(pub(crate) Arc<Lifeline>);
+pub struct ApplyGuard(pub(crate) Arc<StopSignal>);
 
 impl Drop for ApplyGuard {
     fn drop(&mut self) {

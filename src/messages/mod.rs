@@ -21,7 +21,7 @@ mod trace;
 pub use crate::runtime::StopAck;
 pub(crate) use apply::{AppliedMark, ApplyGuard};
 pub use apply::{
-    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, SnapshotTaken,
+    ApplyLink, ApplyMessage, ApplyWork, BoxedState, CommittedBatch, OfferedSnapshot, SnapshotTaken,
     StateView,
 };
 pub(crate) use apply_queue::ApplyQueueMessage;

@@ -10,7 +10,7 @@ use crate::raft::{
 use crate::transport::Receipt;
 
 use super::SnapshotError;
-use super::{Opaque, ReadJob, StateView, StopAck};
+use super::{BoxedState, ReadJob, StateView, StopAck};
 
 /// Answers a request for a snapshot.
 pub(crate) type SnapshotReply = oneshot::Sender<Result<LogId, SnapshotError>>;
@@ -19,7 +19,7 @@ pub(crate) type SnapshotReply = oneshot::Sender<Result<LogId, SnapshotError>>;
 #[derive(Debug)]
 pub(crate) enum DecodedSnapshot {
     /// The state in it.
-    State(Opaque),
+    State(BoxedState),
     /// This build does not know what stands in it.
     Undecodable,
     /// It can't be read, or holds the state behind another entry than it says.

@@ -4,7 +4,7 @@ use actix::Message;
 
 use crate::raft::{LogId, SnapshotJob};
 
-use super::{Opaque, StateView, StopAck};
+use super::{BoxedState, StateView, StopAck};
 
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -18,7 +18,7 @@ pub(crate) enum SnapshotterMessage {
     /// A snapshot made here was refused: its file may go.
     Remove(LogId),
     /// Drop this here, where it delays nobody.
-    Retire(Opaque),
+    Retire(BoxedState),
     /// What found no file descriptor may be tried again.
     Again,
     /// End.

@@ -1,7 +1,7 @@
 //! Putting a node's actors together: each is given the others' addresses before any of them exists.
 //!
-//! Nothing is decided here. What is started where says [`Part`]; in which order things end says
-//! [`Director`].
+//! Nothing is decided here. What is started where says [`Component`]; in which order things end says
+//! [`Shutdown`].
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -12,26 +12,26 @@ use actix::Recipient;
 use crate::actors::applier::Applier;
 use crate::actors::apply_queue::ApplyQueue;
 use crate::actors::context::NodeContext;
-use crate::actors::director::{Activities, Director};
-use crate::actors::outlet::Outlet;
-use crate::actors::peer::ticker::{self, Alarm};
-use crate::actors::peer::{Peer, PeerLinks, Times};
+use crate::actors::fenced_sender::FencedSender;
+use crate::actors::peer::ticker::{self, TickTimer};
+use crate::actors::peer::{PeerLinks, RaftPeer, Times};
 use crate::actors::persister::{Group, Persister, PersisterLinks};
 use crate::actors::postponed::{Pause, Postponed};
 use crate::actors::reader::Reader;
+use crate::actors::shutdown::{Activities, Shutdown};
 use crate::actors::snapshotter::Snapshotter;
 use crate::actors::{ApplySide, DecodeState, Delays, Observer, Receiving};
 use crate::machine::{Machine, Replica, check_command, decode_replica};
 use crate::messages::ApplyGuard;
 use crate::messages::{
-    AppliedMark, ApplyLink, ApplyMessage, ApplyQueueMessage, Opaque, PeerMessage, PersisterMessage,
-    Proposals, ProposalsEnd, ReaderMessage, SnapshotterMessage,
+    AppliedMark, ApplyLink, ApplyMessage, ApplyQueueMessage, BoxedState, PeerMessage,
+    PersisterMessage, Proposals, ProposalsEnd, ReaderMessage, SnapshotterMessage,
 };
 use crate::raft::{LogId, Membership, Micros, Raft, Recovered};
 use crate::runtime::clock::Clock;
-use crate::runtime::lifeline::Lifeline;
-use crate::runtime::shell::{Role, Slot};
-use crate::runtime::{Ends, Part, Place, Places};
+use crate::runtime::shell::{Behaviour, UnstartedActor};
+use crate::runtime::stop_signal::StopSignal;
+use crate::runtime::{Component, Executor, Executors, JoinHandles};
 use crate::storage::{Identity, LogReader, LogStore, OpenedStorage, SnapshotReader, SnapshotStore};
 use crate::transport::{Inbox, Transport};
 
@@ -52,13 +52,14 @@ pub(super) struct Parts<M> {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) delays: Delays,
     pub(super) observer: Observer,
-    pub(super) places: Places,
+    pub(super) executors: Executors,
 }
 
 impl<M: Machine> Parts<M> {
     /// Starts everything.
-    pub(super) fn assemble(self, opened: OpenedStorage, ends: Ends) -> Node<M> {
-        let Parts { identity, applying, config, clock, transport, delays, observer, places } = self;
+    pub(super) fn assemble(self, opened: OpenedStorage, ends: JoinHandles) -> Node<M> {
+        let Parts { identity, applying, config, clock, transport, delays, observer, executors } =
+            self;
         let OpenedStorage { recovered, log, snapshots } = opened;
         let origin = Origin::of(&recovered);
         let incarnation = recovered.life.incarnation;
@@ -69,11 +70,11 @@ impl<M: Machine> Parts<M> {
             tracing::warn!(node, %members, "this node is no member of its cluster: it follows, and never leads or votes");
         }
 
-        let (lifeline, stops) = Lifeline::new();
+        let (stop_signal, stops) = StopSignal::new();
         let shared = NodeContext::new(
             identity.node,
             incarnation,
-            Arc::new(lifeline),
+            Arc::new(stop_signal),
             raft.status(),
             config.proposals_in_flight,
             config.reads_in_flight,
@@ -82,7 +83,7 @@ impl<M: Machine> Parts<M> {
             identity,
             config,
             clock,
-            places,
+            executors,
             delays,
             transport,
             shared: Arc::new(shared),
@@ -101,7 +102,7 @@ impl<M: Machine> Parts<M> {
         let ApplySide { recipient: apply_side, decode } = side;
         let (proposals, proposed) = Proposals::new(addresses.peer.clone());
         let handle = site.handle(&addresses, proposals, &apply_side, understands);
-        let director = site.director(&addresses, &apply_side);
+        let shutdown = site.shutdown(&addresses, &apply_side);
 
         site.start_reader(slots.reader, &addresses, log.reader(), snapshots.reader());
         site.start_snapshotter(
@@ -117,12 +118,12 @@ impl<M: Machine> Parts<M> {
         site.start_peer(slots.peer, &addresses, apply_side, raft, proposed, observer);
         let inbox = inbox(addresses.peer).of_incarnation(incarnation);
         site.transport.attach(identity.node, inbox);
-        site.places.of(Part::Peer).run(move || Box::pin(director.direct(stops)));
+        site.executors.of(Component::Peer).run(move || Box::pin(shutdown.run(stops)));
         Node {
             handle,
             transport: site.transport,
             #[cfg(feature = "testing")]
-            places: site.places,
+            executors: site.executors,
             ends: Some(ends),
         }
     }
@@ -147,21 +148,21 @@ impl Origin {
 
 /// Mailboxes of actors that do not exist yet.
 struct Slots {
-    peer: Slot<Peer>,
-    persister: Slot<Persister>,
-    reader: Slot<Reader>,
-    queue: Slot<ApplyQueue>,
-    snapshotter: Slot<Snapshotter>,
+    peer: UnstartedActor<RaftPeer>,
+    persister: UnstartedActor<Persister>,
+    reader: UnstartedActor<Reader>,
+    queue: UnstartedActor<ApplyQueue>,
+    snapshotter: UnstartedActor<Snapshotter>,
 }
 
 impl Slots {
     fn new() -> Slots {
         Slots {
-            peer: Slot::new(),
-            persister: Slot::new(),
-            reader: Slot::new(),
-            queue: Slot::new(),
-            snapshotter: Slot::new(),
+            peer: UnstartedActor::new(),
+            persister: UnstartedActor::new(),
+            reader: UnstartedActor::new(),
+            queue: UnstartedActor::new(),
+            snapshotter: UnstartedActor::new(),
         }
     }
 
@@ -196,7 +197,7 @@ impl Addresses {
             snapshotter: self.snapshotter.clone(),
             restores,
             mark: self.applied.clone(),
-            _guard: Arc::new(ApplyGuard(site.shared.lifeline.clone())),
+            _guard: Arc::new(ApplyGuard(site.shared.stop_signal.clone())),
         }
     }
 }
@@ -206,7 +207,7 @@ struct Site {
     identity: Identity,
     config: Config,
     clock: Clock,
-    places: Places,
+    executors: Executors,
     delays: Delays,
     transport: Arc<dyn Transport>,
     shared: Arc<NodeContext>,
@@ -215,17 +216,27 @@ struct Site {
 }
 
 impl Site {
-    fn place(&self, part: Part) -> Place {
-        self.places.of(part).clone()
+    fn executor(&self, part: Component) -> Executor {
+        self.executors.of(part).clone()
     }
 
-    fn outlet(&self) -> Outlet {
-        Outlet { transport: self.transport.clone(), shared: self.shared.clone() }
+    fn sender(&self) -> FencedSender {
+        FencedSender { transport: self.transport.clone(), shared: self.shared.clone() }
     }
 
-    fn start<R: Role>(&self, slot: Slot<R>, part: Part, make: impl FnOnce() -> R + Send + 'static) {
+    fn start<R: Behaviour>(
+        &self,
+        slot: UnstartedActor<R>,
+        part: Component,
+        make: impl FnOnce() -> R + Send + 'static,
+    ) {
         self.activities.lock().push((part, slot.activity()));
-        slot.start(self.places.of(part), self.clock.clone(), self.shared.lifeline.clone(), make);
+        slot.start(
+            self.executors.of(part),
+            self.clock.clone(),
+            self.shared.stop_signal.clone(),
+            make,
+        );
     }
 
     fn handle<M>(
@@ -250,18 +261,18 @@ impl Site {
         }
     }
 
-    fn director(&self, addresses: &Addresses, apply_side: &Recipient<ApplyMessage>) -> Director {
-        Director {
+    fn shutdown(&self, addresses: &Addresses, apply_side: &Recipient<ApplyMessage>) -> Shutdown {
+        Shutdown {
             node: self.identity.node,
             transport: self.transport.clone(),
-            lifeline: self.shared.lifeline.clone(),
+            stop_signal: self.shared.stop_signal.clone(),
             peer: addresses.peer.clone(),
             queue: addresses.queue.clone(),
             apply_side: apply_side.clone(),
             snapshotter: addresses.snapshotter.clone(),
             reader: addresses.reader.clone(),
             persister: addresses.persister.clone(),
-            places: self.places.clone(),
+            executors: self.executors.clone(),
             shared: self.shared.clone(),
             patience: self.config.shutdown_timeout,
             activities: self.activities.clone(),
@@ -277,24 +288,24 @@ impl Site {
     ) -> ApplySide {
         let observer = observer.clone();
         let (sessions, cluster) = (self.config.sessions, self.identity.cluster);
-        let slot = Slot::<Applier<M>>::new();
+        let slot = UnstartedActor::<Applier<M>>::new();
         let recipient = slot.recipient();
-        let (place, delays, shared) =
-            (self.place(Part::Applier), self.delays.clone(), self.shared.clone());
-        self.start(slot, Part::Applier, move || {
+        let (executor, delays, shared) =
+            (self.executor(Component::Applier), self.delays.clone(), self.shared.clone());
+        self.start(slot, Component::Applier, move || {
             let replica = Replica::new(machine, sessions, cluster);
-            Applier::new(replica, link, place, delays, shared, observer)
+            Applier::new(replica, link, executor, delays, shared, observer)
         });
         let decode: DecodeState = Box::new(move |input| {
             let replica = decode_replica::<M>(input, sessions, cluster)?;
-            Ok(Opaque::state_behind(replica.applied(), replica))
+            Ok(BoxedState::state_behind(replica.applied(), replica))
         });
         ApplySide { recipient, decode }
     }
 
     fn start_reader(
         &self,
-        slot: Slot<Reader>,
+        slot: UnstartedActor<Reader>,
         addresses: &Addresses,
         log: Box<dyn LogReader>,
         snapshots: Box<dyn SnapshotReader>,
@@ -303,29 +314,29 @@ impl Site {
             log,
             snapshots,
             peer: addresses.peer.clone(),
-            place: self.place(Part::Reader),
+            executor: self.executor(Component::Reader),
             delays: self.delays.clone(),
             shared: self.shared.clone(),
-            wanted: self.postponed(Part::Reader, &addresses.reader, || ReaderMessage::Again),
+            wanted: self.postponed(Component::Reader, &addresses.reader, || ReaderMessage::Again),
         };
-        self.start(slot, Part::Reader, move || role);
+        self.start(slot, Component::Reader, move || role);
     }
 
     /// What an actor there does later if no file can be opened.
     fn postponed<M: actix::Message<Result = ()> + Send + 'static>(
         &self,
-        part: Part,
+        part: Component,
         own: &Recipient<M>,
         over: fn() -> M,
     ) -> Postponed<M> {
-        let (lasts, place) = (self.config.retry_interval, self.place(part));
-        Postponed::new(Pause { lasts, place, own: own.clone(), over })
+        let (lasts, executor) = (self.config.retry_interval, self.executor(part));
+        Postponed::new(Pause { lasts, executor, own: own.clone(), over })
     }
 
     /// The snapshot that the node starts from is the first thing to be decoded (A72, A74).
     fn start_snapshotter(
         &self,
-        slot: Slot<Snapshotter>,
+        slot: UnstartedActor<Snapshotter>,
         addresses: &Addresses,
         apply_side: &Recipient<ApplyMessage>,
         store: Box<dyn SnapshotStore>,
@@ -346,18 +357,19 @@ impl Site {
             received: None,
             peer: addresses.peer.clone(),
             apply_side: apply_side.clone(),
-            place: self.place(Part::Snapshotter),
+            executor: self.executor(Component::Snapshotter),
             delays: self.delays.clone(),
             shared: self.shared.clone(),
-            asked: self
-                .postponed(Part::Snapshotter, &addresses.snapshotter, || SnapshotterMessage::Again),
+            asked: self.postponed(Component::Snapshotter, &addresses.snapshotter, || {
+                SnapshotterMessage::Again
+            }),
         };
-        self.start(slot, Part::Snapshotter, move || role);
+        self.start(slot, Component::Snapshotter, move || role);
     }
 
     fn start_persister(
         &self,
-        slot: Slot<Persister>,
+        slot: UnstartedActor<Persister>,
         addresses: &Addresses,
         log: Box<dyn LogStore>,
     ) {
@@ -365,32 +377,32 @@ impl Site {
             log,
             links: PersisterLinks {
                 peer: addresses.peer.clone(),
-                outlet: self.outlet(),
+                sender: self.sender(),
                 clock: self.clock.clone(),
                 shared: self.shared.clone(),
             },
-            place: self.place(Part::Persister),
+            executor: self.executor(Component::Persister),
             delays: self.delays.clone(),
             group: Group::default(),
             failed: false,
         };
-        self.start(slot, Part::Persister, move || role);
+        self.start(slot, Component::Persister, move || role);
     }
 
     fn start_queue(
         &self,
-        slot: Slot<ApplyQueue>,
+        slot: UnstartedActor<ApplyQueue>,
         addresses: &Addresses,
         apply_side: &Recipient<ApplyMessage>,
     ) {
         let role =
             ApplyQueue::new(apply_side.clone(), addresses.snapshotter.clone(), self.shared.clone());
-        self.start(slot, Part::Applier, move || role);
+        self.start(slot, Component::Applier, move || role);
     }
 
     fn start_peer(
         &self,
-        slot: Slot<Peer>,
+        slot: UnstartedActor<RaftPeer>,
         addresses: &Addresses,
         apply_side: Recipient<ApplyMessage>,
         raft: Raft,
@@ -405,7 +417,7 @@ impl Site {
             queue: addresses.queue.clone(),
             apply_side,
             snapshotter: addresses.snapshotter.clone(),
-            outlet: self.outlet(),
+            sender: self.sender(),
         };
         let times = Times {
             tick: micros(self.config.tick_interval),
@@ -413,18 +425,18 @@ impl Site {
             proposal_timeout: micros(self.config.proposal_timeout),
             idle: IDLE_HEARTBEATS * micros(self.config.heartbeat_interval),
         };
-        let alarm = Alarm::default();
+        let alarm = TickTimer::default();
         let (shared, clock, seen) = (self.shared.clone(), self.clock.clone(), alarm.clone());
-        self.start(slot, Part::Peer, move || {
-            Peer::new(raft, links, shared, clock, observer, times, seen)
+        self.start(slot, Component::Peer, move || {
+            RaftPeer::new(raft, links, shared, clock, observer, times, seen)
         });
 
-        let (peer, lifeline, every) =
-            (addresses.peer.clone(), self.shared.lifeline.clone(), self.config.tick_interval);
+        let (peer, stop_signal, every) =
+            (addresses.peer.clone(), self.shared.stop_signal.clone(), self.config.tick_interval);
         let clock = self.clock.clone();
-        self.places
-            .of(Part::Peer)
-            .run(move || Box::pin(ticker::tick(every, clock, alarm, peer, lifeline)));
+        self.executors
+            .of(Component::Peer)
+            .run(move || Box::pin(ticker::tick(every, clock, alarm, peer, stop_signal)));
     }
 }
 

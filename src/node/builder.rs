@@ -6,7 +6,7 @@ use crate::actors::{ApplySide, Delays, Observer};
 use crate::machine::{Machine, NoMachine};
 use crate::messages::ApplyLink;
 use crate::raft::NodeId;
-use crate::runtime::{Ends, Part, Placement, Places};
+use crate::runtime::{Component, Executors, JoinHandles, Placement};
 use crate::storage::{Identity, OpenedStorage, Start, Storage, StorageError};
 use crate::transport::Transport;
 
@@ -161,16 +161,16 @@ impl<M: Machine> NodeBuilder<M> {
             return Err(StartError::Transport { node: self.node, member });
         }
         let placement = self.placement.for_log(storage.waits());
-        let (places, ends) = placement.open(self.node)?;
+        let (executors, ends) = placement.open(self.node)?;
         let identity = Identity {
             cluster: self.cluster,
             node: self.node,
             birth_ms: placement.clock().wall_ms(),
         };
-        let opened = match open(&places, storage, identity, self.start).await {
+        let opened = match open(&executors, storage, identity, self.start).await {
             Ok(opened) => opened,
             Err(error) => {
-                places.exit();
+                executors.exit();
                 ends.join().await;
                 return Err(error);
             }
@@ -183,21 +183,21 @@ impl<M: Machine> NodeBuilder<M> {
             transport,
             delays: self.delays,
             observer: self.observer,
-            places,
+            executors,
         };
         Ok(parts.assemble(opened, ends))
     }
 }
 
-/// Opens the storage on the persister's place: it may take long.
+/// Opens the storage on the persister's executor: it may take long.
 async fn open(
-    places: &Places,
+    executors: &Executors,
     storage: Box<dyn Storage>,
     identity: Identity,
     start: Start,
 ) -> Result<OpenedStorage, StartError> {
     let (to, opened) = tokio::sync::oneshot::channel();
-    places.of(Part::Persister).run(move || {
+    executors.of(Component::Persister).run(move || {
         Box::pin(async move {
             // Whoever started the node may have given up meanwhile.
             let _: Result<(), Result<OpenedStorage, StorageError>> =
@@ -214,8 +214,8 @@ pub struct Node<M: Machine> {
     pub(super) handle: Handle<M>,
     pub(super) transport: Arc<dyn Transport>,
     #[cfg(feature = "testing")]
-    pub(super) places: Places,
-    pub(super) ends: Option<Ends>,
+    pub(super) executors: Executors,
+    pub(super) ends: Option<JoinHandles>,
 }
 
 impl<M: Machine> Node<M> {
@@ -232,7 +232,7 @@ impl<M: Machine> Node<M> {
     /// behind, and so is whoever waits for a command that it was executing. That works where the
     /// actor has a thread that the peer does not run on.
     pub async fn shutdown(mut self) {
-        self.handle.shared.lifeline.stop();
+        self.handle.shared.stop_signal.stop();
         self.join().await;
     }
 
@@ -240,22 +240,22 @@ impl<M: Machine> Node<M> {
     /// member; nothing is finished or sealed. Returns when its storage is free again.
     #[cfg(feature = "testing")]
     pub async fn crash(mut self) {
-        self.handle.shared.lifeline.fence();
+        self.handle.shared.stop_signal.fence();
         self.transport.detach(self.handle.node());
-        self.places.exit();
+        self.executors.exit();
         self.join().await;
     }
 
     /// Its process stands still for `time`: what comes for it waits, what it was doing ends later. Only in virtual time.
     #[cfg(feature = "testing")]
     pub fn pause(&self, time: std::time::Duration) {
-        self.places.pause(time);
+        self.executors.pause(time);
     }
 
     /// When all work that it has begun is done, if any is. Only in virtual time.
     #[cfg(feature = "testing")]
     pub(crate) fn busy_until(&self) -> Option<tokio::time::Instant> {
-        self.places.busy_until()
+        self.executors.busy_until()
     }
 
     async fn join(&mut self) {
@@ -269,7 +269,7 @@ impl<M: Machine> Drop for Node<M> {
     fn drop(&mut self) {
         if self.ends.is_some() {
             self.transport.detach(self.handle.node());
-            self.handle.shared.lifeline.stop();
+            self.handle.shared.stop_signal.stop();
         }
     }
 }

@@ -120,7 +120,7 @@ impl<M: Machine> Handle<M> {
                 "{size} bytes, Config::command_bytes is {limit}"
             )));
         }
-        if !self.shared.lifeline.is_running() {
+        if !self.shared.stop_signal.is_running() {
             return Err(ProposeError::Fatal);
         }
         self.check(&data)?;
@@ -154,7 +154,7 @@ impl<M: Machine> Handle<M> {
         consistency: Consistency,
         read: impl FnOnce(&M) -> R + Send + 'static,
     ) -> Result<R, ReadError> {
-        if !self.shared.lifeline.is_running() {
+        if !self.shared.stop_signal.is_running() {
             return Err(ReadError::Fatal);
         }
         let (to, answer) = oneshot::channel();

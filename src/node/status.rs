@@ -59,8 +59,8 @@ impl NodeStatus {
         NodeStatus {
             node: node.node,
             incarnation: node.incarnation,
-            running: node.lifeline.is_running(),
-            fatal: node.lifeline.fatal(),
+            running: node.stop_signal.is_running(),
+            fatal: node.stop_signal.fatal(),
             needs_newer_build,
             raft,
             sessions: *node.sessions.lock(),

@@ -2,21 +2,21 @@
 
 use std::io::{self, Read, Write};
 
-use super::lifeline::Lifeline;
+use super::stop_signal::StopSignal;
 
 /// Passes everything on until the node stops, then fails.
 pub(crate) struct Abortable<'a, T> {
     inner: T,
-    lifeline: &'a Lifeline,
+    stop_signal: &'a StopSignal,
 }
 
 impl<'a, T> Abortable<'a, T> {
-    pub(crate) fn new(inner: T, lifeline: &'a Lifeline) -> Abortable<'a, T> {
-        Abortable { inner, lifeline }
+    pub(crate) fn new(inner: T, stop_signal: &'a StopSignal) -> Abortable<'a, T> {
+        Abortable { inner, stop_signal }
     }
 
     fn check(&self) -> io::Result<()> {
-        match self.lifeline.is_running() {
+        match self.stop_signal.is_running() {
             true => Ok(()),
             false => Err(io::Error::other("the node stops")),
         }

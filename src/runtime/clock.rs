@@ -1,17 +1,17 @@
-//! Time as one node sees it, and how long a place is busy.
+//! Time as one node sees it, and how long an executor is busy.
 //!
 //! The protocol gets microseconds since the node started. Under tokio's paused clock a synchronous decode
-//! or fsync takes no time at all, so a blocked loop would stay invisible: [`BusyClock`] says until when a
-//! place is busy. Work charges it, messages to the place's actors wait for it, and what the work sends
-//! leaves at its end.
+//! or fsync takes no time at all, so a test would not see a blocked loop. [`BusyClock`] says until when an
+//! executor is busy: work charges it, messages to the executor's actors wait for it, and what the work
+//! sends leaves at its end.
 //!
 //! ```text
 //!            work(60 s)                 busy until
-//! place  ────┤■■■■■■■■■■■■■■■■■■■■■■■■■■├──────────▶ time
+//! executor  ────┤■■■■■■■■■■■■■■■■■■■■■■■■■■├──────────▶ time
 //!              ▲ messages wait in stash  ▲ effects leave, then the stash is handled
 //! ```
 //!
-//! *What it does not do:* on a real place there is no busy clock; there the work itself takes the time.
+//! *What it does not do:* on a real executor there is no busy clock; there the work itself takes the time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,12 +36,12 @@ pub(crate) struct Clock {
     /// `Some`: wall time is virtual too and counts from there.
     virtual_origin: Option<Instant>,
     /// `Some`: the clock is wrong. It was set up when that showed so much.
-    warp: Option<(Arc<Warp>, Micros)>,
+    warp: Option<(Arc<SkewedClock>, Micros)>,
 }
 
 /// A virtual clock that may go wrong: fast, slow, or forwards at once. It outlives its node.
 #[derive(Debug)]
-pub(crate) struct Warp {
+pub(crate) struct SkewedClock {
     state: Mutex<WarpState>,
     /// Each look at the clock takes so long, in microseconds: so time passes in a turn, as on a
     /// busy machine.
@@ -64,12 +64,12 @@ struct WarpState {
     not(any(test, feature = "testing")),
     expect(dead_code, reason = "only a simulation's clocks go wrong")
 )]
-impl Warp {
+impl SkewedClock {
     /// A clock that is right from now on.
-    pub(crate) fn new() -> Warp {
+    pub(crate) fn new() -> SkewedClock {
         let (since, shown) = (Instant::now(), 0);
         let state = WarpState { since, shown, rate: 1_000, wall_ahead_ms: 0 };
-        Warp { state: Mutex::new(state), toil: AtomicU64::new(0) }
+        SkewedClock { state: Mutex::new(state), toil: AtomicU64::new(0) }
     }
 
     /// From now on it goes faster by so many thousandths; slower, if negative.
@@ -121,7 +121,7 @@ impl Clock {
     }
 
     /// The same, going as wrong as `warp` does.
-    pub(crate) fn warped(mut self, warp: Option<Arc<Warp>>) -> Clock {
+    pub(crate) fn warped(mut self, warp: Option<Arc<SkewedClock>>) -> Clock {
         self.warp = warp.map(|warp| {
             let begun = warp.shows(Instant::now());
             (warp, begun)
@@ -156,7 +156,7 @@ impl Clock {
     }
 
     /// Milliseconds since 1970, for the stamps of entries.
-    #[expect(clippy::disallowed_methods, reason = "the one place that knows the wall clock")]
+    #[expect(clippy::disallowed_methods, reason = "the one executor that knows the wall clock")]
     pub(crate) fn wall_ms(&self) -> u64 {
         match (&self.warp, self.virtual_origin) {
             (Some((warp, _)), _) => warp.wall_ms(),
@@ -170,7 +170,7 @@ impl Clock {
 
 type Effect = Box<dyn FnOnce() + Send>;
 
-/// Until when a virtual place is busy, and what leaves it then.
+/// Until when a virtual executor is busy, and what leaves it then.
 #[derive(Default)]
 pub(crate) struct BusyClock {
     state: Mutex<BusyState>,
@@ -185,19 +185,19 @@ struct BusyState {
 }
 
 impl BusyClock {
-    /// The time at which the place is free again, if it is not free now.
+    /// The time at which the executor is free again, if it is not free now.
     pub(crate) fn busy_until(&self) -> Option<Instant> {
         self.state.lock().until.filter(|until| *until > Instant::now())
     }
 
-    /// The place works for `cost`, after what it already does.
+    /// The executor works for `cost`, after what it already does.
     pub(crate) fn charge(&self, cost: Duration) {
         let mut state = self.state.lock();
         let begin = state.until.map_or_else(Instant::now, |until| until.max(Instant::now()));
         state.until = Some(begin + cost);
     }
 
-    /// Runs `effect` when the place is free: at once if it is and nothing waits before it.
+    /// Runs `effect` when the executor is free: at once if it is and nothing waits before it.
     pub(crate) fn emit(&self, effect: impl FnOnce() + Send + 'static) {
         let mut state = self.state.lock();
         let now = Instant::now();
@@ -210,7 +210,7 @@ impl BusyClock {
         self.changed.notify_one();
     }
 
-    /// The place stands still for `time`: what it is doing ends so much later, and nothing leaves before.
+    /// The executor stands still for `time`: what it is doing ends so much later, and nothing leaves before.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn pause(&self, time: Duration) {
         self.charge(time);
@@ -227,7 +227,7 @@ impl BusyClock {
         }
     }
 
-    /// Lets the effects go when they are due. Runs as long as the place.
+    /// Lets the effects go when they are due. Runs as long as the executor.
     pub(crate) async fn drive(&self) {
         loop {
             let next = self.state.lock().effects.front().map(|(due, _)| *due);

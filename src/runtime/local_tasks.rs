@@ -1,4 +1,4 @@
-//! What a node has started on a `LocalSet` that is not its own, so that it can be ended and waited for, in whichever order.
+//! The tasks that one node has started on another's `LocalSet`: they can be aborted and awaited, in any order.
 //!
 //! *What it does not do:* it never blocks, and it ends nothing that others have started there.
 

@@ -1,9 +1,9 @@
-//! How actors run: where each part of a node stands, its threads, its clock, its stop.
+//! How actors run: executors, mailboxes, clocks, the stop.
 //!
 //! ```text
-//! Placement ──▶ Place (a thread of its own, a shared thread, or a virtual one)
-//!                 └─ shell: mailbox ─▶ one turn ─▶ clock, busy time, end
-//! Lifeline: one state for all actors of a node; the first that fails stops the rest in order
+//! Placement ─▶ Executor: a thread, a shared thread, or a virtual executor under a paused clock
+//!                └─ shell: mailbox ─▶ a batch of messages ─▶ Behaviour::on, .., Behaviour::flush
+//! StopSignal: shared by the actors of a node; if one of them fails, all stop
 //! ```
 //!
 //! *What it does not do:* it knows no node and no message. What actors say and do is in
@@ -11,18 +11,18 @@
 
 pub(crate) mod abortable;
 pub(crate) mod clock;
-mod common;
-pub(crate) mod lifeline;
 mod local_tasks;
 mod placement;
-pub(crate) mod race;
+pub(crate) mod select;
+mod shared_thread;
 pub(crate) mod shell;
+pub(crate) mod stop_signal;
 pub(crate) mod thread;
 
 #[cfg(any(test, feature = "testing"))]
-pub(crate) use clock::Warp;
-pub use lifeline::StopAck;
+pub(crate) use clock::SkewedClock;
 #[cfg(feature = "tcp")]
 pub(crate) use placement::member_span;
-pub(crate) use placement::{Ends, Place, Places};
-pub use placement::{Part, Placement};
+pub use placement::{Component, Placement};
+pub(crate) use placement::{Executor, Executors, JoinHandles};
+pub use stop_signal::StopAck;

@@ -1,23 +1,22 @@
 //! Where a node's actors run.
 //!
 //! ```text
-//! part         default place (own thread)   who stands there
-//! Peer         peer                         peer, ticker, director
-//! Persister    persister                    persister: the log's fsync; beside the peer if the log is in memory
-//! Reader       reader                       reader: old log entries, snapshot pieces
-//! Applier      applier                      apply queue, applier: the state machine
-//! Snapshotter  snapshotter                  snapshotter: encode, decode, freeing old states
+//! component    default executor    actors there
+//! Peer         peer                peer, ticker, shutdown
+//! Persister    persister           persister; on the peer's executor if the log is in memory
+//! Reader       reader              reader: old log entries, chunks of snapshots
+//! Applier      applier             apply queue, applier: the state machine
+//! Snapshotter  snapshotter         snapshotter: encode, decode, drop of old states
 //! ```
 //!
-//! A [`Placement`] is handed to the node. Actors never ask where they are: what takes long goes through
-//! [`Place::work`], what follows from it through [`Place::emit`]. On a thread `work` takes the time it takes, on a
-//! virtual place it charges a [`BusyClock`]. So the same actors show under a paused clock what they block.
+//! A [`Placement`] maps each component to an executor: a thread of its own, the executor of another
+//! component, a thread shared with other nodes ([`super::shared_thread`]), or a virtual executor under a
+//! paused clock. An actor does not know which: it does slow work in [`Executor::work`] and sends what
+//! follows from it with [`Executor::emit`]. On a thread `work` takes its time; on a virtual executor it is
+//! charged to a [`BusyClock`], so a test sees what slow work blocks.
 //!
-//! What runs on a node's places runs in a span `member` with the node's id, entered once each time
-//! a task is polled: a line that is logged there says whose it is, several members in one process
-//! included.
-//!
-//! A place may be [`super::common`] to several nodes of a process: each then has a seat on one thread.
+//! Tasks of a node run in a span `member` with the node's id, entered with each poll: each log line names
+//! its member, also where several members share a process.
 //!
 //! *What it does not do:* it moves nothing while a node runs.
 
@@ -30,16 +29,16 @@ use tokio::sync::{AcquireError, Semaphore};
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
-use super::clock::{BusyClock, Clock, Warp};
-use super::common::{Common, Seat};
+use super::clock::{BusyClock, Clock, SkewedClock};
 use super::local_tasks::LocalTasks;
-use super::race::race;
+use super::select::select;
+use super::shared_thread::{Lease, SharedThread};
 use super::thread::{self, LocalFuture, ThreadEnd, ThreadHandle};
 
-/// What has a place of its own by default.
+/// What has an executor of its own by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Part {
+pub enum Component {
     /// The protocol's loop, with the ticker.
     Peer,
     /// The log's writer.
@@ -52,17 +51,22 @@ pub enum Part {
     Snapshotter,
 }
 
-impl Part {
-    const ALL: [Part; 5] =
-        [Part::Peer, Part::Persister, Part::Reader, Part::Applier, Part::Snapshotter];
+impl Component {
+    const ALL: [Component; 5] = [
+        Component::Peer,
+        Component::Persister,
+        Component::Reader,
+        Component::Applier,
+        Component::Snapshotter,
+    ];
 
     fn name(self) -> &'static str {
         match self {
-            Part::Peer => "peer",
-            Part::Persister => "persister",
-            Part::Reader => "reader",
-            Part::Applier => "applier",
-            Part::Snapshotter => "snapshotter",
+            Component::Peer => "peer",
+            Component::Persister => "persister",
+            Component::Reader => "reader",
+            Component::Applier => "applier",
+            Component::Snapshotter => "snapshotter",
         }
     }
 }
@@ -84,10 +88,10 @@ enum Mode {
 pub struct Placement {
     mode: Mode,
     /// The parts that were put beside another one.
-    beside: BTreeMap<Part, Part>,
-    /// The parts whose places are those of other nodes too.
-    common: BTreeMap<Part, Common>,
-    warp: Option<Arc<Warp>>,
+    beside: BTreeMap<Component, Component>,
+    /// The parts whose executors are those of other nodes too.
+    common: BTreeMap<Component, SharedThread>,
+    warp: Option<Arc<SkewedClock>>,
 }
 
 impl Default for Placement {
@@ -106,14 +110,16 @@ impl Placement {
     /// As [`Placement::threads`], but for the peers of all nodes that get this placement or a clone of it: they have one thread in
     /// common. What members of one process have, a [`Cluster`](crate::node::Cluster)'s among them.
     pub fn peers_in_common() -> Placement {
-        Placement::threads().in_common(Part::Peer)
+        Placement::threads().in_common(Component::Peer)
     }
 
     /// Everything on the `LocalSet` of whoever starts the node, in real time. For tests, and for services that
     /// would rather save threads than hide slow work.
     pub fn shared() -> Placement {
         let placement = Placement::of(Mode::Local);
-        Part::ALL.iter().fold(placement, |placement, part| placement.with(*part, Part::Peer))
+        Component::ALL
+            .iter()
+            .fold(placement, |placement, part| placement.with(*part, Component::Peer))
     }
 
     /// Everything on the `LocalSet` of whoever starts the node, under tokio's paused clock, each part with a
@@ -127,54 +133,55 @@ impl Placement {
         Placement { mode, beside: BTreeMap::new(), common: BTreeMap::new(), warp: None }
     }
 
-    /// Runs `part` on the place of `beside`, wherever `beside` is put itself. Calls for several
+    /// Runs `part` on the executor of `beside`, wherever `beside` is put itself. Calls for several
     /// parts may come in any order; of two for the same part the last one counts. Parts put beside
-    /// each other in a circle share one place.
+    /// each other in a circle share one executor.
     #[must_use]
-    pub fn with(mut self, part: Part, beside: Part) -> Placement {
+    pub fn with(mut self, part: Component, beside: Component) -> Placement {
         self.beside.insert(part, beside);
         self
     }
 
-    /// The place on which `part` runs, as the part after which it is named.
-    fn place_of(&self, part: Part) -> Part {
-        let next = |part: Part| self.beside.get(&part).copied().unwrap_or(part);
+    /// The executor on which `part` runs, as the part after which it is named.
+    fn place_of(&self, part: Component) -> Component {
+        let next = |part: Component| self.beside.get(&part).copied().unwrap_or(part);
         // Behind so many steps it is at the end of its way, or within a circle.
-        let end = Part::ALL.iter().fold(part, |at, _| next(at));
-        let circle = Part::ALL.iter().scan(end, |at, _| {
+        let end = Component::ALL.iter().fold(part, |at, _| next(at));
+        let circle = Component::ALL.iter().scan(end, |at, _| {
             *at = next(*at);
             Some(*at)
         });
         circle.min().unwrap_or(end)
     }
 
-    /// Which thread the place is on, if other nodes run there too.
-    fn common_of(&self, place: Part) -> Option<&Common> {
+    /// Which thread the executor is on, if other nodes run there too.
+    fn common_of(&self, executor: Component) -> Option<&SharedThread> {
         self.common
             .iter()
-            .find(|(part, _)| self.place_of(**part) == place)
+            .find(|(part, _)| self.place_of(**part) == executor)
             .map(|(_, common)| common)
     }
 
-    /// All nodes that get this placement or a clone of it have one thread in common for `part`, and for what runs on its place:
+    /// All nodes that get this placement or a clone of it have one thread in common for `part`, and for what runs on its executor:
     /// members of one process wake each other less. What takes long there delays all of them, a storage that is opened or a disk
     /// that is waited for included, so it is meant for the peer. The thread ends with the last of the nodes.
     /// It may be called before or after [`Placement::with`]. Without threads nothing changes: all
     /// is on one then.
     #[must_use]
-    pub fn in_common(mut self, part: Part) -> Placement {
-        self.common.insert(part, Common::default());
+    pub fn in_common(mut self, part: Component) -> Placement {
+        self.common.insert(part, SharedThread::default());
         self
     }
 
     /// Where a log is written without waiting for a device, the persister needs no thread of its own.
     pub(crate) fn for_log(self, waits: bool) -> Placement {
-        let place = self.place_of(Part::Persister);
-        let shares = Part::ALL.into_iter().filter(|part| self.place_of(*part) == place).count();
+        let executor = self.place_of(Component::Persister);
+        let shares =
+            Component::ALL.into_iter().filter(|part| self.place_of(*part) == executor).count();
         let own_thread =
-            matches!(self.mode, Mode::Threads) && shares == 1 && self.common_of(place).is_none();
+            matches!(self.mode, Mode::Threads) && shares == 1 && self.common_of(executor).is_none();
         match !waits && own_thread {
-            true => self.with(Part::Persister, Part::Peer),
+            true => self.with(Component::Persister, Component::Peer),
             false => self,
         }
     }
@@ -189,41 +196,42 @@ impl Placement {
 
     /// Nodes that are placed like this have a clock that goes as wrong as `warp` does.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn warped(mut self, warp: Arc<Warp>) -> Placement {
+    pub(crate) fn warped(mut self, warp: Arc<SkewedClock>) -> Placement {
         self.warp = Some(warp);
         self
     }
 
-    /// Makes the places. Threads are named after `node` and the place.
-    pub(crate) fn open(&self, node: u64) -> io::Result<(Places, Ends)> {
+    /// Makes the executors. Threads are named after `node` and the executor.
+    pub(crate) fn open(&self, node: u64) -> io::Result<(Executors, JoinHandles)> {
         let span = member_span(node);
         let mut made = BTreeMap::new();
-        let mut ends = Ends::default();
-        for place in Part::ALL.map(|part| self.place_of(part)) {
-            if made.contains_key(&place) {
+        let mut ends = JoinHandles::default();
+        for executor in Component::ALL.map(|part| self.place_of(part)) {
+            if made.contains_key(&executor) {
                 continue;
             }
             let given_up = GivenUp::default();
-            let (runner, busy) = match (self.mode, self.common_of(place)) {
+            let (runner, busy) = match (self.mode, self.common_of(executor)) {
                 (Mode::Threads, None) => {
-                    let (handle, end) = thread::spawn(format!("quorate-{node}-{}", place.name()))?;
+                    let (handle, end) =
+                        thread::spawn(format!("quorate-{node}-{}", executor.name()))?;
                     ends.threads.push((end, given_up.clone()));
                     (Runner::Thread(handle), None)
                 }
                 (Mode::Threads, Some(common)) => {
-                    let seat = common.seat(&format!("quorate-{}s", place.name()))?;
-                    ends.seats.push((seat.clone(), given_up.clone()));
-                    (Runner::Seat(seat), None)
+                    let lease = common.lease(&format!("quorate-{}s", executor.name()))?;
+                    ends.leases.push((lease.clone(), given_up.clone()));
+                    (Runner::Lease(lease), None)
                 }
                 (Mode::Local, _) => (Runner::Local(ends.local.clone()), None),
                 (Mode::Virtual(_), _) => {
                     (Runner::Local(ends.local.clone()), Some(virtual_clock(&ends.local, &span)))
                 }
             };
-            made.insert(place, Place { runner, busy, span: span.clone(), given_up });
+            made.insert(executor, Executor { runner, busy, span: span.clone(), given_up });
         }
-        let place_of = |part: Part| made[&self.place_of(part)].clone();
-        Ok((Places(Part::ALL.map(|part| (part, place_of(part))).into()), ends))
+        let place_of = |part: Component| made[&self.place_of(part)].clone();
+        Ok((Executors(Component::ALL.map(|part| (part, place_of(part))).into()), ends))
     }
 }
 
@@ -240,18 +248,18 @@ fn virtual_clock(local: &LocalTasks, span: &Span) -> Arc<BusyClock> {
     busy
 }
 
-/// A node's places.
+/// A node's executors.
 #[derive(Clone)]
-pub(crate) struct Places(BTreeMap<Part, Place>);
+pub(crate) struct Executors(BTreeMap<Component, Executor>);
 
-impl Places {
-    pub(crate) fn of(&self, part: Part) -> &Place {
+impl Executors {
+    pub(crate) fn of(&self, part: Component) -> &Executor {
         &self.0[&part]
     }
 
     /// Waits until all work's effects have left.
     pub(crate) async fn idle(&self) {
-        for busy in self.0.values().filter_map(|place| place.busy.as_ref()) {
+        for busy in self.0.values().filter_map(|executor| executor.busy.as_ref()) {
             busy.idle().await;
         }
     }
@@ -272,7 +280,7 @@ impl Places {
     #[cfg(feature = "testing")]
     fn clocks(&self) -> impl Iterator<Item = &BusyClock> {
         let mut clocks: Vec<&Arc<BusyClock>> = Vec::new();
-        for busy in self.0.values().filter_map(|place| place.busy.as_ref()) {
+        for busy in self.0.values().filter_map(|executor| executor.busy.as_ref()) {
             if !clocks.iter().any(|known| Arc::ptr_eq(known, busy)) {
                 clocks.push(busy);
             }
@@ -282,43 +290,43 @@ impl Places {
 
     /// Ends all of them: what still runs there is dropped.
     pub(crate) fn exit(&self) {
-        for place in self.0.values() {
-            match &place.runner {
+        for executor in self.0.values() {
+            match &executor.runner {
                 Runner::Thread(thread) => thread.exit(),
-                Runner::Seat(seat) => seat.exit(),
+                Runner::Lease(lease) => lease.exit(),
                 Runner::Local(tasks) => tasks.abort(),
             }
         }
     }
 }
 
-/// Waits for the end of a node's places.
+/// Waits for the end of a node's executors.
 #[derive(Default)]
-pub(crate) struct Ends {
+pub(crate) struct JoinHandles {
     threads: Vec<(ThreadEnd, GivenUp)>,
-    seats: Vec<(Seat, GivenUp)>,
+    leases: Vec<(Lease, GivenUp)>,
     local: LocalTasks,
 }
 
-impl Ends {
-    /// Returns when nothing of the node is left on any place, apart from those that were given up.
+impl JoinHandles {
+    /// Returns when nothing of the node is left on any executor, apart from those that were given up.
     pub(crate) async fn join(self) {
         for (thread, given_up) in self.threads {
-            race(thread.join(), given_up.wait()).await;
+            select(thread.join(), given_up.wait()).await;
         }
         self.local.join().await;
-        for (seat, given_up) in &self.seats {
-            race(seat.idle(), given_up.wait()).await;
+        for (lease, given_up) in &self.leases {
+            select(lease.idle(), given_up.wait()).await;
         }
-        // Whoever ends the places has done so by now, wherever it ran.
-        for (seat, given_up) in &self.seats {
-            race(seat.join(), given_up.wait()).await;
+        // Whoever ends the executors has done so by now, wherever it ran.
+        for (lease, given_up) in &self.leases {
+            select(lease.join(), given_up.wait()).await;
         }
     }
 }
 
-/// Whether a place is waited for at its node's end. What hangs there may never return. Clones are
-/// of the same place.
+/// Whether an executor is waited for at its node's end. What hangs there may never return. Clones are
+/// of the same executor.
 #[derive(Clone, Debug)]
 pub(crate) struct GivenUp(Arc<Semaphore>);
 
@@ -329,12 +337,12 @@ impl Default for GivenUp {
 }
 
 impl GivenUp {
-    /// The place is not waited for from now on.
+    /// The executor is not waited for from now on.
     pub(crate) fn set(&self) {
         self.0.close();
     }
 
-    /// Whether both are of one place.
+    /// Whether both are of one executor.
     pub(crate) fn is_of_same_place(&self, other: &GivenUp) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -343,7 +351,7 @@ impl GivenUp {
         self.0.is_closed()
     }
 
-    /// Returns when the place is given up.
+    /// Returns when the executor is given up.
     async fn wait(&self) {
         // There is no permit: this ends when the semaphore is closed.
         let _: Result<_, AcquireError> = self.0.acquire().await;
@@ -353,22 +361,22 @@ impl GivenUp {
 #[derive(Clone)]
 enum Runner {
     Thread(ThreadHandle),
-    Seat(Seat),
+    Lease(Lease),
     Local(LocalTasks),
 }
 
 /// Where an actor runs.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct Executor {
     runner: Runner,
-    /// `Some` on a virtual place.
+    /// `Some` on a virtual executor.
     busy: Option<Arc<BusyClock>>,
     /// The member's.
     span: Span,
     given_up: GivenUp,
 }
 
-impl Place {
+impl Executor {
     pub(crate) fn given_up(&self) -> &GivenUp {
         &self.given_up
     }
@@ -382,7 +390,7 @@ impl Place {
         };
         match &self.runner {
             Runner::Thread(thread) => thread.run(make),
-            Runner::Seat(seat) => seat.run(make),
+            Runner::Lease(lease) => lease.run(make),
             Runner::Local(tasks) => tasks.run(make()),
         }
     }
@@ -393,7 +401,7 @@ impl Place {
             Some(busy) => busy.charge(cost),
             #[expect(
                 clippy::disallowed_methods,
-                reason = "a real place is delayed by blocking its thread"
+                reason = "a real executor is delayed by blocking its thread"
             )]
             None if !cost.is_zero() => std::thread::sleep(cost),
             None => {}
@@ -401,7 +409,7 @@ impl Place {
         f()
     }
 
-    /// Does `effect` with `with` when the work done here so far is over: on a real place that is now.
+    /// Does `effect` with `with` when the work done here so far is over: on a real executor that is now.
     pub(crate) fn emit<T: Clone + Send + 'static>(
         &self,
         with: &T,
@@ -416,7 +424,7 @@ impl Place {
         }
     }
 
-    /// When the place is free again, if it is busy.
+    /// When the executor is free again, if it is busy.
     pub(crate) fn busy_until(&self) -> Option<Instant> {
         self.busy.as_ref()?.busy_until()
     }
@@ -430,14 +438,14 @@ mod tests {
 
     use super::*;
 
-    async fn thread_of(places: &Places, part: Part) -> ThreadId {
+    async fn thread_of(executors: &Executors, part: Component) -> ThreadId {
         let (to, told) = oneshot::channel();
-        places.of(part).run(move || {
+        executors.of(part).run(move || {
             Box::pin(async move {
                 let _ = to.send(std::thread::current().id());
             })
         });
-        told.await.expect("a place that runs")
+        told.await.expect("a executor that runs")
     }
 
     #[tokio::test]
@@ -445,23 +453,27 @@ mod tests {
         let placement = Placement::peers_in_common().for_log(false);
         let (one, one_ends) = placement.open(1).expect("threads");
         let (two, two_ends) = placement.clone().open(2).expect("threads");
-        let peer = thread_of(&one, Part::Peer).await;
-        assert_eq!(thread_of(&two, Part::Peer).await, peer);
-        assert_eq!(thread_of(&two, Part::Persister).await, peer, "a log that waits for nothing");
-        for part in [Part::Reader, Part::Applier, Part::Snapshotter] {
+        let peer = thread_of(&one, Component::Peer).await;
+        assert_eq!(thread_of(&two, Component::Peer).await, peer);
+        assert_eq!(
+            thread_of(&two, Component::Persister).await,
+            peer,
+            "a log that waits for nothing"
+        );
+        for part in [Component::Reader, Component::Applier, Component::Snapshotter] {
             assert_ne!(thread_of(&one, part).await, thread_of(&two, part).await, "{part:?}");
         }
         one.exit();
         one_ends.join().await;
-        assert_eq!(thread_of(&two, Part::Peer).await, peer);
+        assert_eq!(thread_of(&two, Component::Peer).await, peer);
         two.exit();
         two_ends.join().await;
     }
 
-    /// Which parts share a place, each group in the order of its parts.
-    fn groups(placement: &Placement) -> Vec<Vec<Part>> {
-        let mut groups: BTreeMap<Part, Vec<Part>> = BTreeMap::new();
-        for part in Part::ALL {
+    /// Which parts share an executor, each group in the order of its parts.
+    fn groups(placement: &Placement) -> Vec<Vec<Component>> {
+        let mut groups: BTreeMap<Component, Vec<Component>> = BTreeMap::new();
+        for part in Component::ALL {
             groups.entry(placement.place_of(part)).or_default().push(part);
         }
         groups.into_values().collect()
@@ -484,7 +496,7 @@ mod tests {
 
     #[test]
     fn the_order_of_calls_does_not_matter() {
-        use Part::*;
+        use Component::*;
         let chain: [Call; 4] = [
             |placement| placement.with(Reader, Applier),
             |placement| placement.with(Applier, Persister),
@@ -494,9 +506,10 @@ mod tests {
         for placement in in_every_order(&chain) {
             let expected = [vec![Peer, Persister, Reader, Applier], vec![Snapshotter]];
             assert_eq!(groups(&placement), expected);
-            let place = placement.place_of(Peer);
+            let executor = placement.place_of(Peer);
             assert!(
-                placement.common_of(place).is_some() && placement.common_of(Snapshotter).is_none()
+                placement.common_of(executor).is_some()
+                    && placement.common_of(Snapshotter).is_none()
             );
             assert_eq!(groups(&placement.for_log(false)), expected);
         }
@@ -517,10 +530,13 @@ mod tests {
     /// Where the log's writer was put on purpose it stays.
     #[tokio::test]
     async fn a_persister_in_common_stays_there() {
-        let placement = Placement::threads().in_common(Part::Persister).for_log(false);
-        let (places, ends) = placement.open(1).expect("threads");
-        assert_ne!(thread_of(&places, Part::Persister).await, thread_of(&places, Part::Peer).await);
-        places.exit();
+        let placement = Placement::threads().in_common(Component::Persister).for_log(false);
+        let (executors, ends) = placement.open(1).expect("threads");
+        assert_ne!(
+            thread_of(&executors, Component::Persister).await,
+            thread_of(&executors, Component::Peer).await
+        );
+        executors.exit();
         ends.join().await;
     }
 }

@@ -1,16 +1,22 @@
-//! The one actix actor there is: a shell around plain code.
+//! The actix actor that every part of a node runs in: a shell around plain code.
 //!
-//! What an actor does is a [`Role`]: `on` handles one message, `flush` carries out what a turn has collected.
-//! The shell adds what actix needs, the same for all:
+//! What an actor does is a [`Behaviour`]: `on` handles one message, `flush` ends a batch. The shell adds
+//! what actix needs, the same for all:
 //!
-//! - **A turn** is what is handled between two flushes. actix drains a mailbox before it polls an actor's futures, so
-//!   one permanent future ([`TurnEnd`]) sees the drained mailbox and flushes once for all of it: the peer's `Ready`,
-//!   the persister's group commit. Under a flood the turn is cut after [`TURN_MESSAGES`] messages or [`TURN_MICROS`].
-//! - **A gate**: on a busy virtual place messages wait in a stash, first in first out, until the place is free.
-//! - **A watch**: an actor that panics, be it while it is made, or ends unasked, stops its node (AC03).
+//! ```text
+//! mailbox ─▶ on, on, on, .. ─▶ flush          one batch: what is handled before the mailbox is empty
+//!    └─ while the executor is busy ─▶ stash ─▶ on, ..
+//! ```
 //!
-//! *What it does not do:* no `ctx.wait`, no supervisor, no IO in `stopped`: dropping a live context runs
-//! `stopped` (AC09), and so it does nothing.
+//! - **Batches.** actix drains a mailbox before it polls an actor's futures. One permanent future
+//!   ([`BatchEnd`]) therefore sees the empty mailbox and flushes once for all messages: the peer handles
+//!   one `Ready`, the persister commits one group. Under a flood a batch ends after
+//!   [`BATCH_MESSAGES_MAX`] messages or [`BATCH_TIME_MAX`].
+//! - **Busy executors.** On a busy virtual executor messages wait in a stash, first in first out.
+//! - **Supervision.** An actor that panics, also while it is made, or that ends unasked stops its node.
+//!
+//! *What it does not do:* no `ctx.wait`, no supervisor, no IO in `stopped`. Dropping a live context runs
+//! `stopped`, so `stopped` does nothing.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -31,26 +37,26 @@ use tokio::time::Sleep;
 use crate::raft::Micros;
 
 use super::clock::Clock;
-use super::lifeline::{Lifeline, StopAck};
-use super::placement::Place;
+use super::placement::Executor;
+use super::stop_signal::{StopAck, StopSignal};
 
-/// A turn is cut after so many messages ..
-const TURN_MESSAGES: u32 = 256;
-/// .. or so many microseconds.
-const TURN_MICROS: Micros = 1000;
+/// A batch ends after so many messages, even if the mailbox has more.
+const BATCH_MESSAGES_MAX: u32 = 256;
+/// A batch ends after so many microseconds, even if the mailbox has more.
+const BATCH_TIME_MAX: Micros = 1000;
 
-/// What an actor does, apart from being one.
-pub(crate) trait Role: Unpin + 'static {
-    /// What it is told.
+/// What an actor does with its messages.
+pub(crate) trait Behaviour: Unpin + 'static {
+    /// The messages that it handles.
     type Message: Message<Result = ()> + Send + Unpin + 'static;
-    /// What it is called where its end is reported.
+    /// Its name in reports of its end.
     const NAME: &'static str;
 
     /// Handles one message.
     fn on(&mut self, message: Self::Message, now: Micros) -> Flow;
 
-    /// Carries out what the turn has collected.
-    fn flush(&mut self, _turn: Turn) {}
+    /// Ends a batch: carries out what its messages have collected.
+    fn flush(&mut self, _batch: Batch) {}
 }
 
 /// Whether an actor goes on.
@@ -60,14 +66,14 @@ pub(crate) enum Flow {
     Stop(StopAck),
 }
 
-/// A turn that ends.
+/// A batch of messages that were handled one after the other, at its end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn {
+pub(crate) struct Batch {
     /// When its first message was handled.
     pub(crate) began: Micros,
     /// When its last message was: now, nearly.
     pub(crate) now: Micros,
-    /// `true`: the mailbox is empty. `false`: the turn was cut.
+    /// `true`: the mailbox is empty. `false`: the batch reached its limit, and more messages wait.
     pub(crate) drained: bool,
 }
 
@@ -99,17 +105,17 @@ impl Activity {
 }
 
 /// An actor's address before the actor exists.
-pub(crate) struct Slot<R: Role> {
+pub(crate) struct UnstartedActor<R: Behaviour> {
     address: Addr<Shell<R>>,
     mailbox: AddressReceiver<Shell<R>>,
     activity: Activity,
 }
 
-impl<R: Role> Slot<R> {
-    pub(crate) fn new() -> Slot<R> {
+impl<R: Behaviour> UnstartedActor<R> {
+    pub(crate) fn new() -> UnstartedActor<R> {
         // `do_send` ignores the capacity: the limits stand in `Config`.
         let (sender, mailbox) = channel(16);
-        Slot { address: Addr::new(sender), mailbox, activity: Activity::new(R::NAME) }
+        UnstartedActor { address: Addr::new(sender), mailbox, activity: Activity::new(R::NAME) }
     }
 
     pub(crate) fn activity(&self) -> Activity {
@@ -120,31 +126,31 @@ impl<R: Role> Slot<R> {
         self.address.clone().recipient()
     }
 
-    /// Starts the actor on `place` with the role that `make` makes there.
+    /// Starts the actor on `executor` with the behaviour that `make` makes there.
     pub(crate) fn start(
         self,
-        place: &Place,
+        executor: &Executor,
         clock: Clock,
-        lifeline: Arc<Lifeline>,
+        stop_signal: Arc<StopSignal>,
         make: impl FnOnce() -> R + Send + 'static,
     ) {
-        let (mailbox, own_place, activity) = (self.mailbox, place.clone(), self.activity);
+        let (mailbox, own_executor, activity) = (self.mailbox, executor.clone(), self.activity);
         let life = move || {
             activity.set(true);
-            let role = make();
+            let behaviour = make();
             activity.set(false);
             let shell = Shell {
-                role,
+                behaviour,
                 activity,
-                place: own_place,
+                executor: own_executor,
                 clock,
                 stash: VecDeque::new(),
-                turn: None,
+                batch: None,
                 end: None,
             };
             Context::with_receiver(mailbox).into_future(shell)
         };
-        place.run(move || Box::pin(watch(R::NAME, life, lifeline)));
+        executor.run(move || Box::pin(watch(R::NAME, life, stop_signal)));
     }
 }
 
@@ -153,7 +159,7 @@ impl<R: Role> Slot<R> {
 async fn watch<F: Future<Output = ()> + Unpin>(
     name: &'static str,
     make: impl FnOnce() -> F,
-    lifeline: Arc<Lifeline>,
+    stop_signal: Arc<StopSignal>,
 ) {
     let mut made = caught(make);
     let outcome = match &mut made {
@@ -167,8 +173,8 @@ async fn watch<F: Future<Output = ()> + Unpin>(
         Err(panic) => Some(std::mem::take(panic)),
     };
     match outcome {
-        None => lifeline.actor_ended(name),
-        Some(panic) => lifeline.fail(format!("the {name} panicked: {panic}")),
+        None => stop_signal.actor_ended(name),
+        Some(panic) => stop_signal.fail(format!("the {name} panicked: {panic}")),
     }
 }
 
@@ -183,34 +189,35 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }
 
-pub(crate) struct Shell<R: Role> {
-    role: R,
+pub(crate) struct Shell<R: Behaviour> {
+    behaviour: R,
     activity: Activity,
-    place: Place,
+    executor: Executor,
     clock: Clock,
-    /// What came while the place was busy.
+    /// What came while the executor was busy.
     stash: VecDeque<R::Message>,
-    turn: Option<OpenTurn>,
+    batch: Option<OpenBatch>,
     /// Set once the actor is to end. Dropped with the shell, and only then.
     end: Option<StopAck>,
 }
 
-struct OpenTurn {
+struct OpenBatch {
     began: Micros,
     /// When its last message was handled.
     last: Micros,
     messages: u32,
 }
 
-impl<R: Role> Shell<R> {
+impl<R: Behaviour> Shell<R> {
     fn receive(&mut self, message: R::Message) {
         let now = self.clock.now();
-        let turn = self.turn.get_or_insert(OpenTurn { began: now, last: now, messages: 0 });
-        turn.last = now;
-        turn.messages += 1;
-        let cut = turn.messages >= TURN_MESSAGES || now.saturating_sub(turn.began) >= TURN_MICROS;
+        let batch = self.batch.get_or_insert(OpenBatch { began: now, last: now, messages: 0 });
+        batch.last = now;
+        batch.messages += 1;
+        let cut = batch.messages >= BATCH_MESSAGES_MAX
+            || now.saturating_sub(batch.began) >= BATCH_TIME_MAX;
         self.activity.set(true);
-        if let Flow::Stop(ack) = self.role.on(message, now) {
+        if let Flow::Stop(ack) = self.behaviour.on(message, now) {
             // It is at work until nothing of it is left.
             return self.end = Some(ack);
         }
@@ -221,41 +228,41 @@ impl<R: Role> Shell<R> {
     }
 
     fn flush(&mut self, drained: bool) {
-        if let Some(turn) = self.turn.take() {
+        if let Some(batch) = self.batch.take() {
             self.activity.set(true);
-            self.role.flush(Turn { began: turn.began, now: turn.last, drained });
+            self.behaviour.flush(Batch { began: batch.began, now: batch.last, drained });
             self.activity.set(false);
         }
     }
 
-    /// The place was busy: a turn that is open has become older.
+    /// The executor was busy: a batch that is open has become older.
     fn waited(&mut self) {
-        if let Some(turn) = &mut self.turn {
-            turn.last = self.clock.now();
+        if let Some(batch) = &mut self.batch {
+            batch.last = self.clock.now();
         }
     }
 
-    /// Whether anything waits for the place to be free: messages, a flush, or the end.
+    /// Whether anything waits for the executor to be free: messages, a flush, or the end.
     fn has_more(&self) -> bool {
-        self.turn.is_some() || !self.stash.is_empty() || self.end.is_some()
+        self.batch.is_some() || !self.stash.is_empty() || self.end.is_some()
     }
 }
 
-impl<R: Role> Actor for Shell<R> {
+impl<R: Behaviour> Actor for Shell<R> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.spawn(TurnEnd { wake: None });
+        ctx.spawn(BatchEnd { wake: None });
     }
 }
 
-impl<R: Role> Handler<R::Message> for Shell<R> {
+impl<R: Behaviour> Handler<R::Message> for Shell<R> {
     type Result = ();
 
     fn handle(&mut self, message: R::Message, _ctx: &mut Self::Context) {
         if self.end.is_some() {
             // Dropping it answers whoever waits for it.
-        } else if !self.stash.is_empty() || self.place.busy_until().is_some() {
+        } else if !self.stash.is_empty() || self.executor.busy_until().is_some() {
             self.stash.push_back(message);
         } else {
             self.receive(message);
@@ -264,12 +271,12 @@ impl<R: Role> Handler<R::Message> for Shell<R> {
 }
 
 /// The permanent future of every actor: polled whenever the mailbox has been drained.
-struct TurnEnd {
-    /// Wakes the actor when its busy place is free.
+struct BatchEnd {
+    /// Wakes the actor when its busy executor is free.
     wake: Option<Pin<Box<Sleep>>>,
 }
 
-impl<R: Role> ActorFuture<Shell<R>> for TurnEnd {
+impl<R: Behaviour> ActorFuture<Shell<R>> for BatchEnd {
     type Output = ();
 
     fn poll(
@@ -279,7 +286,7 @@ impl<R: Role> ActorFuture<Shell<R>> for TurnEnd {
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
         while shell.has_more() {
-            if let Some(until) = shell.place.busy_until() {
+            if let Some(until) = shell.executor.busy_until() {
                 let mut wake = Box::pin(tokio::time::sleep_until(until));
                 if wake.as_mut().poll(task).is_pending() {
                     self.wake = Some(wake);
@@ -309,7 +316,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::runtime::{Part, Placement};
+    use crate::runtime::{Component, Placement};
 
     #[derive(Debug, Message)]
     #[rtype(result = "()")]
@@ -317,7 +324,7 @@ mod tests {
 
     struct Listener;
 
-    impl Role for Listener {
+    impl Behaviour for Listener {
         type Message = Ping;
         const NAME: &'static str = "listener";
 
@@ -329,28 +336,28 @@ mod tests {
     /// AC03, AC15: an actor that can't even be made fails its node, and its thread goes on.
     #[tokio::test]
     async fn a_panic_while_an_actor_is_made_is_reported() {
-        let (places, ends) = Placement::threads().open(0).expect("threads");
-        let (lifeline, mut stops) = Lifeline::new();
-        let lifeline = Arc::new(lifeline);
-        let (place, clock) = (places.of(Part::Peer), Placement::threads().clock());
-        let broken = Slot::<Listener>::new();
+        let (executors, ends) = Placement::threads().open(0).expect("threads");
+        let (stop_signal, mut stops) = StopSignal::new();
+        let stop_signal = Arc::new(stop_signal);
+        let (executor, clock) = (executors.of(Component::Peer), Placement::threads().clock());
+        let broken = UnstartedActor::<Listener>::new();
         let recipient = broken.recipient();
         let (ping, pinged) = oneshot::channel();
         recipient.do_send(Ping(ping));
-        broken.start(place, clock.clone(), lifeline.clone(), || panic!("out of luck"));
+        broken.start(executor, clock.clone(), stop_signal.clone(), || panic!("out of luck"));
         assert!(pinged.await.is_err(), "whoever waits is told");
         let told = tokio::time::timeout(std::time::Duration::from_secs(20), stops.recv()).await;
         assert!(told.is_ok(), "the node is not told to stop");
-        let fatal = lifeline.fatal().unwrap_or_default();
+        let fatal = stop_signal.fatal().unwrap_or_default();
         assert_eq!(fatal, "the listener panicked: out of luck");
-        let whole = Slot::<Listener>::new();
+        let whole = UnstartedActor::<Listener>::new();
         let (ping, pinged) = oneshot::channel();
         let recipient = whole.recipient();
         recipient.do_send(Ping(ping));
-        whole.start(place, clock, lifeline, || Listener);
+        whole.start(executor, clock, stop_signal, || Listener);
         assert!(pinged.await.is_err(), "handled and dropped");
         assert!(recipient.connected(), "by an actor that lives on the same thread");
-        places.exit();
+        executors.exit();
         ends.join().await;
     }
 
@@ -367,7 +374,7 @@ mod tests {
     #[rtype(result = "()")]
     struct Again;
 
-    impl Role for Restless {
+    impl Behaviour for Restless {
         type Message = Again;
         const NAME: &'static str = "restless";
 
@@ -384,18 +391,18 @@ mod tests {
             Flow::Go
         }
 
-        fn flush(&mut self, _turn: Turn) {
+        fn flush(&mut self, _batch: Batch) {
             self.unflushed = 0;
         }
     }
 
-    /// AC06: what a turn has collected leaves, and the clock is looked at, however many messages
+    /// AC06: what a batch has collected leaves, and the clock is looked at, however many messages
     /// wait.
     #[tokio::test]
     async fn a_mailbox_that_never_drains_is_cut_into_turns() {
-        let (places, ends) = Placement::threads().open(0).expect("threads");
-        let lifeline = Arc::new(Lifeline::new().0);
-        let slot = Slot::<Restless>::new();
+        let (executors, ends) = Placement::threads().open(0).expect("threads");
+        let stop_signal = Arc::new(StopSignal::new().0);
+        let slot = UnstartedActor::<Restless>::new();
         let (own, longest) = (slot.recipient(), Arc::new(AtomicU32::new(0)));
         let (ended, at_end) = oneshot::channel();
         let role = Restless {
@@ -405,11 +412,16 @@ mod tests {
             longest: longest.clone(),
             ended: Some(ended),
         };
-        slot.start(places.of(Part::Peer), Placement::threads().clock(), lifeline, || role);
+        slot.start(
+            executors.of(Component::Peer),
+            Placement::threads().clock(),
+            stop_signal,
+            || role,
+        );
         own.do_send(Again);
         assert!(at_end.await.is_err(), "dropped at the end");
-        assert!(longest.load(Relaxed) <= TURN_MESSAGES, "{longest:?} messages in a turn");
-        places.exit();
+        assert!(longest.load(Relaxed) <= BATCH_MESSAGES_MAX, "{longest:?} messages in a batch");
+        executors.exit();
         ends.join().await;
     }
 }

@@ -1,8 +1,8 @@
-//! A thread of our own that runs actors.
+//! A thread that runs actors.
 //!
-//! Each runs a single-threaded tokio runtime with a `LocalSet`, which is all that `Actor::start` asks for;
-//! no actix `System` is needed, so a node starts under any `main`. Unlike an `Arbiter` such a thread is joined
-//! when the node stops, and nothing it was given is lost in between.
+//! It has a single-threaded tokio runtime with a `LocalSet`, which is all that `Actor::start` needs. No
+//! actix `System` is needed, so a node starts under any `main`. Unlike an `Arbiter` the thread is joined
+//! when the node stops, and no task that was sent to it before is lost.
 //!
 //! *What it does not do:* it does not watch its actors; [`super::shell`] does.
 
@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::race::race;
+use super::select::select;
 
 /// A future that stays on the thread that makes it.
 pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -39,7 +39,7 @@ impl ThreadHandle {
         let (here, reached) = oneshot::channel::<()>();
         self.run(move || Box::pin(async move { drop(here) }));
         // What is sent in the moment in which the thread ends may be neither taken nor dropped.
-        race(async { drop(reached.await) }, self.0.closed()).await
+        select(async { drop(reached.await) }, self.0.closed()).await
     }
 
     /// Ends the thread: it drops what still runs on it.

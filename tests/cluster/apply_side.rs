@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use quorate::actors::ApplySide;
 use quorate::machine::{NoMachine, Outcome};
 use quorate::messages::{
-    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, StateView,
+    ApplyLink, ApplyMessage, ApplyWork, BoxedState, CommittedBatch, OfferedSnapshot, StateView,
 };
 use quorate::node::{Config, Handle, Node, NodeBuilder, ProposeError};
 use quorate::raft::{Entry, Index, LogId, Membership, NodeId, Role};
@@ -130,7 +130,7 @@ impl Keeper {
         }));
     }
 
-    fn switch(&mut self, log_id: LogId, state: Opaque) {
+    fn switch(&mut self, log_id: LogId, state: BoxedState) {
         let Some(new) = state.downcast::<Diary>() else { panic!("not a diary") };
         assert_eq!(new.applied, log_id);
         *self.diary.lock() = *new;
@@ -157,7 +157,7 @@ async fn start(
         let decode = |input: &mut dyn std::io::Read| {
             let mut bytes = Vec::new();
             input.read_to_end(&mut bytes)?;
-            Ok(Opaque::new(Diary::decode(&bytes)))
+            Ok(BoxedState::new(Diary::decode(&bytes)))
         };
         ApplySide { recipient: keeper.start().recipient(), decode: Box::new(decode) }
     };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use quorate::machine::{CommandRef, Increment, Outcome, command};
 use quorate::node::{Config, ProposeError};
 use quorate::raft::*;
-use quorate::runtime::{Part, Placement};
+use quorate::runtime::{Component, Placement};
 use quorate::transport::LinkFaults;
 use tokio::task::spawn_local;
 
@@ -86,7 +86,7 @@ fn commits_that_pass_an_offer_withdraw_it() {
 fn a_refused_question_leaves_the_old_state() {
     story(async {
         let history = History::of(&[(1, 20)]);
-        let beside = Placement::virtual_time().with(Part::Persister, Part::Peer);
+        let beside = Placement::virtual_time().with(Component::Persister, Component::Peer);
         let puppet = Puppet::start_placed(small(), beside).await;
         puppet.delays.set_apply(LONG);
         puppet.append(LEADER, 1, &history, 0, 5, 5).await;

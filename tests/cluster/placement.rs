@@ -13,7 +13,7 @@ use std::time::Duration;
 use quorate::machine::{Increment, WordCount};
 use quorate::node::{ClientOptions, Cluster, Consistency};
 use quorate::raft::{Answer, AppendOutcome, InstallStatus, NodeId, Role};
-use quorate::runtime::{Part, Placement};
+use quorate::runtime::{Component, Placement};
 use tokio::time::Instant;
 
 use crate::puppet::{History, LEADER, Puppet};
@@ -104,7 +104,7 @@ fn a_decode_of_a_minute_delays_nobody() {
 #[test]
 fn a_decode_on_the_peers_place_shows_as_a_stall() {
     story(async {
-        let beside = Placement::virtual_time().with(Part::Snapshotter, Part::Peer);
+        let beside = Placement::virtual_time().with(Component::Snapshotter, Component::Peer);
         let cluster = words(3).placement(beside).start().await.unwrap();
         let (_, behind) = leave_behind(&cluster).await;
         cluster.delays(behind).unwrap().set_decode(MINUTE);
@@ -188,7 +188,7 @@ fn a_slow_state_machine_delays_only_its_replies() {
         let cost = Duration::from_secs(30);
         let stall_ms = apply_slowly(Placement::virtual_time(), cost).await;
         assert!(stall_ms <= TICK_MS, "stalled for {stall_ms} ms");
-        let beside = Placement::virtual_time().with(Part::Applier, Part::Peer);
+        let beside = Placement::virtual_time().with(Component::Applier, Component::Peer);
         let stall_ms = apply_slowly(beside, cost).await;
         assert!(
             stall_ms >= 30_000.0 - TICK_MS,
@@ -228,7 +228,7 @@ fn a_slow_encode_delays_nobody() {
     story(async {
         let stall_ms = encode_slowly(Placement::virtual_time(), MINUTE).await;
         assert!(stall_ms <= TICK_MS, "stalled for {stall_ms} ms");
-        let beside = Placement::virtual_time().with(Part::Snapshotter, Part::Peer);
+        let beside = Placement::virtual_time().with(Component::Snapshotter, Component::Peer);
         let stall_ms = encode_slowly(beside, MINUTE).await;
         assert!(
             stall_ms >= 60_000.0 - TICK_MS,
@@ -275,7 +275,7 @@ fn a_slow_disk_delays_only_acknowledgements() {
         let cost = Duration::from_secs(5);
         let stall_ms = persist_slowly(Placement::virtual_time(), cost).await;
         assert!(stall_ms <= TICK_MS, "stalled for {stall_ms} ms");
-        let beside = Placement::virtual_time().with(Part::Persister, Part::Peer);
+        let beside = Placement::virtual_time().with(Component::Persister, Component::Peer);
         let stall_ms = persist_slowly(beside, cost).await;
         assert!(
             stall_ms >= 5_000.0 - TICK_MS,

@@ -21,7 +21,7 @@ use quorate::machine::{
     Increment, Replica, SessionConfig, WordCount, command, decode_replica, encode_replica,
 };
 use quorate::messages::{
-    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, StateView,
+    ApplyLink, ApplyMessage, ApplyWork, BoxedState, CommittedBatch, OfferedSnapshot, StateView,
 };
 use quorate::node::{Config, Consistency, Handle, Node, NodeBuilder, NodeStatus};
 use quorate::raft::*;
@@ -524,7 +524,7 @@ impl Hand {
         let recipient = Palm(self).start().recipient();
         let decode = move |input: &mut dyn std::io::Read| {
             let replica = decode_replica::<WordCount>(input, SessionConfig::default(), 0)?;
-            Ok(Opaque::new((replica, shadows.clone())))
+            Ok(BoxedState::new((replica, shadows.clone())))
         };
         ApplySide { recipient, decode: Box::new(decode) }
     }

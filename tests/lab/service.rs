@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate::actors::ApplySide;
 use quorate::machine::{Outcome, codec};
 use quorate::messages::{
-    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, StateView,
+    ApplyLink, ApplyMessage, ApplyWork, BoxedState, CommittedBatch, OfferedSnapshot, StateView,
 };
 use quorate::raft::{Entry, EntryKind, InstallDecision, LogId};
 use serde::{Deserialize, Serialize};
@@ -60,7 +60,7 @@ impl ServiceParts {
         let service =
             Service { parts: self, link, state: State::default(), covered: 0, offered: None };
         let decode =
-            |input: &mut dyn std::io::Read| codec::decode_from::<State>(input).map(Opaque::new);
+            |input: &mut dyn std::io::Read| codec::decode_from::<State>(input).map(BoxedState::new);
         ApplySide { recipient: service.start().recipient(), decode: Box::new(decode) }
     }
 }
@@ -159,7 +159,7 @@ impl Service {
         self.link.pull();
     }
 
-    fn switch_to(&mut self, log_id: LogId, state: Opaque) {
+    fn switch_to(&mut self, log_id: LogId, state: BoxedState) {
         let ServiceParts { peer, life, ledger, watch, .. } = &self.parts;
         let Some(state) = state.downcast::<State>() else {
             return watch.breach(format!("{log_id} comes with a foreign state"));

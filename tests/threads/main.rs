@@ -19,7 +19,7 @@ use quorate::node::{
     StartError,
 };
 use quorate::raft::{Membership, NodeId, Role};
-use quorate::runtime::{Part, Placement};
+use quorate::runtime::{Component, Placement};
 use quorate::storage::file::FileStorage;
 use quorate::storage::{Start, StorageError};
 use quorate::transport::InProcessNetwork;
@@ -130,11 +130,12 @@ fn nodes_live_under_actix() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_live_with_and_without_threads_in_common() {
     let apart = Placement::threads();
-    let everything = [Part::Persister, Part::Reader, Part::Applier, Part::Snapshotter]
-        .into_iter()
-        .fold(apart.clone(), |placement, part| placement.with(part, Part::Peer))
-        .in_common(Part::Peer);
-    let appliers = apart.clone().in_common(Part::Applier).in_common(Part::Snapshotter);
+    let everything =
+        [Component::Persister, Component::Reader, Component::Applier, Component::Snapshotter]
+            .into_iter()
+            .fold(apart.clone(), |placement, part| placement.with(part, Component::Peer))
+            .in_common(Component::Peer);
+    let appliers = apart.clone().in_common(Component::Applier).in_common(Component::Snapshotter);
     for placement in [apart, appliers, everything] {
         live(words(3).placement(placement).start().await.unwrap()).await;
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix_rt::SystemRunner;
 use quorate::node::Cluster;
-use quorate::runtime::{Part, Placement};
+use quorate::runtime::{Component, Placement};
 use quorate::storage::file::FileStorage;
 use tempfile::TempDir;
 
@@ -35,9 +35,9 @@ pub struct Ours {
 }
 
 fn two_threads() -> Placement {
-    [Part::Reader, Part::Applier, Part::Snapshotter]
+    [Component::Reader, Component::Applier, Component::Snapshotter]
         .into_iter()
-        .fold(Placement::threads(), |placement, part| placement.with(part, Part::Peer))
+        .fold(Placement::threads(), |placement, part| placement.with(part, Component::Peer))
 }
 
 impl Ours {

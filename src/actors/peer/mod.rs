@@ -1,20 +1,20 @@
 //! The peer: one member's protocol, and everybody who waits for it.
 //!
-//! A handler hands one message to [`Raft`]; when the mailbox is drained (or the turn is cut) one `Ready` is carried out for
+//! A handler hands one message to [`Raft`]; when the mailbox is drained (or the batch is cut) one `Ready` is carried out for
 //! all of them. Carrying out means sending messages on; nothing here waits, blocks or decides.
 //!
-//! Time: ticks come as messages, but behind a flood they would come late. So a turn that is cut looks at the
+//! Time: ticks come as messages, but behind a flood they would come late. So a batch that is cut looks at the
 //! clock itself and ticks if a tick is due. A tick that comes much too late shows that the process stood still: the
 //! protocol is informed before it, because messages of that time may wait behind it.
 //!
 //! *What it does not do:* it does not keep the log, know a command's type, or touch a file.
 
-mod carry_out;
-mod held;
+mod apply_batcher;
+mod handle_ready;
 mod pending_reads;
+mod pending_snapshots;
 mod snapshot_requests;
 pub(crate) mod ticker;
-mod views;
 mod waiters;
 
 use std::sync::Arc;
@@ -22,26 +22,26 @@ use std::sync::Arc;
 use actix::Recipient;
 
 use crate::actors::context::NodeContext;
+use crate::actors::fenced_sender::FencedSender;
 use crate::actors::observer::Observer;
-use crate::actors::outlet::Outlet;
 use crate::messages::{
-    AppliedMark, ApplyMessage, ApplyQueueMessage, DecodedSnapshot, Opaque, PeerMessage,
+    AppliedMark, ApplyMessage, ApplyQueueMessage, BoxedState, DecodedSnapshot, PeerMessage,
     PersisterMessage, Proposal, ProposalsEnd, ReaderMessage, SnapshotReply, SnapshotterMessage,
     StateView,
 };
 use crate::messages::{ProposeError, SnapshotError};
 use crate::raft::{Envelope, Index, LogId, Micros, NodeId, Raft, Refusal, RequestId, SnapshotMeta};
 use crate::runtime::clock::Clock;
-use crate::runtime::shell::{Flow, Role, Turn};
+use crate::runtime::shell::{Batch, Behaviour, Flow};
 
-use self::held::Held;
+use self::apply_batcher::ApplyBatcher;
 use self::pending_reads::PendingReads;
+use self::pending_snapshots::PendingSnapshots;
 use self::snapshot_requests::SnapshotRequests;
-use self::ticker::Alarm;
-use self::views::Views;
+use self::ticker::TickTimer;
 use self::waiters::Waiters;
 
-pub(crate) struct Peer {
+pub(crate) struct RaftPeer {
     pub(super) raft: Raft,
     pub(super) links: PeerLinks,
     pub(super) shared: Arc<NodeContext>,
@@ -53,10 +53,10 @@ pub(crate) struct Peer {
     pub(super) waiters: Waiters,
     pub(super) reads: PendingReads,
     pub(super) snapshot_requests: SnapshotRequests,
-    pub(super) views: Views,
-    pub(super) held: Held,
-    /// A decoded snapshot that this turn offers.
-    pub(super) shadow: Option<(LogId, Opaque)>,
+    pub(super) pending_snapshots: PendingSnapshots,
+    pub(super) apply_batcher: ApplyBatcher,
+    /// A decoded snapshot that this batch offers.
+    pub(super) shadow: Option<(LogId, BoxedState)>,
     /// When the install under way began to be decoded.
     pub(super) install_began: Option<(LogId, Micros)>,
     /// The last durable step asked for and when; and the last complete one.
@@ -68,7 +68,7 @@ pub(crate) struct Peer {
     applied_wanted: Option<Index>,
     /// When the status was published last.
     published: Micros,
-    alarm: Alarm,
+    alarm: TickTimer,
     next_tick: Micros,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct PeerLinks {
     pub(crate) queue: Recipient<ApplyQueueMessage>,
     pub(crate) apply_side: Recipient<ApplyMessage>,
     pub(crate) snapshotter: Recipient<SnapshotterMessage>,
-    pub(crate) outlet: Outlet,
+    pub(crate) sender: FencedSender,
 }
 
 /// The peer's own times.
@@ -95,7 +95,7 @@ pub(crate) struct Times {
     pub(crate) idle: Micros,
 }
 
-impl Role for Peer {
+impl Behaviour for RaftPeer {
     type Message = PeerMessage;
     const NAME: &'static str = "peer";
 
@@ -137,24 +137,24 @@ impl Role for Peer {
         Flow::Go
     }
 
-    fn flush(&mut self, turn: Turn) {
-        if turn.now >= self.next_tick {
-            self.tick(turn.now);
+    fn flush(&mut self, batch: Batch) {
+        if batch.now >= self.next_tick {
+            self.tick(batch.now);
         }
-        self.reads.begin(&mut self.raft, turn.now);
-        self.carry_out(turn.now);
-        self.wait_for_applied(turn.now);
+        self.reads.begin(&mut self.raft, batch.now);
+        self.handle_ready(batch.now);
+        self.wait_for_applied(batch.now);
         self.set_alarm();
-        // In a flood no turn may find the mailbox empty.
-        if turn.drained || turn.now >= self.published + self.times.tick {
-            self.publish(turn.now);
+        // In a flood no batch may find the mailbox empty.
+        if batch.drained || batch.now >= self.published + self.times.tick {
+            self.publish(batch.now);
         }
         let ended = self.clock.now();
-        self.shared.metrics.loop_took(ended.saturating_sub(turn.began));
+        self.shared.metrics.loop_took(ended.saturating_sub(batch.began));
     }
 }
 
-impl Peer {
+impl RaftPeer {
     pub(crate) fn new(
         raft: Raft,
         links: PeerLinks,
@@ -162,9 +162,9 @@ impl Peer {
         clock: Clock,
         observer: Observer,
         times: Times,
-        alarm: Alarm,
-    ) -> Peer {
-        let mut peer = Peer {
+        alarm: TickTimer,
+    ) -> RaftPeer {
+        let mut peer = RaftPeer {
             raft,
             links,
             shared,
@@ -175,8 +175,8 @@ impl Peer {
             waiters: Waiters::default(),
             reads: PendingReads::default(),
             snapshot_requests: SnapshotRequests::default(),
-            views: Views::default(),
-            held: Held::default(),
+            pending_snapshots: PendingSnapshots::default(),
+            apply_batcher: ApplyBatcher::default(),
             shadow: None,
             install_began: None,
             asked: (0, 0),
@@ -190,7 +190,7 @@ impl Peer {
         };
         let now = peer.clock.now();
         peer.next_tick = now + peer.times.tick;
-        peer.carry_out(now);
+        peer.handle_ready(now);
         peer.set_alarm();
         peer.publish(now);
         peer
@@ -231,7 +231,7 @@ impl Peer {
         loop {
             let wanted = self.raft.awaits_applied();
             if wanted.is_some() {
-                self.release_held(now);
+                self.release_batch(now);
             }
             if wanted == self.applied_wanted {
                 return;
@@ -239,13 +239,13 @@ impl Peer {
             self.applied_wanted = wanted;
             if self.links.applied.wake_at(wanted.unwrap_or(Index::MAX)) {
                 self.look_at_applied(now);
-                self.carry_out(now);
+                self.handle_ready(now);
             }
         }
     }
 
     fn step(&mut self, now: Micros, envelope: Envelope) {
-        if !self.shared.lifeline.fenced() {
+        if !self.shared.stop_signal.fenced() {
             self.raft.step(now, envelope);
         }
     }
@@ -266,14 +266,15 @@ impl Peer {
             self.raft.stalled(now);
         }
         self.next_tick = now + self.times.tick;
-        self.release_held(now);
+        self.release_batch(now);
         self.raft.tick(now);
         self.waiters.expire(now);
         self.shared.reads.expire(now);
     }
 
     fn set_alarm(&mut self) {
-        let deadline = self.raft.next_deadline().min(self.held.due().unwrap_or(Micros::MAX));
+        let deadline =
+            self.raft.next_deadline().min(self.apply_batcher.due().unwrap_or(Micros::MAX));
         self.next_tick = self.next_tick.min(deadline);
         self.alarm.set(deadline);
     }
@@ -308,7 +309,7 @@ impl Peer {
     }
 
     fn encode(&mut self, view: StateView, reply: SnapshotReply) {
-        self.views.encoding(view.log_id(), reply);
+        self.pending_snapshots.encoding(view.log_id(), reply);
         self.links.snapshotter.do_send(SnapshotterMessage::Take(view));
     }
 
@@ -321,13 +322,13 @@ impl Peer {
             false if log_id.index <= before.index => Err(SnapshotError::Outdated),
             false => Err(SnapshotError::Refused),
         };
-        self.views.published(log_id, judged);
+        self.pending_snapshots.published(log_id, judged);
     }
 
     fn on_snapshot_superfluous(&mut self, now: Micros, log_id: LogId) {
         self.raft.snapshot_declined(now);
         self.snapshot_requests.passed(&mut self.raft, now);
-        self.views.published(log_id, Err(SnapshotError::Outdated));
+        self.pending_snapshots.published(log_id, Err(SnapshotError::Outdated));
     }
 
     /// The end of a quiet log is made known durably: what damages it later is found then.
@@ -347,13 +348,13 @@ impl Peer {
 
     /// Nothing is decided after this. What was asked of the disk still gets there; what waits hears the truth.
     fn finish(&mut self, now: Micros) {
-        self.carry_out(now);
-        self.release_held(now);
+        self.handle_ready(now);
+        self.release_batch(now);
         self.publish(now);
         self.waiters.forget_all();
         self.reads.fail_all();
         self.snapshot_requests.fail_all();
-        self.views.fail_all();
+        self.pending_snapshots.fail_all();
     }
 }
 

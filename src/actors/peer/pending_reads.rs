@@ -1,6 +1,6 @@
 //! Linearizable reads on their way to being confirmed.
 //!
-//! All reads that came in one turn share one ticket: one round of the cluster confirms them together.
+//! All reads that came in one batch share one ticket: one round of the cluster confirms them together.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::raft::{Micros, Raft, ReadTicket, Refusal};
 
 #[derive(Default)]
 pub(crate) struct PendingReads {
-    /// Came in this turn.
+    /// Came in this batch.
     fresh: Vec<ReadJob>,
     asked: BTreeMap<ReadTicket, Vec<ReadJob>>,
 }
@@ -20,7 +20,7 @@ impl PendingReads {
         self.fresh.push(job);
     }
 
-    /// Asks the cluster to confirm what came in this turn.
+    /// Asks the cluster to confirm what came in this batch.
     pub(crate) fn begin(&mut self, raft: &mut Raft, now: Micros) {
         if self.fresh.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! A peer whose turns the test makes: what it is told, when, and whether its mailbox ever drains.
+//! A peer whose batches the test makes: what it is told, when, and whether its mailbox ever drains.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,8 +9,8 @@ use crate::messages::Proposals;
 use crate::node::Config;
 use crate::raft::{Answer, Body, Membership, Request, Role as Standing};
 use crate::runtime::Placement;
-use crate::runtime::lifeline::Lifeline;
-use crate::runtime::shell::Slot;
+use crate::runtime::shell::UnstartedActor;
+use crate::runtime::stop_signal::StopSignal;
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Identity, Start, Storage};
 use crate::transport::{Inbox, Receipt, Transport};
@@ -24,7 +24,7 @@ fn micros(duration: std::time::Duration) -> Micros {
 /// Takes everything and does nothing.
 struct Nobody<M>(std::marker::PhantomData<fn() -> M>);
 
-impl<M: Message<Result = ()> + Send + Unpin + 'static> Role for Nobody<M> {
+impl<M: Message<Result = ()> + Send + Unpin + 'static> Behaviour for Nobody<M> {
     type Message = M;
     const NAME: &'static str = "nobody";
 
@@ -34,7 +34,7 @@ impl<M: Message<Result = ()> + Send + Unpin + 'static> Role for Nobody<M> {
 }
 
 fn nobody<M: Message<Result = ()> + Send + Unpin + 'static>() -> Recipient<M> {
-    Slot::<Nobody<M>>::new().recipient()
+    UnstartedActor::<Nobody<M>>::new().recipient()
 }
 
 /// Counts the questions whether an election could be won.
@@ -55,7 +55,7 @@ impl Transport for Sent {
 
 /// A member that hears nothing of the others, if there are any.
 struct Lonely {
-    peer: Peer,
+    peer: RaftPeer,
     shared: Arc<NodeContext>,
     sent: Sent,
     now: Micros,
@@ -67,11 +67,11 @@ impl Lonely {
         let start = Start::Bootstrap(Membership::of_voters(voters.iter().copied()));
         let opened = Box::new(MemoryStorage::new()).open(identity, &start).expect("an empty disk");
         let raft = Raft::new(config.raft(0, 1), opened.recovered, 0);
-        let lifeline = Arc::new(Lifeline::new().0);
+        let stop_signal = Arc::new(StopSignal::new().0);
         let shared = Arc::new(NodeContext::new(
             1,
             1,
-            lifeline,
+            stop_signal,
             raft.status(),
             config.proposals_in_flight,
             config.reads_in_flight,
@@ -87,7 +87,7 @@ impl Lonely {
             queue: nobody(),
             apply_side: nobody(),
             snapshotter: nobody(),
-            outlet: Outlet { transport: Arc::new(sent.clone()), shared: shared.clone() },
+            sender: FencedSender { transport: Arc::new(sent.clone()), shared: shared.clone() },
         };
         let times = Times {
             tick: micros(config.tick_interval),
@@ -95,14 +95,15 @@ impl Lonely {
             idle: micros(config.heartbeat_interval),
             stall: micros(config.heartbeat_interval) / 2,
         };
-        let (clock, observer, alarm) = (placement.clock(), Observer::default(), Alarm::default());
-        let peer = Peer::new(raft, links, shared.clone(), clock, observer, times, alarm);
+        let (clock, observer, alarm) =
+            (placement.clock(), Observer::default(), TickTimer::default());
+        let peer = RaftPeer::new(raft, links, shared.clone(), clock, observer, times, alarm);
         Lonely { peer, shared, sent, now: 0 }
     }
 
-    /// A turn that was cut: behind these messages the mailbox has more. What was asked of the disk
+    /// A batch that was cut: behind these messages the mailbox has more. What was asked of the disk
     /// is done.
-    fn cut_turn(&mut self, make: fn(&NodeContext, Micros) -> PeerMessage) {
+    fn cut_batch(&mut self, make: fn(&NodeContext, Micros) -> PeerMessage) {
         let began = self.now;
         for _ in 0..4 {
             self.peer.on(make(&self.shared, self.now), self.now);
@@ -112,7 +113,7 @@ impl Lonely {
             self.peer.on(PeerMessage::Persisted { seq: asked }, self.now);
         }
         self.now += 1_000;
-        self.peer.flush(Turn { began, now: self.now, drained: false });
+        self.peer.flush(Batch { began, now: self.now, drained: false });
     }
 }
 
@@ -126,7 +127,7 @@ fn envelope(_shared: &NodeContext, _now: Micros) -> PeerMessage {
 }
 
 fn read(shared: &NodeContext, now: Micros) -> PeerMessage {
-    PeerMessage::Read(shared.reads.begin(now + 1_000_000, |_| ()).expect("a place for a read"))
+    PeerMessage::Read(shared.reads.begin(now + 1_000_000, |_| ()).expect("a executor for a read"))
 }
 
 /// B3, AC07: messages of any kind that never end keep no tick away. The election timeout ends in
@@ -139,7 +140,7 @@ fn ticks_come_on_time_in_a_mailbox_that_never_drains() {
         let latest = micros(config.election_timeout_max) + micros(config.tick_interval) + 1_000;
         while lonely.sent.0.load(Relaxed) == 0 {
             assert!(lonely.now <= latest, "nobody was asked within {} us", lonely.now);
-            lonely.cut_turn(flood);
+            lonely.cut_batch(flood);
         }
     }
 }
@@ -153,7 +154,7 @@ fn the_status_is_published_in_a_mailbox_that_never_drains() {
         let (mut same_at, mut seen) = (0, Standing::Follower);
         while seen != Standing::Leader {
             assert!(lonely.now < 10_000_000, "no election");
-            lonely.cut_turn(flood);
+            lonely.cut_batch(flood);
             seen = lonely.shared.raft.lock().role;
             if lonely.peer.raft.role().0 == seen {
                 same_at = lonely.now;

@@ -16,14 +16,14 @@ use tokio::time::timeout_at;
 use crate::messages::PeerMessage;
 use crate::raft::Micros;
 use crate::runtime::clock::Clock;
-use crate::runtime::lifeline::Lifeline;
+use crate::runtime::stop_signal::StopSignal;
 
 /// Ticks are at least so far apart, whatever is due.
 const TICK_MIN: Micros = 1000;
 
 /// What the peer and its ticker agree on.
 #[derive(Clone, Default)]
-pub(crate) struct Alarm(Arc<NodeContext>);
+pub(crate) struct TickTimer(Arc<NodeContext>);
 
 #[derive(Default)]
 struct NodeContext {
@@ -36,7 +36,7 @@ struct NodeContext {
     changed: Notify,
 }
 
-impl Alarm {
+impl TickTimer {
     /// The peer has the tick.
     pub(crate) fn arrived(&self) {
         self.0.outstanding.store(false, Release);
@@ -64,13 +64,13 @@ impl Alarm {
 pub(crate) async fn tick(
     every: Duration,
     clock: Clock,
-    alarm: Alarm,
+    alarm: TickTimer,
     peer: Recipient<PeerMessage>,
-    lifeline: Arc<Lifeline>,
+    stop_signal: Arc<StopSignal>,
 ) {
     let every = every.as_micros() as Micros;
     let mut last = clock.now();
-    while lifeline.is_running() {
+    while stop_signal.is_running() {
         let due = alarm.due(last, every);
         if clock.now() < due {
             // Woken early or not: what is due now is asked again.

@@ -22,12 +22,12 @@ use crate::actors::delays::Delays;
 use crate::actors::postponed::Postponed;
 use crate::machine::CodecError;
 use crate::messages::{
-    ApplyMessage, DecodedSnapshot, Opaque, PeerMessage, SnapshotterMessage, StateView,
+    ApplyMessage, BoxedState, DecodedSnapshot, PeerMessage, SnapshotterMessage, StateView,
 };
 use crate::raft::{LogId, Membership, Micros, SnapshotJob, SnapshotMeta};
-use crate::runtime::Place;
+use crate::runtime::Executor;
 use crate::runtime::abortable::Abortable;
-use crate::runtime::shell::{Flow, Role};
+use crate::runtime::shell::{Behaviour, Flow};
 use crate::storage::{SnapshotSink, SnapshotStore, StorageError};
 
 const BUFFER_BYTES: usize = 256 << 10;
@@ -51,7 +51,7 @@ pub(crate) struct Snapshotter {
     pub(crate) received: Option<LogId>,
     pub(crate) peer: Recipient<PeerMessage>,
     pub(crate) apply_side: Recipient<ApplyMessage>,
-    pub(crate) place: Place,
+    pub(crate) executor: Executor,
     pub(crate) delays: Delays,
     pub(crate) shared: Arc<NodeContext>,
     pub(crate) asked: Postponed<SnapshotterMessage>,
@@ -93,7 +93,7 @@ impl From<StorageError> for Failure {
 
 /// A snapshot's content may pass every checksum and be the state behind another entry: in its place in the apply queue
 /// it would corrupt the replica (SN06, SN19).
-fn of_its_entry(log_id: LogId, state: Opaque) -> Result<Opaque, Failure> {
+fn of_its_entry(log_id: LogId, state: BoxedState) -> Result<BoxedState, Failure> {
     match state.log_id() {
         Some(held) if held != log_id => Err(Failure::Content(CodecError::invalid(
             "a snapshot",
@@ -103,7 +103,7 @@ fn of_its_entry(log_id: LogId, state: Opaque) -> Result<Opaque, Failure> {
     }
 }
 
-impl Role for Snapshotter {
+impl Behaviour for Snapshotter {
     type Message = SnapshotterMessage;
     const NAME: &'static str = "snapshotter";
 
@@ -112,17 +112,17 @@ impl Role for Snapshotter {
             SnapshotterMessage::Stop(ack) => return Flow::Stop(ack),
             SnapshotterMessage::Retire(old) => drop(old),
             // A stopping node starts no long work, and a fenced one touches no file.
-            _ if !self.shared.lifeline.is_running() => self.asked.clear(),
+            _ if !self.shared.stop_signal.is_running() => self.asked.clear(),
             SnapshotterMessage::Again => self.asked.pause_is_over(),
             message => self.asked.add(message),
         }
         while let Some(message) = self.asked.next() {
-            match self.carry_out(message) {
+            match self.process(message) {
                 Err((error, Some(message))) if error.is_out_of_descriptors() => {
                     self.asked.put_back(*message, &error);
                 }
                 Err((error, _)) => {
-                    self.shared.lifeline.fail(format!("snapshots can't be stored: {error}"));
+                    self.shared.stop_signal.fail(format!("snapshots can't be stored: {error}"));
                 }
                 Ok(()) => {}
             }
@@ -133,7 +133,7 @@ impl Role for Snapshotter {
 
 impl Snapshotter {
     /// Where there is no file descriptor nothing has happened but what may happen twice.
-    fn carry_out(&mut self, message: SnapshotterMessage) -> Result<(), Undone> {
+    fn process(&mut self, message: SnapshotterMessage) -> Result<(), Undone> {
         let outcome = match &message {
             SnapshotterMessage::Job(job) => self.job(job),
             SnapshotterMessage::Restore(log_id) => self.restore(*log_id),
@@ -221,16 +221,16 @@ impl Snapshotter {
         match self.decode(log_id, content) {
             Ok(state) => {
                 let restored = ApplyMessage::Restored { log_id, state };
-                self.place.emit(&self.apply_side, |apply_side| apply_side.do_send(restored));
+                self.executor.emit(&self.apply_side, |apply_side| apply_side.do_send(restored));
             }
-            Err(Failure::Content(_)) if !self.shared.lifeline.is_running() => {}
+            Err(Failure::Content(_)) if !self.shared.stop_signal.is_running() => {}
             Err(Failure::Content(error)) => {
                 self.shared
-                    .lifeline
+                    .stop_signal
                     .fail(format!("the current snapshot {log_id} does not decode: {error}"));
             }
             Err(Failure::Undecodable(error)) => {
-                self.shared.lifeline.fail(format!(
+                self.shared.stop_signal.fail(format!(
                     "this member's snapshot {log_id} can't be decoded by this build (machine {}): {error}; another \
                      build made it, so start this member with that one or a newer one; its data is intact",
                     self.machine
@@ -241,11 +241,11 @@ impl Snapshotter {
         Ok(())
     }
 
-    fn decode(&mut self, log_id: LogId, content: Content) -> Result<Opaque, Failure> {
+    fn decode(&mut self, log_id: LogId, content: Content) -> Result<BoxedState, Failure> {
         let (decode, shared) = (&mut self.decode, &self.shared);
-        self.place.work(self.delays.decode(), || {
+        self.executor.work(self.delays.decode(), || {
             let content = BufReader::with_capacity(BUFFER_BYTES, content?);
-            let mut content = Abortable::new(content, &shared.lifeline);
+            let mut content = Abortable::new(content, &shared.stop_signal);
             let state = decode(&mut content).map_err(undecoded)?;
             of_its_entry(log_id, state)
         })
@@ -267,10 +267,10 @@ impl Snapshotter {
                 self.made.insert(log_id);
                 self.tell(PeerMessage::SnapshotTaken(meta));
             }
-            Err(Failure::Content(_)) if !self.shared.lifeline.is_running() => {}
+            Err(Failure::Content(_)) if !self.shared.stop_signal.is_running() => {}
             Err(Failure::Content(error) | Failure::Undecodable(error)) => {
                 self.shared
-                    .lifeline
+                    .stop_signal
                     .fail(format!("the state at {log_id} can't be encoded: {error}"));
             }
             Err(Failure::Storage(error)) => return Err(given_up(error)),
@@ -284,9 +284,11 @@ impl Snapshotter {
         mut sink: Box<dyn SnapshotSink>,
     ) -> Result<SnapshotMeta, Failure> {
         let shared = &self.shared;
-        self.place.work(self.delays.encode(), || {
-            let mut out =
-                BufWriter::with_capacity(BUFFER_BYTES, Abortable::new(&mut sink, &shared.lifeline));
+        self.executor.work(self.delays.encode(), || {
+            let mut out = BufWriter::with_capacity(
+                BUFFER_BYTES,
+                Abortable::new(&mut sink, &shared.stop_signal),
+            );
             view.encode(&mut out).map_err(Failure::Content)?;
             out.flush().map_err(|error| Failure::Content(error.into()))?;
             drop(out);
@@ -309,6 +311,6 @@ impl Snapshotter {
     }
 
     fn tell(&self, message: PeerMessage) {
-        self.place.emit(&self.peer, |peer| peer.do_send(message));
+        self.executor.emit(&self.peer, |peer| peer.do_send(message));
     }
 }

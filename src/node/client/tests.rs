@@ -10,7 +10,7 @@ use crate::node::config::Config;
 use crate::node::handle::Limits;
 use crate::raft::RaftStatus;
 use crate::runtime::clock::Clock;
-use crate::runtime::lifeline::Lifeline;
+use crate::runtime::stop_signal::StopSignal;
 
 use super::*;
 
@@ -43,11 +43,11 @@ impl Scripted {
     fn start() -> (Scripted, Client<WordCount>) {
         let deaf = Deaf.start();
         let config = Config::default();
-        let (lifeline, _) = Lifeline::new();
+        let (stop_signal, _) = StopSignal::new();
         let shared = NodeContext::new(
             0,
             1,
-            Arc::new(lifeline),
+            Arc::new(stop_signal),
             RaftStatus::default(),
             config.proposals_in_flight,
             config.reads_in_flight,

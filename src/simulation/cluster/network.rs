@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout_at};
 
 use crate::raft::{Body, Envelope, Micros, NodeId, Request, RequestId};
-use crate::runtime::Warp;
+use crate::runtime::SkewedClock;
 use crate::transport::{Inbox, Transport, wire};
 
 use super::super::MILLISECOND;
@@ -117,7 +117,7 @@ impl Network {
     }
 
     /// Old messages come again and again, as long as the act lasts.
-    pub(super) async fn flood(self, node: NodeId, warp: Arc<Warp>, toil: Micros) {
+    pub(super) async fn flood(self, node: NodeId, warp: Arc<SkewedClock>, toil: Micros) {
         for turn in 0.. {
             let (count, now) = {
                 let watched = self.0.watch.lock();
@@ -149,7 +149,7 @@ impl Network {
 
     /// At one moment more than the member's mailbox can be emptied of in time, and nothing of it
     /// matters: word of requests that are long gone. Each look at its clock takes a while.
-    fn burst(&self, node: NodeId, warp: &Warp, toil: Micros) {
+    fn burst(&self, node: NodeId, warp: &SkewedClock, toil: Micros) {
         let Some(inbox) = self.inbox(node) else { return };
         warp.toil(toil);
         let other = u64::from(node == 0);

@@ -21,7 +21,7 @@ use crate::actors::{ApplySide, Delays, Observer};
 use crate::machine::{Machine, Replica, SessionConfig, SessionCounters};
 use crate::machine::{decode_replica, encode_replica};
 use crate::messages::{
-    ApplyLink, ApplyMessage, ApplyWork, CommittedBatch, OfferedSnapshot, Opaque, ReadJob,
+    ApplyLink, ApplyMessage, ApplyWork, BoxedState, CommittedBatch, OfferedSnapshot, ReadJob,
     StateView, StopAck,
 };
 use crate::raft::{Index, InstallDecision, LogId, Micros, NodeId};
@@ -60,7 +60,7 @@ impl<M: Machine> Making<M> {
         let sessions = self.sessions;
         let decode = Box::new(move |input: &mut dyn std::io::Read| {
             let replica = decode_replica::<M>(input, sessions, CLUSTER)?;
-            Ok(Opaque::state_behind(replica.applied(), replica))
+            Ok(BoxedState::state_behind(replica.applied(), replica))
         });
         ApplySide { recipient: OwnSide::new(self, link).start().recipient(), decode }
     }
@@ -240,14 +240,14 @@ impl<M: Machine> OwnSide<M> {
         self.observer.installed(&new);
         if let Some(old) = self.replica.take() {
             new.continue_counters(old.counters());
-            self.link.retire(Opaque::new(old));
+            self.link.retire(BoxedState::new(old));
         }
         self.replica = Some(new);
         self.link.applied(self.applied());
         self.run_parked();
     }
 
-    fn restored(&mut self, log_id: LogId, state: Opaque) {
+    fn restored(&mut self, log_id: LogId, state: BoxedState) {
         let kept = self.contract.restored(log_id);
         if !self.holds(kept) {
             return;
@@ -260,7 +260,7 @@ impl<M: Machine> OwnSide<M> {
     }
 
     /// A decoded state, if it is what it is said to be.
-    fn state_at(&mut self, log_id: LogId, state: Opaque) -> Option<Box<Replica<M>>> {
+    fn state_at(&mut self, log_id: LogId, state: BoxedState) -> Option<Box<Replica<M>>> {
         let replica = state.downcast::<Replica<M>>();
         let holds = replica.as_ref().map(|replica| replica.applied());
         let kept = match holds == Some(log_id) {

@@ -14,7 +14,7 @@ use crate::actors::Observer;
 use crate::machine::{Machine, SessionCounters};
 use crate::node::{Handle, Members, Node, NodeBuilder};
 use crate::raft::{Counters, InstallStatus, Membership, Micros, NodeId, Role, Term};
-use crate::runtime::{Placement, Warp};
+use crate::runtime::{Placement, SkewedClock};
 use crate::storage::Start;
 use crate::storage::file::sim_disk::{SimDisk, Unsynced};
 
@@ -56,7 +56,7 @@ pub(super) struct Slot<M: Machine> {
     pub disk: SimDisk,
     pub node: Option<Node<M>>,
     pub handle: Option<Handle<M>>,
-    pub warp: Arc<Warp>,
+    pub warp: Arc<SkewedClock>,
     before: Before,
     /// Where the last write to its log began.
     pub last_log_write: Option<(PathBuf, u64)>,
@@ -109,7 +109,7 @@ impl<M: Machine> World<M> {
             disk: SimDisk::forgetful(Default::default()),
             node: None,
             handle: None,
-            warp: Arc::new(Warp::new()),
+            warp: Arc::new(SkewedClock::new()),
             before: Before::default(),
             last_log_write: None,
             held_down: 0,
@@ -310,7 +310,7 @@ impl<M: Machine> World<M> {
 
     async fn stopped_by_itself(&mut self, id: NodeId) {
         let slot = &self.slots[id as usize];
-        let fatal = slot.handle.as_ref().and_then(|handle| handle.shared.lifeline.fatal());
+        let fatal = slot.handle.as_ref().and_then(|handle| handle.shared.stop_signal.fatal());
         let fatal = fatal.unwrap_or_else(|| "nobody knows why".into());
         self.watch.note(Some(id), || format!("stops: {fatal}"));
         let missing = slot.rolled_back || !self.watch.lock().judge.is_sound(id);
@@ -349,7 +349,7 @@ impl<M: Machine> World<M> {
 
 impl<M: Machine> Slot<M> {
     pub(super) fn is_running(&self) -> bool {
-        self.handle.as_ref().is_some_and(|handle| handle.shared.lifeline.is_running())
+        self.handle.as_ref().is_some_and(|handle| handle.shared.stop_signal.is_running())
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::raft::Envelope;
-use crate::runtime::race::race;
+use crate::runtime::select::select;
 use crate::transport::wire;
 
 use super::counters::{Share, add};
@@ -236,7 +236,7 @@ impl Guest {
             );
         }
         let (reader, writer) = stream.split();
-        race(self.take_frames(reader), self.talk_back(writer)).await
+        select(self.take_frames(reader), self.talk_back(writer)).await
     }
 
     async fn take_frames(&self, mut reader: ReadHalf<'_>) -> Ended {

@@ -24,7 +24,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::raft::Envelope;
-use crate::runtime::race::race;
+use crate::runtime::select::select;
 use crate::transport::wire;
 
 use super::backoff::Backoff;
@@ -184,7 +184,7 @@ impl Way<'_> {
         let _connected = Share::new(&self.shared.counts.outgoing_connections, 1);
         let allowance = Cell::new(Allowance::new(limit));
         let (reader, writer) = stream.split();
-        race(self.listen(reader, &allowance), self.write(attached, writer, &allowance)).await
+        select(self.listen(reader, &allowance), self.write(attached, writer, &allowance)).await
     }
 
     /// What comes back: limits, refusals, signs of life.
@@ -318,7 +318,7 @@ impl Way<'_> {
 
     /// Until it is worth trying again: the time has come, or the member was heard of.
     async fn rest(&self, until: Instant) {
-        race(self.link().heard.notified(), self.grow_old(until)).await;
+        select(self.link().heard.notified(), self.grow_old(until)).await;
     }
 
     /// What is queued meanwhile waits no longer than ever.

@@ -1,8 +1,14 @@
-//! One fate for all actors of a node.
+//! The stop of a node, shared by its actors: if one actor fails, the node stops.
 //!
-//! Whoever can't go on says so here, once; the first reason is kept. Admission of new work closes in the same
-//! moment, and the director ([`super::director`]) stops the rest in order. A crash in a test raises the *fence*
-//! first: nothing the node still does reaches disk or network, whatever its actors do while they are dropped (AC09).
+//! ```text
+//! running ──stop(), fail()──▶ stopping      no new work is admitted; the shutdown ends the actors in order
+//!    └──────fence()─────────▶ fenced        tests only: nothing reaches a disk or another member any more
+//! ```
+//!
+//! The first reason for a failure is kept. The fence is how a test crashes a node: it is raised before
+//! the actors are dropped, so that nothing they do while they end has an effect.
+//!
+//! *What it does not do:* it ends no actor. The shutdown does, one after the other.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -12,23 +18,23 @@ use tokio::sync::{mpsc, oneshot};
 const RUNNING: u8 = 0;
 const STOPPING: u8 = 1;
 
-/// How a node stands, shared by all its parts.
-pub(crate) struct Lifeline {
+/// Shared stop state: running or stopping, the fence, and the first failure.
+pub(crate) struct StopSignal {
     state: AtomicU8,
     fenced: AtomicBool,
     fatal: Mutex<Option<String>>,
     stop: mpsc::UnboundedSender<()>,
 }
 
-impl Lifeline {
-    /// A running node's, and where its director hears that it is to stop.
-    pub(crate) fn new() -> (Lifeline, mpsc::UnboundedReceiver<()>) {
+impl StopSignal {
+    /// The signal of a running node, and the channel on which its shutdown waits.
+    pub(crate) fn new() -> (StopSignal, mpsc::UnboundedReceiver<()>) {
         let (stop, stops) = mpsc::unbounded_channel();
         let state = AtomicU8::new(RUNNING);
-        (Lifeline { state, fenced: AtomicBool::new(false), fatal: Mutex::new(None), stop }, stops)
+        (StopSignal { state, fenced: AtomicBool::new(false), fatal: Mutex::new(None), stop }, stops)
     }
 
-    /// The node can't go on.
+    /// The node fails: it can't go on.
     pub(crate) fn fail(&self, reason: String) {
         if self.fenced() {
             return;
@@ -49,14 +55,14 @@ impl Lifeline {
         }
     }
 
-    /// The node is to stop: nothing new is taken from now on.
+    /// Stops the node: no new work is admitted.
     pub(crate) fn stop(&self) {
         self.state.store(STOPPING, Ordering::Release);
-        // Without a director the node has stopped already.
+        // Without a shutdown task the node has stopped already.
         let _ = self.stop.send(());
     }
 
-    /// The node is dead to the world from this moment.
+    /// Crashes the node: from now on it has no effect on disks and other members.
     #[cfg(feature = "testing")]
     pub(crate) fn fence(&self) {
         self.fenced.store(true, Ordering::SeqCst);

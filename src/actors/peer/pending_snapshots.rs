@@ -14,13 +14,13 @@ use crate::messages::SnapshotReply;
 use crate::raft::LogId;
 
 #[derive(Default)]
-pub(crate) struct Views {
+pub(crate) struct PendingSnapshots {
     encoding: VecDeque<(LogId, SnapshotReply)>,
     /// Ascending: each was newer than the current one when it was accepted.
     recording: VecDeque<(LogId, SnapshotReply)>,
 }
 
-impl Views {
+impl PendingSnapshots {
     /// A view goes to the snapshotter.
     pub(crate) fn encoding(&mut self, log_id: LogId, reply: SnapshotReply) {
         self.encoding.push_back((log_id, reply));

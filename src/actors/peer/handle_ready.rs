@@ -5,7 +5,7 @@
 //! | `messages` | transport, at once |
 //! | `persist` | persister, with everything that has to wait for it inside |
 //! | `reads`, `chunk_reads` | reader |
-//! | `apply` | apply queue, a follower's entries by way of [`super::held`]; replies travel with entries, a shadow with its offer |
+//! | `apply` | apply queue, a follower's entries by way of [`super::apply_batcher`]; replies travel with entries, a shadow with its offer |
 //! | `snapshots` | snapshotter |
 //! | `decisions`, `reads_confirmed` | apply side |
 //! | `events` | whoever waits here |
@@ -20,13 +20,13 @@ use crate::raft::{
     SnapshotJob,
 };
 
-use super::Peer;
+use super::RaftPeer;
 
 const OUTLIVED: &str = "other members remember a later start of this node than its directory does: it is an older copy. What \
      that lost is noted; start the node again, and it catches up from the others before it counts";
 
-impl Peer {
-    pub(super) fn carry_out(&mut self, now: Micros) {
+impl RaftPeer {
+    pub(super) fn handle_ready(&mut self, now: Micros) {
         let Ready {
             messages,
             persist,
@@ -40,7 +40,7 @@ impl Peer {
             events,
         } = self.raft.ready();
         self.observer.show(&self.raft);
-        messages.into_iter().for_each(|envelope| self.links.outlet.send(envelope));
+        messages.into_iter().for_each(|envelope| self.links.sender.send(envelope));
         if let Some(step) = persist {
             self.persist(step, now);
         }
@@ -53,7 +53,7 @@ impl Peer {
         snapshots.into_iter().for_each(|job| self.snapshot_job(job, now));
         decisions.into_iter().for_each(|decision| self.decided(decision, now));
         if !reads_confirmed.is_empty() {
-            self.release_held(now);
+            self.release_batch(now);
         }
         for confirmed in reads_confirmed {
             let apply_side = &self.links.apply_side;
@@ -96,25 +96,25 @@ impl Peer {
                 return self.links.queue.do_send(ApplyQueueMessage::Withdraw(log_id));
             }
         };
-        self.release_held(now);
+        self.release_batch(now);
         self.links.queue.do_send(ApplyQueueMessage::Push(work));
     }
 
     fn queue_entries(&mut self, entries: Entries, now: Micros) {
         let replies = self.waiters.take_for(&entries, self.raft.leader());
         let is_awaited = !replies.is_empty() || self.raft.role().0 == Role::Leader;
-        if is_awaited || !self.held.goes_on_with(&entries) {
-            self.release_held(now);
+        if is_awaited || !self.apply_batcher.goes_on_with(&entries) {
+            self.release_batch(now);
         }
-        let due = if is_awaited { Some(entries) } else { self.held.add(now, entries) };
+        let due = if is_awaited { Some(entries) } else { self.apply_batcher.add(now, entries) };
         if let Some(entries) = due {
             self.push_entries(entries, replies);
         }
     }
 
     /// What a follower has held back goes on.
-    pub(super) fn release_held(&mut self, now: Micros) {
-        if let Some(entries) = self.held.release(now) {
+    pub(super) fn release_batch(&mut self, now: Micros) {
+        if let Some(entries) = self.apply_batcher.release(now) {
             self.push_entries(entries, Vec::new());
         }
     }
@@ -167,14 +167,14 @@ impl Peer {
             Event::Covered { through } => self.waiters.covered(through),
             Event::Persisted(log_id) => self.waiters.persisted(log_id),
             Event::SnapshotCurrent(log_id) => {
-                self.views.current(log_id);
+                self.pending_snapshots.current(log_id);
                 self.snapshot_requests.current(&mut self.raft, now, log_id)
             }
             Event::SnapshotRefused(log_id) => {
                 self.links.snapshotter.do_send(SnapshotterMessage::Remove(log_id));
                 self.snapshot_requests.passed(&mut self.raft, now);
             }
-            Event::Outlived => self.shared.lifeline.fail(OUTLIVED.into()),
+            Event::Outlived => self.shared.stop_signal.fail(OUTLIVED.into()),
             Event::Alarm(what) => tracing::error!(what, "a correct cluster never shows this"),
         }
     }

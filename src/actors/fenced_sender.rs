@@ -8,14 +8,14 @@ use crate::transport::Transport;
 
 /// Sends to other members as long as the node is not fenced off.
 #[derive(Clone)]
-pub(crate) struct Outlet {
+pub(crate) struct FencedSender {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) shared: Arc<NodeContext>,
 }
 
-impl Outlet {
+impl FencedSender {
     pub(crate) fn send(&self, envelope: Envelope) {
-        if !self.shared.lifeline.fenced() {
+        if !self.shared.stop_signal.fenced() {
             self.transport.send(envelope);
         }
     }

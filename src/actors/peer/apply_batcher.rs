@@ -16,25 +16,25 @@ use crate::raft::{Entries, Micros};
 const APART: Micros = 1_000;
 
 #[derive(Default)]
-pub(crate) struct Held {
+pub(crate) struct ApplyBatcher {
     entries: Entries,
     /// When the next batch may go, in the peer's time.
     next: Micros,
 }
 
-impl Held {
-    /// Whether a batch follows what is held. It does not if an install covers what is between.
+impl ApplyBatcher {
+    /// Whether a batch follows the batch. It does not if an install covers what is between.
     pub(crate) fn goes_on_with(&self, entries: &Entries) -> bool {
         self.entries.goes_on_with(entries)
     }
 
-    /// Takes a batch that follows what is held; returns what is to go on now.
+    /// Takes a batch that follows the batch; returns what is to go on now.
     pub(crate) fn add(&mut self, now: Micros, entries: Entries) -> Option<Entries> {
         self.entries.append(&entries);
         (now >= self.next).then(|| self.release(now))?
     }
 
-    /// What is held, to go on now, if there is any.
+    /// The batch, to go on now, if there is any.
     pub(crate) fn release(&mut self, now: Micros) -> Option<Entries> {
         if self.entries.is_empty() {
             return None;
@@ -43,7 +43,7 @@ impl Held {
         Some(std::mem::take(&mut self.entries))
     }
 
-    /// When what is held is to go on.
+    /// When the batch is to go on.
     pub(crate) fn due(&self) -> Option<Micros> {
         (!self.entries.is_empty()).then_some(self.next)
     }
@@ -69,7 +69,7 @@ mod tests {
     /// A67, A68: each entry goes on once, in order, and none stays for long.
     #[test]
     fn what_comes_close_together_goes_on_together() {
-        let mut held = Held::default();
+        let mut held = ApplyBatcher::default();
         assert_eq!(held.add(5_000, entries(1..=2)), Some(entries(1..=2)));
         assert_eq!(held.due(), None);
         assert_eq!(held.add(5_001, entries(3..=3)), None);
