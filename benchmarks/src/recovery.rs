@@ -137,7 +137,7 @@ async fn start<M: Machine>(
 /// A log that the node might have written itself, only sooner.
 fn fill_log(folder: &Path, entries: u64) -> Outcome<()> {
     let membership = Membership::of_voters([NODE]);
-    let identity = Identity { cluster: 0, node: NODE, birth_ms: 1 };
+    let identity = Identity { cluster: 0, node: NODE, created_at_ms: 1 };
     let opened =
         Box::new(FileStorage::new(folder)).open(identity, &Start::Bootstrap(membership))?;
     let mut log = opened.log;

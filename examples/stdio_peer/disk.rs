@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate::raft::{
-    Acquaintances, Entry, EntryKind, HardState, Index, Life, LogChange, LogId, Membership,
+    Entry, EntryKind, HardState, Index, KnownPeers, Life, LogChange, LogId, Membership,
     SnapshotMeta, Term,
 };
 use quorate::storage::{
@@ -33,7 +33,7 @@ pub struct Disk {
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Header {
     life: Life,
-    acquaintances: Acquaintances,
+    known_peers: KnownPeers,
     hard_state: HardState,
     snapshot: LogId,
     /// The entry before the first record.
@@ -70,7 +70,7 @@ impl Storage for Disk {
 fn stored_log(state: &[u8], snapshot: &Bytes, members: &Membership) -> Result<StoredLog, String> {
     let mut records = records(state)?.into_iter();
     let header: Header = records.next().map(decoded).transpose()?.unwrap_or_default();
-    let Header { life, acquaintances, hard_state, snapshot: named, start } = header;
+    let Header { life, known_peers, hard_state, snapshot: named, start } = header;
     if snapshot.is_empty() != (named == LogId::BASE) {
         return Err(format!("it names snapshot {named}, beside it are {} bytes", snapshot.len()));
     }
@@ -86,7 +86,7 @@ fn stored_log(state: &[u8], snapshot: &Bytes, members: &Membership) -> Result<St
         membership: members.clone(),
         size_bytes: snapshot.len() as u64,
     });
-    Ok(StoredLog { life, acquaintances, hard_state, snapshot, start, entries })
+    Ok(StoredLog { life, known_peers, hard_state, snapshot, start, entries })
 }
 
 /// The records of a state: each has its length before it.
@@ -114,7 +114,7 @@ impl Header {
     fn of(log: &LogMirror) -> Header {
         Header {
             life: log.life(),
-            acquaintances: log.acquaintances().clone(),
+            known_peers: log.known_peers().clone(),
             hard_state: log.hard_state(),
             snapshot: log.snapshot().map_or(LogId::BASE, |meta| meta.log_id),
             start: log.start(),

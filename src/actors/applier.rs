@@ -383,12 +383,12 @@ mod tests {
     #[test]
     fn reads_parked_on_an_index_that_an_install_covers_are_answered_at_once() {
         let stop_signal = Arc::new(StopSignal::new().0);
-        let shared = Arc::new(NodeContext::new(0, 1, stop_signal, RaftStatus::default(), 1, 1));
+        let shared = Arc::new(NodeContext::new(0, 1, stop_signal, RaftStatus::default(), 100, 100));
         let mut applier = applier(&shared);
         let read = |index, applier: &mut Applier<WordCount>| {
             let (to, answer) = oneshot::channel();
             let read = move |state: Result<&dyn Any, _>| drop(to.send(state.map(|_| ())));
-            let job = shared.reads.begin(1_000, read).expect("a executor");
+            let job = shared.reads.begin(1_000, read).expect("a free place");
             applier.on(ApplyMessage::ReadAt { index, job }, 0);
             answer
         };

@@ -215,7 +215,8 @@ mod tests {
         let story = async move {
             let (executors, _ends) = placement.open(0).expect("no threads to fail");
             let stop_signal = Arc::new(StopSignal::new().0);
-            let shared = NodeContext::new(0, 1, stop_signal.clone(), RaftStatus::default(), 1, 1);
+            let shared =
+                NodeContext::new(0, 1, stop_signal.clone(), RaftStatus::default(), 100, 100);
             let (shared, clock, executor) =
                 (Arc::new(shared), placement.clock(), executors.of(Component::Peer));
             let peer = UnstartedActor::<Left>::new();

@@ -165,7 +165,7 @@ impl<M: Machine> NodeBuilder<M> {
         let identity = Identity {
             cluster: self.cluster,
             node: self.node,
-            birth_ms: placement.clock().wall_ms(),
+            created_at_ms: placement.clock().wall_ms(),
         };
         let opened = match open(&executors, storage, identity, self.start).await {
             Ok(opened) => opened,

@@ -16,7 +16,7 @@ use crate::storage::file::inspection::StartReport;
 pub struct NodeStatus {
     /// The node.
     pub node: NodeId,
-    /// Which start on which storage this is. Serialized in its two parts, `birth_ms` and `number`:
+    /// Which start on which storage this is. Serialized in its two parts, `created_at_ms` and `number`:
     /// as one number it exceeds 2^53, and many readers of JSON round what does.
     #[serde(serialize_with = "in_parts")]
     pub incarnation: Incarnation,

@@ -2,7 +2,7 @@
 //!
 //! The rules themselves stand beside this file, one idea each: `outbox.rs` (what leaves when),
 //! `election.rs`, `leader.rs`, `follower.rs`, `install.rs`, `transfer.rs`, `compaction.rs`, `reads.rs`, `apply.rs`,
-//! `acquaintance.rs`, `recovering.rs`.
+//! `known_peers.rs`, `recovering.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,9 +15,9 @@ use super::ready::*;
 use super::sending::{Batch, Lone};
 use super::types::*;
 use super::{Counters, RaftStatus};
-use super::{acquaintance::Claims, recovering::RollCall, stalls::Stall};
-use super::{canvass::Canvass, compaction::Building, install::InstallSlot};
-use super::{outbox::PersistMark, reads::PendingRead};
+use super::{campaign::Campaign, compaction::Building, install::InstallSlot};
+use super::{known_peers::Claims, recovering::RecoveryQuery, stalls::Stall};
+use super::{reads::PendingRead, steps::PersistMark};
 
 /// One peer's protocol state. See the [module](super) for how it is driven.
 ///
@@ -54,11 +54,11 @@ pub struct Raft {
     /// How many members there are beside this one.
     pub(super) others: usize,
     /// What is remembered of the other members.
-    pub(super) acquaintances: Acquaintances,
+    pub(super) known_peers: KnownPeers,
     /// Of that, what no step has carried to the disk yet.
-    pub(super) unwritten: Acquaintances,
+    pub(super) unwritten: KnownPeers,
     /// The place of the first request to each member that it answers knowing of its loss.
-    pub(super) accounted_at: BTreeMap<NodeId, u64>,
+    pub(super) identified_at: BTreeMap<NodeId, u64>,
     /// Before this moment a leader notes no more of what members acknowledged.
     pub(super) remember_at: Micros,
 
@@ -76,10 +76,10 @@ pub struct Raft {
     pub(super) votes: BTreeMap<NodeId, bool>,
     /// Answers to requests before this place belong to an earlier campaign, or its first half (EL13).
     pub(super) campaign_first_request: u64,
-    pub(super) canvass: Canvass,
+    pub(super) campaign: Campaign,
     /// Which life this is, and what it lost (PS20).
     pub(super) life: Life,
-    pub(super) roll_call: RollCall,
+    pub(super) recovery_query: RecoveryQuery,
     pub(super) claims: Claims,
 
     /// The own log is known to agree with the current leader's up to here.
@@ -151,9 +151,9 @@ impl Raft {
             snapshot: recovered.snapshot,
             others: 0,
             membership,
-            acquaintances: recovered.acquaintances,
-            unwritten: Acquaintances::new(),
-            accounted_at: BTreeMap::new(),
+            known_peers: recovered.known_peers,
+            unwritten: KnownPeers::new(),
+            identified_at: BTreeMap::new(),
             remember_at: now,
             role: Role::Follower,
             leader: None,
@@ -163,9 +163,9 @@ impl Raft {
             stall: Stall::default(),
             votes: BTreeMap::new(),
             campaign_first_request: 0,
-            canvass: Canvass::default(),
+            campaign: Campaign::default(),
             life: recovered.life,
-            roll_call: RollCall::default(),
+            recovery_query: RecoveryQuery::default(),
             claims: Claims { doubted_at: now, ..Claims::default() },
             leader_durable: 0,
             install: InstallSlot::None,
@@ -208,7 +208,7 @@ impl Raft {
             if let Err(why) = raft.admit(&envelope) {
                 return raft.ignore(&envelope, why);
             }
-            if raft.is_acquainted(&envelope) && raft.settle_terms(&envelope) {
+            if raft.is_identified(&envelope) && raft.reconcile_term(&envelope) {
                 raft.dispatch(envelope);
             }
         });
@@ -360,15 +360,15 @@ impl Raft {
     }
 
     /// Brings the own term and the message's together (Raft §5.1); `false` if the message is dealt with.
-    fn settle_terms(&mut self, envelope: &Envelope) -> bool {
+    fn reconcile_term(&mut self, envelope: &Envelope) -> bool {
         let behind = envelope.term < self.hard_state.term;
         match &envelope.body {
             // A pre-vote changes nothing here (EL14) and is judged by the term it would lead to.
             Body::Request(Request::PreVote { .. }) => return true,
             // What members remember, and how far they are, is no matter of terms.
-            Body::Request(Request::Acquainted(_) | Request::RollCall)
-            | Body::Answer { answer: Answer::Acquainted { .. }, .. } => return true,
-            Body::Answer { answer: Answer::RollCall { .. }, .. } if behind => return true,
+            Body::Request(Request::Identify(_) | Request::RecoveryQuery)
+            | Body::Answer { answer: Answer::Identify { .. }, .. } => return true,
+            Body::Answer { answer: Answer::RecoveryQuery { .. }, .. } if behind => return true,
             Body::Request(Request::Vote { .. }) if !behind && self.leader_lives(envelope.from) => {
                 self.answer(envelope, self.vote(false));
                 return false;
@@ -397,7 +397,7 @@ impl Raft {
 
     fn answer_stale(&mut self, envelope: &Envelope, request: &Request) {
         let answer = match request {
-            Request::PreVote { .. } | Request::Acquainted(_) | Request::RollCall => return,
+            Request::PreVote { .. } | Request::Identify(_) | Request::RecoveryQuery => return,
             Request::Vote { .. } => self.vote(false),
             Request::Append(append) => Answer::Append(AppendAnswer {
                 report: self.report(append.round),
@@ -420,8 +420,8 @@ impl Raft {
             Body::Request(Request::Vote { last }) => self.on_vote(&envelope, *last),
             Body::Request(Request::Append(append)) => self.on_append(&envelope, append),
             Body::Request(Request::Snapshot(chunk)) => self.on_chunk(&envelope, chunk),
-            Body::Request(Request::Acquainted(known)) => self.on_acquainted(&envelope, *known),
-            Body::Request(Request::RollCall) => self.on_roll_call(&envelope),
+            Body::Request(Request::Identify(known)) => self.on_identify(&envelope, *known),
+            Body::Request(Request::RecoveryQuery) => self.on_roll_call(&envelope),
             Body::Answer { answer, .. } => match *answer {
                 Answer::PreVote { campaign_term, granted } => {
                     self.on_pre_vote_answer(&envelope, campaign_term, granted);
@@ -429,8 +429,8 @@ impl Raft {
                 Answer::Vote { granted, held } => self.on_vote_answer(&envelope, granted, held),
                 Answer::Append(answer) => self.on_append_answer(&envelope, answer),
                 Answer::Snapshot(answer) => self.on_chunk_answer(&envelope, answer),
-                Answer::Acquainted { .. } => self.on_accounted(&envelope),
-                Answer::RollCall { last, leads } => {
+                Answer::Identify { .. } => self.on_identified(&envelope),
+                Answer::RecoveryQuery { last, leads } => {
                     self.on_roll_call_answer(&envelope, leads.then_some(last));
                 }
             },
@@ -500,7 +500,7 @@ impl Raft {
             self.ask_new_leader();
         }
         self.leader_heard_at = Some(self.now);
-        self.canvass.reset();
+        self.campaign.reset();
         self.reset_election_timer();
         Ok(())
     }

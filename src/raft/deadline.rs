@@ -22,8 +22,9 @@ impl Raft {
                 if watches { first.min(quorum_lost) } else { first }
             }
             _ => {
-                let asks = (!self.roll_call_missing().is_empty()).then_some(self.roll_call.ask_at);
-                let again = self.canvass.deadline();
+                let asks =
+                    (!self.roll_call_missing().is_empty()).then_some(self.recovery_query.ask_at);
+                let again = self.campaign.deadline();
                 [asks, again].into_iter().flatten().fold(self.election_at, Micros::min)
             }
         }

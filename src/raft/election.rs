@@ -3,16 +3,16 @@
 //! A campaign has two halves. The first asks whether a campaign could be won and changes no term anywhere; only
 //! after a quorum said yes is the term raised. A member that has heard its leader within the shortest election
 //! timeout helps nobody to depose it, so a member cut off half-way can't disturb the rest (EL18). Whom the first half
-//! asks, `canvass.rs` says; the second asks all who did not refuse.
+//! asks, `campaign.rs` says; the second asks all who did not refuse.
 
 use std::collections::BTreeSet;
 
 use super::core::Raft;
 use super::message::{Answer, Envelope, Request, RequestId};
-use super::outbox;
 use super::progress::Progress;
 use super::quorum::{self, VoteResult};
 use super::ready::Role;
+use super::steps;
 use super::types::{Entry, EntryKind, HardState, Index, LogId, Membership, NodeId, Term};
 
 impl Raft {
@@ -62,7 +62,7 @@ impl Raft {
             quorum::is_quorum(membership, |node| node == own || nodes.contains(&node))
         };
         let others = other_voters(membership, own);
-        let asked = self.canvass.begin(others, silent, self.next_request, suffice);
+        let asked = self.campaign.begin(others, silent, self.next_request, suffice);
         asked.into_iter().for_each(|voter| self.ask_pre_vote(voter));
         self.count_votes();
     }
@@ -79,18 +79,18 @@ impl Raft {
         self.set_role(Role::Candidate, None);
         let answers = std::mem::take(&mut self.votes);
         self.begin_votes();
-        self.canvass.rest();
-        self.canvass.asked.retain(|voter| answers.get(voter) != Some(&false));
-        self.canvass.asked.clone().into_iter().for_each(|voter| self.ask_vote(voter));
-        self.canvass.forget_again();
-        self.insist();
+        self.campaign.rest();
+        self.campaign.asked.retain(|voter| answers.get(voter) != Some(&false));
+        self.campaign.asked.clone().into_iter().for_each(|voter| self.ask_vote(voter));
+        self.campaign.forget_again();
+        self.retry();
     }
 
     /// Raft §5.1: who does not answer is asked again.
-    fn insist(&mut self) {
-        let silent: Vec<NodeId> = self.canvass.asked.iter().copied().collect();
+    fn retry(&mut self) {
+        let silent: Vec<NodeId> = self.campaign.asked.iter().copied().collect();
         let silent = silent.into_iter().filter(|node| !self.votes.contains_key(node));
-        self.canvass.insist(silent, self.now + self.config.request_timeout);
+        self.campaign.retry(silent, self.now + self.config.request_timeout);
     }
 
     /// Nobody is asked before the own vote is durable (PS01).
@@ -112,15 +112,15 @@ impl Raft {
     pub(super) fn on_question_undelivered(&mut self, to: NodeId, id: RequestId) {
         let asking = matches!(self.role, Role::PreCandidate | Role::Candidate);
         if asking
-            && outbox::place(id) >= self.campaign_first_request
+            && steps::place(id) >= self.campaign_first_request
             && !self.votes.contains_key(&to)
         {
-            self.canvass.lost(to, self.now + self.config.retry_interval);
+            self.campaign.lost(to, self.now + self.config.retry_interval);
         }
     }
 
     pub(super) fn ask_again(&mut self) {
-        let due = self.canvass.due(self.now);
+        let due = self.campaign.due(self.now);
         for &voter in &due {
             match self.role {
                 Role::PreCandidate => self.ask_pre_vote(voter),
@@ -130,7 +130,7 @@ impl Raft {
             }
         }
         if self.role == Role::Candidate && !due.is_empty() {
-            self.insist();
+            self.retry();
         }
     }
 
@@ -208,31 +208,31 @@ impl Raft {
     ) {
         let current = self.role == Role::PreCandidate && campaign_term == self.hard_state.term + 1;
         // A refusal of an earlier round may be out of date; that somebody would vote for this node is not.
-        let first = if granted { self.canvass.first_request } else { self.campaign_first_request };
-        if !current || outbox::place(answer.id) < first {
+        let first = if granted { self.campaign.first_request } else { self.campaign_first_request };
+        if !current || steps::place(answer.id) < first {
             return self.ignore(answer, "answers an earlier campaign");
         }
-        if outbox::place(answer.id) < self.campaign_first_request {
+        if steps::place(answer.id) < self.campaign_first_request {
             self.votes.entry(answer.from).or_insert(granted);
         } else {
             self.votes.insert(answer.from, granted);
         }
-        let news = self.canvass.heard(answer.from);
+        let news = self.campaign.heard(answer.from);
         self.count_votes();
         if news && self.role == Role::PreCandidate {
-            self.canvass.rest().into_iter().for_each(|voter| self.ask_pre_vote(voter));
-            self.insist();
+            self.campaign.rest().into_iter().for_each(|voter| self.ask_pre_vote(voter));
+            self.retry();
         }
     }
 
     pub(super) fn on_vote_answer(&mut self, answer: &Envelope, granted: bool, held: Option<Index>) {
-        if self.role != Role::Candidate || outbox::place(answer.id) < self.campaign_first_request {
+        if self.role != Role::Candidate || steps::place(answer.id) < self.campaign_first_request {
             return self.ignore(answer, "answers an earlier campaign");
         }
         // Whoever holds less than it acknowledged, and does not know that, may have voted before (PS20).
         let is_forgetful = held.is_some_and(|held| self.remind_if_lacking(answer.from, held));
         self.votes.insert(answer.from, granted && !is_forgetful);
-        self.canvass.heard(answer.from);
+        self.campaign.heard(answer.from);
         self.count_votes();
     }
 
@@ -266,7 +266,7 @@ impl Raft {
         self.first_stamp = None;
         self.verified = self.log.last_index();
         self.votes.clear();
-        self.canvass.reset();
+        self.campaign.reset();
         self.withdraw_install_as_leader();
         self.set_role(Role::Leader, Some(own));
         if self.config.noop_on_election {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::paged::{self, Paged};
+use super::paged_queue::{self, PagedQueue};
 use super::types::Entry;
 
 /// A block that is made by pushing has so many entries at most: all of it stays in memory for the sake of one.
@@ -31,7 +31,7 @@ const NEWEST: usize = 4;
 /// Entries in order. A clone, or a range, shares the entries.
 #[derive(Clone, Default)]
 pub struct Entries {
-    blocks: Paged<Block>,
+    blocks: PagedQueue<Block>,
 }
 
 /// A range of shared entries; never empty.
@@ -268,7 +268,7 @@ impl<'a> IntoIterator for &'a Entries {
 }
 
 type OfBlocks<'a> = FlatMap<
-    paged::Iter<'a, Block>,
+    paged_queue::Iter<'a, Block>,
     slice::Iter<'a, Entry>,
     fn(&'a Block) -> slice::Iter<'a, Entry>,
 >;

@@ -422,7 +422,7 @@ impl Raft {
         if !keep_suffix {
             self.step_first = None;
         }
-        self.out.events.push(Event::Covered { through: meta.log_id.index });
+        self.out.events.push(Event::SnapshotInstalled { through: meta.log_id.index });
         self.install = InstallSlot::Granting(meta);
     }
 

@@ -81,7 +81,7 @@ impl Raft {
         // As long as a quorum answers, silent members are asked now and then. Before a leader steps down it asks all it can.
         let (own, timeout) = (self.config.node, self.config.request_timeout);
         let answers = |node: NodeId| {
-            node == own || self.progress.get(&node).is_some_and(|progress| !progress.missed)
+            node == own || self.progress.get(&node).is_some_and(|progress| !progress.unresponsive)
         };
         let in_doubt = !quorum::is_quorum(&self.membership, answers);
         for progress in self.progress.values_mut() {
@@ -165,7 +165,7 @@ impl Raft {
         }
         progress.recovering = report.recovering;
         progress.has_answered = true;
-        progress.missed = false;
+        progress.unresponsive = false;
         progress.answered_at = self.now;
         // One that lost something may have forgotten its vote for a newer leader: its word confirms no read (PS20).
         if progress.counts() {

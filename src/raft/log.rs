@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 
 use super::entries::Entries;
-use super::paged::Paged;
+use super::paged_queue::PagedQueue;
 use super::types::{Entry, Index, LogId, LogOutline, Term, TermRun};
 
 /// The log's outline and tail, with the positions in it.
@@ -29,7 +29,7 @@ pub(super) struct RaftLog {
     start: LogId,
     runs: VecDeque<TermRun>,
     /// Of each entry.
-    sizes_bytes: Paged<u32>,
+    sizes_bytes: PagedQueue<u32>,
     bytes: u64,
     uncommitted_bytes: u64,
     unpersisted_bytes: u64,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entries::Entries;
 use super::types::{
-    Acquaintance, COUNT_MAX, Incarnation, Index, LogId, NodeId, SnapshotMeta, Term,
+    COUNT_MAX, Incarnation, Index, LogId, NodeId, PeerRecord, SnapshotMeta, Term,
     is_credible_incarnation,
 };
 
@@ -73,9 +73,9 @@ pub enum Request {
     /// A piece of a snapshot (Raft §7).
     Snapshot(SnapshotChunk),
     /// This is what the sender remembers of the receiver, which speaks as if it had lost it (PS20).
-    Acquainted(Acquaintance),
+    Identify(PeerRecord),
     /// The sender lost something: how far is your log, and in which term are you (PS20)?
-    RollCall,
+    RecoveryQuery,
 }
 
 /// AppendEntries.
@@ -134,13 +134,13 @@ pub enum Answer {
     Append(AppendAnswer),
     /// To [`Request::Snapshot`].
     Snapshot(SnapshotAnswer),
-    /// To [`Request::Acquainted`].
-    Acquainted {
+    /// To [`Request::Identify`].
+    Identify {
         /// The highest incarnation of an earlier life that the sender accounts for ([`Life`](super::Life)); durable.
         predecessor: Incarnation,
     },
-    /// To [`Request::RollCall`]. The term is the envelope's.
-    RollCall {
+    /// To [`Request::RecoveryQuery`]. The term is the envelope's.
+    RecoveryQuery {
         /// The last index of the sender's log.
         last: Index,
         /// Whether the sender leads that term.
@@ -253,8 +253,8 @@ pub(super) enum Kind {
     Vote,
     Append,
     Snapshot,
-    Acquainted,
-    RollCall,
+    Identify,
+    RecoveryQuery,
 }
 
 impl Request {
@@ -264,8 +264,8 @@ impl Request {
             Request::Vote { .. } => Kind::Vote,
             Request::Append(_) => Kind::Append,
             Request::Snapshot(_) => Kind::Snapshot,
-            Request::Acquainted(_) => Kind::Acquainted,
-            Request::RollCall => Kind::RollCall,
+            Request::Identify(_) => Kind::Identify,
+            Request::RecoveryQuery => Kind::RecoveryQuery,
         }
     }
 }
@@ -277,8 +277,8 @@ impl Answer {
             Answer::Vote { .. } => Kind::Vote,
             Answer::Append(_) => Kind::Append,
             Answer::Snapshot(_) => Kind::Snapshot,
-            Answer::Acquainted { .. } => Kind::Acquainted,
-            Answer::RollCall { .. } => Kind::RollCall,
+            Answer::Identify { .. } => Kind::Identify,
+            Answer::RecoveryQuery { .. } => Kind::RecoveryQuery,
         }
     }
 }
@@ -331,11 +331,11 @@ impl Request {
                     count("round", *round),
                 ])
             }
-            Request::Acquainted(Acquaintance { incarnation, acknowledged }) => first(&[
+            Request::Identify(PeerRecord { incarnation, acknowledged }) => first(&[
                 start("remembered incarnation", *incarnation),
                 log_id("acknowledged", *acknowledged),
             ]),
-            Request::RollCall => None,
+            Request::RecoveryQuery => None,
         }
     }
 }
@@ -361,8 +361,8 @@ impl Answer {
                 let fields = [count("transfer", *transfer), count("offset", offset)];
                 report.impossible_field().or_else(|| first(&fields))
             }
-            Answer::Acquainted { predecessor } => start("predecessor", *predecessor),
-            Answer::RollCall { last, leads: _ } => count("last", *last),
+            Answer::Identify { predecessor } => start("predecessor", *predecessor),
+            Answer::RecoveryQuery { last, leads: _ } => count("last", *last),
         }
     }
 }

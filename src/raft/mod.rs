@@ -16,11 +16,11 @@
 //! | file | idea |
 //! |---|---|
 //! | `types`, `message`, `ready`, `config` | the words: positions and entries, what members say, what is wanted done, the limits |
-//! | `core`, `outbox` | the state, its inputs, terms and roles; what leaves when |
-//! | `log`, `entries`, `paged` | the log's outline and tail; entries in shared blocks; a queue that grows in pages |
+//! | `core`, `steps` | the state, its inputs, terms and roles; durable steps and the messages behind them |
+//! | `log`, `entries`, `paged_queue` | the log's outline and tail; entries in shared blocks; a queue that grows in pages |
 //! | `progress`, `quorum`, `random` | a leader's view of a member; majorities; the seed |
-//! | `election`, `canvass` | pre-vote, vote, becoming leader; whom a campaign asks |
-//! | `acquaintance`, `recovering` | who comes back with less than others remember; when one that lost something counts again |
+//! | `election`, `campaign` | pre-vote, vote, becoming leader; which members a campaign asks |
+//! | `known_peers`, `recovering` | records of peers, and peers that come back with less; when a member counts again after a loss |
 //! | `leader`, `follower`, `sending` | replication, both halves; what a leader sends, and when |
 //! | `deadline`, `stalls` | when the protocol next has something to do by itself; a driver that stood still |
 //! | `terms` | how far the word of others raises the own term |
@@ -28,7 +28,7 @@
 //! | `compaction` | local snapshots, purging |
 //! | `reads`, `apply` | ReadIndex; handing over what is committed |
 //! | `observation` | what a checker of invariants sees |
-//! | `timeless` | with the feature `testing`: a peer without its clock, for those who explore every state |
+//! | `normalized` | with the feature `testing`: a peer without its clock, for a model checker |
 //!
 //! It does not own the log: it keeps the tail and the terms, and asks for older entries ([`Ready::reads`]). It does not
 //! know what a command or a snapshot contains. It does not retry towards clients, keep sessions or measure time.
@@ -37,9 +37,8 @@
 //! ([`Counters::ignored_messages`]) and logged; what a correct cluster never shows is an alarm
 //! ([`Counters::safety_alarms`]).
 
-mod acquaintance;
 mod apply;
-mod canvass;
+mod campaign;
 mod compaction;
 mod config;
 mod core;
@@ -48,12 +47,14 @@ mod election;
 mod entries;
 mod follower;
 mod install;
+mod known_peers;
 mod leader;
 mod log;
 mod message;
+#[cfg(feature = "testing")]
+mod normalized;
 mod observation;
-mod outbox;
-mod paged;
+mod paged_queue;
 mod progress;
 mod quorum;
 mod random;
@@ -62,9 +63,8 @@ mod ready;
 mod recovering;
 mod sending;
 mod stalls;
+mod steps;
 mod terms;
-#[cfg(feature = "testing")]
-mod timeless;
 mod transfer;
 mod types;
 

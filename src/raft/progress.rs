@@ -44,13 +44,13 @@ pub(super) struct Progress {
     /// When the last request with entries left.
     pub entries_sent_at: Option<Micros>,
     /// It is sent a heartbeat at this moment, if nothing else before.
-    pub call_at: Option<Micros>,
+    pub next_heartbeat_at: Option<Micros>,
     /// Its last request was not answered in time: until it answers it is only asked whether it is there.
-    pub missed: bool,
+    pub unresponsive: bool,
     /// The log's last entry when it was last asked that.
     pub asked_at_last: Index,
     /// What a request that was sent lets it commit.
-    pub told_commit: Index,
+    pub sent_commit: Index,
     /// The leader's durable index, as it was last told.
     pub told_durable: Index,
     /// When the last answer came; at the start of the term, the term's beginning.
@@ -163,10 +163,10 @@ impl Progress {
             sent_at: 0,
             heartbeat: (0, 0),
             entries_sent_at: None,
-            call_at: Some(now),
-            missed: false,
+            next_heartbeat_at: Some(now),
+            unresponsive: false,
             asked_at_last: 0,
-            told_commit: 0,
+            sent_commit: 0,
             told_durable: 0,
             answered_at: now,
             has_answered: false,
@@ -263,8 +263,8 @@ impl Progress {
             ProgressState::Snapshot(transfer) => transfer.step = TransferStep::Lost,
             ProgressState::Probe { .. } | ProgressState::Replicate { .. } => {
                 self.become_probe_at(self.next);
-                if !self.missed || again {
-                    self.missed = true;
+                if !self.unresponsive || again {
+                    self.unresponsive = true;
                     self.call(now);
                 }
             }
@@ -331,7 +331,7 @@ impl Progress {
 
     /// Lets it hear of the leader at `at`, if it does not before.
     pub(super) fn call(&mut self, at: Micros) {
-        self.call_at = Some(self.call_at.map_or(at, |earlier| earlier.min(at)));
+        self.next_heartbeat_at = Some(self.next_heartbeat_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// Any request serves as a heartbeat (LR13) as long as it is answered: answers to entries wait for a disk, and one
@@ -340,20 +340,20 @@ impl Progress {
     pub(super) fn heartbeat_due_at(&self, interval: Micros) -> Micros {
         let quiet_since = self.sent_at.min(self.answered_at.max(self.heartbeat.0));
         let due_at = quiet_since + interval;
-        self.call_at.map_or(due_at, |call_at| call_at.min(due_at))
+        self.next_heartbeat_at.map_or(due_at, |next_heartbeat_at| next_heartbeat_at.min(due_at))
     }
 
     /// A request without entries leaves now, as a heartbeat.
     pub(super) fn on_heartbeat_sent(&mut self, id: RequestId, now: Micros) {
         self.sent_at = now;
-        self.call_at = None;
+        self.next_heartbeat_at = None;
         self.heartbeat = (now, id);
     }
 
     /// A request with entries up to `last` leaves now.
     pub(super) fn on_sent(&mut self, id: RequestId, last: Index, bytes: usize, now: Micros) {
         self.sent_at = now;
-        self.call_at = None;
+        self.next_heartbeat_at = None;
         if bytes > 0 {
             self.entries_sent_at = Some(now);
         } else {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::entries::Entries;
 use super::message::Envelope;
-use super::types::{Acquaintances, HardState, Index, Life, LogId, NodeId, SnapshotMeta, Term};
+use super::types::{HardState, Index, KnownPeers, Life, LogId, NodeId, SnapshotMeta, Term};
 
 /// Everything to be done after some inputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ pub struct LogChange {
     /// What this member lost, or that it has caught up.
     pub life: Option<Life>,
     /// What is newly remembered of other members.
-    pub acquaintances: Acquaintances,
+    pub known_peers: KnownPeers,
     /// New term and vote.
     pub hard_state: Option<HardState>,
     /// An installed snapshot becomes current and the log is cut to match it.
@@ -80,7 +80,7 @@ impl LogChange {
     pub fn is_empty(&self) -> bool {
         let LogChange {
             life,
-            acquaintances,
+            known_peers,
             hard_state,
             install,
             snapshot,
@@ -89,7 +89,7 @@ impl LogChange {
             purge_through,
         } = self;
         life.is_none()
-            && acquaintances.is_empty()
+            && known_peers.is_empty()
             && hard_state.is_none()
             && install.is_none()
             && snapshot.is_none()
@@ -276,7 +276,7 @@ pub enum Event {
         from: Index,
     },
     /// An install was accepted: entries up to this index are covered without having been applied one by one (B19).
-    Covered {
+    SnapshotInstalled {
         /// Last index covered.
         through: Index,
     },
@@ -288,7 +288,7 @@ pub enum Event {
     SnapshotRefused(LogId),
     /// Others remember a later start of this node than its directory does, so nobody listens to this one. That it lost
     /// something is durable now: the node must be started again, to catch up.
-    Outlived,
+    StaleDirectory,
     /// Something that a correct cluster never shows (counted in `safety_alarms`).
     Alarm(String),
 }

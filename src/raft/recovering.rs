@@ -12,7 +12,7 @@
 //!
 //! One that knows its vote, and how far its log reached, goes on voting: by the log that it had.
 //!
-//! Not here: how a loss is noticed (`acquaintance.rs`, and the storage).
+//! Not here: how a loss is noticed (`known_peers.rs`, and the storage).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ use super::types::{Index, LogId, Loss, Micros, NodeId, Term};
 
 /// The answers to what a member asks about what it lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct RollCall {
+pub(super) struct RecoveryQuery {
     /// The term that each member answered with, in this life, and the last index if it led that term.
     answers: BTreeMap<NodeId, (Term, Option<Index>)>,
     /// When those who are missing are asked again.
@@ -34,7 +34,7 @@ pub(super) struct RollCall {
 impl Raft {
     /// Something was lost: whatever was asked before says nothing of that.
     pub(super) fn begin_recovering(&mut self) {
-        self.roll_call = RollCall { ask_at: self.now, ..RollCall::default() };
+        self.recovery_query = RecoveryQuery { ask_at: self.now, ..RecoveryQuery::default() };
     }
 
     pub(super) fn is_recovering(&self) -> bool {
@@ -69,7 +69,7 @@ impl Raft {
         let mut missing = BTreeSet::new();
         if loss.forgot_vote {
             missing = other_voters(&self.membership, self.config.node);
-            missing.retain(|node| !self.roll_call.answers.contains_key(node));
+            missing.retain(|node| !self.recovery_query.answers.contains_key(node));
             missing.retain(|&node| self.life.doubted_by != Some(node) || !self.is_doubt_old());
         }
         missing.extend(self.leader.filter(|_| self.recovery_target().is_none()));
@@ -88,7 +88,7 @@ impl Raft {
         let heard = |at| self.now.saturating_sub(at) <= self.config.doubt_timeout;
         let others = other_voters(&self.membership, self.config.node);
         let answered =
-            |node: &NodeId| *node == claimant || self.roll_call.answers.contains_key(node);
+            |node: &NodeId| *node == claimant || self.recovery_query.answers.contains_key(node);
         if !self.is_doubt_old()
             || self.leader_heard_at.is_some_and(heard)
             || !others.iter().all(answered)
@@ -105,28 +105,28 @@ impl Raft {
         self.claims.disbelieved.extend(self.life.doubted_by.take());
         self.life.loss = None;
         self.step_change.life = Some(self.life);
-        self.roll_call = RollCall::default();
+        self.recovery_query = RecoveryQuery::default();
     }
 
     /// What is not known yet is asked, now and again.
     pub(super) fn tick_recovering(&mut self) {
         self.dismiss_doubt();
-        if self.is_recovering() && self.now >= self.roll_call.ask_at {
-            self.roll_call.ask_at = self.now + self.config.request_timeout;
+        if self.is_recovering() && self.now >= self.recovery_query.ask_at {
+            self.recovery_query.ask_at = self.now + self.config.request_timeout;
             for member in self.roll_call_missing() {
-                self.ask(member, Request::RollCall);
+                self.ask(member, Request::RecoveryQuery);
             }
         }
     }
 
     pub(super) fn on_roll_call(&mut self, request: &Envelope) {
         let leads = self.role == Role::Leader;
-        self.answer(request, Answer::RollCall { last: self.log.last_index(), leads });
+        self.answer(request, Answer::RecoveryQuery { last: self.log.last_index(), leads });
     }
 
     pub(super) fn on_roll_call_answer(&mut self, answer: &Envelope, last: Option<Index>) {
         if self.is_recovering() {
-            self.roll_call.answers.insert(answer.from, (answer.term, last));
+            self.recovery_query.answers.insert(answer.from, (answer.term, last));
             self.finish_recovering();
         }
     }
@@ -134,7 +134,7 @@ impl Raft {
     /// A leader is heard that has not said in its term how far its log reaches: it is asked at once.
     pub(super) fn ask_new_leader(&mut self) {
         if self.is_recovering() && self.recovery_target().is_none() {
-            self.roll_call.ask_at = self.now;
+            self.recovery_query.ask_at = self.now;
             self.tick_recovering();
         }
     }
@@ -142,7 +142,7 @@ impl Raft {
     /// How far the log of the present term's leader reached, by its own word. It must have led when it said so: one that
     /// has been restarted meanwhile may have lost the end of its log, which was not durable there but was here.
     fn recovery_target(&self) -> Option<Index> {
-        let (term, last) = *self.roll_call.answers.get(&self.leader?)?;
+        let (term, last) = *self.recovery_query.answers.get(&self.leader?)?;
         last.filter(|_| term == self.hard_state.term)
     }
 

@@ -102,7 +102,7 @@ impl Raft {
         if !open || progress.read.is_some() || agreed && progress.next > last {
             return None;
         }
-        if progress.missed {
+        if progress.unresponsive {
             let news = progress.has_answered && last > progress.asked_at_last;
             return news
                 .then_some(progress.retry_at.max(progress.sent_at + config.request_timeout));
@@ -134,7 +134,7 @@ impl Raft {
             return false;
         }
         let next = progress.next;
-        if progress.missed {
+        if progress.unresponsive {
             self.ask_whether_there(to, last);
             return false;
         }
@@ -192,7 +192,7 @@ impl Raft {
             if !progress.counts() {
                 leader_durable = 0;
             }
-            progress.told_commit = progress.told_commit.max(commit);
+            progress.sent_commit = progress.sent_commit.max(commit);
             progress.told_durable = leader_durable;
         }
         let (leader_last, round) = (self.log.last_index(), self.round);
@@ -221,7 +221,7 @@ impl Raft {
 
     fn send_heartbeat(&mut self, to: NodeId) {
         let Some(progress) = self.progress.get(&to) else { return };
-        if progress.missed && progress.next > self.log.start().index {
+        if progress.unresponsive && progress.next > self.log.start().index {
             return self.send_append(to, Entries::new());
         }
         let matched = progress.matched;
@@ -270,7 +270,7 @@ impl Raft {
             let pair = quorum::is_quorum_of_two(&self.membership, own, node);
             let both = progress.told_durable.min(progress.matched);
             let knows_itself = if pair && both >= self.term_start { both } else { 0 };
-            let untold = progress.told_commit.max(knows_itself) < commit.min(progress.matched);
+            let untold = progress.sent_commit.max(knows_itself) < commit.min(progress.matched);
             // What is still to be sent, or sent again, will say so too.
             if untold && progress.matched == last {
                 progress.call(at);

@@ -108,7 +108,7 @@ impl Raft {
         let id = self.ask(to, Request::Snapshot(chunk));
         if let Some(progress) = self.progress.get_mut(&to) {
             progress.sent_at = now;
-            progress.call_at = None;
+            progress.next_heartbeat_at = None;
             if let Some(current) = progress.transfer_mut() {
                 current.on_sent(id, now);
             }

@@ -36,23 +36,23 @@ pub(crate) const fn is_possible_incarnation(incarnation: Incarnation) -> bool {
     incarnation <= HIGHEST_INCARNATION
 }
 
-/// Whether a directory can have come into being at `birth_ms`, with room for its starts.
-pub(crate) const fn is_possible_birth(birth_ms: u64) -> bool {
-    birth_ms < Incarnation::MAX >> START_BITS
+/// Whether a directory can have come into being at `created_at_ms`, with room for its starts.
+pub(crate) const fn is_possible_birth(created_at_ms: u64) -> bool {
+    created_at_ms < Incarnation::MAX >> START_BITS
 }
 
 /// Whether a member may claim that a start has this number: a directory that is told so can still start again.
 pub(crate) const fn is_credible_incarnation(incarnation: Incarnation) -> bool {
-    is_possible_birth(birth_ms(incarnation))
+    is_possible_birth(created_at_ms(incarnation))
 }
 
-/// The incarnation before the first start on a directory that came into being at `birth_ms`, in milliseconds since 1970.
-pub const fn unborn(birth_ms: u64) -> Incarnation {
-    birth_ms << START_BITS
+/// The incarnation before the first start on a directory that came into being at `created_at_ms`, in milliseconds since 1970.
+pub const fn unborn(created_at_ms: u64) -> Incarnation {
+    created_at_ms << START_BITS
 }
 
 /// Which directory an incarnation belongs to: two with different births never were the same node's lasting memory.
-pub const fn birth_ms(incarnation: Incarnation) -> u64 {
+pub const fn created_at_ms(incarnation: Incarnation) -> u64 {
     incarnation >> START_BITS
 }
 
@@ -267,22 +267,22 @@ pub struct Loss {
 
 /// What a member remembers of another one, durably, so that it notices if the other comes back with less (PS20).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Acquaintance {
+pub struct PeerRecord {
     /// Its highest incarnation that was heard of.
     pub incarnation: Incarnation,
     /// The last entry that it is known to have acknowledged.
     pub acknowledged: LogId,
 }
 
-impl Acquaintance {
+impl PeerRecord {
     /// What is remembered of a life that has acknowledged nothing yet.
-    pub const fn new(incarnation: Incarnation) -> Acquaintance {
-        Acquaintance { incarnation, acknowledged: LogId::BASE }
+    pub const fn new(incarnation: Incarnation) -> PeerRecord {
+        PeerRecord { incarnation, acknowledged: LogId::BASE }
     }
 }
 
 /// What a member remembers of the others.
-pub type Acquaintances = BTreeMap<NodeId, Acquaintance>;
+pub type KnownPeers = BTreeMap<NodeId, PeerRecord>;
 
 /// What storage found at start: everything the protocol needs to go on (MECHANISMS A6, A72).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -298,5 +298,5 @@ pub struct Recovered {
     /// The stored log.
     pub log: LogOutline,
     /// What is remembered of the other members.
-    pub acquaintances: Acquaintances,
+    pub known_peers: KnownPeers,
 }

@@ -156,7 +156,7 @@ impl Clock {
     }
 
     /// Milliseconds since 1970, for the stamps of entries.
-    #[expect(clippy::disallowed_methods, reason = "the one executor that knows the wall clock")]
+    #[expect(clippy::disallowed_methods, reason = "the one place that knows the wall clock")]
     pub(crate) fn wall_ms(&self) -> u64 {
         match (&self.warp, self.virtual_origin) {
             (Some((warp, _)), _) => warp.wall_ms(),

@@ -445,7 +445,7 @@ mod tests {
                 let _ = to.send(std::thread::current().id());
             })
         });
-        told.await.expect("a executor that runs")
+        told.await.expect("an executor that runs")
     }
 
     #[tokio::test]

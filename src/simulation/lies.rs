@@ -8,8 +8,8 @@
 //! can always say that it holds a longer log, or that it leads: what that costs is in `docs/guarantees.md`.
 
 use crate::raft::{
-    Acquaintance, Answer, Append, AppendAnswer, AppendOutcome, Body, ChunkOutcome, Envelope,
-    FollowerReport, InstallStatus, LogId, Request, SnapshotAnswer, SnapshotChunk, SnapshotMeta,
+    Answer, Append, AppendAnswer, AppendOutcome, Body, ChunkOutcome, Envelope, FollowerReport,
+    InstallStatus, LogId, PeerRecord, Request, SnapshotAnswer, SnapshotChunk, SnapshotMeta,
 };
 
 use super::random::Dice;
@@ -60,11 +60,11 @@ fn of_request<'a>(request: &'a mut Request, numbers: &mut Numbers<'a>) {
             numbers.extend([("size", size_bytes), ("transfer", transfer)]);
             numbers.extend([("offset", offset), ("round", round)]);
         }
-        Request::Acquainted(Acquaintance { incarnation, acknowledged }) => {
+        Request::Identify(PeerRecord { incarnation, acknowledged }) => {
             numbers.push(("remembered incarnation", incarnation));
             of_log_id(acknowledged, numbers);
         }
-        Request::RollCall => {}
+        Request::RecoveryQuery => {}
     }
 }
 
@@ -90,8 +90,8 @@ fn of_answer<'a>(answer: &'a mut Answer, numbers: &mut Numbers<'a>) {
                 numbers.push(("offset", offset));
             }
         }
-        Answer::Acquainted { predecessor } => numbers.push(("predecessor", predecessor)),
-        Answer::RollCall { last, leads: _ } => numbers.push(("last", last)),
+        Answer::Identify { predecessor } => numbers.push(("predecessor", predecessor)),
+        Answer::RecoveryQuery { last, leads: _ } => numbers.push(("last", last)),
     }
 }
 

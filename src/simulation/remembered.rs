@@ -8,7 +8,7 @@
 //! ```
 //! What lies beyond that is in `docs/guarantees.md`, "What cannot be noticed".
 
-use crate::raft::{Acquaintances, Incarnation, NodeId, birth_ms};
+use crate::raft::{Incarnation, KnownPeers, NodeId, created_at_ms};
 
 /// The life of a member that each of the others remembers; 0: none.
 #[derive(Clone, Debug)]
@@ -18,10 +18,10 @@ impl Remembered {
     /// `disks`: what those of all members say, from member 0 on.
     pub(super) fn of<'a>(
         member: NodeId,
-        disks: impl IntoIterator<Item = &'a Acquaintances>,
+        disks: impl IntoIterator<Item = &'a KnownPeers>,
     ) -> Remembered {
         let others = (0..).zip(disks).filter(|(other, _)| *other != member);
-        let life = |(_, known): (NodeId, &Acquaintances)| {
+        let life = |(_, known): (NodeId, &KnownPeers)| {
             known.get(&member).map_or(0, |known| known.incarnation)
         };
         Remembered(others.map(life).collect())
@@ -29,7 +29,7 @@ impl Remembered {
 
     /// Whether all know the directory that this life is of, so that they would notice another one in its place.
     pub(super) fn is_known(&self, life: Incarnation) -> bool {
-        self.0.iter().all(|known| *known > 0 && birth_ms(*known) == birth_ms(life))
+        self.0.iter().all(|known| *known > 0 && created_at_ms(*known) == created_at_ms(life))
     }
 
     /// Whether all would notice an earlier life in the place of this one: a copy starts once before anybody hears of it.
@@ -46,12 +46,12 @@ impl Remembered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::{Acquaintance, unborn};
+    use crate::raft::{PeerRecord, unborn};
 
     const MEMBER: NodeId = 1;
 
     fn by(lives: [Incarnation; 3]) -> Remembered {
-        let known = lives.map(|life| Acquaintances::from([(MEMBER, Acquaintance::new(life))]));
+        let known = lives.map(|life| KnownPeers::from([(MEMBER, PeerRecord::new(life))]));
         Remembered::of(MEMBER, &known)
     }
 

@@ -18,11 +18,11 @@ pub(crate) struct Founding {
 impl Founding {
     /// A storage founded now; otherwise why not and what to do.
     pub(crate) fn new(identity: Identity, base: Membership) -> Result<Founding, String> {
-        if !is_possible_birth(identity.birth_ms) {
+        if !is_possible_birth(identity.created_at_ms) {
             return Err(format!(
                 "can't be founded {} ms after 1970, as the clock says: members tell each other's lives apart by their births, \
                  which can be told until 2109; set the clock",
-                identity.birth_ms
+                identity.created_at_ms
             ));
         }
         if !base.contains(identity.node) {

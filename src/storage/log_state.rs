@@ -15,8 +15,8 @@
 //! Not here: entries, files, and where anything is stored.
 
 use crate::raft::{
-    Acquaintance, Acquaintances, COUNT_MAX, Entry, HardState, Index, Install, Life, LogChange,
-    LogId, NodeId, SnapshotMeta, Term, TermRun, is_possible_incarnation,
+    COUNT_MAX, Entry, HardState, Index, Install, KnownPeers, Life, LogChange, LogId, NodeId,
+    PeerRecord, SnapshotMeta, Term, TermRun, is_possible_incarnation,
 };
 
 /// Why a change does not fit the log it is meant for, with the values.
@@ -31,7 +31,7 @@ pub(crate) struct LogState {
     /// The last start, and what was lost before it.
     pub life: Life,
     /// What is remembered of other members.
-    pub acquaintances: Acquaintances,
+    pub known_peers: KnownPeers,
     /// Term and vote.
     pub hard_state: HardState,
     /// The id just before the first entry.
@@ -51,8 +51,8 @@ impl LogState {
         if let Some(life) = change.life {
             self.set_life(life)?;
         }
-        for (&node, &acquaintance) in &change.acquaintances {
-            self.remember(node, acquaintance);
+        for (&node, &peer_record) in &change.known_peers {
+            self.remember(node, peer_record);
         }
         if let Some(hard_state) = change.hard_state {
             self.set_hard_state(hard_state)?;
@@ -147,8 +147,8 @@ impl LogState {
     }
 
     /// What is remembered of a member from now on.
-    pub(crate) fn remember(&mut self, node: NodeId, acquaintance: Acquaintance) {
-        self.acquaintances.insert(node, acquaintance);
+    pub(crate) fn remember(&mut self, node: NodeId, peer_record: PeerRecord) {
+        self.known_peers.insert(node, peer_record);
     }
 
     /// The term never falls, and a vote is never changed within a term.

@@ -93,7 +93,7 @@ impl Disk {
             (Some(founding), _) => founding.check(identity, start)?,
             (None, Start::Bootstrap(base)) => {
                 self.founding = Some(Founding::new(identity, base.clone())?);
-                self.log.state_mut().life.incarnation = unborn(identity.birth_ms);
+                self.log.state_mut().life.incarnation = unborn(identity.created_at_ms);
             }
             (None, Start::Open) => return Err(NOTHING_TO_OPEN.into()),
         }

@@ -14,8 +14,8 @@
 use super::StorageError;
 use super::log_state::{Breach, LogState, assert_fits};
 use crate::raft::{
-    Acquaintances, Entries, Entry, HardState, Incarnation, Index, Life, LogChange, LogId,
-    LogOutline, Membership, Recovered, SnapshotMeta,
+    Entries, Entry, HardState, Incarnation, Index, KnownPeers, Life, LogChange, LogId, LogOutline,
+    Membership, Recovered, SnapshotMeta,
 };
 
 /// A change frees so many purged entries ..
@@ -29,7 +29,7 @@ pub struct StoredLog {
     /// The last start, and what was lost before it.
     pub life: Life,
     /// What is remembered of other members.
-    pub acquaintances: Acquaintances,
+    pub known_peers: KnownPeers,
     /// Term and vote.
     pub hard_state: HardState,
     /// The current snapshot: the one that was named last.
@@ -67,10 +67,9 @@ impl LogMirror {
 
     /// The log that was stored. Fails with `Damaged` if it contradicts itself.
     pub fn restore(stored: StoredLog) -> Result<LogMirror, StorageError> {
-        let StoredLog { life, acquaintances, hard_state, snapshot, start, entries } = stored;
+        let StoredLog { life, known_peers, hard_state, snapshot, start, entries } = stored;
         let last = start.index;
-        let state =
-            LogState { life, acquaintances, hard_state, start, last, ..LogState::default() };
+        let state = LogState { life, known_peers, hard_state, start, last, ..LogState::default() };
         let mut mirror = LogMirror { state, entries: entries.into(), purged: Entries::new() };
         mirror.take_over(snapshot).map_err(|what| StorageError::Damaged {
             path: "the stored log".into(),
@@ -161,7 +160,7 @@ impl LogMirror {
             base,
             snapshot: self.state.snapshot.clone(),
             log: LogOutline { start: self.state.start, runs: self.state.runs.clone(), sizes_bytes },
-            acquaintances: self.state.acquaintances.clone(),
+            known_peers: self.state.known_peers.clone(),
         }
     }
 
@@ -171,8 +170,8 @@ impl LogMirror {
     }
 
     /// What is remembered of other members.
-    pub fn acquaintances(&self) -> &Acquaintances {
-        &self.state.acquaintances
+    pub fn known_peers(&self) -> &KnownPeers {
+        &self.state.known_peers
     }
 
     /// Term and vote.

@@ -205,7 +205,7 @@ pub struct Identity {
     /// The node's id.
     pub node: NodeId,
     /// The time in milliseconds since 1970: the birth of a storage that is founded now. Not compared.
-    pub birth_ms: u64,
+    pub created_at_ms: u64,
 }
 
 /// Something that can be opened to a node's storage: file directory, memory, or a user's own.

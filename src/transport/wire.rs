@@ -39,8 +39,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use crate::raft::{
-    Acquaintance, Answer, Append, Body, Entries, Entry, EntryKind, Envelope, Incarnation, Index,
-    LogId, Membership, NodeId, Request, SnapshotChunk, SnapshotMeta, Term,
+    Answer, Append, Body, Entries, Entry, EntryKind, Envelope, Incarnation, Index, LogId,
+    Membership, NodeId, PeerRecord, Request, SnapshotChunk, SnapshotMeta, Term,
 };
 
 #[cfg(test)]
@@ -129,8 +129,8 @@ enum Control {
     PreVote { campaign_term: Term, last: LogId },
     Vote { last: LogId },
     Answer { asker_incarnation: Incarnation, answer: Answer },
-    Acquainted(Acquaintance),
-    RollCall,
+    Identify(PeerRecord),
+    RecoveryQuery,
 }
 
 /// The envelope as one frame.
@@ -154,10 +154,12 @@ pub fn encode_into(envelope: &Envelope, out: &mut BytesMut) -> Result<(), WireEr
         Body::Request(Request::Vote { last }) => {
             encode_control(envelope, &Control::Vote { last: *last }, out)
         }
-        Body::Request(Request::Acquainted(known)) => {
-            encode_control(envelope, &Control::Acquainted(*known), out)
+        Body::Request(Request::Identify(known)) => {
+            encode_control(envelope, &Control::Identify(*known), out)
         }
-        Body::Request(Request::RollCall) => encode_control(envelope, &Control::RollCall, out),
+        Body::Request(Request::RecoveryQuery) => {
+            encode_control(envelope, &Control::RecoveryQuery, out)
+        }
         Body::Answer { asker_incarnation, answer } => {
             let control =
                 Control::Answer { asker_incarnation: *asker_incarnation, answer: answer.clone() };
@@ -349,8 +351,8 @@ fn decode_control(reader: &mut Reader<'_>) -> Result<Body, WireError> {
             Body::Request(Request::PreVote { campaign_term, last })
         }
         Control::Vote { last } => Body::Request(Request::Vote { last }),
-        Control::Acquainted(known) => Body::Request(Request::Acquainted(known)),
-        Control::RollCall => Body::Request(Request::RollCall),
+        Control::Identify(known) => Body::Request(Request::Identify(known)),
+        Control::RecoveryQuery => Body::Request(Request::RecoveryQuery),
         Control::Answer { asker_incarnation, answer } => Body::Answer { asker_incarnation, answer },
     })
 }

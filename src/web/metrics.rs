@@ -7,7 +7,7 @@
 use std::fmt::{Display, Write};
 
 use crate::node::NodeStatus;
-use crate::raft::{InstallStatus, Role, birth_ms, start_number};
+use crate::raft::{InstallStatus, Role, created_at_ms, start_number};
 
 /// What the page is served as.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -26,7 +26,7 @@ fn node(page: &mut Page, status: &NodeStatus) {
     page.gauge("failed", "Whether the node could not go on.", u8::from(status.fatal.is_some()));
     let incarnation = status.incarnation;
     page.gauge("start_number", "Starts on the node's storage.", start_number(incarnation));
-    let founded = birth_ms(incarnation) as f64 / 1000.0;
+    let founded = created_at_ms(incarnation) as f64 / 1000.0;
     page.gauge("storage_founded_timestamp_seconds", "When the storage was founded.", founded);
     page.gauge("proposals_in_flight", "Proposals that wait.", status.proposals_in_flight);
     page.gauge("reads_in_flight", "Reads under way.", status.reads_in_flight);

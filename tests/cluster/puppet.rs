@@ -133,7 +133,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     fn of(replica: &Replica<WordCount>, log_id: LogId) -> Snapshot {
-        let identity = Identity { cluster: 0, node: LEADER, birth_ms: 0 };
+        let identity = Identity { cluster: 0, node: LEADER, created_at_ms: 0 };
         let disk = Box::new(MemoryStorage::new());
         let mut snapshots = disk.open(identity, &Start::Bootstrap(members())).unwrap().snapshots;
         let mut sink = snapshots.create(log_id, &members()).unwrap();

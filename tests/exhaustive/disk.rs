@@ -14,7 +14,7 @@ use crate::invariants::{Broken, Rule, hold};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Disk {
     pub life: Life,
-    pub acquaintances: Acquaintances,
+    pub known_peers: KnownPeers,
     pub hard_state: HardState,
     /// The id before the first entry.
     pub start: LogId,
@@ -57,7 +57,7 @@ impl Disk {
             hold(Rule::Disk, !falls, || format!("life back from {:?} to {life:?}", self.life))?;
             self.life = life;
         }
-        self.acquaintances.extend(&change.acquaintances);
+        self.known_peers.extend(&change.known_peers);
         if let Some(new) = change.hard_state {
             let old = self.hard_state;
             let revoted = new.term == old.term && old.vote.is_some() && new.vote != old.vote;
@@ -124,7 +124,7 @@ impl Disk {
             base: members.clone(),
             snapshot: self.snapshot.clone(),
             log: LogOutline::of(self.start, &self.entries),
-            acquaintances: self.acquaintances.clone(),
+            known_peers: self.known_peers.clone(),
         }
     }
 

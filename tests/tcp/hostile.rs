@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate::raft::{Acquaintance, Body, Envelope, LogId, NodeId, Request, Term};
+use quorate::raft::{Body, Envelope, LogId, NodeId, PeerRecord, Request, Term};
 use quorate::transport::tcp::Refusal;
 use quorate::transport::{Inbox, TcpOptions, TcpTransport, Transport, wire};
 use tokio::time::sleep;
@@ -148,7 +148,7 @@ async fn who_says_nothing_or_too_little_is_sent_away() {
 
 fn remembered(incarnation: u64, index: u64) -> Body {
     let acknowledged = LogId::new(1, index);
-    Body::Request(Request::Acquainted(Acquaintance { incarnation, acknowledged }))
+    Body::Request(Request::Identify(PeerRecord { incarnation, acknowledged }))
 }
 
 #[tokio::test]

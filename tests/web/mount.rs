@@ -276,7 +276,10 @@ fn every_number_that_is_told_is_one_that_an_f64_holds() {
         assert!(page.contains(founded), "{page}");
         let told = serde_json::to_value(&status).unwrap();
         check("status", &told);
-        assert_eq!(told["incarnation"], json!({"birth_ms": 1_800_000_000_123_u64, "number": 3}));
+        assert_eq!(
+            told["incarnation"],
+            json!({"created_at_ms": 1_800_000_000_123_u64, "number": 3})
+        );
         cluster.shutdown().await;
     });
 }

@@ -54,7 +54,7 @@ struct Opened {
 pub fn open(folder: &Path, segment_bytes: u64) -> Outcome<OpenedStorage> {
     let options = FileOptions { segment_bytes, ..FileOptions::default() };
     let storage = Box::new(FileStorage::with_options(folder, options));
-    let identity = Identity { cluster: 1, node: 1, birth_ms: 1 };
+    let identity = Identity { cluster: 1, node: 1, created_at_ms: 1 };
     Ok(storage.open(identity, &Start::Bootstrap(membership()))?)
 }
 

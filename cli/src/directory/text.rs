@@ -97,7 +97,7 @@ fn log_of(out: &mut impl Write, log: &LogReport) -> io::Result<()> {
     writeln!(out, "{:<14}{}", "terms", terms(state))?;
     let snapshot = state.snapshot.as_ref().map_or("none".into(), meta);
     writeln!(out, "{:<14}{snapshot}", "snapshot")?;
-    for known in &state.acquaintances {
+    for known in &state.known_peers {
         let (node, start, acknowledged) = (known.node, start(known.start), known.acknowledged);
         writeln!(out, "{:<14}{node}: {start}, acknowledged {acknowledged}", "knows member")?;
     }
@@ -207,10 +207,10 @@ fn record(record: &RecordReport) -> String {
             state.last,
             terms(state),
             state.snapshot.as_ref().map_or("none".into(), meta),
-            count(state.acquaintances.len(), "member"),
+            count(state.known_peers.len(), "member"),
         ),
         RecordReport::Life(of) => format!("life: {}", life(of)),
-        RecordReport::Acquaintance(known) => format!(
+        RecordReport::Peer(known) => format!(
             "member {}: {}, acknowledged {}",
             known.node,
             start(known.start),
@@ -277,7 +277,12 @@ fn lost(loss: Loss) -> String {
 }
 
 fn start(start: StartReport) -> String {
-    format!("start {} since {} ({} ms)", start.number, date(start.birth_ms), start.birth_ms)
+    format!(
+        "start {} since {} ({} ms)",
+        start.number,
+        date(start.created_at_ms),
+        start.created_at_ms
+    )
 }
 
 fn count(count: usize, what: &str) -> String {

@@ -164,7 +164,7 @@ impl RaftPeer {
                 self.waiters.forget_outcomes();
             }
             Event::Truncated { from } => self.waiters.truncated(from),
-            Event::Covered { through } => self.waiters.covered(through),
+            Event::SnapshotInstalled { through } => self.waiters.covered(through),
             Event::Persisted(log_id) => self.waiters.persisted(log_id),
             Event::SnapshotCurrent(log_id) => {
                 self.pending_snapshots.current(log_id);
@@ -174,7 +174,7 @@ impl RaftPeer {
                 self.links.snapshotter.do_send(SnapshotterMessage::Remove(log_id));
                 self.snapshot_requests.passed(&mut self.raft, now);
             }
-            Event::Outlived => self.shared.stop_signal.fail(OUTLIVED.into()),
+            Event::StaleDirectory => self.shared.stop_signal.fail(OUTLIVED.into()),
             Event::Alarm(what) => tracing::error!(what, "a correct cluster never shows this"),
         }
     }

@@ -63,7 +63,7 @@ struct Lonely {
 
 impl Lonely {
     fn of(voters: &[NodeId], config: &Config) -> Lonely {
-        let identity = Identity { cluster: 0, node: 1, birth_ms: 0 };
+        let identity = Identity { cluster: 0, node: 1, created_at_ms: 0 };
         let start = Start::Bootstrap(Membership::of_voters(voters.iter().copied()));
         let opened = Box::new(MemoryStorage::new()).open(identity, &start).expect("an empty disk");
         let raft = Raft::new(config.raft(0, 1), opened.recovered, 0);
@@ -127,7 +127,7 @@ fn envelope(_shared: &NodeContext, _now: Micros) -> PeerMessage {
 }
 
 fn read(shared: &NodeContext, now: Micros) -> PeerMessage {
-    PeerMessage::Read(shared.reads.begin(now + 1_000_000, |_| ()).expect("a executor for a read"))
+    PeerMessage::Read(shared.reads.begin(now + 1_000_000, |_| ()).expect("a free place for a read"))
 }
 
 /// B3, AC07: messages of any kind that never end keep no tick away. The election timeout ends in

@@ -1,7 +1,7 @@
 //! What one member claims that another one's directory held before: believed as far as it costs little (PS20, decision 019).
 
 use super::hand::*;
-use super::hostile::{LIAR, acquaintance, alarms};
+use super::hostile::{LIAR, alarms, peer_record};
 use super::world::{MILLISECOND, World, config};
 use crate::raft::types::COUNT_MAX;
 use crate::raft::*;
@@ -14,10 +14,10 @@ fn a_start_at_the_end_of_the_numbers_ends_nobody() {
     for claimed in last_births.into_iter().chain([u64::MAX - 1, u64::MAX]) {
         let mut hand = Setup::of(3).incarnation(own).start();
         for from in [LIAR, 2, LIAR] {
-            hand.hear(from, 1, acquaintance(claimed, LogId::BASE));
+            hand.hear(from, 1, peer_record(claimed, LogId::BASE));
             hand.disk();
         }
-        assert!(!hand.out.events.contains(&Event::Outlived), "{claimed}");
+        assert!(!hand.out.events.contains(&Event::StaleDirectory), "{claimed}");
         assert!(!hand.status().recovering, "{claimed}");
         hand.hear(2, 2, Request::Vote { last: LogId::BASE });
         hand.disk();
@@ -33,23 +33,23 @@ fn one_member_ends_another_once_and_not_at_every_start() {
     let own = unborn(1_000) + 4;
     for claimed in [own + 1, own + 5_000, unborn(2_000) + 1, unborn(1 << 41)] {
         let mut hand = Setup::of(3).incarnation(own).start();
-        hand.hear(LIAR, 1, acquaintance(claimed, LogId::BASE));
+        hand.hear(LIAR, 1, peer_record(claimed, LogId::BASE));
         hand.disk();
-        assert!(hand.out.events.contains(&Event::Outlived));
+        assert!(hand.out.events.contains(&Event::StaleDirectory));
         let life = Life { incarnation: claimed + 1, ..hand.raft.life };
         assert_eq!(life.doubted_by, Some(LIAR));
         let mut setup = Setup::of(3);
         setup.recovered.life = life;
         let mut hand = setup.start();
         for more in 0..70 {
-            hand.hear(LIAR, 1, acquaintance(life.incarnation + 1 + more % 7, LogId::BASE));
+            hand.hear(LIAR, 1, peer_record(life.incarnation + 1 + more % 7, LogId::BASE));
             // The honest one knows it by its real birth.
-            hand.hear(2, 1, acquaintance(own, LogId::BASE));
+            hand.hear(2, 1, peer_record(own, LogId::BASE));
             hand.disk();
             hand.after(100);
             answer_roll_calls(&mut hand);
         }
-        assert!(!hand.out.events.contains(&Event::Outlived), "{claimed}");
+        assert!(!hand.out.events.contains(&Event::StaleDirectory), "{claimed}");
         assert!(!hand.status().recovering && alarms(&hand) > 0, "{claimed}");
         assert_eq!(hand.raft.life.doubted_by, None);
     }
@@ -59,8 +59,9 @@ fn one_member_ends_another_once_and_not_at_every_start() {
 fn answer_roll_calls(hand: &mut Hand) {
     hand.disk();
     for request in hand.sent_to(2) {
-        if matches!(request.body, Body::Request(Request::RollCall)) {
-            let answer = hand.answer_of(&request, 1, Answer::RollCall { last: 0, leads: false });
+        if matches!(request.body, Body::Request(Request::RecoveryQuery)) {
+            let answer =
+                hand.answer_of(&request, 1, Answer::RecoveryQuery { last: 0, leads: false });
             hand.step(answer);
         }
     }
@@ -73,18 +74,18 @@ fn a_later_start_is_believed_as_far_as_two_members_remember_it() {
     let mut hand = Setup::of(3).incarnation(own).start();
     let claims = [(LIAR, unborn(1 << 41)), (2, own + 5)];
     for (from, claimed) in claims {
-        let envelope = hand.request(from, 1, acquaintance(claimed, LogId::BASE));
+        let envelope = hand.request(from, 1, peer_record(claimed, LogId::BASE));
         hand.raft.claims.disbelieved.insert(LIAR);
         hand.step(envelope);
     }
     hand.disk();
-    assert!(hand.out.events.contains(&Event::Outlived));
+    assert!(hand.out.events.contains(&Event::StaleDirectory));
     assert_eq!((hand.raft.life.incarnation, hand.raft.life.predecessor), (own + 5, own + 5));
     // Of two members the other one is the only witness there is.
     let mut hand = Setup::of(2).incarnation(own).start();
-    hand.hear(LIAR, 1, acquaintance(own + 5, LogId::BASE));
+    hand.hear(LIAR, 1, peer_record(own + 5, LogId::BASE));
     hand.disk();
-    assert!(hand.out.events.contains(&Event::Outlived));
+    assert!(hand.out.events.contains(&Event::StaleDirectory));
 }
 
 /// A loss that one member alone knows of is dismissed when the others have not confirmed it and no leader comes: with another
@@ -93,9 +94,9 @@ fn a_later_start_is_believed_as_far_as_two_members_remember_it() {
 fn a_loss_that_one_member_alone_remembers_is_dismissed() {
     let own = unborn(1_000) + 4;
     let claims = [
-        acquaintance(unborn(900) + 2, LogId::BASE),
-        acquaintance(own, id(COUNT_MAX, 1)),
-        acquaintance(own, id(1 << 40, 1)),
+        peer_record(unborn(900) + 2, LogId::BASE),
+        peer_record(own, id(COUNT_MAX, 1)),
+        peer_record(own, id(1 << 40, 1)),
     ];
     for claim in claims {
         let mut hand = Setup::of(3).incarnation(own).start();
@@ -122,7 +123,7 @@ fn a_loss_that_one_member_alone_remembers_is_dismissed() {
         let told = alarms(&hand);
         assert!(told > 0);
         // It is not taken again in this life.
-        hand.hear(LIAR, 1, acquaintance(own + 1, id(COUNT_MAX, 1)));
+        hand.hear(LIAR, 1, peer_record(own + 1, id(COUNT_MAX, 1)));
         hand.disk();
         assert!(!hand.status().recovering, "{claim:?}");
     }
@@ -133,8 +134,8 @@ fn a_loss_that_one_member_alone_remembers_is_dismissed() {
 fn a_loss_that_two_members_remember_is_not_dismissed() {
     let own = unborn(1_000) + 1;
     let mut hand = Setup::of(3).incarnation(own).start();
-    hand.hear(LIAR, 1, acquaintance(unborn(900) + 2, LogId::BASE));
-    hand.hear(2, 1, acquaintance(unborn(900) + 2, LogId::BASE));
+    hand.hear(LIAR, 1, peer_record(unborn(900) + 2, LogId::BASE));
+    hand.hear(2, 1, peer_record(unborn(900) + 2, LogId::BASE));
     hand.disk();
     assert_eq!(hand.raft.life.doubted_by, None);
     for _ in 0..100 {
@@ -157,7 +158,7 @@ fn claims_to_all_members_cost_a_bounded_time() {
         let liar = (leader + 1) % 3;
         let terms = world.status(leader).term;
         for id in (0..3).filter(|&id| id != liar) {
-            let mut known = Acquaintance::new(world.nodes[&id].disk.life.incarnation);
+            let mut known = PeerRecord::new(world.nodes[&id].disk.life.incarnation);
             match claimed_start {
                 0 => known.acknowledged = LogId::new(terms, 1 << 50),
                 more => known.incarnation += more,
@@ -170,7 +171,7 @@ fn claims_to_all_members_cost_a_bounded_time() {
                 incarnation: world.nodes[&liar].disk.life.incarnation,
                 term: terms,
                 id: 1,
-                body: Body::Request(Request::Acquainted(known)),
+                body: Body::Request(Request::Identify(known)),
             };
             world.with(id, |raft, now| raft.step(now, envelope));
         }

@@ -2,7 +2,7 @@
 
 use super::hand::*;
 use super::world::MILLISECOND;
-use crate::raft::paged::SHOWN;
+use crate::raft::paged_queue::SHOWN;
 use crate::raft::*;
 
 /// So many entries of 33 bytes, far more than any turn may look at.

@@ -125,8 +125,8 @@ fn el10_a_campaign_begins_without_leader_and_votes() {
     assert_eq!(hand.answer(), Answer::PreVote { campaign_term: 2, granted: true });
     let refusal = || Answer::PreVote { campaign_term: 2, granted: false };
     hand.campaign();
-    let knock = hand.sent.remove(0);
-    hand.reply(&knock, refusal());
+    let probe = hand.sent.remove(0);
+    hand.reply(&probe, refusal());
     let earlier = hand.sent.remove(0);
     hand.campaign();
     hand.reply(&earlier, refusal());
@@ -387,7 +387,7 @@ fn ac16_the_highest_incarnation_is_ignored() {
         hand.step(Envelope { incarnation, ..request });
         assert_eq!(hand.status().counters.ignored_messages, ignored, "after {incarnation}");
     }
-    assert_eq!(hand.raft.acquaintances[&1].incarnation, highest);
+    assert_eq!(hand.raft.known_peers[&1].incarnation, highest);
 }
 
 /// Once a member is heard in a later life, nothing counts that an earlier one had sent.

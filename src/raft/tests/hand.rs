@@ -28,7 +28,7 @@ impl Setup {
             base: Membership::of_voters(0..size),
             snapshot: None,
             log: LogOutline::default(),
-            acquaintances: Acquaintances::new(),
+            known_peers: KnownPeers::new(),
         };
         Setup { config, recovered }
     }
@@ -84,7 +84,7 @@ impl Setup {
         }
         let disk = LogState {
             life: self.recovered.life,
-            acquaintances: self.recovered.acquaintances.clone(),
+            known_peers: self.recovered.known_peers.clone(),
             hard_state: self.recovered.hard_state,
             start: log.start,
             last: log.last_index(),

@@ -12,8 +12,8 @@ use crate::simulation::lies;
 /// The member that lies.
 pub(super) const LIAR: NodeId = 1;
 
-pub(super) fn acquaintance(incarnation: Incarnation, acknowledged: LogId) -> Request {
-    Request::Acquainted(Acquaintance { incarnation, acknowledged })
+pub(super) fn peer_record(incarnation: Incarnation, acknowledged: LogId) -> Request {
+    Request::Identify(PeerRecord { incarnation, acknowledged })
 }
 
 pub(super) fn alarms(hand: &Hand) -> u64 {
@@ -79,8 +79,8 @@ fn messages(status: &RaftStatus, asked: &[Envelope]) -> Vec<Body> {
         append(last, &[term.max(1), term.max(1)], commit),
         Request::Snapshot(chunk(0, 40)),
         Request::Snapshot(chunk(40, 60)),
-        acquaintance(1, id(commit, status.log_start.term)),
-        Request::RollCall,
+        peer_record(1, id(commit, status.log_start.term)),
+        Request::RecoveryQuery,
     ];
     let mut bodies: Vec<Body> = requests.into_iter().map(Body::Request).collect();
     let held = report(commit, 0);
@@ -98,8 +98,8 @@ fn messages(status: &RaftStatus, asked: &[Envelope]) -> Vec<Body> {
         Answer::Append(AppendAnswer { report: installing, outcome: AppendOutcome::Busy }),
         Answer::Append(AppendAnswer { report: pending, outcome: AppendOutcome::Stale }),
         Answer::Snapshot(SnapshotAnswer { report: held, transfer: 1, outcome: continued }),
-        Answer::Acquainted { predecessor: 0 },
-        Answer::RollCall { last: last.index, leads: true },
+        Answer::Identify { predecessor: 0 },
+        Answer::RecoveryQuery { last: last.index, leads: true },
     ];
     for answer in answers {
         for request in asked {
@@ -201,7 +201,7 @@ fn after(raft: &Raft, what: &str, envelope: &Envelope) -> Raft {
     let mut outlived = false;
     for _ in 0..4 {
         let ready = raft.ready();
-        outlived |= ready.events.contains(&Event::Outlived);
+        outlived |= ready.events.contains(&Event::StaleDirectory);
         if let Some(step) = ready.persist {
             raft.persisted(now, step.seq);
         }
@@ -290,7 +290,7 @@ fn tell_all(world: &mut World, liar: NodeId, honest: [NodeId; 2], kind: usize) -
             incarnation,
             term: status.term,
             id: 0,
-            body: Body::Request(Request::RollCall),
+            body: Body::Request(Request::RecoveryQuery),
         };
         let Some(body) = messages(&status, std::slice::from_ref(&asked)).into_iter().nth(kind)
         else {

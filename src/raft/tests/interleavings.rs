@@ -81,7 +81,7 @@ fn d_queued_entries_are_covered() {
     hand.hear(1, 1, heartbeat(id(2, 1), 2));
     assert_eq!(hand.handed().len(), 2);
     hand.cond_install(S);
-    assert!(hand.out.events.contains(&Event::Covered { through: 10 }));
+    assert!(hand.out.events.contains(&Event::SnapshotInstalled { through: 10 }));
     hand.disk();
     assert_eq!((hand.decision(S), hand.handed().len()), (Some(true), 0));
     // The queue is empty as far as the peer is concerned: there is room for what follows.
@@ -282,7 +282,7 @@ fn q_a_deposed_leaders_waiters_hear_of_the_install() {
     hand.cond_install(id(10, 2));
     hand.disk();
     assert!(hand.out.events.contains(&Event::Deposed));
-    assert!(hand.out.events.contains(&Event::Covered { through: 10 }));
+    assert!(hand.out.events.contains(&Event::SnapshotInstalled { through: 10 }));
 }
 
 /// Pieces repeated after S was complete, granted or installed begin nothing (SN09).

@@ -30,7 +30,7 @@ fn ps20_a_damaged_node_counts_again_when_caught_up() {
     let asked = roll_calls(&mut hand);
     assert_eq!(asked.iter().map(|request| request.to).collect::<Vec<_>>(), [1], "its leader");
     assert!(hand.append_answer().report.recovering);
-    hand.reply(&asked[0], Answer::RollCall { last: 4, leads: true });
+    hand.reply(&asked[0], Answer::RecoveryQuery { last: 4, leads: true });
     assert!(hand.status().recovering);
     hand.hear(1, 1, append(id(2, 1), &[1, 1, 1], 5));
     assert!(hand.status().recovering, "not durable yet");
@@ -50,14 +50,14 @@ fn ps20_another_leader_sets_another_mark() {
     hand.hear(1, 1, append(LogId::BASE, &[1], 0));
     hand.disk();
     let asked = roll_calls(&mut hand).remove(0);
-    hand.reply(&asked, Answer::RollCall { last: 100, leads: true });
+    hand.reply(&asked, Answer::RecoveryQuery { last: 100, leads: true });
     assert!(hand.status().recovering);
     hand.hear(2, 2, append(LogId::BASE, &[1, 2], 0));
     hand.disk();
     assert!(hand.status().recovering, "the first leader's word says nothing of the second's log");
     let asked = roll_calls(&mut hand).remove(0);
     assert_eq!((asked.to, asked.term), (2, 2));
-    hand.reply(&asked, Answer::RollCall { last: 2, leads: true });
+    hand.reply(&asked, Answer::RecoveryQuery { last: 2, leads: true });
     assert!(!hand.status().recovering);
 }
 
@@ -71,10 +71,10 @@ fn ps20_what_was_sent_before_the_loss_is_no_mark() {
     let asked = roll_calls(&mut hand).remove(0);
     hand.reply(
         &Envelope { incarnation: 1, ..asked.clone() },
-        Answer::RollCall { last: 1, leads: true },
+        Answer::RecoveryQuery { last: 1, leads: true },
     );
     assert!(hand.status().recovering);
-    hand.reply(&asked, Answer::RollCall { last: 1, leads: true });
+    hand.reply(&asked, Answer::RecoveryQuery { last: 1, leads: true });
     assert!(!hand.status().recovering);
 }
 
@@ -89,16 +89,16 @@ fn ps20_a_forgotten_vote_is_given_to_nobody_else() {
     hand.disk();
     let asked = roll_calls(&mut hand);
     let to = |node| asked.iter().rfind(|request| request.to == node).expect("asked").clone();
-    hand.reply(&to(1), Answer::RollCall { last: 1, leads: true });
+    hand.reply(&to(1), Answer::RecoveryQuery { last: 1, leads: true });
     assert!(hand.status().recovering, "member 2 may have the vote, in a later term");
     assert_eq!(hand.status().waits_for, [2].into());
-    let later = hand.answer_of(&to(2), 7, Answer::RollCall { last: 0, leads: true });
+    let later = hand.answer_of(&to(2), 7, Answer::RecoveryQuery { last: 0, leads: true });
     hand.step(later);
     assert!(hand.status().recovering && hand.term() == 7);
     hand.hear(1, 8, append(id(1, 3), &[8], 0));
     hand.disk();
     let asked = roll_calls(&mut hand).remove(0);
-    hand.reply(&asked, Answer::RollCall { last: 2, leads: true });
+    hand.reply(&asked, Answer::RecoveryQuery { last: 2, leads: true });
     hand.disk();
     assert_eq!((hand.status().recovering, hand.status().vote), (false, Some(1)));
     hand.sent.clear();
@@ -134,7 +134,7 @@ fn ps20_a_restarted_leader_sets_no_mark() {
     hand.hear(1, 1, heartbeat(id(2, 1), 2));
     hand.disk();
     let asked = roll_calls(&mut hand).remove(0);
-    let answer = hand.answer_of(&asked, 1, Answer::RollCall { last: 2, leads: false });
+    let answer = hand.answer_of(&asked, 1, Answer::RecoveryQuery { last: 2, leads: false });
     hand.step(Envelope { incarnation: 2, ..answer });
     hand.disk();
     assert!(
@@ -152,14 +152,15 @@ fn ps20_a_vote_given_in_ignorance_is_not_given_again() {
     // The other candidate of term 5 asks; it remembers member 0 and will not take the vote.
     hand.hear(2, 5, Request::Vote { last: LogId::BASE });
     hand.disk();
-    hand.hear(2, 5, acquaintance(earlier, LogId::BASE));
+    hand.hear(2, 5, peer_record(earlier, LogId::BASE));
     hand.disk();
     hand.hear(1, 5, append(LogId::BASE, &[5], 0));
     hand.disk();
     for _ in 0..3 {
         for asked in roll_calls(&mut hand) {
             let last = if asked.to == 1 { 1 } else { 0 };
-            let answer = hand.answer_of(&asked, 5, Answer::RollCall { last, leads: asked.to == 1 });
+            let answer =
+                hand.answer_of(&asked, 5, Answer::RecoveryQuery { last, leads: asked.to == 1 });
             hand.step(answer);
         }
         hand.disk();
@@ -240,7 +241,7 @@ fn ps20_a_granted_snapshot_does_not_forget_a_loss() {
     hand.does(|raft, now| raft.decode_begun(now, id(5, 1)));
     assert!(hand.does(|raft, now| raft.snapshot_decoded(now, id(5, 1), true)));
     hand.disk();
-    let told = hand.request(2, 1, acquaintance(unborn(1) + 7, LogId::BASE));
+    let told = hand.request(2, 1, peer_record(unborn(1) + 7, LogId::BASE));
     // One turn: both are handled before one `ready`.
     hand.raft.step(hand.now, told);
     hand.does(|raft, now| raft.cond_install(now, id(5, 1)));
@@ -249,7 +250,7 @@ fn ps20_a_granted_snapshot_does_not_forget_a_loss() {
     assert!(
         step.then_send
             .iter()
-            .any(|e| matches!(e.body, Body::Answer { answer: Answer::Acquainted { .. }, .. }))
+            .any(|e| matches!(e.body, Body::Answer { answer: Answer::Identify { .. }, .. }))
     );
     assert!(
         step.change.life.is_some(),
@@ -259,13 +260,13 @@ fn ps20_a_granted_snapshot_does_not_forget_a_loss() {
 
 // ---- what others remember ------------------------------------------------------------------
 
-fn acquaintance(incarnation: Incarnation, acknowledged: LogId) -> Request {
-    Request::Acquainted(Acquaintance { incarnation, acknowledged })
+fn peer_record(incarnation: Incarnation, acknowledged: LogId) -> Request {
+    Request::Identify(PeerRecord { incarnation, acknowledged })
 }
 
 /// The questions after what was lost, taken from what was sent.
 fn roll_calls(hand: &mut Hand) -> Vec<Envelope> {
-    hand.sent.extract_if(.., |e| matches!(e.body, Body::Request(Request::RollCall))).collect()
+    hand.sent.extract_if(.., |e| matches!(e.body, Body::Request(Request::RecoveryQuery))).collect()
 }
 
 /// A wiped directory is a new life. Whoever remembers the earlier one takes nothing from it, and says so; it notes its
@@ -274,8 +275,8 @@ fn roll_calls(hand: &mut Hand) -> Vec<Envelope> {
 fn ps20_a_wiped_member_is_not_listened_to_before_it_accounts_for_its_earlier_life() {
     let (earlier, wiped) = (unborn(1) + 5, unborn(2) + 1);
     let mut setup = Setup::of(3);
-    let known = Acquaintance { incarnation: earlier, acknowledged: id(3, 1) };
-    setup.recovered.acquaintances.insert(1, known);
+    let known = PeerRecord { incarnation: earlier, acknowledged: id(3, 1) };
+    setup.recovered.known_peers.insert(1, known);
     let mut hand = setup.start();
     hand.campaign_for_votes();
     hand.disk();
@@ -286,32 +287,32 @@ fn ps20_a_wiped_member_is_not_listened_to_before_it_accounts_for_its_earlier_lif
     hand.step(Envelope { incarnation: wiped, ..vote });
     assert_eq!(hand.role(), Role::Candidate, "a forgetful vote");
     let reminded = hand.sent_to(1).pop().expect("told");
-    assert_eq!(reminded.body, Body::Request(Request::Acquainted(known)));
+    assert_eq!(reminded.body, Body::Request(Request::Identify(known)));
 
     let mut member = Setup::of(3).incarnation(wiped).start();
-    member.hear(1, 1, acquaintance(earlier, id(3, 1)));
+    member.hear(1, 1, peer_record(earlier, id(3, 1)));
     assert!(member.status().recovering && member.sent.is_empty());
     let loss = Some(Loss { forgot_vote: true, last: None });
     let life = Life { incarnation: wiped, predecessor: earlier, loss, doubted_by: Some(1) };
     assert_eq!(member.steps.back().expect("a step").change.life, Some(life));
     member.disk();
     roll_calls(&mut member);
-    assert_eq!(member.answer(), Answer::Acquainted { predecessor: earlier });
-    member.hear(2, 1, acquaintance(earlier - 1, LogId::BASE));
+    assert_eq!(member.answer(), Answer::Identify { predecessor: earlier });
+    member.hear(2, 1, peer_record(earlier - 1, LogId::BASE));
     member.disk();
     assert!(member.steps.is_empty(), "accounted for");
 
-    let word = hand.answer_of(&reminded, 1, Answer::Acquainted { predecessor: earlier });
+    let word = hand.answer_of(&reminded, 1, Answer::Identify { predecessor: earlier });
     hand.step(Envelope { incarnation: wiped, ..word });
-    assert_eq!(hand.raft.acquaintances[&1].incarnation, wiped);
+    assert_eq!(hand.raft.known_peers[&1].incarnation, wiped);
 }
 
 /// A restart is no loss, and a message from before it is only late.
 #[test]
 fn ps20_a_restart_is_no_loss() {
     let mut hand = Setup::of(3).incarnation(7).start();
-    hand.hear(1, 1, acquaintance(6, LogId::BASE));
-    hand.hear(2, 1, acquaintance(7, LogId::BASE));
+    hand.hear(1, 1, peer_record(6, LogId::BASE));
+    hand.hear(2, 1, peer_record(7, LogId::BASE));
     hand.disk();
     assert!(!hand.status().recovering);
 }
@@ -320,12 +321,12 @@ fn ps20_a_restart_is_no_loss() {
 #[test]
 fn ps20_an_older_copy_has_to_start_again() {
     let mut hand = Setup::of(3).incarnation(4).start();
-    hand.hear(1, 1, acquaintance(9, LogId::BASE));
+    hand.hear(1, 1, peer_record(9, LogId::BASE));
     let change = &hand.steps.back().expect("a step").change;
     assert_eq!(change.life.map(|life| (life.incarnation, life.predecessor)), Some((9, 9)));
-    assert!(!hand.out.events.contains(&Event::Outlived), "not durable yet");
+    assert!(!hand.out.events.contains(&Event::StaleDirectory), "not durable yet");
     hand.disk();
-    assert!(hand.out.events.contains(&Event::Outlived));
+    assert!(hand.out.events.contains(&Event::StaleDirectory));
     roll_calls(&mut hand);
     assert_eq!(hand.sent, [], "nobody would listen");
 }
@@ -341,20 +342,20 @@ fn ps20_what_was_acknowledged_is_remembered() {
     }
     hand.propose_many(1);
     hand.disk();
-    let written = hand.raft.acquaintances[&1];
+    let written = hand.raft.known_peers[&1];
     assert_eq!(written.acknowledged, id(1, 1));
     let mut setup = Setup::of(3).log(&[1, 1]);
-    setup.recovered.acquaintances.insert(1, written);
+    setup.recovered.known_peers.insert(1, written);
     let mut later = setup.start();
     later.hear(1, 2, Request::PreVote { campaign_term: 2, last: LogId::BASE });
-    let told = |e: &Envelope| e.body == Body::Request(Request::Acquainted(written));
+    let told = |e: &Envelope| e.body == Body::Request(Request::Identify(written));
     assert!(later.sent.iter().any(told), "{:?}", later.sent);
 
     let mut member = Setup::of(3).start();
-    member.hear(1, 1, acquaintance(1, id(1, 1)));
+    member.hear(1, 1, peer_record(1, id(1, 1)));
     assert!(member.status().recovering, "the same life, and less");
     member.disk();
-    let accounts = Answer::Acquainted { predecessor: 0 };
+    let accounts = Answer::Identify { predecessor: 0 };
     let told = |e: &Envelope| matches!(&e.body, Body::Answer { answer, .. } if *answer == accounts);
     assert!(member.sent.iter().any(told), "{:?}", member.sent);
 }
@@ -371,10 +372,10 @@ fn ps20_what_is_remembered_is_written_once() {
         }
         hand.propose(b"x").expect("leading");
         while !hand.steps.is_empty() {
-            written += usize::from(!hand.disk_one().acquaintances.is_empty());
+            written += usize::from(!hand.disk_one().known_peers.is_empty());
         }
     }
-    assert_eq!(hand.raft.acquaintances[&1].acknowledged, id(1, 1));
+    assert_eq!(hand.raft.known_peers[&1].acknowledged, id(1, 1));
     assert_eq!(written, 1);
 }
 
@@ -440,8 +441,8 @@ fn ps20_a_member_that_lost_what_it_acknowledged_is_distrusted() {
 #[test]
 fn ps20_a_vote_from_before_the_loss_was_noticed_does_not_count() {
     let mut setup = Setup::of(3).log(&[1, 1, 1]);
-    let known = Acquaintance { incarnation: 1, acknowledged: id(3, 1) };
-    setup.recovered.acquaintances.insert(1, known);
+    let known = PeerRecord { incarnation: 1, acknowledged: id(3, 1) };
+    setup.recovered.known_peers.insert(1, known);
     let mut hand = setup.start();
     hand.campaign_for_votes();
     hand.disk();
@@ -456,11 +457,11 @@ fn ps20_a_vote_from_before_the_loss_was_noticed_does_not_count() {
     let reminded = hand
         .sent
         .iter()
-        .find(|e| e.to == 1 && matches!(e.body, Body::Request(Request::Acquainted(_))))
+        .find(|e| e.to == 1 && matches!(e.body, Body::Request(Request::Identify(_))))
         .cloned()
         .expect("told");
     // It notes its loss and says so.
-    hand.reply(&reminded, Answer::Acquainted { predecessor: 0 });
+    hand.reply(&reminded, Answer::Identify { predecessor: 0 });
     hand.step(vote);
     assert_eq!(hand.role(), Role::Candidate, "a forgetful vote, and its giver has said so");
 }
@@ -472,15 +473,15 @@ fn ps20_a_vote_by_less_than_was_acknowledged_does_not_count() {
     for (held, role) in [(Some(2), Role::Candidate), (Some(3), Role::Leader), (None, Role::Leader)]
     {
         let mut setup = Setup::of(3).log(&[1, 1, 1]);
-        let known = Acquaintance { incarnation: 1, acknowledged: id(3, 1) };
-        setup.recovered.acquaintances.insert(1, known);
+        let known = PeerRecord { incarnation: 1, acknowledged: id(3, 1) };
+        setup.recovered.known_peers.insert(1, known);
         let mut hand = setup.start();
         hand.campaign_for_votes();
         hand.disk();
         let asked = hand.sent_to(1).pop().expect("asked");
         hand.reply(&asked, Answer::Vote { granted: true, held });
         assert_eq!(hand.role(), role, "by a log up to {held:?}");
-        let told = |e: &Envelope| e.body == Body::Request(Request::Acquainted(known));
+        let told = |e: &Envelope| e.body == Body::Request(Request::Identify(known));
         assert_eq!(hand.sent_to(1).iter().any(told), role == Role::Candidate);
     }
 }
@@ -491,7 +492,7 @@ fn ps20_more_is_lost_than_storage_knew() {
     let mut setup = Setup::of(3).log(&[1, 1]);
     setup.recovered.life.loss = Some(Loss { forgot_vote: false, last: Some(id(3, 1)) });
     let mut hand = setup.start();
-    hand.hear(1, 2, acquaintance(1, id(9, 1)));
+    hand.hear(1, 2, peer_record(1, id(9, 1)));
     hand.disk();
     assert_eq!(hand.raft.life.loss, Some(Loss { forgot_vote: true, last: None }));
 }
@@ -535,7 +536,7 @@ fn ps20_a_rejection_of_the_base_is_no_panic() {
 fn births_last_until_2109() {
     let year_2109_ms = 4_391_000_000_000;
     let last_start = unborn(year_2109_ms) + (1 << 22) - 1;
-    assert_eq!(birth_ms(last_start), year_2109_ms);
+    assert_eq!(created_at_ms(last_start), year_2109_ms);
     assert!(is_possible_birth(year_2109_ms) && !is_possible_birth(year_2109_ms + 10_000_000_000));
     let mut hand = Setup::of(3).start();
     let request = hand.request(1, 1, Request::Vote { last: LogId::BASE });

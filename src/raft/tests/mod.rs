@@ -17,7 +17,7 @@
 //! - `costs.rs`: what a turn costs, however much of the log there is.
 //! - `log.rs`: the log against a plain model.
 //! - `figures.rs`: counts and limits.
-//! - `timeless.rs`: what an explorer of states may take for the same.
+//! - `normalized.rs`: what an explorer of states may take for the same.
 
 mod check_quorum;
 mod claims;
@@ -36,6 +36,8 @@ mod joint;
 mod leaders;
 mod log;
 mod losses;
+#[cfg(feature = "testing")]
+mod normalized;
 mod paper;
 mod pauses;
 mod random;
@@ -47,7 +49,5 @@ mod single;
 mod snapshots;
 mod sparing;
 mod stories;
-#[cfg(feature = "testing")]
-mod timeless;
 mod words;
 mod world;

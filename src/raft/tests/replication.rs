@@ -339,9 +339,9 @@ fn lr21_lr26_ac16_strangers_are_ignored() {
     hand.disk();
     hand.sent.clear();
     hand.step(good);
-    let known = Acquaintance { incarnation: 4, acknowledged: LogId::BASE };
+    let known = PeerRecord { incarnation: 4, acknowledged: LogId::BASE };
     let told = hand.sent.drain(..).map(|sent| sent.body).collect::<Vec<_>>();
-    assert_eq!(told, [Body::Request(Request::Acquainted(known))], "an earlier life of member 1");
+    assert_eq!(told, [Body::Request(Request::Identify(known))], "an earlier life of member 1");
     assert_eq!((hand.status().vote, hand.steps.len()), (Some(1), 0));
     assert_eq!(hand.status().counters.ignored_messages, 6);
 }

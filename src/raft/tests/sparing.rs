@@ -1,5 +1,5 @@
 //! What spares messages, and what it must not cost: batches, distances, notices of a commit, members that count with
-//! their leader, campaigns that knock, deadlines.
+//! their leader, campaigns that probe, deadlines.
 
 use super::hand::*;
 use super::world::MILLISECOND;
@@ -389,9 +389,9 @@ fn el18_a_campaign_knocks() {
     hand.after(601);
     assert_eq!(asked(&mut hand).len(), 1);
     hand.campaign();
-    let knock = hand.sent[0].clone();
+    let probe = hand.sent[0].clone();
     assert_eq!(asked(&mut hand).len(), 1);
-    hand.reply(&knock, Answer::PreVote { campaign_term: 2, granted: true });
+    hand.reply(&probe, Answer::PreVote { campaign_term: 2, granted: true });
     assert_eq!(asked(&mut hand).len(), 3, "and the others too");
 }
 

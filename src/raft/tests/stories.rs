@@ -36,10 +36,10 @@ fn tell_request(request: &Request) -> String {
             chunk.offset + chunk.data.len() as u64,
             chunk.meta.size_bytes
         ),
-        Request::Acquainted(known) => {
+        Request::Identify(known) => {
             format!("you were at {} in life {}", known.acknowledged, known.incarnation)
         }
-        Request::RollCall => "I lost something: how far are you?".into(),
+        Request::RecoveryQuery => "I lost something: how far are you?".into(),
     }
 }
 
@@ -48,8 +48,8 @@ fn tell_answer(answer: &Answer) -> String {
         Answer::PreVote { granted, .. } | Answer::Vote { granted, .. } => {
             if *granted { "yes" } else { "no" }.into()
         }
-        Answer::Acquainted { predecessor } => format!("I account for life {predecessor}"),
-        Answer::RollCall { last, .. } => format!("up to {last}"),
+        Answer::Identify { predecessor } => format!("I account for life {predecessor}"),
+        Answer::RecoveryQuery { last, .. } => format!("up to {last}"),
         Answer::Append(AppendAnswer { report, outcome }) => {
             let outcome = match outcome {
                 AppendOutcome::Rejected { refused, hint } => {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::actors::{Delays, StateWatch};
 use crate::machine::Outcome;
 use crate::raft::{
-    Acquaintances, Entry, Incarnation, Index, LogChange, LogId, Membership, Micros, NodeId,
+    Entry, Incarnation, Index, KnownPeers, LogChange, LogId, Membership, Micros, NodeId,
     Observation, Recovered, Role, Term,
 };
 
@@ -68,8 +68,8 @@ pub(super) struct Member {
     pub delays: Delays,
     pub incarnation: Incarnation,
     /// What its disk says of the others, and writes of it under way.
-    acquaintances: Acquaintances,
-    writing: VecDeque<(Micros, Acquaintances)>,
+    known_peers: KnownPeers,
+    writing: VecDeque<(Micros, KnownPeers)>,
     /// The state that its machine is in, as one number: what it applied and answered.
     digest: u64,
     role: Option<(Role, Term)>,
@@ -190,7 +190,7 @@ impl Watched {
         self.events += 1;
         let member = self.member(node);
         (member.incarnation, member.role) = (recovered.life.incarnation, None);
-        member.acquaintances = recovered.acquaintances.clone();
+        member.known_peers = recovered.known_peers.clone();
         member.writing.clear();
         let end_is_damaged = std::mem::take(&mut member.end_is_damaged);
         if std::mem::take(&mut member.tampered) {
@@ -215,8 +215,8 @@ impl Watched {
         self.events += 1;
         let until = takes.map_or(NEVER, |takes| self.now() + takes.as_micros() as Micros);
         self.judge.writes(node, changes, until);
-        let met = changes.iter().filter(|change| !change.acquaintances.is_empty());
-        let met = met.map(|change| (until, change.acquaintances.clone()));
+        let met = changes.iter().filter(|change| !change.known_peers.is_empty());
+        let met = met.map(|change| (until, change.known_peers.clone()));
         self.member(node).writing.extend(met);
         self.roll(node);
     }
@@ -227,10 +227,10 @@ impl Watched {
         for member in &mut self.members {
             while member.writing.front().is_some_and(|(until, _)| *until <= now) {
                 let met = member.writing.pop_front();
-                member.acquaintances.extend(met.into_iter().flat_map(|(_, met)| met));
+                member.known_peers.extend(met.into_iter().flat_map(|(_, met)| met));
             }
         }
-        Remembered::of(node, self.members.iter().map(|member| &member.acquaintances))
+        Remembered::of(node, self.members.iter().map(|member| &member.known_peers))
     }
 
     /// Whether all others know the directory that `node` has.

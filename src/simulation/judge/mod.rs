@@ -486,7 +486,7 @@ fn agrees(book: &Durable, found: &Durable) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::{Acquaintance, Acquaintances, EntryKind, LogId};
+    use crate::raft::{EntryKind, KnownPeers, LogId, PeerRecord};
 
     fn change(truncate_from: Option<Index>, term: Term) -> LogChange {
         let log_id = LogId { term, index: 1 };
@@ -517,7 +517,7 @@ mod tests {
     #[test]
     fn ps20_a_loss_that_nobody_can_notice_ends_a_run() {
         let mut judge = Judge::new(&Membership::of_voters(0..3));
-        let remembers_6 = Acquaintances::from([(1, Acquaintance::new(6))]);
+        let remembers_6 = KnownPeers::from([(1, PeerRecord::new(6))]);
         let remembered =
             Remembered::of(1, &[remembers_6.clone(), remembers_6.clone(), remembers_6]);
         let life = |incarnation| Life { incarnation, ..Life::default() };

@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use crate::raft::{
-    Acquaintances, ChunkRead, ChunkReadOutcome, ChunkWritten, Entry, HardState, Incarnation, Index,
-    Install, InstallStatus, Life, LogChange, LogId, LogOutline, LogRead, LogReadOutcome, Loss,
-    Membership, Persist, Recovered, SnapshotMeta, TransferKey, birth_ms, unborn,
+    ChunkRead, ChunkReadOutcome, ChunkWritten, Entry, HardState, Incarnation, Index, Install,
+    InstallStatus, KnownPeers, Life, LogChange, LogId, LogOutline, LogRead, LogReadOutcome, Loss,
+    Membership, Persist, Recovered, SnapshotMeta, TransferKey, created_at_ms, unborn,
 };
 
 /// What survives a crash.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     pub(crate) life: Life,
-    pub(crate) acquaintances: Acquaintances,
+    pub(crate) known_peers: KnownPeers,
     pub(crate) hard_state: HardState,
     pub(crate) start: LogId,
     pub(crate) entries: VecDeque<Entry>,
@@ -52,7 +52,7 @@ impl Disk {
             assert!(!falls, "life back from {old:?} to {life:?}");
             self.life = life;
         }
-        self.acquaintances.extend(change.acquaintances);
+        self.known_peers.extend(change.known_peers);
         if let Some(hard_state) = change.hard_state {
             let old = self.hard_state;
             assert!(hard_state.term >= old.term, "term back from {old:?} to {hard_state:?}");
@@ -115,7 +115,7 @@ impl Disk {
             base: members.clone(),
             snapshot: self.snapshot.clone(),
             log: LogOutline::of(self.start, &self.entries),
-            acquaintances: self.acquaintances.clone(),
+            known_peers: self.known_peers.clone(),
         }
     }
 
@@ -248,5 +248,5 @@ impl Disk {
 
 /// Before the first start on a directory that came into being after the one of `incarnation`.
 fn next_birth(incarnation: Incarnation) -> Incarnation {
-    unborn(birth_ms(incarnation) + 1)
+    unborn(created_at_ms(incarnation) + 1)
 }

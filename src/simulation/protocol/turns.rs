@@ -35,7 +35,7 @@ impl World {
         let Some(raft) = &mut node.raft else { return };
         let ready = raft.ready();
         self.judge.turn(&raft.observe());
-        let outlived = ready.events.contains(&Event::Outlived);
+        let outlived = ready.events.contains(&Event::StaleDirectory);
         self.hand_out(id, ready);
         if outlived {
             // Whoever runs the node starts it again.

@@ -349,7 +349,7 @@ impl World {
 
     /// What the others' disks say of `id`.
     pub(super) fn remembered(&self, id: NodeId) -> Remembered {
-        Remembered::of(id, self.nodes.iter().map(|node| &node.disk.acquaintances))
+        Remembered::of(id, self.nodes.iter().map(|node| &node.disk.known_peers))
     }
 
     // ---- time ----------------------------------------------------------------------------
@@ -559,7 +559,7 @@ impl World {
                     self.sights.truncated_beside += u64::from(is_pending);
                     self.unknown_waiters(id, |log_id| log_id.index >= from);
                 }
-                Event::Covered { through } => {
+                Event::SnapshotInstalled { through } => {
                     let through = *through;
                     self.unknown_waiters(id, |log_id| log_id.index <= through);
                 }

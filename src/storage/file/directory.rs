@@ -314,7 +314,7 @@ fn decode(bytes: &[u8]) -> Result<Founding, Malformed> {
         return Err(Malformed("names a group, which this version does not know"));
     }
     let founding = Founding {
-        identity: Identity { cluster, node: body.u64()?, birth_ms: 0 },
+        identity: Identity { cluster, node: body.u64()?, created_at_ms: 0 },
         base: body.membership()?,
     };
     body.end()?;
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn an_identity_reads_back_and_every_flipped_byte_is_noticed() {
-        let identity = Identity { cluster: 1 << 60, node: 3, birth_ms: 0 };
+        let identity = Identity { cluster: 1 << 60, node: 3, created_at_ms: 0 };
         let founding = Founding { identity, base: Membership::of_voters([1, 2, 3]) };
         let bytes = encode(&founding);
         assert_eq!(decode(&bytes), Ok(founding));

@@ -56,7 +56,7 @@ pub(crate) struct EndMark {
 fn founded(identity: Identity) -> EndMark {
     EndMark {
         through: Position { segment: segment::FIRST, offset: segment::FOUNDED_BYTES },
-        incarnation: unborn(identity.birth_ms),
+        incarnation: unborn(identity.created_at_ms),
         last: LogId::BASE,
     }
 }
@@ -278,7 +278,7 @@ pub(crate) fn missing_segment(mark: EndMark, path: &Path) -> Damage {
 mod tests {
     use super::*;
 
-    const IDENTITY: Identity = Identity { cluster: 1 << 50, node: 3, birth_ms: 5 };
+    const IDENTITY: Identity = Identity { cluster: 1 << 50, node: 3, created_at_ms: 5 };
 
     fn mark(segment: u64) -> EndMark {
         let through = Position { segment, offset: 700 };

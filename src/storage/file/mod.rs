@@ -202,7 +202,7 @@ impl Storage for FileStorage {
             base: founding.base,
             snapshot: state.snapshot.clone(),
             log: outline,
-            acquaintances: state.acquaintances.clone(),
+            known_peers: state.known_peers.clone(),
         };
         let snapshots = FileSnapshots::new(opened);
         Ok(OpenedStorage { recovered, log: Box::new(log), snapshots: Box::new(snapshots) })

@@ -8,8 +8,8 @@
 use super::super::binary::{Fields, Malformed, put_log_id, put_snapshot_meta, put_u32, put_u64};
 use super::super::log_state::LogState;
 use crate::raft::{
-    Acquaintance, Acquaintances, Entry, EntryKind, HardState, Index, Install, Life, LogChange,
-    LogId, Loss, NodeId, SnapshotMeta, TermRun,
+    Entry, EntryKind, HardState, Index, Install, KnownPeers, Life, LogChange, LogId, Loss, NodeId,
+    PeerRecord, SnapshotMeta, TermRun,
 };
 
 const CHECKPOINT: u8 = 1;
@@ -21,7 +21,7 @@ const TRUNCATE: u8 = 6;
 const ENTRY: u8 = 7;
 const PURGE: u8 = 8;
 const FALL_BACK: u8 = 9;
-const ACQUAINTANCE: u8 = 10;
+const PEER_RECORD: u8 = 10;
 
 /// One record of a frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) enum Record<'a> {
     /// A start of the node, a loss, or that one is made good.
     Life(Life),
     /// What is remembered of a member.
-    Acquaintance(NodeId, Acquaintance),
+    Peer(NodeId, PeerRecord),
     /// Term and vote.
     HardState(HardState),
     /// An accepted install.
@@ -86,9 +86,9 @@ pub(crate) fn put_checkpoint(out: &mut Vec<u8>, state: &LogState) {
         put_u64(out, run.first);
         put_u64(out, run.term);
     }
-    put_u32(out, state.acquaintances.len() as u32);
-    for (&node, &acquaintance) in &state.acquaintances {
-        put_acquaintance(out, node, acquaintance);
+    put_u32(out, state.known_peers.len() as u32);
+    for (&node, &peer_record) in &state.known_peers {
+        put_peer_record(out, node, peer_record);
     }
 }
 
@@ -115,10 +115,10 @@ fn put_life_fields(out: &mut Vec<u8>, life: Life) {
     }
 }
 
-fn put_acquaintance(out: &mut Vec<u8>, node: NodeId, acquaintance: Acquaintance) {
+fn put_peer_record(out: &mut Vec<u8>, node: NodeId, peer_record: PeerRecord) {
     put_u64(out, node);
-    put_u64(out, acquaintance.incarnation);
-    put_log_id(out, acquaintance.acknowledged);
+    put_u64(out, peer_record.incarnation);
+    put_log_id(out, peer_record.acknowledged);
 }
 
 pub(crate) fn put_fall_back(out: &mut Vec<u8>, snapshot: Option<&SnapshotMeta>) {
@@ -131,9 +131,9 @@ pub(crate) fn put_before_entries(out: &mut Vec<u8>, change: &LogChange) {
     if let Some(life) = change.life {
         put_life(out, life);
     }
-    for (&node, &acquaintance) in &change.acquaintances {
-        out.push(ACQUAINTANCE);
-        put_acquaintance(out, node, acquaintance);
+    for (&node, &peer_record) in &change.known_peers {
+        out.push(PEER_RECORD);
+        put_peer_record(out, node, peer_record);
     }
     if let Some(hard_state) = change.hard_state {
         out.push(HARD_STATE);
@@ -219,9 +219,9 @@ impl<'a> Records<'a> {
         Ok(match fields.u8()? {
             CHECKPOINT => Record::Checkpoint(checkpoint(fields)?),
             LIFE => Record::Life(life(fields)?),
-            ACQUAINTANCE => {
-                let (node, acquaintance) = acquaintance(fields)?;
-                Record::Acquaintance(node, acquaintance)
+            PEER_RECORD => {
+                let (node, peer_record) = peer_record(fields)?;
+                Record::Peer(node, peer_record)
             }
             HARD_STATE => Record::HardState(term_and_vote(fields)?),
             INSTALL => {
@@ -246,14 +246,14 @@ fn checkpoint(fields: &mut Fields<'_>) -> Result<LogState, Malformed> {
         last: fields.count()?,
         snapshot: optional_snapshot(fields)?,
         runs: Vec::new(),
-        acquaintances: Acquaintances::new(),
+        known_peers: KnownPeers::new(),
     };
     for _ in 0..fields.u32()? {
         state.runs.push(TermRun { first: fields.count()?, term: fields.count()? });
     }
     for _ in 0..fields.u32()? {
-        let (node, acquaintance) = acquaintance(fields)?;
-        state.acquaintances.insert(node, acquaintance);
+        let (node, peer_record) = peer_record(fields)?;
+        state.known_peers.insert(node, peer_record);
     }
     Ok(state)
 }
@@ -274,9 +274,9 @@ fn loss(fields: &mut Fields<'_>) -> Result<Loss, Malformed> {
     Ok(Loss { forgot_vote, last: known.then_some(last) })
 }
 
-fn acquaintance(fields: &mut Fields<'_>) -> Result<(NodeId, Acquaintance), Malformed> {
+fn peer_record(fields: &mut Fields<'_>) -> Result<(NodeId, PeerRecord), Malformed> {
     let (node, incarnation) = (fields.u64()?, fields.u64()?);
-    Ok((node, Acquaintance { incarnation, acknowledged: fields.log_id()? }))
+    Ok((node, PeerRecord { incarnation, acknowledged: fields.log_id()? }))
 }
 
 fn term_and_vote(fields: &mut Fields<'_>) -> Result<HardState, Malformed> {

@@ -74,7 +74,7 @@ impl Replay {
         match record {
             Record::Checkpoint(state) => return self.checkpoint(state),
             Record::Life(life) => self.state.set_life(life)?,
-            Record::Acquaintance(node, acquaintance) => self.state.remember(node, acquaintance),
+            Record::Peer(node, peer_record) => self.state.remember(node, peer_record),
             Record::HardState(hard_state) => self.state.set_hard_state(hard_state)?,
             Record::Snapshot(meta) => self.state.record_snapshot(&meta)?,
             Record::FallBack(older) => self.state.fall_back(older.as_ref())?,
@@ -113,7 +113,7 @@ impl Replay {
         let read = LogState {
             life: state.life,
             hard_state: state.hard_state,
-            acquaintances: state.acquaintances.clone(),
+            known_peers: state.known_peers.clone(),
             snapshot: state.snapshot.clone(),
             ..self.state.clone()
         };

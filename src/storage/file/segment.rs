@@ -150,7 +150,7 @@ pub(crate) fn founded(identity: Identity) -> Vec<u8> {
     encode_header(&mut out, identity, FIRST);
     let at = Position { segment: FIRST, offset: HEADER_BYTES as u64 };
     let frame = FrameStart::begin(&mut out, at);
-    let life = Life { incarnation: unborn(identity.birth_ms), ..Life::default() };
+    let life = Life { incarnation: unborn(identity.created_at_ms), ..Life::default() };
     record::put_checkpoint(&mut out, &LogState { life, ..LogState::default() });
     frame.end(&mut out, life.incarnation, Position::default());
     out

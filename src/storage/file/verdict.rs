@@ -174,13 +174,13 @@ fn decide(
     }
     let known = recovery.beyond.as_ref().map(|beyond| &beyond.state);
     // Starts that nothing tells of any more may have been counted: only a new birth is surely later.
-    let born_again = if known.is_none() { unborn(identity.birth_ms) } else { 0 };
+    let born_again = if known.is_none() { unborn(identity.created_at_ms) } else { 0 };
     let life = lossy_life(known, &log.state, recovery.incarnation.max(born_again));
     longest_beginning(&mut log, known, snapshots)?;
     log.state.life = life;
     if let Some(known) = known {
         log.state.hard_state = known.hard_state;
-        log.state.acquaintances = known.acquaintances.clone();
+        log.state.known_peers = known.known_peers.clone();
     }
     Ok(Verdict { log, onwards: Onwards::Elsewhere, substitute: None, damage: Some(damage) })
 }
@@ -230,11 +230,11 @@ fn longest_beginning(
         return Ok(());
     }
     let start = newest.as_ref().map_or(LogId::BASE, |meta| meta.log_id);
-    let LogState { life, hard_state, acquaintances, .. } = std::mem::take(&mut log.state);
+    let LogState { life, hard_state, known_peers, .. } = std::mem::take(&mut log.state);
     log.reset(LogState {
         life,
         hard_state,
-        acquaintances,
+        known_peers,
         start,
         last: start.index,
         runs: Vec::new(),

@@ -107,7 +107,7 @@ impl<'a> Taken<'a> {
         PageLife { start, predecessor, lost }
     }
 
-    fn acquaintance(&mut self) -> (u64, (u64, (u64, u64))) {
+    fn peer_record(&mut self) -> (u64, (u64, (u64, u64))) {
         (self.u64(), (self.u64(), self.log_id()))
     }
 }
@@ -135,7 +135,7 @@ struct Log {
     /// Term and data by index.
     entries: BTreeMap<u64, (u64, Vec<u8>)>,
     snapshot: Option<Snapshot>,
-    acquaintances: BTreeMap<u64, (u64, (u64, u64))>,
+    known_peers: BTreeMap<u64, (u64, (u64, u64))>,
 }
 
 impl Log {
@@ -177,8 +177,8 @@ impl Log {
             }
             9 => self.snapshot = bytes.optional_snapshot(),
             10 => {
-                let (node, known) = bytes.acquaintance();
-                self.acquaintances.insert(node, known);
+                let (node, known) = bytes.peer_record();
+                self.known_peers.insert(node, known);
             }
             other => panic!("tag {other}"),
         }
@@ -205,14 +205,14 @@ impl Log {
         let (term_and_vote, start, last) = (bytes.term_and_vote(), bytes.log_id(), bytes.u64());
         let snapshot = bytes.optional_snapshot();
         let runs: Vec<_> = (0..bytes.u32()).map(|_| (bytes.u64(), bytes.u64())).collect();
-        let acquaintances = (0..bytes.u32()).map(|_| bytes.acquaintance());
+        let known_peers = (0..bytes.u32()).map(|_| bytes.peer_record());
         let read = Log {
             life,
             term_and_vote,
             start,
             entries: self.entries.clone(),
             snapshot,
-            acquaintances: acquaintances.collect(),
+            known_peers: known_peers.collect(),
         };
         assert_eq!((read.last(), read.runs()), (last, runs), "{read:?}");
         if self.life != PageLife::default() || last > 0 {
@@ -479,7 +479,7 @@ fn every_byte_of_the_golden_files_is_as_the_page_says() {
     assert_eq!(log.life, PageLife { start: 1, ..PageLife::default() });
     assert_eq!((log.term_and_vote, log.start, log.last()), ((3, None), (2, 2), 17));
     assert_eq!(log.runs(), [(3, 2), (7, 3)]);
-    assert_eq!(log.acquaintances, [(3, (7, (2, 4)))].into());
+    assert_eq!(log.known_peers, [(3, (7, (2, 4)))].into());
     assert_eq!((&log.entries[&7].1[..], log.entries[&17].1.len()), (&b"3/7:"[..], 200));
 }
 

@@ -91,7 +91,7 @@ fn a_start_is_what_was_asked_for_or_refused() {
     on_every_disk(|disk| {
         let nothing = disk.refusal(IDENTITY, &Start::Open);
         assert!(nothing.contains("Start::Bootstrap"), "{nothing}");
-        let unheard_of = Identity { birth_ms: 1 << 42, ..IDENTITY };
+        let unheard_of = Identity { created_at_ms: 1 << 42, ..IDENTITY };
         let late = disk.refusal(unheard_of, &bootstrap());
         assert!(late.contains("set the clock"), "{late}");
         let opened = disk.open();
@@ -297,7 +297,7 @@ fn sn09_what_does_not_verify_is_not_published() {
 #[test]
 fn sn09_another_clusters_snapshot_is_not_published() {
     on_every_disk(|disk| {
-        let other = Identity { cluster: 5, node: 2, birth_ms: 0 };
+        let other = Identity { cluster: 5, node: 2, created_at_ms: 0 };
         let mut source = Box::new(MemoryStorage::new()).open(other, &bootstrap()).unwrap();
         let meta = publish(&mut *source.snapshots, LogId::new(3, 12)).unwrap();
         let pieces = stored_bytes(&*source.snapshots, &meta, 64);

@@ -55,7 +55,7 @@ impl LogStore for Log {
         kept.log.entries.truncate(left);
         kept.log.entries.extend(mirror.entries().iter().skip(left).cloned());
         kept.log.life = mirror.life();
-        kept.log.acquaintances = mirror.acquaintances().clone();
+        kept.log.known_peers = mirror.known_peers().clone();
         kept.log.hard_state = mirror.hard_state();
         kept.log.start = mirror.start();
         kept.log.snapshot = mirror.snapshot().cloned();

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use crate::raft::{
-    Acquaintance, Acquaintances, Entry, EntryKind, HardState, Incarnation, Index, Install, Life,
-    LogChange, LogId, Loss, Membership, NodeId, SnapshotMeta, Term,
+    Entry, EntryKind, HardState, Incarnation, Index, Install, KnownPeers, Life, LogChange, LogId,
+    Loss, Membership, NodeId, PeerRecord, SnapshotMeta, Term,
 };
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Identity, OpenedStorage, SnapshotStore, Start, Storage, StorageError};
 
-pub(crate) const IDENTITY: Identity = Identity { cluster: 77, node: 1, birth_ms: 0 };
+pub(crate) const IDENTITY: Identity = Identity { cluster: 77, node: 1, created_at_ms: 0 };
 
 pub(crate) fn members() -> Membership {
     Membership::of_voters([1, 2, 3])
@@ -63,8 +63,8 @@ pub(crate) fn life(predecessor: Incarnation, loss: Option<Loss>) -> LogChange {
 
 /// What is remembered of a member.
 pub(crate) fn remember(node: NodeId, incarnation: Incarnation, acknowledged: LogId) -> LogChange {
-    let acquaintance = Acquaintance { incarnation, acknowledged };
-    LogChange { acquaintances: [(node, acquaintance)].into(), ..LogChange::default() }
+    let peer_record = PeerRecord { incarnation, acknowledged };
+    LogChange { known_peers: [(node, peer_record)].into(), ..LogChange::default() }
 }
 
 pub(crate) fn truncate(from: Index) -> LogChange {
@@ -116,7 +116,7 @@ pub(crate) fn named_snapshot(change: &LogChange) -> Option<&SnapshotMeta> {
 pub(crate) struct Model {
     pub predecessor: Incarnation,
     pub loss: Option<Loss>,
-    pub acquaintances: Acquaintances,
+    pub known_peers: KnownPeers,
     pub hard_state: HardState,
     pub start: LogId,
     pub entries: Vec<Entry>,
@@ -143,7 +143,7 @@ impl Model {
         if let Some(life) = change.life {
             (self.predecessor, self.loss) = (life.predecessor, life.loss);
         }
-        self.acquaintances.extend(&change.acquaintances);
+        self.known_peers.extend(&change.known_peers);
         if let Some(hard_state) = change.hard_state {
             self.hard_state = hard_state;
         }
@@ -191,7 +191,7 @@ pub(crate) fn held(opened: &OpenedStorage) -> Model {
     Model {
         predecessor: recovered.life.predecessor,
         loss: recovered.life.loss,
-        acquaintances: recovered.acquaintances.clone(),
+        known_peers: recovered.known_peers.clone(),
         hard_state: recovered.hard_state,
         start: log.start,
         entries,

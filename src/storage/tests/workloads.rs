@@ -101,7 +101,7 @@ fn logs() -> Vec<Workload> {
                 .collect(),
         ),
         workload(
-            "lives and acquaintances",
+            "lives and known_peers",
             900,
             vec![
                 Write(vec![life(0, Some(Loss { forgot_vote: true, last: None }))]),
@@ -132,7 +132,7 @@ fn logs() -> Vec<Workload> {
                 Write(vec![append(1, 1..=6)]),
                 Write(vec![LogChange {
                     life: life(2, None).life,
-                    acquaintances: remember(2, 5, LogId::new(1, 3)).acquaintances,
+                    known_peers: remember(2, 5, LogId::new(1, 3)).known_peers,
                     hard_state: vote(2, Some(1)).hard_state,
                     snapshot: Some(meta_of(LogId::new(1, 4))),
                     purge_through: Some(LogId::new(1, 3)),

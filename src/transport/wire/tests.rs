@@ -66,9 +66,9 @@ fn request() -> impl Strategy<Value = Request> {
             .prop_map(|(campaign_term, last)| Request::PreVote { campaign_term, last }),
         log_id().prop_map(|last| Request::Vote { last }),
         (count(), log_id()).prop_map(|(incarnation, acknowledged)| {
-            Request::Acquainted(Acquaintance { incarnation, acknowledged })
+            Request::Identify(PeerRecord { incarnation, acknowledged })
         }),
-        Just(Request::RollCall),
+        Just(Request::RecoveryQuery),
         append(),
         chunk(),
     ]
@@ -105,8 +105,8 @@ fn answer() -> impl Strategy<Value = Answer> {
             .prop_map(|(campaign_term, granted)| Answer::PreVote { campaign_term, granted }),
         (any::<bool>(), option::of(count()))
             .prop_map(|(granted, held)| Answer::Vote { granted, held }),
-        count().prop_map(|predecessor| Answer::Acquainted { predecessor }),
-        (count(), any::<bool>()).prop_map(|(last, leads)| Answer::RollCall { last, leads }),
+        count().prop_map(|predecessor| Answer::Identify { predecessor }),
+        (count(), any::<bool>()).prop_map(|(last, leads)| Answer::RecoveryQuery { last, leads }),
         (report(), append_outcome)
             .prop_map(|(report, outcome)| Answer::Append(AppendAnswer { report, outcome })),
         (report(), count(), chunk_outcome).prop_map(|(report, transfer, outcome)| {
@@ -327,16 +327,16 @@ fn one_of_each() -> Vec<Envelope> {
     let requests = [
         Request::PreVote { campaign_term: 5, last },
         Request::Vote { last },
-        Request::Acquainted(Acquaintance { incarnation: 3, acknowledged: last }),
-        Request::RollCall,
+        Request::Identify(PeerRecord { incarnation: 3, acknowledged: last }),
+        Request::RecoveryQuery,
     ];
     let answers = [
         Answer::PreVote { campaign_term: 5, granted: true },
         Answer::Vote { granted: true, held },
         Answer::Append(AppendAnswer { report, outcome }),
         Answer::Snapshot(SnapshotAnswer { report, transfer: 2, outcome: go_on }),
-        Answer::Acquainted { predecessor: 3 },
-        Answer::RollCall { last: 20, leads: true },
+        Answer::Identify { predecessor: 3 },
+        Answer::RecoveryQuery { last: 20, leads: true },
     ];
     let answer = |answer| Body::Answer { asker_incarnation: 3, answer };
     let bodies = requests.into_iter().map(Body::Request).chain(answers.into_iter().map(answer));

@@ -22,7 +22,7 @@ impl World {
     pub(in crate::raft::tests) fn is_remembered(&self, id: NodeId, earlier: Incarnation) -> bool {
         let life = self.nodes[&id].disk.life.incarnation;
         let remembers = |node: &Node| {
-            node.disk.acquaintances.get(&id).is_some_and(|known| known.incarnation == life)
+            node.disk.known_peers.get(&id).is_some_and(|known| known.incarnation == life)
         };
         earlier + 1 < life && self.nodes.iter().all(|(&other, node)| other == id || remembers(node))
     }

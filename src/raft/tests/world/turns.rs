@@ -36,11 +36,11 @@ impl World {
                 Event::Truncated { from } => {
                     self.note(format!("n{id} removes its entries from {from} on"))
                 }
-                Event::Outlived => self.node(id).outlived = true,
+                Event::StaleDirectory => self.node(id).outlived = true,
                 Event::SnapshotCurrent(log_id) => {
                     self.note(format!("n{id}'s snapshot is {log_id} now"))
                 }
-                Event::Covered { through } => {
+                Event::SnapshotInstalled { through } => {
                     self.note(format!("n{id}'s log begins behind {through} now"))
                 }
                 _ => {}

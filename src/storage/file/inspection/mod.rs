@@ -41,9 +41,9 @@ use self::read_only::{OnRead, ReadOnly};
 use self::walk::Walk;
 
 pub use self::report::{
-    AcquaintanceReport, EndReport, Finding, FrameReport, GapReport, Holding, Inspection,
-    LifeReport, LogReport, Outcome, Position, RecordReport, SegmentReport, SegmentState,
-    SnapshotReport, SnapshotState, SpareReport, StartReport, StateReport, Stretch,
+    EndReport, Finding, FrameReport, GapReport, Holding, Inspection, LifeReport, LogReport,
+    Outcome, PeerRecordReport, Position, RecordReport, SegmentReport, SegmentState, SnapshotReport,
+    SnapshotState, SpareReport, StartReport, StateReport, Stretch,
 };
 pub use self::walk::Stretches;
 

@@ -9,7 +9,7 @@ use super::super::record::Record;
 use super::super::scanner::Content;
 use crate::raft::{
     EntryKind, Incarnation, Index, Life, LogId, Loss, Membership, NodeId, SnapshotMeta, Term,
-    TermRun, birth_ms, start_number,
+    TermRun, created_at_ms, start_number,
 };
 
 pub use super::super::segment::Position;
@@ -93,14 +93,14 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct StartReport {
     /// When the directory came into being, in milliseconds since 1970.
-    pub birth_ms: u64,
+    pub created_at_ms: u64,
     /// The number of the start since then; 0: none yet.
     pub number: u64,
 }
 
 impl From<Incarnation> for StartReport {
     fn from(incarnation: Incarnation) -> StartReport {
-        StartReport { birth_ms: birth_ms(incarnation), number: start_number(incarnation) }
+        StartReport { created_at_ms: created_at_ms(incarnation), number: start_number(incarnation) }
     }
 }
 
@@ -124,7 +124,7 @@ impl From<Life> for LifeReport {
 
 /// What is remembered of another member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct AcquaintanceReport {
+pub struct PeerRecordReport {
     /// The member.
     pub node: NodeId,
     /// Its last start that was heard of.
@@ -151,12 +151,12 @@ pub struct StateReport {
     /// The current snapshot.
     pub snapshot: Option<SnapshotMeta>,
     /// What is remembered of other members.
-    pub acquaintances: Vec<AcquaintanceReport>,
+    pub known_peers: Vec<PeerRecordReport>,
 }
 
 impl From<&LogState> for StateReport {
     fn from(state: &LogState) -> StateReport {
-        let acquaintances = state.acquaintances.iter().map(|(&node, known)| AcquaintanceReport {
+        let known_peers = state.known_peers.iter().map(|(&node, known)| PeerRecordReport {
             node,
             start: known.incarnation.into(),
             acknowledged: known.acknowledged,
@@ -169,7 +169,7 @@ impl From<&LogState> for StateReport {
             last: state.last,
             runs: state.runs.clone(),
             snapshot: state.snapshot.clone(),
-            acquaintances: acquaintances.collect(),
+            known_peers: known_peers.collect(),
         }
     }
 }
@@ -364,7 +364,7 @@ pub enum RecordReport {
     /// A start of the node, a loss, or that one is made good.
     Life(LifeReport),
     /// What is remembered of a member.
-    Acquaintance(AcquaintanceReport),
+    Peer(PeerRecordReport),
     /// Term and vote.
     HardState {
         /// The term.
@@ -416,10 +416,10 @@ impl RecordReport {
         match record {
             Record::Checkpoint(state) => RecordReport::Checkpoint((&state).into()),
             Record::Life(life) => RecordReport::Life(life.into()),
-            Record::Acquaintance(node, known) => {
+            Record::Peer(node, known) => {
                 let start = known.incarnation.into();
                 let acknowledged = known.acknowledged;
-                RecordReport::Acquaintance(AcquaintanceReport { node, start, acknowledged })
+                RecordReport::Peer(PeerRecordReport { node, start, acknowledged })
             }
             Record::HardState(state) => {
                 RecordReport::HardState { term: state.term, vote: state.vote }

@@ -18,15 +18,15 @@
 //! [`tick`](Raft::tick) with a later moment.
 
 use super::Counters;
-use super::canvass::Canvass;
+use super::campaign::Campaign;
 use super::compaction::Building;
 use super::config::RaftConfig;
 use super::core::Raft;
 use super::install::InstallSlot;
-use super::outbox::PersistMark;
 use super::progress::{Progress, ProgressState, TransferStep};
 use super::random::Random;
 use super::stalls::Stall;
+use super::steps::PersistMark;
 use super::types::Micros;
 
 /// What a moment that something waits for becomes when the clock goes from `from` to `to`.
@@ -41,14 +41,14 @@ impl Raft {
         let from = std::mem::replace(&mut self.now, now);
         let config = &self.config;
         self.remember_at = waits_anew(self.remember_at, config.election_timeout_max, from, now);
-        self.roll_call.ask_at =
-            waits_anew(self.roll_call.ask_at, config.request_timeout, from, now);
+        self.recovery_query.ask_at =
+            waits_anew(self.recovery_query.ask_at, config.request_timeout, from, now);
         self.term_bounded = (now, self.hard_state.term);
         self.claims.doubted_at = now;
         self.election_at = now + config.election_timeout_max;
         self.leader_heard_at = None;
         self.stall = Stall::default();
-        self.canvass.forget_times(now + config.request_timeout);
+        self.campaign.forget_times(now + config.request_timeout);
         self.progress.values_mut().for_each(|progress| progress.forget_times(config, from, now));
         self.persists.iter_mut().for_each(|mark| mark.forget_time(now));
         self.building.forget_times(config.snapshot_retry_interval, from, now);
@@ -78,7 +78,7 @@ impl Progress {
         self.answered_at = now;
         self.entries_sent_at = None;
         // It is called with the heartbeat that an interval without anything brings.
-        self.call_at = None;
+        self.next_heartbeat_at = None;
         self.retry_at = waits_anew(self.retry_at, config.retry_interval, from, now);
         match &mut self.state {
             ProgressState::Probe { outstanding } => {
@@ -114,7 +114,7 @@ impl Building {
     }
 }
 
-impl Canvass {
+impl Campaign {
     fn forget_times(&mut self, again_at: Micros) {
         self.again.values_mut().for_each(|at| *at = again_at);
     }

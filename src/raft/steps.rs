@@ -1,9 +1,9 @@
-//! What leaves, and when: messages at once or behind a durable step, and the steps themselves.
+//! What leaves, and when: durable steps, and messages at once or behind a step.
 //!
-//! All changes of durable state between two calls of `ready` make one step. A message that may
-//! leave only after its fsync is put *into* the step; nobody can send it early
-//! (`docs/architecture.md`). Steps complete in the order in which they were handed out, and a
-//! completion counts only for what the log still holds (LR25).
+//! All changes of durable state between two calls of `ready` make one step. A message that may leave only
+//! after the fsync is *in* the step, so that no driver can send it early (`docs/architecture.md`). Steps
+//! complete in the order in which they were handed out. A completion counts only for entries that the log
+//! still holds (LR25).
 
 use super::core::Raft;
 use super::entries::Entries;
@@ -184,7 +184,7 @@ impl Raft {
         let mut change = std::mem::take(&mut self.step_change);
         let then_send = std::mem::take(&mut self.step_sends);
         self.remember_acknowledged();
-        change.acquaintances = std::mem::take(&mut self.unwritten);
+        change.known_peers = std::mem::take(&mut self.unwritten);
         let seq = self.next_persist;
         self.next_persist += 1;
         self.persists.push_back(PersistMark {
@@ -217,7 +217,7 @@ impl Raft {
             self.on_snapshot_durable(meta);
         }
         if mark.life.is_some_and(|life| life.incarnation > self.incarnation) {
-            self.out.events.push(Event::Outlived);
+            self.out.events.push(Event::StaleDirectory);
         }
         if self.durable != durable_before {
             self.on_vote_durable();

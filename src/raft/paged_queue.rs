@@ -26,7 +26,7 @@ const PAGE: usize = 2048;
 
 /// A list, oldest first.
 #[derive(Clone, Debug)]
-pub(super) struct Paged<T> {
+pub(super) struct PagedQueue<T> {
     /// `None`: there are none.
     oldest: Option<T>,
     /// All full but the first and the last. None is empty but an only one.
@@ -35,7 +35,7 @@ pub(super) struct Paged<T> {
     len: usize,
 }
 
-impl<T> Paged<T> {
+impl<T> PagedQueue<T> {
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -106,7 +106,7 @@ impl<T> Paged<T> {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Paged::default();
+        *self = PagedQueue::default();
     }
 
     pub(super) fn iter(&self) -> Iter<'_, T> {
@@ -164,15 +164,15 @@ impl<T> Paged<T> {
     }
 }
 
-impl<T> Default for Paged<T> {
-    fn default() -> Paged<T> {
-        Paged { oldest: None, pages: VecDeque::new(), len: 0 }
+impl<T> Default for PagedQueue<T> {
+    fn default() -> PagedQueue<T> {
+        PagedQueue { oldest: None, pages: VecDeque::new(), len: 0 }
     }
 }
 
-impl<T> FromIterator<T> for Paged<T> {
-    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Paged<T> {
-        let mut list = Paged::default();
+impl<T> FromIterator<T> for PagedQueue<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> PagedQueue<T> {
+        let mut list = PagedQueue::default();
         values.into_iter().for_each(|value| list.push_back(value));
         list
     }
@@ -186,15 +186,15 @@ type InPages<'a, T> =
 pub(super) type Iter<'a, T> = Chain<option::Iter<'a, T>, InPages<'a, T>>;
 
 /// Equal are those with the same values, wherever their pages end.
-impl<T: PartialEq> PartialEq for Paged<T> {
-    fn eq(&self, other: &Paged<T>) -> bool {
+impl<T: PartialEq> PartialEq for PagedQueue<T> {
+    fn eq(&self, other: &PagedQueue<T>) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())
     }
 }
 
-impl<T: Eq> Eq for Paged<T> {}
+impl<T: Eq> Eq for PagedQueue<T> {}
 
-impl<T: Hash> Hash for Paged<T> {
+impl<T: Hash> Hash for PagedQueue<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.len().hash(state);
         self.iter().for_each(|value| value.hash(state));
@@ -230,7 +230,7 @@ mod tests {
 
         #[test]
         fn it_is_a_list(acts in prop::collection::vec(act(), 1..12), at in 0.0..1.0f64) {
-            let (mut list, mut model) = (Paged::default(), VecDeque::new());
+            let (mut list, mut model) = (PagedQueue::default(), VecDeque::new());
             let mut next = 0;
             for act in acts {
                 match act {

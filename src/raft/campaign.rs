@@ -1,53 +1,55 @@
-//! Whom a campaign asks, and whom again.
+//! Which members a campaign asks, and when it asks them again.
 //!
 //! ```text
-//!   leader silent ─▶ just enough, not that leader ──────────── nobody answers ─▶ one in turn ─┐ round
-//!                              │ somebody answers                    ▲              │       │ by round
-//!                              ▼                                     └──────────────┼───────┘
-//!                     all the others too, the silent ones once more  ◀── it answers ┘
+//!   leader silent ─▶ just enough members, not that leader ── no answer ─▶ probe: one member a round ─┐
+//!                              │ an answer                                    ▲            │         │
+//!                              ▼                                              └── round ───┼─────────┘
+//!                     all other members, and the silent ones again ◀── an answer ──────────┘
 //! ```
-//! A leader that lives sends heartbeats, so the first round does not ask the one that has just fallen silent, where the
-//! others suffice. A round that nobody answers is followed by *knocking*: one member a round is asked, in turn. So a
-//! member that is cut off sends one message an election timeout, and notices all the same when it is not cut off any
-//! more. Whoever answers is asked in every round from then on, until it misses some; and once somebody does who did not
-//! before, everybody is asked, and those who do not answer once more (Raft §5.1).
+//! A live leader sends heartbeats, so the first round does not ask the leader that has just fallen silent if
+//! the other members suffice. If a round gets no answer, the next rounds *probe*: each asks one member, in
+//! turn. A member that is cut off therefore sends one message an election timeout, and still notices when it
+//! is connected again. A member that answers is asked in every round until it has missed
+//! [`MISSED_MAX`] of them. When a member answers that did not before, all members are asked, and those that
+//! do not answer are asked again (Raft §5.1).
 //!
-//! A round's answers may come late, in a later round; that they say yes still counts then. Votes are asked of all who
-//! did not refuse the pre-vote.
+//! An answer may come in a later round: a granted vote still counts then. Votes are requested from all
+//! members that did not refuse the pre-vote.
 //!
-//! Not here: what is asked, and what the answers mean (`election.rs`).
+//! Not here: the requests, and what their answers mean (`election.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::types::{Micros, NodeId};
 
-/// After so many rounds in a row without an answer a member is not asked every round any more.
+/// A member that has not answered in so many rounds in a row is not asked in every round any more.
 const MISSED_MAX: u32 = 4;
 
-/// The rounds of asking since a leader was last heard.
+/// The rounds since a leader was last heard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Canvass {
+pub(super) struct Campaign {
     rounds: u64,
-    /// The place of the first round's first request: an answer to an earlier one says nothing of now (EL13).
+    /// The place of the first round's first request: answers to earlier requests are stale (EL13).
     pub first_request: u64,
-    /// Who can be asked in this round, and who has been.
+    /// The members that can be asked in this round.
     others: BTreeSet<NodeId>,
+    /// The members that have been asked in this round.
     pub asked: BTreeSet<NodeId>,
     answered: BTreeSet<NodeId>,
-    /// Who answers at all, and how many rounds in a row it has not.
+    /// Members that answer, each with the number of rounds in a row that it has missed.
     reachable: BTreeMap<NodeId, u32>,
-    /// Who is asked again, and when.
+    /// The members that are asked again, and when.
     pub(super) again: BTreeMap<NodeId, Micros>,
 }
 
-impl Canvass {
-    /// A leader is heard, or this is one: the next campaign begins anew.
+impl Campaign {
+    /// A leader is heard, or this member leads: the next campaign starts anew.
     pub(super) fn reset(&mut self) {
-        *self = Canvass::default();
+        *self = Campaign::default();
     }
 
-    /// Begins a round: whom to ask of `others`. `silent` is the leader that has just fallen silent; `suffice` says whether
-    /// these members together with this one could decide.
+    /// Begins a round and returns the members to ask, of `others`. `silent` is the leader that has just
+    /// fallen silent. `suffice` says whether these members and this one are a quorum.
     pub(super) fn begin(
         &mut self,
         others: BTreeSet<NodeId>,
@@ -66,7 +68,7 @@ impl Canvass {
             self.asked = self.just_enough(suffice);
         } else {
             self.others = others;
-            self.asked = self.knock();
+            self.asked = self.probe();
         }
         self.rounds += 1;
         self.asked.clone()
@@ -85,7 +87,8 @@ impl Canvass {
         self.again.clear();
     }
 
-    /// So many that they could decide, from some place on in the circle of members: everybody begins at another.
+    /// As many members as suffice for a quorum, from a position in the circle of members that differs
+    /// between candidates.
     fn just_enough(&self, suffice: impl Fn(&BTreeSet<NodeId>) -> bool) -> BTreeSet<NodeId> {
         let start = self.first_request as usize % self.others.len().max(1);
         let mut whom = BTreeSet::new();
@@ -98,7 +101,7 @@ impl Canvass {
         whom
     }
 
-    fn knock(&self) -> BTreeSet<NodeId> {
+    fn probe(&self) -> BTreeSet<NodeId> {
         let mut whom: BTreeSet<NodeId> =
             self.others.iter().copied().filter(|node| self.reachable.contains_key(node)).collect();
         let silent: Vec<NodeId> = self.others.difference(&whom).copied().collect();
@@ -108,31 +111,32 @@ impl Canvass {
         whom
     }
 
-    /// `node` has answered; `true`: it is news that it does.
+    /// `node` has answered. Returns whether it did not answer before.
     pub(super) fn heard(&mut self, node: NodeId) -> bool {
         self.again.remove(&node);
         self.answered.insert(node);
         self.reachable.insert(node, 0).is_none()
     }
 
-    /// Takes whom has not been asked in this round.
+    /// Takes the members that have not been asked in this round.
     pub(super) fn rest(&mut self) -> Vec<NodeId> {
         let rest: Vec<NodeId> = self.others.difference(&self.asked).copied().collect();
         self.asked.extend(&rest);
         rest
     }
 
-    /// Somebody answers, so this member is not cut off: who does not answer is asked again at `at`, if not before.
-    pub(super) fn insist(&mut self, silent: impl Iterator<Item = NodeId>, at: Micros) {
+    /// A member has answered, so this one is not cut off: silent members are asked again at `at`, if not
+    /// before.
+    pub(super) fn retry(&mut self, silent: impl Iterator<Item = NodeId>, at: Micros) {
         silent.for_each(|node| _ = self.again.entry(node).or_insert(at));
     }
 
-    /// What was asked of `node` has not arrived: it is asked again at `at`.
+    /// The request to `node` has not arrived: it is asked again at `at`.
     pub(super) fn lost(&mut self, node: NodeId, at: Micros) {
         self.again.insert(node, at);
     }
 
-    /// Takes whom to ask again by `now`.
+    /// Takes the members to ask again by `now`.
     pub(super) fn due(&mut self, now: Micros) -> Vec<NodeId> {
         let due: Vec<NodeId> =
             self.again.iter().filter(|(_, at)| **at <= now).map(|(&node, _)| node).collect();
@@ -159,58 +163,58 @@ mod tests {
         ids.iter().copied().collect()
     }
 
-    fn five(canvass: &mut Canvass) -> BTreeSet<NodeId> {
-        canvass.begin(nodes(&[1, 2, 3, 4]), Some(3), 0, |nodes| nodes.len() >= 2)
+    fn five(campaign: &mut Campaign) -> BTreeSet<NodeId> {
+        campaign.begin(nodes(&[1, 2, 3, 4]), Some(3), 0, |nodes| nodes.len() >= 2)
     }
 
     /// EL18: cut off, one message a round to each in turn; heard again, everybody.
     #[test]
     fn a_member_that_is_cut_off_knocks() {
-        let mut canvass = Canvass::default();
+        let mut campaign = Campaign::default();
         assert_eq!(
-            five(&mut canvass),
+            five(&mut campaign),
             nodes(&[1, 2]),
             "just enough, not the leader that fell silent"
         );
-        let knocks: Vec<_> = (0..4).map(|_| five(&mut canvass)).collect();
+        let knocks: Vec<_> = (0..4).map(|_| five(&mut campaign)).collect();
         assert!(knocks.iter().all(|asked| asked.len() == 1), "{knocks:?}");
         let all: BTreeSet<_> = knocks.into_iter().flatten().collect();
         assert_eq!(all, nodes(&[1, 2, 3, 4]), "everybody's turn comes");
-        let knocked = *five(&mut canvass).first().expect("one is asked");
-        assert!(canvass.heard(knocked), "that it answers is news");
-        assert_eq!(canvass.rest().len(), 3, "now the others as well");
-        let next = five(&mut canvass);
+        let knocked = *five(&mut campaign).first().expect("one is asked");
+        assert!(campaign.heard(knocked), "that it answers is news");
+        assert_eq!(campaign.rest().len(), 3, "now the others as well");
+        let next = five(&mut campaign);
         assert!(next.contains(&knocked) && next.len() == 2, "{next:?}: who answered, and one more");
-        assert!(!canvass.heard(knocked), "that it answers is no news any more");
+        assert!(!campaign.heard(knocked), "that it answers is no news any more");
     }
 
     #[test]
     fn the_first_round_begins_anywhere() {
         let begin =
-            |first| Canvass::default().begin(nodes(&[1, 2, 3, 4]), None, first, |n| n.len() >= 2);
+            |first| Campaign::default().begin(nodes(&[1, 2, 3, 4]), None, first, |n| n.len() >= 2);
         assert_eq!(begin(2), nodes(&[3, 4]));
         assert_eq!(begin(7), nodes(&[4, 1]));
     }
 
     #[test]
     fn where_the_others_do_not_suffice_the_silent_leader_is_asked() {
-        let asked = Canvass::default().begin(nodes(&[1]), Some(1), 0, |nodes| !nodes.is_empty());
+        let asked = Campaign::default().begin(nodes(&[1]), Some(1), 0, |nodes| !nodes.is_empty());
         assert_eq!(asked, nodes(&[1]));
     }
 
     #[test]
     fn who_does_not_answer_is_asked_again() {
-        let mut canvass = Canvass::default();
-        canvass.begin(nodes(&[1, 2]), None, 0, |_| true);
-        canvass.insist([1, 2].into_iter(), 10);
-        canvass.insist([1, 2].into_iter(), 20);
-        canvass.lost(2, 5);
-        assert_eq!((canvass.deadline(), canvass.due(4)), (Some(5), vec![]));
-        assert_eq!(canvass.due(7), vec![2]);
-        assert_eq!(canvass.due(10), vec![1]);
-        canvass.insist([1, 2].into_iter(), 20);
-        canvass.heard(1);
-        assert_eq!(canvass.due(30), vec![2]);
-        assert_eq!(canvass.deadline(), None);
+        let mut campaign = Campaign::default();
+        campaign.begin(nodes(&[1, 2]), None, 0, |_| true);
+        campaign.retry([1, 2].into_iter(), 10);
+        campaign.retry([1, 2].into_iter(), 20);
+        campaign.lost(2, 5);
+        assert_eq!((campaign.deadline(), campaign.due(4)), (Some(5), vec![]));
+        assert_eq!(campaign.due(7), vec![2]);
+        assert_eq!(campaign.due(10), vec![1]);
+        campaign.retry([1, 2].into_iter(), 20);
+        campaign.heard(1);
+        assert_eq!(campaign.due(30), vec![2]);
+        assert_eq!(campaign.deadline(), None);
     }
 }

@@ -14,7 +14,7 @@ fn forgetful(course: impl Fn(&mut Hand, u64), setup: &Setup, pause: u64) -> Raft
     hand.raft
 }
 
-fn assert_timeless(setup: Setup, course: impl Fn(&mut Hand, u64)) {
+fn assert_same_normalized(setup: Setup, course: impl Fn(&mut Hand, u64)) {
     let [early, late] = [1, 7].map(|pause| forgetful(&course, &setup, pause));
     assert_eq!(early, late);
 }
@@ -23,7 +23,7 @@ fn assert_timeless(setup: Setup, course: impl Fn(&mut Hand, u64)) {
 #[test]
 fn a_leader_forgets_when() {
     let setup = Setup::of(4).snapshot(id(3, 1)).log(&[1, 1]);
-    assert_timeless(setup, |hand, pause| {
+    assert_same_normalized(setup, |hand, pause| {
         hand.after(pause);
         hand.win();
         hand.after(pause);
@@ -41,13 +41,13 @@ fn a_leader_forgets_when() {
 /// A follower that receives a snapshot, and a candidate that waits for its votes.
 #[test]
 fn followers_and_candidates_forget_when() {
-    assert_timeless(Setup::of(3), |hand, pause| {
+    assert_same_normalized(Setup::of(3), |hand, pause| {
         hand.after(pause);
         let piece = hand.chunk(id(10, 1), 1, 0, 40);
         hand.hear(1, 2, piece);
         hand.after(pause);
     });
-    assert_timeless(Setup::of(3), |hand, pause| {
+    assert_same_normalized(Setup::of(3), |hand, pause| {
         hand.after(pause);
         hand.campaign_for_votes();
         hand.disk();
@@ -67,7 +67,7 @@ fn what_is_due_stays_due() {
     let asked: Vec<NodeId> = hand
         .sent
         .iter()
-        .filter(|envelope| matches!(envelope.body, Body::Request(Request::RollCall)))
+        .filter(|envelope| matches!(envelope.body, Body::Request(Request::RecoveryQuery)))
         .map(|envelope| envelope.to)
         .collect();
     assert_eq!(asked, [1, 2]);
