@@ -1,17 +1,18 @@
-//! The applier: the usual apply side, around one [`Replica`].
+//! The applier: the default apply side, around one [`Replica`].
 //!
 //! ```text
 //!             ┌────────── Restored (only if the node starts from a snapshot)
 //!             ▼
 //!   pull ─▶ Work: entries ──▶ apply, answer, report ──▶ pull
-//!                 take    ──▶ hand out a view       ──▶ pull
+//!                 take    ──▶ send a view           ──▶ pull
 //!                 offer   ──▶ CondInstall? ─ granted ─▶ swap, report ──▶ pull
-//!                                          └ refused ─▶ drop shadow  ──▶ pull
+//!                                          └ refused ─▶ drop staged  ──▶ pull
 //! ```
-//! It works in batches: replies, report and the next pull leave once per batch. Reads run between batches, at once if
-//! their index is applied, else when it is. While an offer is undecided nothing is pulled, and reads go on.
+//! It works in batches: replies, report and the next pull are sent once per batch. Reads run
+//! between batches: immediately if their index is applied, otherwise as soon as it is. While an
+//! offer is undecided it pulls nothing and still serves reads.
 //!
-//! *What it does not do:* it never blocks on an answer, and frees no large state itself.
+//! *What it does not do:* it never blocks on an answer, and does not free large states itself.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -30,16 +31,16 @@ use super::delays::Delays;
 use super::observer::Observer;
 
 pub(crate) struct Applier<M: Machine> {
-    /// `None` until the snapshot that the node starts from is decoded.
-    /// Boxed: it is exchanged as a whole, and actors have to be `Unpin` whatever the machine is.
+    /// `None` until the snapshot that the node starts from is decoded. Boxed so that it can be
+    /// swapped cheaply, and because actors must be `Unpin` for every machine type.
     replica: Option<Box<Replica<M>>>,
-    /// Items not begun: at most one, unless the node stops.
+    /// Items not begun: at most one, unless the node is stopping.
     backlog: VecDeque<ApplyWork>,
-    /// An entry could not be decoded: nothing behind it is applied, and the node stops.
+    /// An entry could not be decoded: no later entry is applied, and the node stops.
     ended: bool,
-    /// The offer that the peer decides on.
+    /// The offer that awaits the peer's decision.
     offered: Option<OfferedSnapshot>,
-    /// Reads by the index they wait for.
+    /// Waiting reads, by the index that must be applied.
     parked: BTreeMap<Index, Vec<ReadJob>>,
     link: ApplyLink,
     executor: Executor,
@@ -72,7 +73,7 @@ impl<M: Machine> Behaviour for Applier<M> {
 }
 
 impl<M: Machine> Applier<M> {
-    /// `replica` is the state to begin with, unless the link says that one is restored.
+    /// `replica` is the initial state, unless the link says that one is restored.
     pub(crate) fn new(
         replica: Replica<M>,
         link: ApplyLink,
@@ -152,7 +153,7 @@ impl<M: Machine> Applier<M> {
         self.advance();
     }
 
-    /// The old state is dropped elsewhere: freeing a large one takes seconds.
+    /// The old state is dropped in the background: freeing a large one takes seconds.
     fn switch_to(&mut self, offer: OfferedSnapshot) {
         let OfferedSnapshot { meta, shadow } = offer;
         let mut new = unwrap_replica::<M>(shadow, meta.log_id);
@@ -208,7 +209,7 @@ impl<M: Machine> Applier<M> {
         }
     }
 
-    /// What a read waits for is still to be applied.
+    /// Checks that the index of each parked read is not applied yet.
     fn assert_none_waits_in_vain(&self) {
         let Some((first, _)) = self.parked.first_key_value() else { return };
         let Some(replica) = &self.replica else { return };
@@ -226,7 +227,8 @@ impl<M: Machine> Applier<M> {
         }
     }
 
-    /// The peer and the queue have ended: an undecided offer is void, what is left applies if it follows on.
+    /// The peer and the queue have ended: an undecided offer is void, and the remaining entries are
+    /// applied if they are contiguous with the state.
     fn finish(&mut self) {
         if let Some(offer) = self.offered.take() {
             self.link.retire(offer.shadow);
@@ -264,8 +266,9 @@ fn unwrap_replica<M: Machine>(state: BoxedState, log_id: LogId) -> Box<Replica<M
 
 pub(crate) type Answers = Vec<(Reply, Outcome)>;
 
-/// Applies what is not covered yet, up to an entry that can't be decoded; returns what to answer to whom, and that
-/// entry. The outcome of the entries from there on is unknown here: other members may know them.
+/// Applies the entries that the state does not include yet, up to the first that can't be decoded.
+/// Returns the answers, and that entry's error. The outcome of the entries from there on is unknown
+/// here: other members may execute them.
 pub(crate) fn apply_batch<M: Machine>(
     replica: &mut Replica<M>,
     batch: CommittedBatch,
@@ -301,7 +304,7 @@ fn apply_entry<M: Machine>(
     entry: &Entry,
     observer: &Observer,
 ) -> Result<Outcome, Undecodable> {
-    // Queued before an install that covers it (B5): its effect is in the state already.
+    // Queued before an install that covers it (B5): the state already includes its effect.
     match entry.log_id.index <= replica.applied().index {
         true => Ok(replica.covered_reply(&entry.data)),
         false => observer.applies(replica, entry),
@@ -378,8 +381,8 @@ mod tests {
         }
     }
 
-    /// RD05: whatever brings the state to a read's index answers the read, entries or an install;
-    /// nothing comes behind an install that would.
+    /// RD05: the change that brings the state to a read's index answers the read, whether it is a
+    /// batch of entries or an install; after an install no later entry would.
     #[test]
     fn reads_parked_on_an_index_that_an_install_covers_are_answered_at_once() {
         let stop_signal = Arc::new(StopSignal::new().0);

@@ -1,14 +1,15 @@
-//! The apply queue: the one line in which everything stands that changes the state machine.
+//! The apply queue: the only queue of changes to the state machine.
 //!
 //! ```text
-//! peer ──Push──▶ [entries+replies][offer+shadow][take snapshot][entries ..] ──Work──▶ apply side
+//! peer ──Push──▶ [entries+replies][offer+staged][take snapshot][entries ..] ──Work──▶ apply side
 //!      ─Withdraw─▶                                                        ◀─Pull──
 //! ```
-//! Entries, offered snapshots and requests for a snapshot keep their order (A68, B12, SN01). The apply side pulls one item
-//! at a time, so a slow one delays nobody but those who wait for it (B2). Neighbouring small batches become one.
+//! Entries, offered snapshots and requests for a snapshot keep their order (A68, B12, SN01). The
+//! apply side pulls one item at a time, so a slow apply side delays only its own callers (B2).
+//! Adjacent small batches are joined.
 //!
-//! *What it does not do:* it has no bound of its own; the protocol hands out at most
-//! [`Config::apply_queue_bytes`](crate::node::Config) not yet applied.
+//! *What it does not do:* it has no bound of its own; the protocol dispatches at most
+//! [`Config::apply_queue_bytes`](crate::node::Config) of entries that are not applied yet.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,14 +24,15 @@ use crate::messages::{
 use crate::raft::{LogId, Micros};
 use crate::runtime::shell::{Batch, Behaviour, Flow};
 
-/// Batches are joined up to this size: enough to spare messages, little enough to answer clients in between.
+/// Batches are joined up to this size: large enough to save messages, small enough to answer
+/// clients in between.
 const JOINED_BYTES: usize = 256 << 10;
 
 pub(crate) struct ApplyQueue {
     items: VecDeque<ApplyWork>,
-    /// The apply side has asked for an item and not got one.
+    /// The apply side has pulled and not received an item yet.
     pulled: bool,
-    /// Bytes in the last item, if it is a batch of entries.
+    /// The size of the last item in bytes, if it is a batch of entries; else 0.
     tail_bytes: usize,
     apply_side: Recipient<ApplyMessage>,
     snapshotter: Recipient<SnapshotterMessage>,
@@ -118,8 +120,8 @@ impl ApplyQueue {
         }
     }
 
-    /// The peer has ended: no offer can be decided, no snapshot made current any more. What is committed is still
-    /// applied and answered; after a failure nothing is.
+    /// The peer has ended: it decides no offer and makes no snapshot current any more. Committed
+    /// entries are still applied and answered, except after a failure.
     fn hand_over_the_rest(&mut self) {
         self.drop_offers(|_| true);
         if self.shared.stop_signal.fatal().is_some() {

@@ -1,4 +1,4 @@
-//! Who holds the state machine, as the rest of the node sees it.
+//! The apply side, as the rest of the node sees it.
 
 use std::io::Read;
 
@@ -7,14 +7,15 @@ use actix::Recipient;
 use crate::machine::CodecError;
 use crate::messages::{ApplyMessage, BoxedState};
 
-/// Decodes a snapshot's content into a state, on the snapshotter's thread. A state that knows which entry it is the state
-/// behind says so ([`BoxedState::state_behind`]): then a snapshot that holds another one counts as not decodable.
+/// Decodes a snapshot's content into a state, on the snapshotter's thread. If the state knows its
+/// last entry, return it with [`BoxedState::state_behind`]: a snapshot whose state belongs to
+/// another entry then counts as not decodable.
 pub type DecodeState = Box<dyn FnMut(&mut dyn Read) -> Result<BoxedState, CodecError> + Send>;
 
-/// An apply side: where its messages go, and how its states are decoded.
+/// An apply side: the recipient of its messages, and its decoder of states.
 pub struct ApplySide {
-    /// Gets [`ApplyMessage`]s.
+    /// Receives [`ApplyMessage`]s.
     pub recipient: Recipient<ApplyMessage>,
-    /// Makes the states of [`ApplyMessage::Restored`] and of offers.
+    /// Decodes the states of [`ApplyMessage::Restored`] and of offers.
     pub decode: DecodeState,
 }

@@ -1,4 +1,4 @@
-//! What all parts of one node share: how it stands, what is counted, how much is under way.
+//! State that all actors of one node share: status, metrics and admission.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,23 +11,23 @@ use crate::messages::{Admission, Reads};
 use crate::raft::{Incarnation, Micros, NodeId, RaftStatus};
 use crate::runtime::stop_signal::StopSignal;
 
-/// Shared by a node's actors and its handles, and readable after its end.
+/// Shared by a node's actors and its handles; still readable after the node has ended.
 pub(crate) struct NodeContext {
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,
     pub(crate) stop_signal: Arc<StopSignal>,
     /// The protocol's state as of its last batch.
     pub(crate) raft: Mutex<RaftStatus>,
-    /// The session table's counts as of the last batch applied.
+    /// The session table's counters as of the last applied batch.
     pub(crate) sessions: Mutex<SessionCounters>,
-    /// Why the last snapshot could not be decoded by this build, if that has happened.
+    /// Why this build could not decode the last snapshot, if that has happened.
     pub(crate) needs_newer_build: Mutex<Option<String>>,
     pub(crate) metrics: Metrics,
     pub(crate) proposals: Arc<Admission>,
     pub(crate) reads: Arc<Reads>,
 }
 
-/// What is counted and measured while a node runs.
+/// Counters and maxima of a running node.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) loop_stall_max: AtomicU64,
@@ -39,17 +39,17 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// The peer's loop had work and did not get to it for so long, or was busy with one batch for so long.
+    /// Records how long the peer's loop took to get to its work, or how long one batch took.
     pub(crate) fn loop_took(&self, time: Micros) {
         self.loop_stall_max.fetch_max(time, Relaxed);
     }
 
-    /// A received snapshot was decided on so long after its decoding was asked for.
+    /// Records the time from the request to decode a received snapshot to its install decision.
     pub(crate) fn install_took(&self, time: Micros) {
         self.install_max.fetch_max(time, Relaxed);
     }
 
-    /// A durable step was complete so long after it was asked for.
+    /// Records the time from the request for a durable step to its completion.
     pub(crate) fn persist_took(&self, time: Micros) {
         self.persist_max.fetch_max(time, Relaxed);
     }

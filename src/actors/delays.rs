@@ -1,12 +1,14 @@
-//! Delays put into a node's slow work on purpose, to show and to test that nothing else waits for it.
+//! Artificial delays of a node's slow work, to demonstrate and test that nothing else waits for it.
 //!
-//! On a real executor a delay blocks that executor's thread, on a virtual executor it is charged to its clock.
+//! On a real executor a delay blocks that executor's thread; on a virtual executor it is charged to
+//! its busy clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What a node's slow work takes on top of its own time. NodeContext: a clone changes the same node's delays.
+/// How long a node's slow work takes on top of its own time. Shared: a clone changes the delays of
+/// the same node.
 #[derive(Clone, Debug, Default)]
 pub struct Delays(Arc<Cells>);
 
@@ -51,20 +53,20 @@ macro_rules! delays {
 }
 
 delays! {
-    /// For each snapshot decoded.
+    /// The delay of each decoding of a snapshot.
     decode set_decode;
-    /// For each snapshot encoded.
+    /// The delay of each encoding of a snapshot.
     encode set_encode;
-    /// For each batch of entries applied.
+    /// The delay of each batch of applied entries.
     apply set_apply;
-    /// For each durable step of the log.
+    /// The delay of each durable write of the log.
     fsync set_fsync;
-    /// For each read of old entries or of a piece of a snapshot.
+    /// The delay of each read of old entries or of a chunk of a snapshot.
     read set_read;
 }
 
 impl Delays {
-    /// No delays any more.
+    /// Sets all delays to zero.
     pub fn clear(&self) {
         for delay in [&self.0.decode, &self.0.encode, &self.0.apply, &self.0.fsync, &self.0.read] {
             delay.set(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! The way out to other members, shut by the fence.
+//! The sender to other members, blocked by the fence.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::actors::context::NodeContext;
 use crate::raft::Envelope;
 use crate::transport::Transport;
 
-/// Sends to other members as long as the node is not fenced off.
+/// Sends to other members unless the node is fenced.
 #[derive(Clone)]
 pub(crate) struct FencedSender {
     pub(crate) transport: Arc<dyn Transport>,

@@ -1,33 +1,35 @@
-//! The actors of one node: thin, one a file, and none of them waits for another.
+//! The actors of one node. Each is small, and none waits for another.
 //!
 //! ```text
 //! handle ─Proposals, Read─▶ RaftPeer ──Step──▶ Persister ──▶ LogStore
 //!                           │ ▲ │ ▲──Persisted──┘  └─then_send─▶ Transport
-//!                           │ │ └──Envelope──▶ Transport ──▶ other members' Peer
+//!                           │ │ └──Envelope──▶ Transport ──▶ other members' RaftPeer
 //!                           │ └─CondInstall, (applied)─┐
 //!                           ├──entries, offers──▶ ApplyQueue ◀──Pull── Applier (Replica)
-//!                           ├──pieces, decode──▶ Snapshotter ──▶ SnapshotStore
+//!                           ├──chunks, decode──▶ Snapshotter ──▶ SnapshotStore
 //!                           └──old entries──▶ Reader        Ticker ──Tick──▶ RaftPeer
 //! ```
 //!
-//! # Who waits for whom
-//! Between these actors only owned values are sent, with `do_send`, and nothing is awaited. Those outside who wait, wait
-//! for a value that answers by itself when it is dropped:
+//! # What waits for what
+//! These actors send each other owned values with `do_send` and await nothing. Callers outside of
+//! the actors wait for a value that answers when it is dropped:
 //!
 //! ```text
-//! caller of a handle ──▶ RaftPeer ──▶ (its entry) ──▶ Applier        stopping node ──▶ each actor's StopAck, in order
+//! caller of a handle ──▶ RaftPeer ──▶ (its entry) ──▶ Applier
+//! stopping node ──▶ each actor's StopAck, in order
 //! ```
-//! There is no cycle, so there is no deadlock (B2, AC05, SN22).
+//! There is no cycle, so there is no deadlock.
 //!
 //! # Order
-//! | what | where |
+//! | what | ordered by |
 //! |---|---|
-//! | after an fsync | inside `Persist`, sent by the persister |
-//! | changes of the state machine | one line: the apply queue |
-//! | an actor's messages from one sender | as sent: one mailbox, `do_send` |
-//! | the end | `shutdown.rs`: peer, apply queue, apply side, snapshotter, reader, persister; then the threads |
+//! | messages after an fsync | part of the `Persist` step, sent by the persister |
+//! | changes of the state machine | the apply queue: one queue for all |
+//! | an actor's messages from one sender | sending order: one mailbox, `do_send` |
+//! | the stop | peer, apply queue, apply side, snapshotter, reader, persister; then the threads |
 //!
-//! *What is not here:* decisions (`crate::raft`), file formats (`crate::storage`), types of commands (`crate::machine`).
+//! *What is not here:* decisions (`crate::raft`), file formats (`crate::storage`), types of
+//! commands (`crate::machine`).
 
 pub(crate) mod applier;
 pub(crate) mod apply_queue;

@@ -1,4 +1,4 @@
-//! Who watches a peer, batch by batch.
+//! An observer of the peer's state, batch by batch.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use crate::machine::{Machine, Outcome, Replica, Undecodable};
 use crate::raft::LogId;
 use crate::raft::{Entry, Observation, Raft};
 
-/// Is shown the peer's state at the end of each of its batches: after all that the batch brought in is decided, and before
-/// anything of it leaves for a disk, another member or the state machine. Shows nothing unless it is given a function.
+/// Observes the peer's state at the end of each of its batches: after everything that the batch
+/// received is decided, and before any of its results is sent to a disk, another member or the
+/// state machine. The default observer does nothing.
 ///
 /// The function runs on the peer's loop: it should be short, and a panic in it stops the node.
 #[derive(Clone, Default)]
@@ -21,25 +22,25 @@ pub struct Observer {
 
 type Watch = Arc<dyn Fn(&Observation<'_>) + Send + Sync>;
 
-/// Is told what the usual apply side does.
+/// Observes what the default apply side does.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) trait StateWatch: Send + Sync {
-    /// Whether this entry is to be applied to copies of the state first: they must do the same.
+    /// Whether to apply this entry to copies of the state first, to check that it is deterministic.
     fn wants_proof(&self, entry: &Entry) -> bool;
-    /// Two copies of one state did not.
+    /// Two copies of one state differ after the same entry.
     fn differs(&self, what: String);
-    /// An entry was applied, and answered this.
+    /// An entry was applied, with this outcome.
     fn applied(&self, entry: &Entry, outcome: &Outcome);
-    /// A life begins with the state behind an entry; its digest.
+    /// The apply side starts from the state at `log_id`, with this digest.
     fn restored(&self, log_id: LogId, digest: u32);
-    /// The state behind an entry took the place of another one; its digest.
+    /// The state at `log_id`, with this digest, replaced another one.
     fn installed(&self, log_id: LogId, digest: u32);
-    /// The state as it is now is going to be a snapshot; its digest.
+    /// A snapshot is taken of the state at `log_id`, with this digest.
     fn viewed(&self, log_id: LogId, digest: u32);
 }
 
 impl Observer {
-    /// Shows everything to `watch`.
+    /// Calls `watch` at the end of each batch.
     pub fn new(watch: impl Fn(&Observation<'_>) + Send + Sync + 'static) -> Observer {
         Observer {
             batches: Some(Arc::new(watch)),
@@ -48,7 +49,7 @@ impl Observer {
         }
     }
 
-    /// Tells `states` what the usual apply side does.
+    /// Also reports to `states` what the default apply side does.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn with_states(mut self, states: Arc<dyn StateWatch>) -> Observer {
         self.states = Some(states);
@@ -62,7 +63,7 @@ impl Observer {
     }
 }
 
-/// What the apply side shows; nothing, where nobody can look.
+/// Reports of the apply side. They do nothing without a `StateWatch`.
 impl Observer {
     pub(crate) fn applies<M: Machine>(
         &self,
@@ -83,7 +84,7 @@ impl Observer {
         replica.apply(entry)
     }
 
-    /// As `applies`, where nobody waits for the outcome.
+    /// Like `applies`, if no caller waits for the outcome.
     pub(crate) fn applies_unanswered<M: Machine>(
         &self,
         replica: &mut Replica<M>,

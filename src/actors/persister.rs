@@ -1,10 +1,12 @@
 //! The persister: the log's only writer.
 //!
-//! Steps are collected while the mailbox has any and written as one: one fsync for all that came during the last
-//! one (group commit). What a step lets go leaves right after it, from here: an acknowledgement never waits for
-//! the peer's loop, and never leaves before its fsync (PS02).
+//! Steps are collected while the mailbox is not empty and written together: one fsync for all steps
+//! that arrived during the previous one (group commit). The messages that a step releases are sent
+//! right after its fsync, by the persister: an acknowledgement never waits for the peer's loop, and
+//! is never sent before its fsync (PS02).
 //!
-//! *What it does not do:* it never decides, reorders or retries; a failed write stops the node (PS04).
+//! *What it does not do:* it never decides, reorders or retries; a failed write stops the node
+//! (PS04).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,7 +24,7 @@ use crate::storage::LogStore;
 use super::delays::Delays;
 use super::fenced_sender::FencedSender;
 
-/// Collected steps are written once so many bytes are together, however many more wait.
+/// Collected steps are written once they hold this many bytes, even if more steps wait.
 const GROUP_BYTES: usize = 8 << 20;
 
 pub(crate) struct Persister {
@@ -31,11 +33,12 @@ pub(crate) struct Persister {
     pub(crate) executor: Executor,
     pub(crate) delays: Delays,
     pub(crate) group: Group,
-    /// A write has failed: nothing that was asked for since is done, sent or reported, for it may rest on that write.
+    /// A write has failed: no later step is written, sent or reported, because it may depend on
+    /// that write.
     pub(crate) failed: bool,
 }
 
-/// What a completed step needs to be told and sent.
+/// The recipients of a completed step's report and messages.
 #[derive(Clone)]
 pub(crate) struct PersisterLinks {
     pub(crate) peer: Recipient<PeerMessage>,
@@ -136,7 +139,7 @@ impl Persister {
         }
     }
 
-    /// The peer has ended before: what it asked for last is here.
+    /// The peer has ended before this: its last steps are in the group.
     fn stop(&mut self, ack: StopAck) -> Flow {
         self.write();
         self.seal();
@@ -157,7 +160,7 @@ mod tests {
     use crate::storage::{LogReader, StorageError};
     use crate::transport::{Inbox, Transport};
 
-    /// A disk that is full.
+    /// A full disk.
     struct Full;
 
     impl LogStore for Full {
@@ -174,7 +177,7 @@ mod tests {
         }
     }
 
-    /// What has left the persister, to whomever.
+    /// Records everything that the persister sends, to the peer and to other members.
     #[derive(Clone, Default)]
     struct Left(Arc<Mutex<Vec<String>>>);
 
@@ -206,8 +209,9 @@ mod tests {
         Envelope { cluster: 0, group: 0, from: 0, to: 1, incarnation: 1, term: 1, id: 1, body }
     }
 
-    /// PS02, PS04: a step that changes nothing only waits for its turn. Behind a write that failed its turn never comes, however
-    /// long the node takes to stop.
+    /// PS02, PS04: a step without changes only waits for the steps before it. If one of these could
+    /// not be written, the step is never reported and its messages are never sent, however long the
+    /// node takes to stop.
     #[tokio::test]
     async fn nothing_behind_a_failed_write_leaves() {
         let (placement, left) = (Placement::shared(), Left::default());

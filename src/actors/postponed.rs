@@ -1,8 +1,7 @@
-//! Work that an actor does later, because no file can be opened now.
+//! Work that an actor postpones because no file can be opened now.
 //!
-//! Where the process has no file descriptor left, what an actor was asked for neither stops the
-//! node nor is lost. It waits with everything that came behind it, in order, and is tried again
-//! after a pause:
+//! If the process has no free file descriptor, a request to an actor neither stops the node nor is
+//! lost. It waits, followed by all later requests in order, and is retried after a pause:
 //!
 //! ```text
 //! message ─▶ waiting ─▶ tried ─▶ done
@@ -10,8 +9,8 @@
 //!               └───────────────────────────────────┘
 //! ```
 //!
-//! *What it does not do:* it has no bound of its own. The protocol asks for a bounded number of
-//! reads and jobs at a time.
+//! *What it does not do:* it has no bound of its own. The protocol limits the number of outstanding
+//! reads and jobs.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,27 +20,27 @@ use actix::{Message, Recipient};
 use crate::runtime::Executor;
 use crate::storage::StorageError;
 
-/// What an actor has to do, oldest first.
+/// An actor's outstanding requests, oldest first.
 pub(crate) struct Postponed<M: Message + Send>
 where
     M::Result: Send,
 {
     waiting: VecDeque<M>,
-    /// The first one was put back, and the pause is not over.
+    /// The first request was put back, and the pause is not over.
     is_pausing: bool,
     pause: Pause<M>,
 }
 
-/// How an actor is told that the pause is over.
+/// How to notify an actor that the pause is over.
 pub(crate) struct Pause<M: Message + Send>
 where
     M::Result: Send,
 {
-    /// How long it is.
+    /// The duration of the pause.
     pub(crate) lasts: Duration,
-    /// Where the timer runs.
+    /// The executor of the timer.
     pub(crate) executor: Executor,
-    /// The actor's own mailbox, and what comes there when the pause is over.
+    /// The actor's own mailbox, and below the message that is sent to it at the end of the pause.
     pub(crate) own: Recipient<M>,
     pub(crate) over: fn() -> M,
 }
@@ -51,17 +50,17 @@ impl<M: Message<Result = ()> + Send + 'static> Postponed<M> {
         Postponed { waiting: VecDeque::new(), is_pausing: false, pause }
     }
 
-    /// One more thing to do.
+    /// Adds a request.
     pub(crate) fn add(&mut self, message: M) {
         self.waiting.push_back(message);
     }
 
-    /// What is to be done now.
+    /// The request to be done now, if there is one and no pause.
     pub(crate) fn next(&mut self) -> Option<M> {
         if self.is_pausing { None } else { self.waiting.pop_front() }
     }
 
-    /// This could not be done for want of a file descriptor: it is the next again after a pause.
+    /// Puts back a request that found no free file descriptor: it is retried first after a pause.
     pub(crate) fn put_back(&mut self, message: M, error: &StorageError) {
         tracing::warn!(%error, "no file can be opened now: tried again later. Allow this process more open files");
         self.waiting.push_front(message);
@@ -76,12 +75,12 @@ impl<M: Message<Result = ()> + Send + 'static> Postponed<M> {
         });
     }
 
-    /// The pause is over.
+    /// Ends the pause.
     pub(crate) fn pause_is_over(&mut self) {
         self.is_pausing = false;
     }
 
-    /// Nothing of it is done any more.
+    /// Drops all requests.
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
     }

@@ -1,8 +1,8 @@
-//! The reader: old entries and pieces of stored snapshots, beside the writers.
+//! The reader: reads old entries and chunks of stored snapshots, concurrently with the writers.
 //!
-//! A read never queues behind an fsync, and a slow read delays only who asked for it. What should be there and can't be
-//! read stops the node: it is never taken for the end of the log (PS24). Where no file can be
-//! opened, it is read later.
+//! A read never queues behind an fsync, and a slow read delays only its requester. If data that
+//! should exist can't be read the node stops; an unreadable entry is never taken for the end of the
+//! log (PS24). If no file can be opened, the read is retried later.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl Behaviour for Reader {
     fn on(&mut self, message: ReaderMessage, _now: Micros) -> Flow {
         match message {
             ReaderMessage::Stop(ack) => return Flow::Stop(ack),
-            // Nobody waits for a read any more, and a closing store may refuse it.
+            // The peer no longer needs reads, and a store that is closing may refuse them.
             _ if !self.shared.stop_signal.is_running() => self.wanted.clear(),
             ReaderMessage::Again => self.wanted.pause_is_over(),
             read => self.wanted.add(read),

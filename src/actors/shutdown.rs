@@ -1,19 +1,20 @@
-//! The end of a node, in order.
+//! The ordered shutdown of a node.
 //!
-//! It waits for a reason to stop (asked for, or a failure) and then ends one actor after the other, each only when what it
-//! could still be given has been given. An actor that is gone already counts as ended: its acknowledgement is dropped
-//! with its mailbox. One that does not end in time, because it hangs in code of the service or in a
-//! call to the system, is reported and left behind with its executor: the others still end in order.
+//! It waits for a reason to stop (a request or a failure) and then ends one actor after the other,
+//! each only after all actors that may still send it work. An actor that is gone already counts as
+//! ended: its acknowledgement is dropped with its mailbox. If an actor does not end in time,
+//! because it hangs in code of the service or in a system call, this is reported and its executor
+//! is abandoned: the others still end in order.
 //!
 //! | step | why then |
 //! |---|---|
-//! | admission is closed | before anybody hears of the stop; see [`crate::runtime::stop_signal`] |
-//! | transport | nothing new arrives |
-//! | peer | its loop ends; what waits there hears the truth |
-//! | apply queue | after the peer's loop (A70): hands over what is committed |
-//! | apply side | applies and answers that |
-//! | snapshotter, reader | nobody asks them any more |
-//! | persister | everything asked for is on disk; seals the log |
+//! | admission is closed | before any actor is stopped; see [`crate::runtime::stop_signal`] |
+//! | transport | no new messages arrive |
+//! | peer | its loop ends; pending requests are failed |
+//! | apply queue | after the peer's loop (A70): passes on the committed entries |
+//! | apply side | applies and answers these |
+//! | snapshotter, reader | no actor sends them requests any more |
+//! | persister | writes all requested steps; seals the log |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,10 +35,10 @@ use crate::runtime::stop_signal::StopSignal;
 use crate::runtime::{Component, Executors};
 use crate::transport::Transport;
 
-/// What a node's actors are doing, and on which executor each runs.
+/// Which of a node's actors are working, and on which executor each runs.
 pub(crate) type Activities = Arc<Mutex<Vec<(Component, Activity)>>>;
 
-/// All that has to be ended.
+/// The actors and executors of a node, to be ended.
 pub(crate) struct Shutdown {
     pub(crate) node: NodeId,
     pub(crate) transport: Arc<dyn Transport>,
@@ -50,17 +51,17 @@ pub(crate) struct Shutdown {
     pub(crate) persister: Recipient<PersisterMessage>,
     pub(crate) executors: Executors,
     pub(crate) shared: Arc<NodeContext>,
-    /// Each actor gets so long to end.
+    /// How long to wait for each actor to end.
     pub(crate) patience: Duration,
     pub(crate) activities: Activities,
 }
 
 impl Shutdown {
-    /// Waits for the first reason to stop, then stops everything.
+    /// Waits for the first reason to stop, then stops the node.
     pub(crate) async fn run(self, mut stops: mpsc::UnboundedReceiver<()>) {
-        // A closed channel means that nobody is left who could want the node.
+        // A closed channel means that no reference to the node is left.
         let _ = stops.recv().await;
-        // It is the service's own: whatever it does, the rest still ends.
+        // The transport may be the service's own: a panic in it must not prevent the other steps.
         if let Err(panic) = caught(|| self.transport.detach(self.node)) {
             self.stop_signal.fail(format!("the transport panicked: {panic}"));
         }
@@ -83,26 +84,27 @@ impl Shutdown {
             self.persister.do_send(PersisterMessage::Stop(ack));
         })
         .await;
-        // Reads in the mailbox of an actor that hangs: nothing else answers them.
+        // Answers reads in the mailbox of an actor that hangs: no other step does.
         self.shared.reads.fail_all();
         self.executors.idle().await;
         self.executors.exit();
     }
 
-    /// Ends the actor `name` on the executor of `part`. Where something hangs already nothing is
-    /// waited for.
+    /// Ends the actor `name` on the executor of `part`. Does not wait if that executor was given
+    /// up.
     async fn end(&self, part: Component, name: &str, stop: impl FnOnce(StopAck)) {
         let (ack, acked) = StopAck::new();
         stop(ack);
         let given_up = self.executors.of(part).given_up();
-        // The acknowledgement is given by being dropped: an error is the expected end.
+        // The acknowledgement is given by dropping it: an error is the expected result.
         if !given_up.is_set() && timeout(self.patience, acked).await.is_err() {
             given_up.set();
             self.report(part, name);
         }
     }
 
-    /// Whatever is at work on the executor is in the way of the actor that was asked to end.
+    /// Reports the actors that are working on the executor: they block the actor that was asked to
+    /// end.
     fn report(&self, part: Component, asked: &str) {
         let executor = self.executors.of(part).given_up();
         let activities = self.activities.lock();

@@ -1,7 +1,9 @@
-//! The contract of the apply side: what it is told, and what it says.
+//! The contract of the apply side: the messages it receives and the calls it makes.
 //!
-//! The apply side is whoever holds the state machine. The usual one is the node's own applier; a service may put an actor
-//! of its own there ([`NodeBuilder::apply_side`](crate::node::NodeBuilder::apply_side)). Everything crosses as messages:
+//! The apply side is the actor that holds the state machine. By default it is the node's own
+//! applier; a service may supply an actor of its own
+//! ([`NodeBuilder::apply_side`](crate::node::NodeBuilder::apply_side)). It communicates with the
+//! node by messages only:
 //!
 //! ```text
 //!   apply side                            node
@@ -9,23 +11,27 @@
 //!     │ ◀─────────────── ApplyMessage::Work  │  entries | an offered snapshot | "take a snapshot"
 //!     │ ── ApplyLink::applied(index) ──────▶ │  after entries
 //!     │ ── ApplyLink::cond_install(id) ────▶ │  when an offer is reached: may I switch?
-//!     │ ◀─────────── ApplyMessage::Decision  │  granted: switch, report applied. refused: drop it, go on
-//!     │ ── ApplyLink::snapshot(view) ──────▶ │  when asked to, or unasked; await it to learn when it is durable
+//!     │ ◀─────────── ApplyMessage::Decision  │  granted: switch, report. refused: drop it
+//!     │ ── ApplyLink::snapshot(view) ──────▶ │  at any time; await it: is it durable?
 //! ```
 //!
 //! The rules for the apply side:
-//! 1. It pulls once at the start (after [`ApplyMessage::Restored`], if the node says that it restores) and again after each item
-//!    it is done with. Between an offer and its decision it pulls nothing.
-//! 2. Entries at or below the applied index are skipped (they came before an install that covers them); their
-//!    replies are answered from the session table or dropped (B5).
-//! 3. Until an offer is granted the old state stays as it is; a refused offer changes nothing (A57).
-//! 4. Old states and refused shadows are given to [`ApplyLink::retire`]: freeing a large one takes seconds.
-//! 5. An entry that the apply side can't understand came from another build of the service, and other members may
-//!    execute it. It must not be skipped: the apply side calls [`ApplyLink::fail`], reports nothing from that entry on as
-//!    applied, and pulls no more. So that none gets into the log, the service checks each command with its own decoder
-//!    before it proposes it; the node doesn't look into commands of an own apply side.
-//! 6. After [`ApplyMessage::Stop`] it answers or drops what it holds and ends. Work that comes while a decision is
-//!    outstanding means that none will come: the offer is void.
+//! 1. It pulls once at the start (after [`ApplyMessage::Restored`], if [`ApplyLink::restores`] is
+//!    true) and again after each item it has finished. Between an offer and its decision it does
+//!    not pull.
+//! 2. It skips entries at or below the applied index (they were queued before an install that
+//!    covers them). Their replies are answered from the session table or dropped (B5).
+//! 3. Until an offer is granted the old state stays unchanged; a refused offer changes nothing
+//!    (A57).
+//! 4. Old states and refused staged states are passed to [`ApplyLink::retire`]: freeing a large
+//!    state takes seconds.
+//! 5. An entry that the apply side can't decode was written by another build of the service, and
+//!    other members may execute it. It must not be skipped: the apply side calls
+//!    [`ApplyLink::fail`], reports neither that entry nor a later one as applied, and stops
+//!    pulling. To keep such entries out of the log, the service checks each command with its own
+//!    decoder before it proposes it; the node does not decode the commands of a custom apply side.
+//! 6. After [`ApplyMessage::Stop`] it answers or drops what it holds and ends. Work that arrives
+//!    while a decision is outstanding means that no decision will come: the offer is void.
 
 use std::any::Any;
 use std::future::Future;
@@ -46,7 +52,7 @@ use crate::runtime::stop_signal::StopSignal;
 use super::SnapshotError;
 use super::{ApplyQueueMessage, PeerMessage, ReadJob, Reply, SnapshotterMessage, StopAck};
 
-/// A value whose type only the apply side knows: a decoded state, mostly.
+/// A value whose type only the apply side knows: usually a decoded state.
 pub struct BoxedState {
     value: Box<dyn Any + Send>,
     log_id: Option<LogId>,
@@ -58,13 +64,13 @@ impl BoxedState {
         BoxedState { value: Box::new(value), log_id: None }
     }
 
-    /// Wraps a decoded state that says itself which entry it is the state behind. The node compares that with what the
-    /// snapshot says, before anybody is offered the state (SN19).
+    /// Wraps a decoded state together with the id of the last entry it includes. The node compares
+    /// that id with the snapshot's metadata before it offers the state to the apply side.
     pub fn state_behind<T: Send + 'static>(log_id: LogId, state: T) -> BoxedState {
         BoxedState { log_id: Some(log_id), ..BoxedState::new(state) }
     }
 
-    /// The entry that this is the state behind, if it says so.
+    /// The last entry that the state includes, if it was given.
     pub(crate) fn log_id(&self) -> Option<LogId> {
         self.log_id
     }
@@ -81,12 +87,12 @@ impl std::fmt::Debug for BoxedState {
     }
 }
 
-/// What the apply side is told.
+/// The messages that the apply side receives.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 #[non_exhaustive]
 pub enum ApplyMessage {
-    /// The state to begin with, from the node's current snapshot. Comes before any work.
+    /// The initial state, decoded from the node's current snapshot. It comes before any work.
     Restored {
         /// The last entry in it.
         log_id: LogId,
@@ -97,14 +103,14 @@ pub enum ApplyMessage {
     Work(ApplyWork),
     /// The answer to [`ApplyLink::cond_install`].
     Decision(InstallDecision),
-    /// Run the read once everything through the index is applied.
+    /// Run the read once all entries through the index are applied.
     ReadAt {
-        /// The index; 0 for a read of whatever is there.
+        /// The index; 0 for a read of the current state.
         index: Index,
         /// The read.
         job: ReadJob,
     },
-    /// End.
+    /// Stop, and drop the acknowledgement when nothing is left to do.
     Stop(StopAck),
 }
 
@@ -112,15 +118,15 @@ pub enum ApplyMessage {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ApplyWork {
-    /// Apply these.
+    /// Apply these entries.
     Entries(CommittedBatch),
-    /// Ask whether to switch to this.
+    /// Ask with [`ApplyLink::cond_install`] whether to switch to this snapshot.
     Offer(OfferedSnapshot),
-    /// Hand out a view of the state as it is now (B12).
+    /// Pass a view of the current state to [`ApplyLink::snapshot`].
     TakeSnapshot,
 }
 
-/// Committed entries with those who wait for them.
+/// Committed entries, with the replies to their proposers.
 #[derive(Debug, Default)]
 pub struct CommittedBatch {
     /// Contiguous entries.
@@ -138,13 +144,13 @@ impl CommittedBatch {
 /// A received snapshot, decoded.
 #[derive(Debug)]
 pub struct OfferedSnapshot {
-    /// What it covers.
+    /// The snapshot's metadata: the last entry it covers, membership and size.
     pub meta: SnapshotMeta,
     /// The state.
     pub shadow: BoxedState,
 }
 
-/// A view of the state after one entry, to be encoded elsewhere.
+/// A view of the state after one entry, encoded later on the snapshotter's thread.
 pub struct StateView {
     log_id: LogId,
     encode: Encode,
@@ -153,7 +159,7 @@ pub struct StateView {
 type Encode = Box<dyn FnOnce(&mut dyn Write) -> Result<(), CodecError> + Send>;
 
 impl StateView {
-    /// The state after the entry `log_id`; `encode` writes it out, on the snapshotter's thread.
+    /// The state after the entry `log_id`. `encode` writes it; it runs on the snapshotter's thread.
     pub fn new(
         log_id: LogId,
         encode: impl FnOnce(&mut dyn Write) -> Result<(), CodecError> + Send + 'static,
@@ -176,8 +182,9 @@ impl std::fmt::Debug for StateView {
     }
 }
 
-/// How a snapshot that the apply side handed out ends: `Ok` once it is the node's current one, durably, and what it
-/// covers may be forgotten. Dropping it changes nothing.
+/// The outcome of a snapshot that the apply side supplied: `Ok` once it is durably the node's
+/// current snapshot, so that the data it covers may be deleted. Dropping this future changes
+/// nothing.
 #[derive(Debug)]
 pub struct SnapshotTaken(oneshot::Receiver<Result<LogId, SnapshotError>>);
 
@@ -190,12 +197,13 @@ impl Future for SnapshotTaken {
     }
 }
 
-/// How far the apply side is, for the peer to look at in each of its turns. A message comes only if the peer waits: another
-/// turn or tick is never far, and waking a thread costs more than applying a few commands.
+/// The applied index, which the peer reads in each batch. The apply side sends a message only if
+/// the peer waits for an index: the next batch or tick comes soon, and waking a thread costs more
+/// than applying a few commands.
 #[derive(Debug)]
 pub(crate) struct AppliedMark {
     applied: AtomicU64,
-    /// The peer wants to be woken once this is applied.
+    /// The index at which the peer is to be woken.
     wake_at: AtomicU64,
 }
 
@@ -204,27 +212,28 @@ impl AppliedMark {
         Arc::new(AppliedMark { applied: AtomicU64::new(0), wake_at: AtomicU64::new(Index::MAX) })
     }
 
-    /// Everything through `index` is applied; whether the peer is to be woken.
+    /// Records that all entries through `index` are applied. Returns whether to wake the peer.
     fn reach(&self, index: Index) -> bool {
-        // Each side stores its own before it loads the other's: one of the two sees both.
+        // Each side stores its own value before it loads the other's, so at least one of them sees
+        // both.
         self.applied.store(index, SeqCst);
         self.wake_at.load(SeqCst) <= index
     }
 
-    /// How far the apply side is.
+    /// The applied index.
     pub(crate) fn applied(&self) -> Index {
         self.applied.load(SeqCst)
     }
 
-    /// Wakes the peer once `index` is applied; whether it is already.
+    /// Requests a wake-up once `index` is applied. Returns whether it is applied already.
     pub(crate) fn wake_at(&self, index: Index) -> bool {
         self.wake_at.store(index, SeqCst);
         self.applied() >= index
     }
 }
 
-/// How the apply side speaks to its node. While the node runs, the end of the last clone is the end of the apply side:
-/// the node stops.
+/// The apply side's handle to its node. If the last clone is dropped while the node runs, the apply
+/// side counts as ended and the node stops.
 #[derive(Clone)]
 pub struct ApplyLink {
     pub(crate) peer: Recipient<PeerMessage>,
@@ -236,54 +245,59 @@ pub struct ApplyLink {
 }
 
 impl ApplyLink {
-    /// Whether the node starts from a snapshot: then [`ApplyMessage::Restored`] comes, and before it nothing is pulled.
+    /// Whether the node starts from a snapshot. If so, [`ApplyMessage::Restored`] comes first, and
+    /// the apply side does not pull before it.
     pub fn restores(&self) -> bool {
         self.restores
     }
 
-    /// There is room for one item.
+    /// Requests one item of work.
     pub fn pull(&self) {
         self.queue.do_send(ApplyQueueMessage::Pull);
     }
 
-    /// Everything through `index` is applied.
+    /// Reports that all entries through `index` are applied.
     pub fn applied(&self, index: Index) {
         if self.mark.reach(index) {
             self.peer.do_send(PeerMessage::Applied);
         }
     }
 
-    /// CondInstallSnapshot: an offer is reached. Answered by [`ApplyMessage::Decision`], once.
+    /// CondInstallSnapshot: asks whether to switch to an offered snapshot. Answered once, by
+    /// [`ApplyMessage::Decision`].
     pub fn cond_install(&self, log_id: LogId) {
         self.peer.do_send(PeerMessage::CondInstall(log_id));
     }
 
-    /// Encodes and publishes a snapshot, of the last entry that was reported applied or of an earlier one. It becomes current
-    /// unless it covers more than that, or no more than the current one. Whoever wants to know awaits what is returned.
+    /// Encodes and publishes a snapshot of the last entry that was reported applied, or of an
+    /// earlier one. It becomes current unless it covers more than that, or no more than the current
+    /// snapshot. Await the returned future to learn the outcome.
     pub fn snapshot(&self, view: StateView) -> SnapshotTaken {
         let (reply, taken) = oneshot::channel();
         self.peer.do_send(PeerMessage::View { view, reply });
         SnapshotTaken(taken)
     }
 
-    /// The state machine can't go on: the node stops, with this reason in its status. For an entry that can't be decoded: name
-    /// its index and term, and which build is needed.
+    /// Stops the node because the state machine can't continue; `reason` appears in the node's
+    /// status. For an entry that can't be decoded, name its index and term and the build that is
+    /// needed.
     pub fn fail(&self, reason: impl Into<String>) {
         self._guard.0.fail(reason.into());
     }
 
-    /// There is nothing to take a snapshot of.
+    /// Declines a request for a snapshot: there is no state to take one of.
     pub fn decline_snapshot(&self) {
         self.peer.do_send(PeerMessage::SnapshotDeclined);
     }
 
-    /// Drops `value` where that delays nobody.
+    /// Drops `value` on the snapshotter's thread, where it delays neither the peer nor the apply
+    /// side.
     pub fn retire(&self, value: BoxedState) {
         self.snapshotter.do_send(SnapshotterMessage::Retire(value));
     }
 }
 
-/// Notices the end of an apply side: held by every clone of its link.
+/// Detects the end of an apply side: all clones of its link share one guard.
 pub struct ApplyGuard(pub(crate) Arc<StopSignal>);
 
 impl Drop for ApplyGuard {

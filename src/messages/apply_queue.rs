@@ -1,4 +1,4 @@
-//! What the apply queue is told.
+//! The messages of the apply queue.
 
 use actix::Message;
 
@@ -9,12 +9,12 @@ use super::{ApplyWork, StopAck};
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum ApplyQueueMessage {
-    /// Queue this behind everything else.
+    /// Append this to the queue.
     Push(ApplyWork),
-    /// An offered snapshot is not wanted any more: drop it, if it is still here.
+    /// An offered snapshot is obsolete: drop it if it is still queued.
     Withdraw(LogId),
-    /// The apply side has room for one item.
+    /// The apply side requests one item.
     Pull,
-    /// The peer has ended (A70): hand over what is left and end.
+    /// The peer has ended (A70): pass the remaining entries to the apply side and end.
     Stop(StopAck),
 }

@@ -1,10 +1,10 @@
-//! What the actors of one node say to each other: one file per receiver.
+//! Messages between the actors of one node: one file per receiver.
 //!
-//! All messages are owned values sent with `do_send`, first in first out between two actors. Whoever waits for an
-//! answer sends a [`Reply`], a [`ReadJob`] or another value that answers by itself when dropped, so
-//! that no path leaves anybody waiting (CL04, AC15).
+//! All messages are owned values, sent with `do_send`, in first-in-first-out order between two
+//! actors. A request that needs an answer carries a [`Reply`], a [`ReadJob`] or another value that
+//! answers when it is dropped, so every request is answered on every path.
 //!
-//! What *members* say to each other is not here but in [`crate::raft`].
+//! Messages between *members* are in [`crate::raft`].
 
 mod apply;
 mod apply_queue;

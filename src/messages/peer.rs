@@ -1,4 +1,5 @@
-//! What the peer is told: the protocol's inputs, and who waits for what.
+//! The messages of the peer: the inputs of the protocol, and the requests that wait for its
+//! results.
 
 use actix::Message;
 use tokio::sync::oneshot;
@@ -12,59 +13,59 @@ use crate::transport::Receipt;
 use super::SnapshotError;
 use super::{BoxedState, ReadJob, StateView, StopAck};
 
-/// Answers a request for a snapshot.
+/// The reply to a request for a snapshot.
 pub(crate) type SnapshotReply = oneshot::Sender<Result<LogId, SnapshotError>>;
 
-/// What came of decoding a received snapshot.
+/// The result of decoding a received snapshot.
 #[derive(Debug)]
 pub(crate) enum DecodedSnapshot {
-    /// The state in it.
+    /// The decoded state.
     State(BoxedState),
-    /// This build does not know what stands in it.
+    /// This build can't decode its content.
     Undecodable,
-    /// It can't be read, or holds the state behind another entry than it says.
+    /// It can't be read, or its state belongs to another entry than its metadata names.
     Broken,
 }
 
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum PeerMessage {
-    /// Append what stands in the line of proposals, if you lead.
+    /// Append the queued proposals, if this member leads.
     Proposals,
-    /// Run this read once it is linearizable.
+    /// Run this read once it is confirmed as linearizable.
     Read(ReadJob),
     /// Take a snapshot.
     Snapshot(SnapshotReply),
-    /// Another member speaks; the transport waits for the receipt.
+    /// A message from another member. The transport waits for the receipt to be dropped.
     Envelope(Envelope, Receipt),
-    /// A request did not reach its member, as far as the transport knows.
+    /// As far as the transport knows, a request did not reach its member.
     Undelivered { to: NodeId, id: RequestId },
-    /// Time has passed; this tick was due then.
+    /// A tick that was due at `due`.
     Tick { due: Micros },
-    /// All durable steps up to this one are complete.
+    /// All durable steps through this one are complete.
     Persisted { seq: u64 },
-    /// What a log read found.
+    /// The result of a log read.
     LogRead { id: u64, outcome: LogReadOutcome },
-    /// What reading a piece of a snapshot found.
+    /// The result of reading a chunk of a snapshot.
     ChunkRead { to: NodeId, transfer: u64, offset: u64, outcome: ChunkReadOutcome },
-    /// How storing a received piece ended.
+    /// The result of storing a received chunk.
     ChunkWritten { transfer: TransferKey, outcome: ChunkWritten },
-    /// A received snapshot is being decoded now.
+    /// Decoding of a received snapshot has begun.
     DecodeBegun(LogId),
-    /// A received snapshot is decoded, or does not decode.
+    /// Decoding of a received snapshot has ended.
     Decoded { log_id: LogId, decoded: DecodedSnapshot },
-    /// The apply side hands out a view of its state.
+    /// The apply side supplies a view of its state.
     View { view: StateView, reply: SnapshotReply },
-    /// A snapshot made here is published.
+    /// A snapshot made by this member is published.
     SnapshotTaken(SnapshotMeta),
-    /// The apply side has nothing to make a snapshot of.
+    /// The apply side has no state to take a snapshot of.
     SnapshotDeclined,
-    /// A view was not encoded: a snapshot of the same entry is there already.
+    /// A view was not encoded because a snapshot of the same entry already exists.
     SnapshotSuperfluous(LogId),
-    /// The state machine has applied what the peer waits for.
+    /// The state machine has applied the index that the peer waits for.
     Applied,
-    /// The apply side has reached an offered snapshot: may it switch?
+    /// The apply side has reached an offered snapshot and asks whether to switch to it.
     CondInstall(LogId),
-    /// End.
+    /// Stop.
     Stop(StopAck),
 }

@@ -1,4 +1,4 @@
-//! What the persister is told.
+//! The messages of the persister.
 
 use actix::Message;
 
@@ -9,10 +9,11 @@ use super::StopAck;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum PersisterMessage {
-    /// Make this durable, then send what it lets go. `asked` is when the peer asked for it.
+    /// Make this step durable, then send the messages it releases. `asked` is the time of the
+    /// peer's request.
     Step { step: Box<Persist>, asked: Micros },
-    /// Nothing has come for a while: mark the log as cleanly ended.
+    /// The log has been idle: mark it as cleanly ended.
     Seal,
-    /// Finish what is collected, seal and end.
+    /// Write the collected steps, seal the log and end.
     Stop(StopAck),
 }

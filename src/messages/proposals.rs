@@ -1,16 +1,19 @@
-//! Proposals on their way to the peer: many commands, one message.
+//! The queue of proposals to the peer: one mailbox message for many commands.
 //!
 //! ```text
 //! handle ──put──▶ [command+reply][command+reply].. ──take──▶ peer
-//!        └─ the first one put knocks: PeerMessage::Proposals
+//!        └─ the first put sends a notification: PeerMessage::Proposals
 //! ```
-//! A mailbox message costs more than the protocol's part of a small command. So commands stand in a line of their own, in the
-//! order in which they came, and the peer gets one message for all that stand there when it looks. What is left beyond
-//! a piece of [`PIECE`] comes with a further message, behind whatever else waits in the mailbox.
+//! A mailbox message costs more than the protocol's work for a small command. So commands wait in a
+//! queue of their own, in the order of their arrival, and the peer gets one message for all
+//! commands that are queued when it handles it. It takes at most [`PIECE`] commands at a time; for
+//! the rest it gets another message, behind the other messages in its mailbox.
 //!
-//! The line ends with the peer: what stands there then, or comes later, is dropped, and a dropped [`Reply`] answers.
+//! When the peer is dropped the queue is closed: commands in it, or added later, are dropped, and a
+//! dropped [`Reply`] answers.
 //!
-//! *What it does not do:* it bounds nothing; the admission at the handle does.
+//! *What it does not do:* it has no bound; the admission at the handle limits the number of
+//! proposals.
 
 use std::sync::Arc;
 
@@ -20,10 +23,11 @@ use parking_lot::Mutex;
 
 use super::{PeerMessage, Reply};
 
-/// So many proposals are taken at a time: few enough that a turn's end is looked for in between.
+/// The maximum number of proposals taken at a time: small enough that the end of a batch is checked
+/// in between.
 const PIECE: usize = 512;
 
-/// A command, and who waits for it.
+/// A command and its reply.
 #[derive(Debug)]
 pub(crate) struct Proposal {
     pub(crate) data: Bytes,
@@ -33,12 +37,12 @@ pub(crate) struct Proposal {
 #[derive(Default)]
 struct Line {
     waiting: Vec<Proposal>,
-    /// A knock is under way to the peer.
+    /// A notification is in the peer's mailbox.
     knocked: bool,
     closed: bool,
 }
 
-/// Where handles put proposals. Clones lead to the same peer.
+/// The handles' end of the queue. All clones lead to the same peer.
 #[derive(Clone)]
 pub(crate) struct Proposals {
     line: Arc<Mutex<Line>>,
@@ -46,7 +50,7 @@ pub(crate) struct Proposals {
 }
 
 impl Proposals {
-    /// A line to `peer`, and its other end, for the peer to hold.
+    /// A queue to `peer`, and the receiving end, which the peer holds.
     pub(crate) fn new(peer: Recipient<PeerMessage>) -> (Proposals, ProposalsEnd) {
         let proposals = Proposals { line: Arc::default(), peer };
         (proposals.clone(), ProposalsEnd(proposals))
@@ -55,7 +59,7 @@ impl Proposals {
     pub(crate) fn put(&self, proposal: Proposal) {
         let mut line = self.line.lock();
         if line.closed {
-            // Its reply answers once the line is free again.
+            // Dropped after the lock is released: the reply answers when it is dropped.
             drop(line);
             return drop(proposal);
         }
@@ -68,11 +72,12 @@ impl Proposals {
     }
 }
 
-/// The peer's end of the line. Dropped with the peer, and the line with it.
+/// The peer's end of the queue. Dropping it closes the queue.
 pub(crate) struct ProposalsEnd(Proposals);
 
 impl ProposalsEnd {
-    /// Moves the oldest proposals into `piece`, which is empty. To be called once for each knock.
+    /// Moves the oldest proposals into `piece`, which must be empty. Called once for each
+    /// notification.
     pub(crate) fn take(&self, piece: &mut Vec<Proposal>) {
         let mut line = self.0.line.lock();
         if line.waiting.len() <= PIECE {

@@ -1,4 +1,4 @@
-//! What the reader is told.
+//! The messages of the reader.
 
 use actix::Message;
 
@@ -9,12 +9,12 @@ use super::StopAck;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum ReaderMessage {
-    /// Old entries are wanted.
+    /// Read old log entries.
     Log(LogRead),
-    /// A piece of a stored snapshot is wanted.
+    /// Read a chunk of a stored snapshot.
     Chunk(ChunkRead),
-    /// What found no file descriptor may be tried again.
+    /// Retry the reads that found no free file descriptor.
     Again,
-    /// End.
+    /// Stop.
     Stop(StopAck),
 }

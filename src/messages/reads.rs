@@ -1,11 +1,11 @@
-//! Reads under way: each is answered once, by whoever runs it, by its deadline, or by being dropped.
+//! Reads in flight. Each is answered once: when it runs, at its deadline, or when it is dropped.
 //!
-//! The readers' questions stay here, in one list for the node; what travels through the actors is a [`ReadJob`], the
-//! right to run one of them. So a read that stands in a mailbox nobody gets to is answered in time all the same, by the
-//! peer's tick, and whoever waits needs neither a clock nor a runtime of its own.
+//! The callers' closures stay here, in one table for the node; the actors pass on a [`ReadJob`],
+//! the permission to run one of them. So a read in the mailbox of a blocked actor is still answered
+//! in time, by the peer's tick, and its caller needs neither a clock nor a runtime of its own.
 //!
-//! *What it does not do:* a late job is not called back. It keeps its place among the reads under way until whoever has it
-//! gets to it and finds nothing to do: so what lies in mailboxes is bounded, too.
+//! *What it does not do:* an expired job is not recalled. It counts as in flight until its holder
+//! tries to run it and finds it answered. So the number of jobs in mailboxes is bounded, too.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use super::reply::{Admission, Permit};
 
 type Read = Box<dyn FnOnce(Result<&dyn Any, ReadError>) + Send>;
 
-/// The reads of a node that are not answered yet, at most as many as it admits.
+/// The unanswered reads of a node, up to its admission limit.
 pub(crate) struct Reads {
     admission: Arc<Admission>,
     open: Mutex<Open>,
@@ -29,7 +29,8 @@ pub(crate) struct Reads {
 #[derive(Default)]
 struct Open {
     next: u64,
-    /// With its deadline. Deadlines are as far away for all, so they ascend like the numbers.
+    /// Each read with its deadline. All reads have the same timeout, so deadlines ascend with the
+    /// numbers.
     by_number: BTreeMap<u64, (Micros, Read)>,
 }
 
@@ -38,7 +39,7 @@ impl Reads {
         Arc::new(Reads { admission: Admission::new(max), open: Mutex::default() })
     }
 
-    /// Takes a read in that is to be answered by `deadline`, if there is a place for it.
+    /// Admits a read with this deadline. `None`: the limit is reached.
     pub(crate) fn begin(
         self: &Arc<Reads>,
         deadline: Micros,
@@ -53,14 +54,14 @@ impl Reads {
         Some(ReadJob { number, reads: self.clone(), _permit: permit })
     }
 
-    /// Answers all whose time is up at `now`.
+    /// Answers all reads whose deadline has passed at `now`.
     pub(crate) fn expire(&self, now: Micros) {
         while let Some(read) = self.take_overdue(now) {
             read(Err(ReadError::TimedOut));
         }
     }
 
-    /// Answers all that are left: the node has ended.
+    /// Answers all remaining reads: the node has ended.
     pub(crate) fn fail_all(&self) {
         let left = std::mem::take(&mut self.open.lock().by_number);
         left.into_values().for_each(|(_, read)| read(Err(ReadError::Fatal)));
@@ -70,7 +71,7 @@ impl Reads {
         self.admission.under_way()
     }
 
-    /// Taken out under the lock, answered outside of it.
+    /// Removes one expired read under the lock; the caller answers it after the lock is released.
     fn take_overdue(&self, now: Micros) -> Option<Read> {
         let mut open = self.open.lock();
         let first = open.by_number.first_entry().filter(|first| first.get().0 <= now)?;
@@ -82,7 +83,8 @@ impl Reads {
     }
 }
 
-/// A read of the state machine, to be run where the state machine is. Dropped unrun it answers `Fatal`.
+/// A read of the state machine, to be run by the apply side. If dropped without being run, it
+/// answers `Fatal`.
 pub struct ReadJob {
     number: u64,
     reads: Arc<Reads>,
@@ -90,8 +92,8 @@ pub struct ReadJob {
 }
 
 impl ReadJob {
-    /// Reads `state`, which must be of the type the reader expects: the node's state machine. Nothing happens if the
-    /// reader's time was up before.
+    /// Runs the read on `state`, which must be of the type that the caller expects: the node's
+    /// state machine. Does nothing if the read has timed out.
     pub fn run(self, state: &dyn Any) {
         self.answer(Ok(state));
     }
@@ -109,7 +111,7 @@ impl ReadJob {
 
 impl Drop for ReadJob {
     fn drop(&mut self) {
-        // Of a read that has run there is nothing left to answer.
+        // If the read has run, it was removed and this does nothing.
         self.answer(Err(ReadError::Fatal));
     }
 }
@@ -149,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_read_is_answered_by_its_deadline_wherever_its_job_is() {
-        // CL04: in the order of the deadlines, each once, and a late job finds nothing to do.
+        // CL04: reads expire in the order of their deadlines, each once; an expired job does
+        // nothing.
         let reads = Reads::new(3);
         let (early, mut early_answer) = begin(&reads, 10).expect("a place");
         let (_late, mut late_answer) = begin(&reads, 20).expect("a place");

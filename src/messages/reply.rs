@@ -1,4 +1,4 @@
-//! Values that carry an answer back to whoever waits for it, and answer by themselves when dropped.
+//! Replies to requests. A reply that is dropped unanswered sends an error.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::raft::{LogId, Role, Term};
 use super::ProposeError;
 use super::trace::Trace;
 
-/// How many requests of one kind are under way, counted where they enter: a flood is refused there and never
-/// reaches a mailbox.
+/// Limits the number of requests of one kind in flight. They are counted at the handle: excess
+/// requests are refused there and never reach a mailbox.
 #[derive(Debug)]
 pub(crate) struct Admission {
     free: Arc<Semaphore>,
@@ -24,7 +24,7 @@ impl Admission {
         Arc::new(Admission { free: Arc::new(Semaphore::new(max)), max })
     }
 
-    /// Takes one of the places, if one is free.
+    /// Takes a permit, if one is free.
     pub(crate) fn enter(&self) -> Option<Permit> {
         self.free.clone().try_acquire_owned().ok().map(Permit)
     }
@@ -34,7 +34,7 @@ impl Admission {
     }
 }
 
-/// One place in an [`Admission`], given back when dropped.
+/// One permit of an [`Admission`], returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit(
     #[expect(dead_code, reason = "being there is its use")] OwnedSemaphorePermit,
@@ -42,9 +42,10 @@ pub(crate) struct Permit(
 
 pub(crate) type ProposeOutcome = Result<Outcome, ProposeError>;
 
-/// The answer to one proposal, on its way through the node together with the proposal's entry.
+/// The reply to one proposal. It travels through the node together with the proposal's entry.
 ///
-/// Dropped unanswered it says `Fatal` (never appended) before it is appended, `Unknown` after.
+/// If dropped unanswered, it sends `Fatal` (never appended) before the append and `Unknown` after
+/// it.
 #[derive(Debug)]
 pub struct Reply {
     to: Option<oneshot::Sender<ProposeOutcome>>,
@@ -63,20 +64,21 @@ impl Reply {
         Reply { to: Some(to), durable, appended: false, trace: None, _permit: permit }
     }
 
-    /// With the command's span, if it has one.
+    /// Adds the command's span, if it has one.
     pub(crate) fn traced(mut self, trace: Option<Box<Trace>>) -> Reply {
         self.trace = trace;
         self
     }
 
-    /// The peer looks at the proposal, in this role and term.
+    /// Records that the peer handles the proposal, in this role and term.
     pub(crate) fn arrived(&mut self, role: Role, term: Term) {
         if let Some(trace) = &mut self.trace {
             trace.arrived(role, term);
         }
     }
 
-    /// The proposal is in a log, or may be: its outcome is unknown until it is known.
+    /// Records that the proposal is or may be in a log: from now on its outcome is unknown until it
+    /// is reported.
     pub(crate) fn mark_appended(&mut self, log_id: LogId) {
         self.appended = true;
         if let Some(trace) = &mut self.trace {
@@ -84,29 +86,31 @@ impl Reply {
         }
     }
 
-    /// The proposal's entry is committed.
+    /// Records that the proposal's entry is committed.
     pub(crate) fn mark_replicated(&self) {
         if let Some(trace) = &self.trace {
             trace.replicated();
         }
     }
 
-    /// The command's span: to be in while the command is executed. The empty span if nobody listens.
+    /// The command's span, to be entered while the command is executed. It is empty if no
+    /// subscriber is interested.
     pub fn span(&self) -> tracing::Span {
         self.trace.as_ref().map_or_else(tracing::Span::none, |trace| trace.span())
     }
 
-    /// Where to say that the entry is durable in the own log, if anybody asked.
+    /// The channel for the notification that the entry is durable in the local log, if the caller
+    /// requested it.
     pub(crate) fn take_durable(&mut self) -> Option<oneshot::Sender<LogId>> {
         self.durable.take()
     }
 
-    /// The entry was applied: this is what came of it.
+    /// Answers with the outcome of the applied entry.
     pub fn answer(mut self, outcome: Outcome) {
         self.send(Ok(outcome));
     }
 
-    /// The proposal failed.
+    /// Answers with an error.
     pub(crate) fn refuse(mut self, error: ProposeError) {
         self.send(Err(error));
     }
@@ -118,7 +122,7 @@ impl Reply {
                 (Some(trace), Err(error)) => trace.failed(error),
                 (None, _) => {}
             }
-            // A closed receiver is a client that does not wait any more.
+            // A closed receiver means that the client has stopped waiting.
             let _ = to.send(outcome);
         }
     }
@@ -149,7 +153,7 @@ mod tests {
         (Reply::new(to, None, permit), answer, admission)
     }
 
-    /// Of several callers for one free place one gets it, however they meet.
+    /// Of several concurrent callers for one free permit, exactly one gets it.
     #[test]
     fn a_free_place_is_never_refused_to_all_who_ask() {
         const CALLERS: usize = 2;
@@ -158,7 +162,7 @@ mod tests {
         let (asked, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (taken, rounds) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let is_over = AtomicBool::new(false);
-        // Spinning, so that they meet as closely as two processors can.
+        // Busy-waits, so that the callers run as simultaneously as two processors allow.
         let wait_for = |count: &AtomicUsize, callers: usize| {
             for spins in 0.. {
                 match count.load(SeqCst) < callers {
@@ -171,7 +175,8 @@ mod tests {
         let call = &|caller: usize| {
             let begun = Instant::now();
             for round in 1..=ROUNDS {
-                // On a busy machine they meet seldom, and it ends early. Both see that it does.
+                // On a busy machine rounds are slow, and the test ends early. Both callers see the
+                // flag.
                 if caller == 0 && begun.elapsed() > Duration::from_secs(5) {
                     is_over.store(true, SeqCst);
                 }
@@ -183,7 +188,7 @@ mod tests {
                 let permit = admission.enter();
                 taken.fetch_add(permit.is_some().into(), SeqCst);
                 answered.fetch_add(1, SeqCst);
-                // No place is given back while others ask.
+                // No permit is returned before all callers have tried.
                 wait_for(&answered, round * CALLERS);
                 drop(permit);
                 rounds.fetch_max(round, SeqCst);

@@ -1,4 +1,4 @@
-//! What the snapshotter is told.
+//! The messages of the snapshotter.
 
 use actix::Message;
 
@@ -9,18 +9,19 @@ use super::{BoxedState, StateView, StopAck};
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum SnapshotterMessage {
-    /// What the protocol wants done.
+    /// Do a job for the protocol.
     Job(SnapshotJob),
-    /// Decode the own current snapshot, with which the node starts, and give it to the apply side.
+    /// Decode this member's current snapshot, from which the node starts, and pass the state to the
+    /// apply side.
     Restore(LogId),
     /// Encode and publish this view of the state.
     Take(StateView),
-    /// A snapshot made here was refused: its file may go.
+    /// A snapshot made by this member was refused: delete its file unless it is needed.
     Remove(LogId),
-    /// Drop this here, where it delays nobody.
+    /// Drop this value in the background.
     Retire(BoxedState),
-    /// What found no file descriptor may be tried again.
+    /// Retry the work that found no free file descriptor.
     Again,
-    /// End.
+    /// Stop.
     Stop(StopAck),
 }

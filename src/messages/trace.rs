@@ -1,16 +1,17 @@
-//! A command's span: it travels through the node with the command's [`Reply`](super::Reply).
+//! A command's span. It travels through the node with the command's [`Reply`](super::Reply).
 //!
 //! ```text
 //! the caller's span
 //!   └─ command {node term role index}   proposed ─▶ appended ─▶ replicated ─▶ applied
 //!                                            └─▶ failed: refused, or the outcome is unknown
 //! ```
-//! The span is the child of whatever span the caller is in, begins with the proposal and ends with the answer. Each event carries
-//! node, term, role and index as far as they are known. What a state machine logs while it applies the command is in the
-//! span, too. On the other members the command is an entry like any other: a span does not cross the wire.
+//! The span is a child of the caller's current span. It begins with the proposal and ends with the
+//! answer. Each event has the fields node, term, role and index as far as they are known. Events
+//! that a state machine logs while it applies the command are in the span, too. On the other
+//! members the command has no span: spans are not sent to other members.
 //!
-//! Level and target: `quorate::command=debug`. Where nobody listens to that there is no span, and a command carries an empty
-//! pointer.
+//! Level and target: `quorate::command=debug`. If no subscriber enables them there is no span, and
+//! the reply carries an empty pointer.
 
 use tracing::Span;
 use tracing::field::Empty;
@@ -30,7 +31,7 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// The span of a command that is proposed to `node` now, if anybody listens.
+    /// Begins the span of a command that is proposed to `node`. `None` if no subscriber enables it.
     pub(crate) fn begin(node: NodeId) -> Option<Box<Trace>> {
         let span = tracing::debug_span!(
             target: TARGET, "command", node, term = Empty, role = Empty, index = Empty
@@ -42,7 +43,7 @@ impl Trace {
         Some(Box::new(Trace { span, node, role: None, log_id: LogId::BASE }))
     }
 
-    /// The peer has the command, in this role and term.
+    /// The peer handles the command, in this role and term.
     pub(super) fn arrived(&mut self, role: Role, term: Term) {
         self.role = Some(role);
         self.log_id.term = term;
@@ -50,19 +51,19 @@ impl Trace {
         self.span.record("term", term);
     }
 
-    /// It is in the leader's log, and on its way to the followers and to the disk.
+    /// The entry is in the leader's log; it is being replicated and written to disk.
     pub(super) fn appended(&mut self, log_id: LogId) {
         self.log_id = log_id;
         self.span.record("index", log_id.index);
         self.event("appended");
     }
 
-    /// It is committed: durable on a quorum, this member included.
+    /// The entry is committed: durable on a quorum that includes this member.
     pub(super) fn replicated(&self) {
         self.event("replicated");
     }
 
-    /// The state machine has executed it.
+    /// The state machine has executed the command.
     pub(super) fn applied(&self) {
         self.event("applied");
     }
@@ -81,7 +82,7 @@ impl Trace {
         tracing::debug!(target: TARGET, parent: span, node, term, role, index, "{what}");
     }
 
-    /// The span, to be in while the state machine executes the command.
+    /// The span, to be entered while the state machine executes the command.
     pub(super) fn span(&self) -> Span {
         self.span.clone()
     }

@@ -1,10 +1,10 @@
-//! Long reads and writes that end when the node stops.
+//! Long reads and writes that are aborted when the node stops.
 
 use std::io::{self, Read, Write};
 
 use super::stop_signal::StopSignal;
 
-/// Passes everything on until the node stops, then fails.
+/// Passes reads and writes through until the node stops, then returns an error.
 pub(crate) struct Abortable<'a, T> {
     inner: T,
     stop_signal: &'a StopSignal,

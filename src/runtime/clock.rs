@@ -1,9 +1,9 @@
-//! Time as one node sees it, and how long an executor is busy.
+//! The time of one node, and the busy time of an executor.
 //!
-//! The protocol gets microseconds since the node started. Under tokio's paused clock a synchronous decode
-//! or fsync takes no time at all, so a test would not see a blocked loop. [`BusyClock`] says until when an
-//! executor is busy: work charges it, messages to the executor's actors wait for it, and what the work
-//! sends leaves at its end.
+//! The protocol's time is microseconds since the node started. Under tokio's paused clock a
+//! synchronous decode or fsync takes no time at all, so a test would not see a blocked loop.
+//! [`BusyClock`] records until when an executor is busy: work charges it, messages to the
+//! executor's actors wait until it is free, and messages sent by the work leave at its end.
 //!
 //! ```text
 //!            work(60 s)                 busy until
@@ -11,7 +11,7 @@
 //!              ▲ messages wait in stash  ▲ effects leave, then the stash is handled
 //! ```
 //!
-//! *What it does not do:* on a real executor there is no busy clock; there the work itself takes the time.
+//! *What it does not do:* a real executor has no busy clock; there the work itself takes the time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,39 +24,39 @@ use tokio::time::Instant;
 
 use crate::raft::Micros;
 
-/// Where virtual wall time begins: some moment in 2023, the same in every run.
+/// The start of virtual wall time: a moment in 2023, the same in every run.
 const VIRTUAL_EPOCH_MS: u64 = 1_700_000_000_000;
-/// Beyond some hundred years it does not matter when.
+/// Times are clamped to this value: about 140 years.
 const FAR: Micros = 1 << 52;
 
 /// A node's clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     origin: Instant,
-    /// `Some`: wall time is virtual too and counts from there.
+    /// `Some`: wall time is virtual, too, and counted from this moment.
     virtual_origin: Option<Instant>,
-    /// `Some`: the clock is wrong. It was set up when that showed so much.
+    /// `Some`: the clock is skewed. With what it showed when this clock was set up.
     warp: Option<(Arc<SkewedClock>, Micros)>,
 }
 
-/// A virtual clock that may go wrong: fast, slow, or forwards at once. It outlives its node.
+/// A virtual clock that may be wrong: fast, slow, or ahead after a jump. It outlives its node.
 #[derive(Debug)]
 pub(crate) struct SkewedClock {
     state: Mutex<WarpState>,
-    /// Each look at the clock takes so long, in microseconds: so time passes in a turn, as on a
-    /// busy machine.
+    /// Each reading of the clock takes this long, in microseconds, so time passes within a batch,
+    /// as on a busy machine.
     toil: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct WarpState {
-    /// At this moment ..
+    /// The moment of the last change of rate.
     since: Instant,
-    /// .. it showed this.
+    /// The time shown at that moment, plus later jumps.
     shown: Micros,
-    /// It goes so fast, in thousandths.
+    /// The rate, in thousandths.
     rate: u64,
-    /// Its wall time is ahead by so much beside.
+    /// How far its wall time is ahead in addition, in milliseconds.
     wall_ahead_ms: u64,
 }
 
@@ -65,14 +65,14 @@ struct WarpState {
     expect(dead_code, reason = "only a simulation's clocks go wrong")
 )]
 impl SkewedClock {
-    /// A clock that is right from now on.
+    /// A clock that is correct until it is changed.
     pub(crate) fn new() -> SkewedClock {
         let (since, shown) = (Instant::now(), 0);
         let state = WarpState { since, shown, rate: 1_000, wall_ahead_ms: 0 };
         SkewedClock { state: Mutex::new(state), toil: AtomicU64::new(0) }
     }
 
-    /// From now on it goes faster by so many thousandths; slower, if negative.
+    /// Changes the rate to 1000 + `by` thousandths: faster, or slower if `by` is negative.
     pub(crate) fn skew(&self, by: i64) {
         let shown = self.shows(Instant::now());
         let rate = 1_000u64.saturating_add_signed(by).max(1);
@@ -80,12 +80,12 @@ impl SkewedClock {
         (state.since, state.shown, state.rate) = (Instant::now(), shown, rate);
     }
 
-    /// It jumps forwards.
+    /// Moves the clock forwards.
     pub(crate) fn jump(&self, by: Micros) {
         self.state.lock().shown += by;
     }
 
-    /// Its wall time jumps, so that it is ahead of the right one by so much, or stays where it is if it is ahead by more.
+    /// Sets the wall time ahead of the correct one by `by_ms`, unless it is ahead by more already.
     pub(crate) fn set_wall_ahead(&self, by_ms: u64) {
         let mut state = self.state.lock();
         state.wall_ahead_ms = state.wall_ahead_ms.max(by_ms);
@@ -96,18 +96,18 @@ impl SkewedClock {
         VIRTUAL_EPOCH_MS + ahead_ms + self.shows(Instant::now()) / 1_000
     }
 
-    /// From now on each look at it takes so long.
+    /// Makes each reading of the clock take `each`.
     pub(crate) fn toil(&self, each: Micros) {
         self.toil.store(each, Ordering::Relaxed);
     }
 
-    /// What it shows then.
+    /// The time shown at that moment.
     pub(crate) fn shows(&self, at: Instant) -> Micros {
         let WarpState { since, shown, rate, .. } = *self.state.lock();
         shown + at.saturating_duration_since(since).as_micros() as Micros * rate / 1_000
     }
 
-    /// The first moment at which it shows this, as it goes now.
+    /// The first moment at which it shows `micros`, at the current rate.
     fn moment(&self, micros: Micros) -> Instant {
         let WarpState { since, shown, rate, .. } = *self.state.lock();
         let ahead = micros.saturating_sub(shown).min(FAR);
@@ -120,7 +120,7 @@ impl Clock {
         Clock { origin: Instant::now(), virtual_origin, warp: None }
     }
 
-    /// The same, going as wrong as `warp` does.
+    /// The same clock, skewed as `warp` is.
     pub(crate) fn warped(mut self, warp: Option<Arc<SkewedClock>>) -> Clock {
         self.warp = warp.map(|warp| {
             let begun = warp.shows(Instant::now());
@@ -155,7 +155,7 @@ impl Clock {
         self.origin + Duration::from_micros(micros.min(FAR))
     }
 
-    /// Milliseconds since 1970, for the stamps of entries.
+    /// Milliseconds since 1970, for the timestamps of entries.
     #[expect(clippy::disallowed_methods, reason = "the one place that knows the wall clock")]
     pub(crate) fn wall_ms(&self) -> u64 {
         match (&self.warp, self.virtual_origin) {
@@ -170,7 +170,7 @@ impl Clock {
 
 type Effect = Box<dyn FnOnce() + Send>;
 
-/// Until when a virtual executor is busy, and what leaves it then.
+/// Until when a virtual executor is busy, and the effects that leave it then.
 #[derive(Default)]
 pub(crate) struct BusyClock {
     state: Mutex<BusyState>,
@@ -180,24 +180,26 @@ pub(crate) struct BusyClock {
 #[derive(Default)]
 struct BusyState {
     until: Option<Instant>,
-    /// What is sent at the end of the work that sends it, with that time: ascending, first in first out.
+    /// Effects with the end of the work that emitted them, when they leave: ascending, first in
+    /// first out.
     effects: VecDeque<(Instant, Effect)>,
 }
 
 impl BusyClock {
-    /// The time at which the executor is free again, if it is not free now.
+    /// When the executor is free again. `None` if it is free now.
     pub(crate) fn busy_until(&self) -> Option<Instant> {
         self.state.lock().until.filter(|until| *until > Instant::now())
     }
 
-    /// The executor works for `cost`, after what it already does.
+    /// Charges `cost` to the executor, after its current work.
     pub(crate) fn charge(&self, cost: Duration) {
         let mut state = self.state.lock();
         let begin = state.until.map_or_else(Instant::now, |until| until.max(Instant::now()));
         state.until = Some(begin + cost);
     }
 
-    /// Runs `effect` when the executor is free: at once if it is and nothing waits before it.
+    /// Runs `effect` when the executor is free: immediately if it is free and no earlier effect
+    /// waits.
     pub(crate) fn emit(&self, effect: impl FnOnce() + Send + 'static) {
         let mut state = self.state.lock();
         let now = Instant::now();
@@ -210,14 +212,15 @@ impl BusyClock {
         self.changed.notify_one();
     }
 
-    /// The executor stands still for `time`: what it is doing ends so much later, and nothing leaves before.
+    /// Suspends the executor for `time`: its current work ends later by that much, and no effect
+    /// leaves before.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn pause(&self, time: Duration) {
         self.charge(time);
         self.state.lock().effects.iter_mut().for_each(|(due, _)| *due += time);
     }
 
-    /// Waits until nothing is left to leave.
+    /// Waits until all effects have left.
     pub(crate) async fn idle(&self) {
         loop {
             let last = self.state.lock().effects.back().map(|(due, _)| *due);
@@ -227,7 +230,7 @@ impl BusyClock {
         }
     }
 
-    /// Lets the effects go when they are due. Runs as long as the executor.
+    /// Runs the effects when they are due. Runs as long as the executor.
     pub(crate) async fn drive(&self) {
         loop {
             let next = self.state.lock().effects.front().map(|(due, _)| *due);
@@ -239,7 +242,7 @@ impl BusyClock {
                     if self.state.lock().effects.front().is_some_and(paused) {
                         continue;
                     }
-                    // The guard is gone before the effect runs: an effect may emit again.
+                    // The lock is released before the effect runs: an effect may emit another.
                     let effect = self.state.lock().effects.pop_front();
                     if let Some((_, effect)) = effect {
                         effect();

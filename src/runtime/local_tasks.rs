@@ -1,6 +1,7 @@
-//! The tasks that one node has started on another's `LocalSet`: they can be aborted and awaited, in any order.
+//! The tasks that one node has started on a `LocalSet` that it does not own: they can be aborted
+//! and awaited, in any order.
 //!
-//! *What it does not do:* it never blocks, and it ends nothing that others have started there.
+//! *What it does not do:* it never blocks, and does not end tasks that others have started there.
 
 use std::sync::Arc;
 
@@ -21,11 +22,12 @@ struct Tasks {
 }
 
 impl LocalTasks {
-    /// Runs `future` on the `LocalSet` of the caller. After the end it is dropped.
+    /// Runs `future` on the caller's `LocalSet`. After [`LocalTasks::abort`] it is dropped instead.
     pub(crate) fn run(&self, future: LocalFuture) {
         let mut tasks = self.0.lock();
         if tasks.ended {
-            // What it holds may look at these tasks while it is dropped.
+            // The lock is released first: values in the future may access these tasks when they are
+            // dropped.
             drop(tasks);
             return drop(future);
         }
@@ -36,7 +38,7 @@ impl LocalTasks {
         tasks.running.push(task);
     }
 
-    /// Ends all of them, and whatever would be run later.
+    /// Aborts all tasks; tasks that are run later are dropped.
     pub(crate) fn abort(&self) {
         let mut tasks = self.0.lock();
         tasks.ended = true;
@@ -45,11 +47,11 @@ impl LocalTasks {
         aborts.iter().for_each(AbortHandle::abort);
     }
 
-    /// Waits until none of them is left.
+    /// Waits until all tasks have ended.
     pub(crate) async fn join(&self) {
         let running = std::mem::take(&mut self.0.lock().running);
         for task in running {
-            // Ended, aborted or panicked: gone in each case.
+            // Completed, aborted or panicked: the task is gone in each case.
             let _ = task.await;
         }
     }

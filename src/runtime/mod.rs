@@ -1,4 +1,4 @@
-//! How actors run: executors, mailboxes, clocks, the stop.
+//! How actors run: executors, mailboxes, clocks and the stop signal.
 //!
 //! ```text
 //! Placement ─▶ Executor: a thread, a shared thread, or a virtual executor under a paused clock
@@ -6,7 +6,7 @@
 //! StopSignal: shared by the actors of a node; if one of them fails, all stop
 //! ```
 //!
-//! *What it does not do:* it knows no node and no message. What actors say and do is in
+//! *What it does not do:* it does not depend on nodes or their messages. These are in
 //! [`crate::messages`] and [`crate::actors`].
 
 pub(crate) mod abortable;

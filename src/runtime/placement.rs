@@ -35,7 +35,7 @@ use super::select::select;
 use super::shared_thread::{Lease, SharedThread};
 use super::thread::{self, LocalFuture, ThreadEnd, ThreadHandle};
 
-/// What has an executor of its own by default.
+/// A component of a node. By default each has an executor of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Component {
@@ -83,13 +83,13 @@ enum Mode {
     Virtual(Instant),
 }
 
-/// Which part of a node runs where.
+/// Which component of a node runs on which executor.
 #[derive(Clone, Debug)]
 pub struct Placement {
     mode: Mode,
-    /// The parts that were put beside another one.
+    /// Components that run on the executor of another component.
     beside: BTreeMap<Component, Component>,
-    /// The parts whose executors are those of other nodes too.
+    /// Components whose executors are shared with other nodes.
     common: BTreeMap<Component, SharedThread>,
     warp: Option<Arc<SkewedClock>>,
 }
@@ -101,20 +101,22 @@ impl Default for Placement {
 }
 
 impl Placement {
-    /// Every part on a thread of its own: slow disks, slow state machines and large snapshots delay nobody else. Only a log that
-    /// never waits for a device ([`Storage::waits`](crate::storage::Storage::waits)) is written on the peer's thread.
+    /// Each component on a thread of its own, so that slow disks, slow state machines and large
+    /// snapshots delay no other component. Only a log that never waits for a device
+    /// ([`Storage::waits`](crate::storage::Storage::waits)) is written on the peer's thread.
     pub fn threads() -> Placement {
         Placement::of(Mode::Threads)
     }
 
-    /// As [`Placement::threads`], but for the peers of all nodes that get this placement or a clone of it: they have one thread in
-    /// common. What members of one process have, a [`Cluster`](crate::node::Cluster)'s among them.
+    /// Like [`Placement::threads`], but the peers of all nodes that are given this placement or a
+    /// clone of it share one thread. This is the placement of members in one process, such as those
+    /// of a [`Cluster`](crate::node::Cluster).
     pub fn peers_in_common() -> Placement {
         Placement::threads().in_common(Component::Peer)
     }
 
-    /// Everything on the `LocalSet` of whoever starts the node, in real time. For tests, and for services that
-    /// would rather save threads than hide slow work.
+    /// All components on the `LocalSet` on which the node is started, in real time. For tests, and
+    /// for services that prefer fewer threads to isolation from slow work.
     pub fn shared() -> Placement {
         let placement = Placement::of(Mode::Local);
         Component::ALL
@@ -122,8 +124,9 @@ impl Placement {
             .fold(placement, |placement, part| placement.with(*part, Component::Peer))
     }
 
-    /// Everything on the `LocalSet` of whoever starts the node, under tokio's paused clock, each part with a
-    /// busy clock of its own. Keep and clone it for all nodes of a cluster: it holds the origin of wall time.
+    /// All components on the `LocalSet` on which the node is started, under tokio's paused clock,
+    /// each component with a busy clock of its own. Use one placement and its clones for all nodes
+    /// of a cluster: it holds the origin of wall time.
     #[cfg(feature = "testing")]
     pub fn virtual_time() -> Placement {
         Placement::of(Mode::Virtual(Instant::now()))
@@ -133,19 +136,19 @@ impl Placement {
         Placement { mode, beside: BTreeMap::new(), common: BTreeMap::new(), warp: None }
     }
 
-    /// Runs `part` on the executor of `beside`, wherever `beside` is put itself. Calls for several
-    /// parts may come in any order; of two for the same part the last one counts. Parts put beside
-    /// each other in a circle share one executor.
+    /// Runs `part` on the executor of `beside`, wherever that runs. Calls for different components
+    /// may come in any order; of several calls for the same component the last one applies.
+    /// Components that are co-located in a cycle share one executor.
     #[must_use]
     pub fn with(mut self, part: Component, beside: Component) -> Placement {
         self.beside.insert(part, beside);
         self
     }
 
-    /// The executor on which `part` runs, as the part after which it is named.
+    /// The executor of `part`, identified by the component that it is named after.
     fn place_of(&self, part: Component) -> Component {
         let next = |part: Component| self.beside.get(&part).copied().unwrap_or(part);
-        // Behind so many steps it is at the end of its way, or within a circle.
+        // After this many steps the end of the chain is reached, or a cycle.
         let end = Component::ALL.iter().fold(part, |at, _| next(at));
         let circle = Component::ALL.iter().scan(end, |at, _| {
             *at = next(*at);
@@ -154,7 +157,7 @@ impl Placement {
         circle.min().unwrap_or(end)
     }
 
-    /// Which thread the executor is on, if other nodes run there too.
+    /// The shared thread of the executor, if other nodes run there, too.
     fn common_of(&self, executor: Component) -> Option<&SharedThread> {
         self.common
             .iter()
@@ -162,18 +165,19 @@ impl Placement {
             .map(|(_, common)| common)
     }
 
-    /// All nodes that get this placement or a clone of it have one thread in common for `part`, and for what runs on its executor:
-    /// members of one process wake each other less. What takes long there delays all of them, a storage that is opened or a disk
-    /// that is waited for included, so it is meant for the peer. The thread ends with the last of the nodes.
-    /// It may be called before or after [`Placement::with`]. Without threads nothing changes: all
-    /// is on one then.
+    /// Runs `part`, and the components on its executor, on one thread shared by all nodes that are
+    /// given this placement or a clone of it, so that members of one process wake each other's
+    /// threads less often. Slow work there delays all these nodes, including opening a storage and
+    /// waiting for a disk, so it is meant for the peer. The thread ends with the last of the nodes.
+    /// May be called before or after [`Placement::with`]. Without threads it has no effect: all
+    /// components share one thread then.
     #[must_use]
     pub fn in_common(mut self, part: Component) -> Placement {
         self.common.insert(part, SharedThread::default());
         self
     }
 
-    /// Where a log is written without waiting for a device, the persister needs no thread of its own.
+    /// If writing the log never waits for a device, the persister needs no thread of its own.
     pub(crate) fn for_log(self, waits: bool) -> Placement {
         let executor = self.place_of(Component::Persister);
         let shares =
@@ -194,14 +198,14 @@ impl Placement {
         Clock::new(origin).warped(self.warp.clone())
     }
 
-    /// Nodes that are placed like this have a clock that goes as wrong as `warp` does.
+    /// Nodes with this placement have a clock that is skewed as `warp` is.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn warped(mut self, warp: Arc<SkewedClock>) -> Placement {
         self.warp = Some(warp);
         self
     }
 
-    /// Makes the executors. Threads are named after `node` and the executor.
+    /// Creates the executors. Threads are named after `node` and the executor.
     pub(crate) fn open(&self, node: u64) -> io::Result<(Executors, JoinHandles)> {
         let span = member_span(node);
         let mut made = BTreeMap::new();
@@ -235,8 +239,8 @@ impl Placement {
     }
 }
 
-/// The span of everything that a member logs. It has the level of an error, so that every line that
-/// is wanted is in it.
+/// The span of a member's log events. It has the level of an error, so that it is enabled whenever
+/// an event in it is.
 pub(crate) fn member_span(node: u64) -> Span {
     tracing::error_span!(parent: None, "member", node)
 }
@@ -257,26 +261,26 @@ impl Executors {
         &self.0[&part]
     }
 
-    /// Waits until all work's effects have left.
+    /// Waits until the effects of all work have left.
     pub(crate) async fn idle(&self) {
         for busy in self.0.values().filter_map(|executor| executor.busy.as_ref()) {
             busy.idle().await;
         }
     }
 
-    /// All of them stand still for `time`, as those of a stopped process.
+    /// Suspends all executors for `time`, like those of a stopped process.
     #[cfg(feature = "testing")]
     pub(crate) fn pause(&self, time: Duration) {
         self.clocks().for_each(|busy| busy.pause(time));
     }
 
-    /// When all work begun so far is done, if any is.
+    /// When all work begun so far ends. `None` if no executor is busy.
     #[cfg(feature = "testing")]
     pub(crate) fn busy_until(&self) -> Option<Instant> {
         self.clocks().filter_map(|busy| busy.busy_until()).max()
     }
 
-    /// Each once, however many parts stand there.
+    /// The busy clocks, each once, even if several components share it.
     #[cfg(feature = "testing")]
     fn clocks(&self) -> impl Iterator<Item = &BusyClock> {
         let mut clocks: Vec<&Arc<BusyClock>> = Vec::new();
@@ -288,7 +292,7 @@ impl Executors {
         clocks.into_iter().map(|busy| &**busy)
     }
 
-    /// Ends all of them: what still runs there is dropped.
+    /// Ends all executors; tasks that still run there are dropped.
     pub(crate) fn exit(&self) {
         for executor in self.0.values() {
             match &executor.runner {
@@ -309,7 +313,8 @@ pub(crate) struct JoinHandles {
 }
 
 impl JoinHandles {
-    /// Returns when nothing of the node is left on any executor, apart from those that were given up.
+    /// Returns when no task of the node is left on any executor, except on those that were given
+    /// up.
     pub(crate) async fn join(self) {
         for (thread, given_up) in self.threads {
             select(thread.join(), given_up.wait()).await;
@@ -318,15 +323,15 @@ impl JoinHandles {
         for (lease, given_up) in &self.leases {
             select(lease.idle(), given_up.wait()).await;
         }
-        // Whoever ends the executors has done so by now, wherever it ran.
+        // By now the task that ends the executors has done so, wherever it ran.
         for (lease, given_up) in &self.leases {
             select(lease.join(), given_up.wait()).await;
         }
     }
 }
 
-/// Whether an executor is waited for at its node's end. What hangs there may never return. Clones are
-/// of the same executor.
+/// Whether the end of an executor is no longer awaited when its node stops, because work that hangs
+/// there may never return. Clones belong to the same executor.
 #[derive(Clone, Debug)]
 pub(crate) struct GivenUp(Arc<Semaphore>);
 
@@ -337,12 +342,12 @@ impl Default for GivenUp {
 }
 
 impl GivenUp {
-    /// The executor is not waited for from now on.
+    /// Gives the executor up: its end is not awaited from now on.
     pub(crate) fn set(&self) {
         self.0.close();
     }
 
-    /// Whether both are of one executor.
+    /// Whether both belong to one executor.
     pub(crate) fn is_of_same_place(&self, other: &GivenUp) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -353,7 +358,7 @@ impl GivenUp {
 
     /// Returns when the executor is given up.
     async fn wait(&self) {
-        // There is no permit: this ends when the semaphore is closed.
+        // There are no permits: this returns when the semaphore is closed.
         let _: Result<_, AcquireError> = self.0.acquire().await;
     }
 }
@@ -365,13 +370,13 @@ enum Runner {
     Local(LocalTasks),
 }
 
-/// Where an actor runs.
+/// The executor of an actor.
 #[derive(Clone)]
 pub(crate) struct Executor {
     runner: Runner,
     /// `Some` on a virtual executor.
     busy: Option<Arc<BusyClock>>,
-    /// The member's.
+    /// The member's span.
     span: Span,
     given_up: GivenUp,
 }
@@ -381,7 +386,7 @@ impl Executor {
         &self.given_up
     }
 
-    /// Runs the future that `make` makes here.
+    /// Runs the future that `make` creates on this executor.
     pub(crate) fn run(&self, make: impl FnOnce() -> LocalFuture + Send + 'static) {
         let span = self.span.clone();
         let make = move || -> LocalFuture {
@@ -395,7 +400,7 @@ impl Executor {
         }
     }
 
-    /// Does `f`, which takes as long as it takes and `cost` on top of it.
+    /// Runs `f`, which takes its own time plus `cost`.
     pub(crate) fn work<T>(&self, cost: Duration, f: impl FnOnce() -> T) -> T {
         match &self.busy {
             Some(busy) => busy.charge(cost),
@@ -409,7 +414,8 @@ impl Executor {
         f()
     }
 
-    /// Does `effect` with `with` when the work done here so far is over: on a real executor that is now.
+    /// Calls `effect` with `with` when the work done here so far has ended: on a real executor,
+    /// immediately.
     pub(crate) fn emit<T: Clone + Send + 'static>(
         &self,
         with: &T,
@@ -424,7 +430,7 @@ impl Executor {
         }
     }
 
-    /// When the executor is free again, if it is busy.
+    /// When the executor is free again. `None` if it is not busy.
     pub(crate) fn busy_until(&self) -> Option<Instant> {
         self.busy.as_ref()?.busy_until()
     }
@@ -470,7 +476,7 @@ mod tests {
         two_ends.join().await;
     }
 
-    /// Which parts share an executor, each group in the order of its parts.
+    /// The groups of components that share an executor, each in the order of [`Component::ALL`].
     fn groups(placement: &Placement) -> Vec<Vec<Component>> {
         let mut groups: BTreeMap<Component, Vec<Component>> = BTreeMap::new();
         for part in Component::ALL {
@@ -481,7 +487,7 @@ mod tests {
 
     type Call = fn(Placement) -> Placement;
 
-    /// The calls in every order.
+    /// The calls in every possible order.
     fn in_every_order(calls: &[Call]) -> Vec<Placement> {
         if calls.is_empty() {
             return vec![Placement::threads()];
@@ -527,7 +533,7 @@ mod tests {
         assert_eq!(groups(&moved)[0], [Peer, Reader], "the last word on a part counts");
     }
 
-    /// Where the log's writer was put on purpose it stays.
+    /// An explicit placement of the log's writer is kept.
     #[tokio::test]
     async fn a_persister_in_common_stays_there() {
         let placement = Placement::threads().in_common(Component::Persister).for_log(false);

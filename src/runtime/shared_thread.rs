@@ -1,9 +1,11 @@
 //! One thread for several nodes of a process.
 //!
-//! Each node has a [`Lease`]: its own tasks, which end and are waited for apart from other nodes' tasks.
-//! The thread starts with the first lease, ends with the last, and starts anew with the next.
+//! Each node has a [`Lease`]: its own tasks, which are ended and awaited separately from other
+//! nodes' tasks. The thread starts with the first lease, ends with the last, and starts anew with
+//! the next.
 //!
-//! *What it does not do:* it shares nothing but the thread. A node's panic ends that node; what takes long delays all.
+//! *What it does not do:* it shares only the thread. A panic in a node ends only that node; slow
+//! work delays all of them.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use parking_lot::Mutex;
 use super::local_tasks::LocalTasks;
 use super::thread::{self, LocalFuture, ThreadEnd, ThreadHandle};
 
-/// Hands out leases. Clones hand out leases on the same thread.
+/// Grants leases. Clones grant leases on the same thread.
 #[derive(Clone, Default)]
 pub(crate) struct SharedThread(Arc<Mutex<Option<Running>>>);
 
@@ -24,7 +26,7 @@ struct Running {
 }
 
 impl SharedThread {
-    /// A lease on the thread, which is called `name` if it begins now.
+    /// Grants a lease on the thread, which is started with the name `name` if it does not run yet.
     pub(crate) fn lease(&self, name: &str) -> io::Result<Lease> {
         let mut running = self.0.lock();
         let running = match &mut *running {
@@ -44,7 +46,7 @@ impl SharedThread {
         Ok(Lease(Arc::new(taken)))
     }
 
-    /// One lease less. The last one gets the thread's end, to wait for.
+    /// Gives back one lease. For the last one it returns the thread's end, to be awaited.
     fn leave(&self) -> Option<ThreadEnd> {
         let mut running = self.0.lock();
         let leases = &mut running.as_mut()?.leases;
@@ -64,8 +66,8 @@ impl std::fmt::Debug for SharedThread {
     }
 }
 
-/// A node's part of the thread. Clones are the same lease, which is left by [`Lease::exit`], or with the last of them where nothing
-/// runs on it that holds one.
+/// A node's lease on the thread. Clones are the same lease. It ends by [`Lease::exit`], or when its
+/// last clone is dropped and no task that runs on it holds one.
 #[derive(Clone)]
 pub(crate) struct Lease(Arc<Taken>);
 
@@ -83,25 +85,25 @@ enum Left {
 }
 
 impl Lease {
-    /// Runs the future that `make` makes on the thread. After the lease is left it is dropped.
+    /// Runs the future that `make` creates on the thread. After the end of the lease it is dropped.
     pub(crate) fn run(&self, make: impl FnOnce() -> LocalFuture + Send + 'static) {
         let tasks = self.0.tasks.clone();
-        // Made in a task of its own: a panic there is nobody else's.
+        // Created in a task of its own, so that a panic there affects only this task.
         self.0.thread.run(move || Box::pin(async move { tasks.run(make()) }));
     }
 
-    /// Leaves the lease: what still runs there for the node is dropped.
+    /// Ends the lease: tasks of the node that still run on the thread are dropped.
     pub(crate) fn exit(&self) {
         self.0.leave();
     }
 
-    /// Returns when nothing of the node is left on the thread.
+    /// Returns when no task of the node is left on the thread.
     pub(crate) async fn idle(&self) {
         self.0.thread.reached().await;
         self.0.tasks.join().await;
     }
 
-    /// Waits for the thread's end if this lease, which is left, was the last.
+    /// Waits for the thread's end if this lease has ended and was the last.
     pub(crate) async fn join(&self) {
         let end = match &mut *self.0.left.lock() {
             Left::No => None,
@@ -118,7 +120,7 @@ impl Taken {
         let mut left = self.left.lock();
         if let Left::No = *left {
             let tasks = self.tasks.clone();
-            // Behind what was given to the thread before.
+            // After all futures passed to the thread before.
             self.thread.run(move || Box::pin(async move { tasks.abort() }));
             *left = Left::Yes(self.shared.leave());
         }
@@ -149,7 +151,7 @@ mod tests {
         told.await.ok()
     }
 
-    /// Runs a task that never ends; what it returns ends with it.
+    /// Runs a task that never ends; the returned receiver is closed when the task is dropped.
     fn run_for_ever(lease: &Lease) -> oneshot::Receiver<()> {
         let (held, dropped) = oneshot::channel();
         lease.run(move || {
@@ -199,7 +201,7 @@ mod tests {
         end(&two).await;
     }
 
-    /// A start that is given up half-way leaves nothing behind.
+    /// A node start that is abandoned half-way leaves no task behind.
     #[tokio::test]
     async fn a_dropped_seat_is_left() {
         let common = SharedThread::default();

@@ -40,12 +40,12 @@ use super::clock::Clock;
 use super::placement::Executor;
 use super::stop_signal::{StopAck, StopSignal};
 
-/// A batch ends after so many messages, even if the mailbox has more.
+/// A batch ends after this many messages, even if the mailbox has more.
 const BATCH_MESSAGES_MAX: u32 = 256;
-/// A batch ends after so many microseconds, even if the mailbox has more.
+/// A batch ends after this many microseconds, even if the mailbox has more.
 const BATCH_TIME_MAX: Micros = 1000;
 
-/// What an actor does with its messages.
+/// The behaviour of an actor: how it handles its messages.
 pub(crate) trait Behaviour: Unpin + 'static {
     /// The messages that it handles.
     type Message: Message<Result = ()> + Send + Unpin + 'static;
@@ -55,29 +55,29 @@ pub(crate) trait Behaviour: Unpin + 'static {
     /// Handles one message.
     fn on(&mut self, message: Self::Message, now: Micros) -> Flow;
 
-    /// Ends a batch: carries out what its messages have collected.
+    /// Ends a batch: processes what its messages have collected.
     fn flush(&mut self, _batch: Batch) {}
 }
 
-/// Whether an actor goes on.
+/// Whether an actor continues.
 pub(crate) enum Flow {
     Go,
-    /// It ends after this message; the acknowledgement goes out when it is gone.
+    /// It ends after this message; the acknowledgement is given when the actor is dropped.
     Stop(StopAck),
 }
 
-/// A batch of messages that were handled one after the other, at its end.
+/// A batch of messages that were handled consecutively, at its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch {
     /// When its first message was handled.
     pub(crate) began: Micros,
-    /// When its last message was: now, nearly.
+    /// When its last message was handled: close to the current time.
     pub(crate) now: Micros,
     /// `true`: the mailbox is empty. `false`: the batch reached its limit, and more messages wait.
     pub(crate) drained: bool,
 }
 
-/// Whether an actor is at work on a message, to be seen from other threads.
+/// Whether an actor is working on a message, visible to other threads.
 #[derive(Clone)]
 pub(crate) struct Activity {
     name: &'static str,
@@ -89,12 +89,12 @@ impl Activity {
         Activity { name, at_work: Arc::default() }
     }
 
-    /// Which actor it is.
+    /// The name of the actor.
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// It is handling a message, being made, or ending.
+    /// Whether it is handling a message, being created, or ending.
     pub(crate) fn is_at_work(&self) -> bool {
         self.at_work.load(Relaxed)
     }
@@ -113,7 +113,7 @@ pub(crate) struct UnstartedActor<R: Behaviour> {
 
 impl<R: Behaviour> UnstartedActor<R> {
     pub(crate) fn new() -> UnstartedActor<R> {
-        // `do_send` ignores the capacity: the limits stand in `Config`.
+        // `do_send` ignores the capacity: the limits are in `Config`.
         let (sender, mailbox) = channel(16);
         UnstartedActor { address: Addr::new(sender), mailbox, activity: Activity::new(R::NAME) }
     }
@@ -126,7 +126,7 @@ impl<R: Behaviour> UnstartedActor<R> {
         self.address.clone().recipient()
     }
 
-    /// Starts the actor on `executor` with the behaviour that `make` makes there.
+    /// Starts the actor on `executor` with the behaviour that `make` creates there.
     pub(crate) fn start(
         self,
         executor: &Executor,
@@ -154,8 +154,8 @@ impl<R: Behaviour> UnstartedActor<R> {
     }
 }
 
-/// Makes an actor, runs it to its end and reports an end that nobody asked for. The actor is kept until that is reported:
-/// what is noticed by its being dropped is not taken for the reason.
+/// Creates an actor, runs it to its end and reports an unexpected end. The actor is kept until that
+/// is reported, so that the effects of dropping it are not taken for the cause.
 async fn watch<F: Future<Output = ()> + Unpin>(
     name: &'static str,
     make: impl FnOnce() -> F,
@@ -178,8 +178,8 @@ async fn watch<F: Future<Output = ()> + Unpin>(
     }
 }
 
-/// What `f` returns, or with which words it panicked. Nothing that it worked on is used again then, so no broken
-/// state is seen.
+/// Returns the result of `f`, or its panic message. The values that `f` used are not used after a
+/// panic, so no inconsistent state is visible.
 pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| panic_text(panic.as_ref()).to_owned())
 }
@@ -194,10 +194,10 @@ pub(crate) struct Shell<R: Behaviour> {
     activity: Activity,
     executor: Executor,
     clock: Clock,
-    /// What came while the executor was busy.
+    /// Messages that arrived while the executor was busy.
     stash: VecDeque<R::Message>,
     batch: Option<OpenBatch>,
-    /// Set once the actor is to end. Dropped with the shell, and only then.
+    /// Set when the actor is to end. It is dropped with the shell, and not before.
     end: Option<StopAck>,
 }
 
@@ -218,7 +218,7 @@ impl<R: Behaviour> Shell<R> {
             || now.saturating_sub(batch.began) >= BATCH_TIME_MAX;
         self.activity.set(true);
         if let Flow::Stop(ack) = self.behaviour.on(message, now) {
-            // It is at work until nothing of it is left.
+            // The activity stays set until the actor is dropped.
             return self.end = Some(ack);
         }
         self.activity.set(false);
@@ -235,14 +235,14 @@ impl<R: Behaviour> Shell<R> {
         }
     }
 
-    /// The executor was busy: a batch that is open has become older.
+    /// The executor was busy: advances the time of an open batch.
     fn waited(&mut self) {
         if let Some(batch) = &mut self.batch {
             batch.last = self.clock.now();
         }
     }
 
-    /// Whether anything waits for the executor to be free: messages, a flush, or the end.
+    /// Whether messages, a flush or the end wait for the executor to be free.
     fn has_more(&self) -> bool {
         self.batch.is_some() || !self.stash.is_empty() || self.end.is_some()
     }
@@ -261,7 +261,7 @@ impl<R: Behaviour> Handler<R::Message> for Shell<R> {
 
     fn handle(&mut self, message: R::Message, _ctx: &mut Self::Context) {
         if self.end.is_some() {
-            // Dropping it answers whoever waits for it.
+            // Dropping the message answers its sender, if it waits.
         } else if !self.stash.is_empty() || self.executor.busy_until().is_some() {
             self.stash.push_back(message);
         } else {
@@ -333,7 +333,7 @@ mod tests {
         }
     }
 
-    /// AC03, AC15: an actor that can't even be made fails its node, and its thread goes on.
+    /// AC03, AC15: an actor that can't be created fails its node, and its thread continues.
     #[tokio::test]
     async fn a_panic_while_an_actor_is_made_is_reported() {
         let (executors, ends) = Placement::threads().open(0).expect("threads");
@@ -361,7 +361,7 @@ mod tests {
         ends.join().await;
     }
 
-    /// Sends itself the next message with each one that it handles.
+    /// Sends itself another message with each one that it handles.
     struct Restless {
         own: Recipient<Again>,
         left: u32,
@@ -396,8 +396,7 @@ mod tests {
         }
     }
 
-    /// AC06: what a batch has collected leaves, and the clock is looked at, however many messages
-    /// wait.
+    /// AC06: a batch is flushed and the clock is read, however many messages wait.
     #[tokio::test]
     async fn a_mailbox_that_never_drains_is_cut_into_turns() {
         let (executors, ends) = Placement::threads().open(0).expect("threads");

@@ -34,7 +34,7 @@ impl StopSignal {
         (StopSignal { state, fenced: AtomicBool::new(false), fatal: Mutex::new(None), stop }, stops)
     }
 
-    /// The node fails: it can't go on.
+    /// Fails the node: it can't continue. Only the first reason is kept.
     pub(crate) fn fail(&self, reason: String) {
         if self.fenced() {
             return;
@@ -48,7 +48,8 @@ impl StopSignal {
         self.stop();
     }
 
-    /// An actor ended without a panic: as it should when the node stops, else a failure.
+    /// Reports an actor that ended without a panic: expected while the node stops, otherwise a
+    /// failure.
     pub(crate) fn actor_ended(&self, name: &str) {
         if self.is_running() {
             self.fail(format!("the {name} ended"));
@@ -83,12 +84,13 @@ impl StopSignal {
     }
 }
 
-/// Acknowledges a stop by being dropped: hold it for as long as anything of the stopped actor is left.
+/// Acknowledges a stop when it is dropped: keep it as long as any part of the stopped actor is
+/// left.
 #[derive(Debug)]
 pub struct StopAck(#[allow(dead_code, reason = "dropping it is its use")] oneshot::Sender<()>);
 
 impl StopAck {
-    /// An acknowledgement, and what ends when it is given.
+    /// An acknowledgement, and a receiver that is closed when it is given.
     pub(crate) fn new() -> (StopAck, oneshot::Receiver<()>) {
         let (ack, acked) = oneshot::channel();
         (StopAck(ack), acked)

@@ -1,40 +1,43 @@
-//! Entries that a follower is to apply.
+//! Batches the entries that a follower is to apply.
 //!
-//! No client's command waits for them here: it waits for the leader's state machine. Waking the applier's thread for each
-//! batch costs more than applying a few commands does, so what comes close together goes on together:
+//! On a follower no client waits for these entries: clients wait for the leader's state machine.
+//! Waking the applier's thread for each batch costs more than applying a few commands, so batches
+//! that come close together are sent together:
 //!
 //! ```text
-//! batch after a pause ──▶ at once
-//! batches after that  ──▶ together, APART after the last that went, or with the timer's next tick
+//! batch after a pause ──▶ immediately
+//! batches after that  ──▶ together, APART after the last batch sent, or with the timer's next tick
 //! ```
 //!
-//! *What it does not do:* it bounds nothing; all of it counts as handed over ([`Config::apply_queue_bytes`](crate::node::Config)).
+//! *What it does not do:* it has no bound; its entries count as dispatched
+//! ([`Config::apply_queue_bytes`](crate::node::Config)).
 
 use crate::raft::{Entries, Micros};
 
-/// Batches go on at least so far apart, in microseconds.
+/// The minimum time between two batches, in microseconds.
 const APART: Micros = 1_000;
 
 #[derive(Default)]
 pub(crate) struct ApplyBatcher {
     entries: Entries,
-    /// When the next batch may go, in the peer's time.
+    /// When the next batch may be sent, in the peer's time.
     next: Micros,
 }
 
 impl ApplyBatcher {
-    /// Whether a batch follows the batch. It does not if an install covers what is between.
+    /// Whether `entries` continue the held batch. They do not if an install covers the entries
+    /// between.
     pub(crate) fn goes_on_with(&self, entries: &Entries) -> bool {
         self.entries.goes_on_with(entries)
     }
 
-    /// Takes a batch that follows the batch; returns what is to go on now.
+    /// Adds entries that continue the held batch; returns the entries to be sent now.
     pub(crate) fn add(&mut self, now: Micros, entries: Entries) -> Option<Entries> {
         self.entries.append(&entries);
         (now >= self.next).then(|| self.release(now))?
     }
 
-    /// The batch, to go on now, if there is any.
+    /// Takes the held batch, to be sent now. `None` if it is empty.
     pub(crate) fn release(&mut self, now: Micros) -> Option<Entries> {
         if self.entries.is_empty() {
             return None;
@@ -43,7 +46,7 @@ impl ApplyBatcher {
         Some(std::mem::take(&mut self.entries))
     }
 
-    /// When the batch is to go on.
+    /// When the held batch is due. `None` if it is empty.
     pub(crate) fn due(&self) -> Option<Micros> {
         (!self.entries.is_empty()).then_some(self.next)
     }
@@ -66,7 +69,7 @@ mod tests {
         indices.map(entry).collect::<Vec<_>>().into()
     }
 
-    /// A67, A68: each entry goes on once, in order, and none stays for long.
+    /// A67, A68: each entry is sent once, in order, and none is held for long.
     #[test]
     fn what_comes_close_together_goes_on_together() {
         let mut held = ApplyBatcher::default();

@@ -1,14 +1,14 @@
-//! Carrying out a `Ready`: each of its lists goes to the one actor that it is for.
+//! Handling a `Ready`: each of its lists is sent to one actor.
 //!
 //! | list | goes to |
 //! |---|---|
-//! | `messages` | transport, at once |
-//! | `persist` | persister, with everything that has to wait for it inside |
+//! | `messages` | transport, immediately |
+//! | `persist` | persister, including all messages that must wait for it |
 //! | `reads`, `chunk_reads` | reader |
-//! | `apply` | apply queue, a follower's entries by way of [`super::apply_batcher`]; replies travel with entries, a shadow with its offer |
+//! | `apply` | apply queue, followers via [`super::apply_batcher`]; with replies, staged states |
 //! | `snapshots` | snapshotter |
 //! | `decisions`, `reads_confirmed` | apply side |
-//! | `events` | whoever waits here |
+//! | `events` | the requests that wait in this actor |
 
 use crate::messages::ReadError;
 use crate::messages::{
@@ -48,7 +48,8 @@ impl RaftPeer {
         chunk_reads
             .into_iter()
             .for_each(|read| self.links.reader.do_send(ReaderMessage::Chunk(read)));
-        // Before the events: a waiter whose entry is committed gets its reply even if the leader is deposed now.
+        // Before the events: a waiter whose entry is committed gets its reply even if this `Ready`
+        // also reports that the leader is deposed.
         apply.into_iter().for_each(|item| self.queue(item, now));
         snapshots.into_iter().for_each(|job| self.snapshot_job(job, now));
         decisions.into_iter().for_each(|decision| self.decided(decision, now));
@@ -63,14 +64,13 @@ impl RaftPeer {
         }
         if !reads_failed.is_empty() {
             let error = match self.raft.role() {
-                // It keeps its role without a quorum (`check_quorum` is off).
+                // The leader keeps its role without a quorum (`check_quorum` is off).
                 (Role::Leader, ..) => ReadError::Busy,
                 (_, _, leader) => ReadError::NotLeader { leader },
             };
             reads_failed.into_iter().for_each(|ticket| self.reads.fail(ticket, &error));
         }
         events.into_iter().for_each(|event| self.on_event(event, now));
-        // Behind the events: what became current before the install was.
     }
 
     fn persist(&mut self, step: Box<Persist>, now: Micros) {
@@ -112,7 +112,7 @@ impl RaftPeer {
         }
     }
 
-    /// What a follower has held back goes on.
+    /// Sends the entries that a follower has held back to the apply queue.
     pub(super) fn release_batch(&mut self, now: Micros) {
         if let Some(entries) = self.apply_batcher.release(now) {
             self.push_entries(entries, Vec::new());
@@ -140,8 +140,8 @@ impl RaftPeer {
         self.links.apply_side.do_send(ApplyMessage::Decision(decision));
     }
 
-    /// What was handed over took its reply along, or a snapshot has covered it: its outcome is not
-    /// in doubt.
+    /// Checks that the oldest remaining reply may be answered as unknown: its entry was not
+    /// dispatched (a dispatched entry takes its reply along), or a snapshot covers it.
     fn assert_replies_gone(&self) {
         let state = self.raft.observe().state;
         let in_doubt =

@@ -1,13 +1,15 @@
-//! The peer: one member's protocol, and everybody who waits for it.
+//! The peer: one member's protocol, and the requests that wait for its results.
 //!
-//! A handler hands one message to [`Raft`]; when the mailbox is drained (or the batch is cut) one `Ready` is carried out for
-//! all of them. Carrying out means sending messages on; nothing here waits, blocks or decides.
+//! Each handler passes one message to [`Raft`]; when the mailbox is drained (or the batch is cut)
+//! one `Ready` is handled for all of them. Handling a `Ready` means sending messages to other
+//! actors; nothing here waits, blocks or decides.
 //!
-//! Time: ticks come as messages, but behind a flood they would come late. So a batch that is cut looks at the
-//! clock itself and ticks if a tick is due. A tick that comes much too late shows that the process stood still: the
-//! protocol is informed before it, because messages of that time may wait behind it.
+//! Time: ticks are messages, but under a flood of messages they would arrive late. So a batch that
+//! is cut reads the clock itself and ticks if a tick is due. A tick that is very late shows that
+//! the process was suspended: the protocol is informed of that before the tick, because messages
+//! from that time may be queued behind it.
 //!
-//! *What it does not do:* it does not keep the log, know a command's type, or touch a file.
+//! *What it does not do:* it does not keep the log, know a command's type, or access files.
 
 mod apply_batcher;
 mod handle_ready;
@@ -48,31 +50,32 @@ pub(crate) struct RaftPeer {
     pub(super) clock: Clock,
     pub(super) observer: Observer,
     times: Times,
-    /// Empty between two messages; kept for its memory.
+    /// Empty between two messages; kept to reuse its allocation.
     piece: Vec<Proposal>,
     pub(super) waiters: Waiters,
     pub(super) reads: PendingReads,
     pub(super) snapshot_requests: SnapshotRequests,
     pub(super) pending_snapshots: PendingSnapshots,
     pub(super) apply_batcher: ApplyBatcher,
-    /// A decoded snapshot that this batch offers.
+    /// A decoded snapshot that is offered in this batch.
     pub(super) shadow: Option<(LogId, BoxedState)>,
-    /// When the install under way began to be decoded.
+    /// When decoding of the snapshot to be installed was requested.
     pub(super) install_began: Option<(LogId, Micros)>,
-    /// The last durable step asked for and when; and the last complete one.
+    /// The last requested durable step with the time of its request, and the last complete step.
     pub(super) asked: (u64, Micros),
     persisted: u64,
     sealed: u64,
-    /// The last index that the apply side was seen to have applied, and the one that it reports by a message.
+    /// The last applied index that was read, and the index for which the apply side sends a
+    /// message.
     applied: Index,
     applied_wanted: Option<Index>,
-    /// When the status was published last.
+    /// When the status was last published.
     published: Micros,
     alarm: TickTimer,
     next_tick: Micros,
 }
 
-/// Where the peer sends to, and where its proposals come from.
+/// The recipients of the peer's messages, and the source of its proposals.
 pub(crate) struct PeerLinks {
     pub(crate) proposals: ProposalsEnd,
     pub(crate) applied: Arc<AppliedMark>,
@@ -84,14 +87,14 @@ pub(crate) struct PeerLinks {
     pub(crate) sender: FencedSender,
 }
 
-/// The peer's own times.
+/// The peer's time settings.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) tick: Micros,
-    /// A tick that comes so much too late shows that the process stood still.
+    /// A tick that is late by this much shows that the process was suspended.
     pub(crate) stall: Micros,
     pub(crate) proposal_timeout: Micros,
-    /// The log is sealed when nothing was asked of it for so long.
+    /// The log is sealed after this much time without a requested step.
     pub(crate) idle: Micros,
 }
 
@@ -126,7 +129,7 @@ impl Behaviour for RaftPeer {
                 self.snapshot_requests.declined();
             }
             PeerMessage::SnapshotSuperfluous(log_id) => self.on_snapshot_superfluous(now, log_id),
-            // What it is about is looked at with every message.
+            // Nothing to do: each message reads the applied index first.
             PeerMessage::Applied => {}
             PeerMessage::CondInstall(log_id) => raft.cond_install(now, log_id),
             PeerMessage::Stop(ack) => {
@@ -145,7 +148,8 @@ impl Behaviour for RaftPeer {
         self.handle_ready(batch.now);
         self.wait_for_applied(batch.now);
         self.set_alarm();
-        // In a flood no batch may find the mailbox empty.
+        // Under a flood of messages the mailbox may never be drained: the status is then published
+        // once per tick.
         if batch.drained || batch.now >= self.published + self.times.tick {
             self.publish(batch.now);
         }
@@ -226,7 +230,7 @@ impl RaftPeer {
         }
     }
 
-    /// Asks for a message where the protocol can't go on before more is applied.
+    /// Requests a message if the protocol can't continue before more entries are applied.
     fn wait_for_applied(&mut self, now: Micros) {
         loop {
             let wanted = self.raft.awaits_applied();
@@ -285,7 +289,7 @@ impl RaftPeer {
             "step {seq} complete, of {:?}",
             self.asked
         );
-        // Steps complete in order, and the protocol hears of each.
+        // Steps complete in order, and the protocol is notified of each.
         for seq in self.persisted + 1..=seq {
             self.raft.persisted(now, seq);
         }
@@ -331,7 +335,7 @@ impl RaftPeer {
         self.pending_snapshots.published(log_id, Err(SnapshotError::Outdated));
     }
 
-    /// The end of a quiet log is made known durably: what damages it later is found then.
+    /// Seals an idle log: marks its end durably, so that later damage to it is detected.
     fn seal_if_idle(&mut self, now: Micros) {
         let (last, at) = self.asked;
         if self.sealed < last && self.persisted == last && now.saturating_sub(at) >= self.times.idle
@@ -346,7 +350,8 @@ impl RaftPeer {
         self.raft.show_status(&mut self.shared.raft.lock());
     }
 
-    /// Nothing is decided after this. What was asked of the disk still gets there; what waits hears the truth.
+    /// Handles the last `Ready`; no decisions are made after it. Requested steps are still written;
+    /// pending requests are failed.
     fn finish(&mut self, now: Micros) {
         self.handle_ready(now);
         self.release_batch(now);

@@ -1,6 +1,7 @@
-//! Linearizable reads on their way to being confirmed.
+//! Linearizable reads that wait for confirmation.
 //!
-//! All reads that came in one batch share one ticket: one round of the cluster confirms them together.
+//! All reads of one batch share one ticket: one round of messages to the cluster confirms them
+//! together.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use crate::raft::{Micros, Raft, ReadTicket, Refusal};
 
 #[derive(Default)]
 pub(crate) struct PendingReads {
-    /// Came in this batch.
+    /// Reads that arrived in this batch.
     fresh: Vec<ReadJob>,
     asked: BTreeMap<ReadTicket, Vec<ReadJob>>,
 }
@@ -20,7 +21,7 @@ impl PendingReads {
         self.fresh.push(job);
     }
 
-    /// Asks the cluster to confirm what came in this batch.
+    /// Requests confirmation of the reads that arrived in this batch.
     pub(crate) fn begin(&mut self, raft: &mut Raft, now: Micros) {
         if self.fresh.is_empty() {
             return;
@@ -33,17 +34,17 @@ impl PendingReads {
         }
     }
 
-    /// The reads of a confirmed ticket.
+    /// Takes the reads of a confirmed ticket.
     pub(crate) fn take(&mut self, ticket: ReadTicket, run: impl FnMut(ReadJob)) {
         self.asked.remove(&ticket).into_iter().flatten().for_each(run);
     }
 
-    /// A ticket can't be confirmed any more.
+    /// Fails the reads of a ticket that can't be confirmed any more.
     pub(crate) fn fail(&mut self, ticket: ReadTicket, error: &ReadError) {
         fail(self.asked.remove(&ticket).unwrap_or_default(), error.clone());
     }
 
-    /// The node stops: dropped reads say so themselves.
+    /// The node stops: dropped reads answer by themselves.
     pub(crate) fn fail_all(&mut self) {
         self.fresh.clear();
         self.asked.clear();

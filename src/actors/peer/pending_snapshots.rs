@@ -1,11 +1,11 @@
-//! Who waits for a snapshot that the apply side handed out.
+//! Pending snapshots that the apply side supplied.
 //!
 //! ```text
-//! handed out ─▶ encoding ─▶ published, judged ─▶ recording ─▶ the log's record is durable: Ok
-//!                              │                     └─ a newer one becomes current first: Outdated
+//! supplied ─▶ encoding ─▶ published, checked ─▶ recording ─▶ the log's record is durable: Ok
+//!                              │                    └─ a newer one is current first: Outdated
 //!                              └─ refused: Outdated, Refused
 //! ```
-//! The snapshotter tells of each view once, in the order in which it was given them.
+//! The snapshotter reports on each view once, in the order in which it received them.
 
 use std::collections::VecDeque;
 
@@ -16,17 +16,18 @@ use crate::raft::LogId;
 #[derive(Default)]
 pub(crate) struct PendingSnapshots {
     encoding: VecDeque<(LogId, SnapshotReply)>,
-    /// Ascending: each was newer than the current one when it was accepted.
+    /// Ascending: each was newer than the current snapshot when it was accepted.
     recording: VecDeque<(LogId, SnapshotReply)>,
 }
 
 impl PendingSnapshots {
-    /// A view goes to the snapshotter.
+    /// A view is sent to the snapshotter.
     pub(crate) fn encoding(&mut self, log_id: LogId, reply: SnapshotReply) {
         self.encoding.push_back((log_id, reply));
     }
 
-    /// The snapshot of `log_id` is published, and was accepted, or refused for this reason.
+    /// The snapshot of `log_id` is published; `judged` tells whether it was accepted, or why it was
+    /// refused.
     pub(crate) fn published(&mut self, log_id: LogId, judged: Result<(), SnapshotError>) {
         let Some((encoded, reply)) = self.encoding.pop_front() else {
             panic!("a snapshot of {log_id}, and no view was handed out");
@@ -38,7 +39,7 @@ impl PendingSnapshots {
         }
     }
 
-    /// This snapshot is current, durably.
+    /// This snapshot is durably current.
     pub(crate) fn current(&mut self, current: LogId) {
         while self.recording.front().is_some_and(|(log_id, _)| log_id.index <= current.index) {
             if let Some((log_id, reply)) = self.recording.pop_front() {
@@ -48,7 +49,7 @@ impl PendingSnapshots {
         }
     }
 
-    /// Nothing is decided any more.
+    /// The peer makes no decisions any more.
     pub(crate) fn fail_all(&mut self) {
         for (_, reply) in self.encoding.drain(..).chain(self.recording.drain(..)) {
             answer(reply, Err(SnapshotError::Fatal));
@@ -57,6 +58,6 @@ impl PendingSnapshots {
 }
 
 fn answer(reply: SnapshotReply, outcome: Result<LogId, SnapshotError>) {
-    // A closed receiver is an apply side that does not want to know.
+    // A closed receiver means that the apply side dropped the future.
     let _ = reply.send(outcome);
 }

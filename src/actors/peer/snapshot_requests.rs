@@ -1,8 +1,9 @@
-//! Who waits for a snapshot.
+//! Pending requests for a snapshot.
 //!
-//! A request is met by the first snapshot that covers what was applied when it came, be it made here or installed, and
-//! not before its record is durable (SN17); a build that had begun before does not count, and the snapshot is asked
-//! for again when it is done. After a build that was refused it is asked for again later.
+//! A request is met by the first snapshot that covers the entries that were applied when it
+//! arrived, whether made here or installed, and not before the snapshot's record is durable (SN17).
+//! A build that began earlier does not count; when it is done the snapshot is requested again.
+//! After a refused build it is requested again later.
 
 use crate::messages::SnapshotError;
 use crate::messages::SnapshotReply;
@@ -10,7 +11,7 @@ use crate::raft::{Index, LogId, Micros, Raft};
 
 #[derive(Default)]
 pub(crate) struct SnapshotRequests {
-    /// With the index that has to be covered.
+    /// Each request with the index that must be covered.
     waiting: Vec<(Index, SnapshotReply)>,
 }
 
@@ -23,13 +24,13 @@ impl SnapshotRequests {
         if durable.index >= applied {
             return answer(reply, Ok(durable));
         }
-        // Who has given up is forgotten: asking again and again piles up nothing.
+        // Requests whose caller has given up are removed, so repeated requests do not accumulate.
         self.waiting.retain(|(_, reply)| !reply.is_closed());
         self.waiting.push((applied, reply));
         raft.request_snapshot(now);
     }
 
-    /// The snapshot of `log_id` is current, durably.
+    /// The snapshot of `log_id` is durably current.
     pub(crate) fn current(&mut self, raft: &mut Raft, now: Micros, log_id: LogId) {
         self.answer_met(log_id);
         if !self.waiting.is_empty() {
@@ -37,8 +38,9 @@ impl SnapshotRequests {
         }
     }
 
-    /// A build was refused, or a snapshot of as much or more is there: requests that need a newer
-    /// one still wait. The apply side may answer the next one alike, so it is not asked at once.
+    /// A build was refused, or a snapshot that covers at least as much exists: requests that need a
+    /// newer one still wait. The apply side may give the same answer again, so the next request is
+    /// delayed.
     pub(crate) fn passed(&mut self, raft: &mut Raft, now: Micros) {
         self.answer_met(raft.durable_snapshot());
         self.waiting.retain(|(_, reply)| !reply.is_closed());
@@ -54,7 +56,7 @@ impl SnapshotRequests {
         met.into_iter().for_each(|(_, reply)| answer(reply, Ok(current)));
     }
 
-    /// The apply side has no snapshot to make.
+    /// The apply side declined to make a snapshot.
     pub(crate) fn declined(&mut self) {
         for (_, reply) in self.waiting.drain(..) {
             answer(reply, Err(SnapshotError::Declined));
@@ -69,6 +71,6 @@ impl SnapshotRequests {
 }
 
 fn answer(reply: SnapshotReply, outcome: Result<LogId, SnapshotError>) {
-    // A closed receiver is a caller that does not wait any more.
+    // A closed receiver means that the caller has stopped waiting.
     let _ = reply.send(outcome);
 }

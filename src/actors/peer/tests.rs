@@ -1,4 +1,5 @@
-//! A peer whose batches the test makes: what it is told, when, and whether its mailbox ever drains.
+//! Tests of a peer whose batches the test controls: its messages, their times, and whether its
+//! mailbox is drained.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,7 +22,7 @@ fn micros(duration: std::time::Duration) -> Micros {
     duration.as_micros() as Micros
 }
 
-/// Takes everything and does nothing.
+/// An actor that ignores all messages.
 struct Nobody<M>(std::marker::PhantomData<fn() -> M>);
 
 impl<M: Message<Result = ()> + Send + Unpin + 'static> Behaviour for Nobody<M> {
@@ -37,7 +38,7 @@ fn nobody<M: Message<Result = ()> + Send + Unpin + 'static>() -> Recipient<M> {
     UnstartedActor::<Nobody<M>>::new().recipient()
 }
 
-/// Counts the questions whether an election could be won.
+/// Counts the pre-vote requests that are sent.
 #[derive(Clone, Default)]
 struct Sent(Arc<AtomicUsize>);
 
@@ -53,7 +54,7 @@ impl Transport for Sent {
     fn detach(&self, _node: NodeId) {}
 }
 
-/// A member that hears nothing of the others, if there are any.
+/// A member that receives nothing from the other members, if there are any.
 struct Lonely {
     peer: RaftPeer,
     shared: Arc<NodeContext>,
@@ -101,8 +102,8 @@ impl Lonely {
         Lonely { peer, shared, sent, now: 0 }
     }
 
-    /// A batch that was cut: behind these messages the mailbox has more. What was asked of the disk
-    /// is done.
+    /// Runs a batch that was cut: more messages wait in the mailbox. Requested steps are reported
+    /// as complete.
     fn cut_batch(&mut self, make: fn(&NodeContext, Micros) -> PeerMessage) {
         let began = self.now;
         for _ in 0..4 {
@@ -117,7 +118,7 @@ impl Lonely {
     }
 }
 
-/// An answer to nothing that was asked.
+/// An answer to a request that was never sent.
 fn envelope(_shared: &NodeContext, _now: Micros) -> PeerMessage {
     let answer = Answer::Vote { granted: false, held: None };
     let body = Body::Answer { asker_incarnation: 9, answer };
@@ -130,8 +131,8 @@ fn read(shared: &NodeContext, now: Micros) -> PeerMessage {
     PeerMessage::Read(shared.reads.begin(now + 1_000_000, |_| ()).expect("a free place for a read"))
 }
 
-/// B3, AC07: messages of any kind that never end keep no tick away. The election timeout ends in
-/// time, and the others are asked.
+/// B3, AC07: an endless flood of messages of any kind does not hold up ticks. The election timeout
+/// ends in time, and the other members are asked.
 #[test]
 fn ticks_come_on_time_in_a_mailbox_that_never_drains() {
     let config = Config::default();
@@ -145,7 +146,7 @@ fn ticks_come_on_time_in_a_mailbox_that_never_drains() {
     }
 }
 
-/// What is seen of a node in a flood is no older than a tick.
+/// The published status of a node under a flood of messages is at most one tick old.
 #[test]
 fn the_status_is_published_in_a_mailbox_that_never_drains() {
     let config = Config::default();

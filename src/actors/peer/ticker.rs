@@ -1,8 +1,9 @@
-//! The ticker: tells the peer that time passes.
+//! The ticker: sends ticks to the peer.
 //!
-//! A tick is a message like any other, with the time it was due. It comes when a deadline of the protocol is due, and
-//! otherwise every so often, for what needs no precision. At most one is outstanding, and missed ones are not repaid: after
-//! a stall the peer sees one late tick, not a burst of elections (AC07).
+//! A tick is an ordinary message that carries the time at which it was due. It is sent when a
+//! deadline of the protocol is due, and otherwise periodically, for work that needs no precision.
+//! At most one is outstanding, and missed ticks are not made up for: after a stall the peer sees
+//! one late tick, not a burst of elections (AC07).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -18,31 +19,32 @@ use crate::raft::Micros;
 use crate::runtime::clock::Clock;
 use crate::runtime::stop_signal::StopSignal;
 
-/// Ticks are at least so far apart, whatever is due.
+/// The minimum time between two ticks, whatever is due, in microseconds.
 const TICK_MIN: Micros = 1000;
 
-/// What the peer and its ticker agree on.
+/// State shared by the peer and its ticker.
 #[derive(Clone, Default)]
-pub(crate) struct TickTimer(Arc<NodeContext>);
+pub(crate) struct TickTimer(Arc<TimerState>);
 
 #[derive(Default)]
-struct NodeContext {
-    /// A tick is on its way to the peer.
+struct TimerState {
+    /// A tick is in the peer's mailbox.
     outstanding: AtomicBool,
-    /// When the next is due, in the peer's time.
+    /// When the next tick is due, in the peer's time.
     deadline: AtomicU64,
-    /// When the ticker looks again, in the peer's time.
+    /// When the ticker checks again, in the peer's time.
     armed: AtomicU64,
     changed: Notify,
 }
 
 impl TickTimer {
-    /// The peer has the tick.
+    /// The peer has received the tick.
     pub(crate) fn arrived(&self) {
         self.0.outstanding.store(false, Release);
     }
 
-    /// The next tick is due at `deadline`. One that moved further away costs nothing here: the ticker finds out.
+    /// Sets the deadline of the next tick. A later deadline does not wake the ticker: it reads the
+    /// new one when the old one has passed.
     pub(crate) fn set(&self, deadline: Micros) {
         self.0.deadline.store(deadline, Release);
         if deadline < self.0.armed.load(Acquire) {
@@ -50,7 +52,8 @@ impl TickTimer {
         }
     }
 
-    /// When the next tick is due, if the last was at `last`.
+    /// When the next tick is due if the last was at `last`, which also becomes the time of the next
+    /// check.
     fn due(&self, last: Micros, every: Micros) -> Micros {
         let deadline = self.0.deadline.load(Acquire).max(last + TICK_MIN.min(every));
         let due = if self.0.outstanding.load(Acquire) { last + every } else { deadline };
@@ -60,7 +63,7 @@ impl TickTimer {
     }
 }
 
-/// Ticks until the node stops.
+/// Sends ticks until the node stops.
 pub(crate) async fn tick(
     every: Duration,
     clock: Clock,
@@ -73,7 +76,7 @@ pub(crate) async fn tick(
     while stop_signal.is_running() {
         let due = alarm.due(last, every);
         if clock.now() < due {
-            // Woken early or not: what is due now is asked again.
+            // In either case, woken early or timed out, the due time is computed again.
             let _ = timeout_at(clock.instant(due), alarm.0.changed.notified()).await;
             continue;
         }

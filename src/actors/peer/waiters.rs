@@ -1,14 +1,14 @@
-//! Who waits for which entry.
+//! The callers that wait for log entries.
 //!
-//! A waiter is keyed by the whole [`LogId`] of its entry, never by an index alone: another term's entry at the same index is
-//! somebody else's (CL03). Ids are appended in the order of their index, and so are time-outs: every question
-//! is asked at one of the two ends.
+//! A waiter is keyed by the whole [`LogId`] of its entry, never by an index alone: an entry of
+//! another term at the same index belongs to another caller (CL03). Both ids and deadlines are in
+//! ascending order, so every operation works at one of the two ends of the queue.
 //!
-//! | what is learned | the waiter hears |
+//! | event | the waiter's reply |
 //! |---|---|
-//! | its entry is committed | nothing yet: the reply goes on with the entry to the apply side |
-//! | its index is committed with another id | `NotLeader`: certainly not applied |
-//! | a higher term, truncation, a covering install, time-out, stop | `Unknown` |
+//! | its entry is committed | none yet: the reply is sent with the entry to the apply side |
+//! | another id is committed at its index | `NotLeader`: certainly not applied |
+//! | a higher term, truncation, a covering install, timeout, stop | `Unknown` |
 
 use std::collections::VecDeque;
 
@@ -22,7 +22,7 @@ use crate::raft::{Entries, Index, LogId, Micros, NodeId};
 pub(crate) struct Waiters {
     /// Ascending by index.
     appended: VecDeque<Waiter>,
-    /// Who wants to know when its entry is durable here; ascending by index.
+    /// Callers to be notified when their entry is durable here; ascending by index.
     durable: VecDeque<(LogId, oneshot::Sender<LogId>)>,
 }
 
@@ -33,7 +33,7 @@ struct Waiter {
 }
 
 impl Waiters {
-    /// `reply` waits for the entry just appended as `log_id`.
+    /// Adds `reply`, which waits for the entry just appended as `log_id`.
     pub(crate) fn add(&mut self, log_id: LogId, deadline: Micros, mut reply: Reply) {
         let before = self.appended.back().map_or(0, |waiter| waiter.log_id.index);
         assert!(log_id.index > before, "a waiter for {log_id} behind one for index {before}");
@@ -43,7 +43,7 @@ impl Waiters {
         self.appended.push_back(Waiter { log_id, deadline, reply });
     }
 
-    /// The replies that go on with these committed entries.
+    /// Takes the replies that are sent along with these committed entries.
     pub(crate) fn take_for(
         &mut self,
         entries: &Entries,
@@ -71,20 +71,21 @@ impl Waiters {
         taken
     }
 
-    /// Everything up to `index` is settled without having been handed out: unknown to those who still wait.
+    /// All entries through `index` are settled but were not dispatched: their waiters get
+    /// `Unknown`.
     pub(crate) fn pass_over(&mut self, index: Index) {
         while let Some(waiter) = self.pop_front_if(|waiter| waiter.log_id.index <= index) {
             drop(waiter.reply);
         }
     }
 
-    /// An install took the place of everything up to `index`, and perhaps of the rest of the log.
+    /// A snapshot replaced all entries through `index`, and perhaps the rest of the log.
     pub(crate) fn covered(&mut self, index: Index) {
         self.pass_over(index);
         self.durable.clear();
     }
 
-    /// Own entries from `from` on are gone here; they may survive elsewhere.
+    /// This member's entries from `from` on are removed here; they may survive on other members.
     pub(crate) fn truncated(&mut self, from: Index) {
         while self.appended.back().is_some_and(|waiter| waiter.log_id.index >= from) {
             self.appended.pop_back();
@@ -94,33 +95,33 @@ impl Waiters {
         }
     }
 
-    /// The own log is durable through `through`.
+    /// This member's log is durable through `through`.
     pub(crate) fn persisted(&mut self, through: LogId) {
         while self.durable.front().is_some_and(|(log_id, _)| log_id.index <= through.index) {
             if let Some((log_id, durable)) = self.durable.pop_front() {
-                // A closed receiver is a client that does not wait any more.
+                // A closed receiver means that the client has stopped waiting.
                 let _ = durable.send(log_id);
             }
         }
     }
 
-    /// Time-outs at `now`.
+    /// Answers `Unknown` to all waiters whose deadline has passed at `now`.
     pub(crate) fn expire(&mut self, now: Micros) {
         while self.pop_front_if(|waiter| waiter.deadline <= now).is_some() {}
     }
 
-    /// Whoever waits for the outcome of an entry that is not handed out hears that it is unknown. Whether the entry becomes
-    /// durable here will still be known.
+    /// Answers `Unknown` to all waiters for entries that were not dispatched. Callers that wait for
+    /// durability are still notified.
     pub(crate) fn forget_outcomes(&mut self) {
         self.appended.clear();
     }
 
-    /// The entry that has been waited for the longest.
+    /// The entry of the oldest waiter.
     pub(crate) fn first(&self) -> Option<LogId> {
         self.appended.front().map(|waiter| waiter.log_id)
     }
 
-    /// The same, and nothing will be known any more.
+    /// Like `forget_outcomes`, and callers that wait for durability are not notified any more.
     pub(crate) fn forget_all(&mut self) {
         self.appended.clear();
         self.durable.clear();
@@ -188,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_answered_unknown() {
-        // CL02, CL04: each of the ways to lose sight of an entry.
+        // CL02, CL04: each way to lose track of an entry.
         let (mut waiters, mut answers) = waiters(&[(1, 1), (1, 2), (1, 3), (1, 4), (1, 5)]);
         waiters.expire(10);
         assert_eq!(answers.iter_mut().map(heard).collect::<Vec<_>>()[..2], ["unknown", "nothing"]);
@@ -204,7 +205,7 @@ mod tests {
 
     type Told = Vec<oneshot::Receiver<LogId>>;
 
-    /// Who waits for entries 1 and 2 to be durable.
+    /// Waiters for entries 1 and 2 to be durable.
     fn durable_waiters() -> (Waiters, Told) {
         let mut waiters = Waiters::default();
         let admission = Admission::new(2);
@@ -224,7 +225,7 @@ mod tests {
         waiters.forget_outcomes();
         waiters.persisted(LogId::new(1, 1));
         assert_eq!(told[0].try_recv().ok(), Some(LogId::new(1, 1)));
-        // An install may have dropped what was behind.
+        // An install may have removed the entries behind it.
         waiters.covered(1);
         waiters.persisted(LogId::new(2, 2));
         assert!(told[1].try_recv().is_err());

@@ -1,11 +1,12 @@
-//! The snapshotter: everything about snapshots that takes long.
+//! The snapshotter: the slow work on snapshots.
 //!
-//! It stores received pieces, decodes a complete snapshot into a *shadow* state that nobody sees yet, encodes views,
-//! publishes files and drops large old states. All of it off both loops: while it decodes for a minute, the peer
-//! answers heartbeats and the old state serves reads (SN28). Where no file can be opened, it goes
-//! on later.
+//! It stores received chunks, decodes a complete snapshot into a *staged* state that is not in use
+//! yet, encodes views, publishes files and drops large old states. All of this runs outside the
+//! loops of the peer and the apply side: while it decodes for a minute, the peer answers heartbeats
+//! and the old state serves reads (SN28). If no file can be opened, the work is retried later.
 //!
-//! *What it does not do:* it does not decide. Which snapshot is wanted, offered, granted or current the protocol says.
+//! *What it does not do:* it does not decide. The protocol determines which snapshot is requested,
+//! offered, granted or current.
 
 mod receiving;
 
@@ -32,22 +33,23 @@ use crate::storage::{SnapshotSink, SnapshotStore, StorageError};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// A stored snapshot, or why it can't be opened.
+/// A stored snapshot's content, or why it can't be opened.
 type Content = Result<Box<dyn Read + Send>, StorageError>;
 
 pub(crate) struct Snapshotter {
     pub(crate) store: Box<dyn SnapshotStore>,
     pub(crate) decode: DecodeState,
-    /// The machine's type, for messages.
+    /// The machine's type, for error messages.
     pub(crate) machine: &'static str,
-    /// The members, as every snapshot made here names them.
+    /// The membership that is written into every snapshot made here.
     pub(crate) membership: Membership,
     pub(crate) receiving: Receiving,
-    /// Named by the log's record.
+    /// The current snapshot, named by the log's record.
     pub(crate) current: Option<LogId>,
-    /// Made here and published, and neither current nor refused yet: their records may be on the way to the disk.
+    /// Made here and published, and neither current nor refused yet: their records may still be
+    /// being written to the log.
     pub(crate) made: BTreeSet<LogId>,
-    /// Received whole and not yet current or discarded.
+    /// Completely received, and not yet current or discarded.
     pub(crate) received: Option<LogId>,
     pub(crate) peer: Recipient<PeerMessage>,
     pub(crate) apply_side: Recipient<ApplyMessage>,
@@ -57,22 +59,24 @@ pub(crate) struct Snapshotter {
     pub(crate) asked: Postponed<SnapshotterMessage>,
 }
 
-/// Work that was not done, and why. Without a message there is nothing left to be done later.
+/// Work that failed, and why. With a message, the work may be retried.
 type Undone = (StorageError, Option<Box<SnapshotterMessage>>);
 
 fn given_up(error: StorageError) -> Undone {
     (error, None)
 }
 
-/// Why a snapshot could not be read or written: the store's fault, or what stands in it.
+/// Why a snapshot could not be read or written: a fault of the store, or of its content.
 enum Failure {
     Storage(StorageError),
     Content(CodecError),
-    /// It is as it was made, by a build that encodes states in another way.
+    /// The content is intact, but this build can't decode it: another build encodes states
+    /// differently.
     Undecodable(CodecError),
 }
 
-/// A decoder's error: what it could not read is the file's fault, what it could not understand the build's.
+/// Classifies a decoder's error: failing to read is the file's fault, failing to decode the
+/// build's.
 fn undecoded(error: CodecError) -> Failure {
     match error {
         CodecError::Io(_) => Failure::Content(error),
@@ -91,8 +95,8 @@ impl From<StorageError> for Failure {
     }
 }
 
-/// A snapshot's content may pass every checksum and be the state behind another entry: in its place in the apply queue
-/// it would corrupt the replica (SN06, SN19).
+/// A snapshot's content may pass every checksum and still be the state at another entry: at its
+/// place in the apply queue it would corrupt the replica (SN06, SN19).
 fn of_its_entry(log_id: LogId, state: BoxedState) -> Result<BoxedState, Failure> {
     match state.log_id() {
         Some(held) if held != log_id => Err(Failure::Content(CodecError::invalid(
@@ -111,7 +115,7 @@ impl Behaviour for Snapshotter {
         match message {
             SnapshotterMessage::Stop(ack) => return Flow::Stop(ack),
             SnapshotterMessage::Retire(old) => drop(old),
-            // A stopping node starts no long work, and a fenced one touches no file.
+            // A stopping node starts no slow work, and a fenced node accesses no file.
             _ if !self.shared.stop_signal.is_running() => self.asked.clear(),
             SnapshotterMessage::Again => self.asked.pause_is_over(),
             message => self.asked.add(message),
@@ -132,7 +136,8 @@ impl Behaviour for Snapshotter {
 }
 
 impl Snapshotter {
-    /// Where there is no file descriptor nothing has happened but what may happen twice.
+    /// Processes one request. If it fails for lack of a file descriptor, it has done only what may
+    /// be repeated.
     fn process(&mut self, message: SnapshotterMessage) -> Result<(), Undone> {
         let outcome = match &message {
             SnapshotterMessage::Job(job) => self.job(job),
@@ -162,7 +167,7 @@ impl Snapshotter {
                 Ok(())
             }
             SnapshotJob::AbortTransfer(transfer) => {
-                // Its last piece may have come before the word that nobody wants it.
+                // The last chunk may have been stored before the transfer was aborted.
                 self.receiving.abort(*transfer).map_or(Ok(()), |complete| self.discard(complete))
             }
             SnapshotJob::Decode(meta) => self.decode_received(meta),
@@ -201,7 +206,8 @@ impl Snapshotter {
         Ok(())
     }
 
-    /// Said once: the leader sends another one now and then, and the status says it all the time.
+    /// Logged once: the leader resends a snapshot from time to time, and the status shows the
+    /// reason permanently.
     fn needs_newer_build(&mut self, log_id: LogId, error: &CodecError) {
         let reason = format!(
             "the leader's snapshot {log_id} can't be decoded by this build (machine {}): {error}; \
@@ -214,7 +220,8 @@ impl Snapshotter {
         }
     }
 
-    /// The own current snapshot has to decode: going on without it would forget what was acknowledged (B7, B17).
+    /// This member's current snapshot must decode: continuing without it would lose acknowledged
+    /// entries (B7, B17).
     fn restore(&mut self, log_id: LogId) -> Result<(), StorageError> {
         self.current = Some(log_id);
         let content = self.store.open(log_id);
@@ -253,7 +260,7 @@ impl Snapshotter {
 
     fn take(&mut self, view: StateView) -> Result<(), Undone> {
         let log_id = view.log_id();
-        // The same file name would be written twice; the one that is there says the same.
+        // The same file would be written twice, and the existing one has the same content.
         if self.is_needed(log_id) {
             self.tell(PeerMessage::SnapshotSuperfluous(log_id));
             return Ok(());
@@ -296,7 +303,7 @@ impl Snapshotter {
         })
     }
 
-    /// A received snapshot is not wanted any more.
+    /// A received snapshot is obsolete.
     fn discard(&mut self, log_id: LogId) -> Result<(), StorageError> {
         self.received = self.received.filter(|received| *received != log_id);
         self.remove(log_id)

@@ -1,14 +1,15 @@
-//! A snapshot that arrives piece by piece.
+//! Receives a snapshot in chunks.
 //!
-//! Pieces come repeated, late and out of order (A46, SN09). What fits behind the received bytes is stored; to anything
-//! else the answer is the offset to go on at, so a repeated last piece neither restarts nor empties anything.
+//! Chunks may be repeated, late or out of order (A46, SN09). A chunk that continues the received
+//! bytes is stored; any other chunk is answered with the offset to continue at, so a repeated last
+//! chunk neither restarts the transfer nor discards data.
 
 use bytes::Bytes;
 
 use crate::raft::{ChunkWritten, LogId, SnapshotMeta, TransferKey};
 use crate::storage::{SnapshotReceiver, SnapshotStore, StorageError};
 
-/// The one transfer that is received, or was received last.
+/// The current transfer, or the last one. There is at most one.
 #[derive(Default)]
 pub(crate) struct Receiving(Option<Transfer>);
 
@@ -19,12 +20,12 @@ struct Transfer {
 
 enum Stage {
     Open(Box<dyn SnapshotReceiver>),
-    /// Published under this id.
+    /// Published with this id.
     Complete(LogId),
 }
 
 impl Receiving {
-    /// Stores one piece.
+    /// Stores one chunk.
     pub(crate) fn write(
         &mut self,
         store: &mut dyn SnapshotStore,
@@ -69,7 +70,8 @@ impl Receiving {
         Ok(ChunkWritten::Complete)
     }
 
-    /// Drops what an unfinished transfer has stored. Of a finished one it tells what is published.
+    /// Aborts a transfer and drops its stored bytes if it is unfinished. If it is complete, returns
+    /// the id of the published snapshot.
     pub(crate) fn abort(&mut self, key: TransferKey) -> Option<LogId> {
         match self.0.take_if(|transfer| transfer.key == key)?.stage {
             Stage::Open(_) => None,
