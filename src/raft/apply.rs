@@ -1,7 +1,8 @@
-//! Handing committed entries to the apply queue, within its limit.
+//! Dispatching committed entries to the apply queue, within its limit.
 //!
-//! What is handed over is committed *and* durable here, in order, each entry once. Beyond the queue's limit the
-//! range simply stays in the log; an `applied` makes room, and entries that have left the cache are read back (A67, B2).
+//! Dispatched entries are committed *and* durable here; each is dispatched once, in order. Entries
+//! above the queue's limit stay in the log until `applied` makes room. Entries that are no longer
+//! in the cache are read back (A67, B2).
 
 use super::core::Raft;
 use super::entries::Entries;
@@ -9,7 +10,7 @@ use super::ready::{ApplyItem, LogRead, LogReadOutcome, ReadPurpose};
 use super::types::{Index, Micros};
 
 impl Raft {
-    /// The state machine has applied everything through `index`, one by one or by an install (A69).
+    /// The state machine has applied everything through `index`, entry by entry or by an install.
     pub fn applied(&mut self, now: Micros, index: Index) {
         self.input(now, |raft| raft.on_applied(index));
     }
@@ -24,9 +25,9 @@ impl Raft {
         }
     }
 
-    /// The index that is to be reported without delay once it is applied: the queue is half full, so that entries may have to
-    /// wait for room in it, or a snapshot will be due. Without one it is enough to be told with the next input, or at the next
-    /// tick.
+    /// The index whose application is to be reported without delay: the queue is half full, so that
+    /// entries may have to wait for room, or a snapshot will be due then. If `None`, it is enough
+    /// to report it with the next input or at the next tick.
     pub fn awaits_applied(&self) -> Option<Index> {
         let (index, _) = self.apply_outstanding.front()?;
         let filling = self.apply_outstanding_bytes >= self.config.apply_queue_bytes / 2;
@@ -44,7 +45,7 @@ impl Raft {
         }
     }
 
-    /// The last index that may be handed over now, if there is one and room for it.
+    /// The last index that may be dispatched now. `None` if there is none, or no room for it.
     fn can_hand_over(&self) -> Option<Index> {
         let last = self.log.commit().min(self.log.persisted());
         let full = self.apply_outstanding_bytes >= self.config.apply_queue_bytes
@@ -76,7 +77,7 @@ impl Raft {
 
     pub(super) fn on_apply_read(&mut self, outcome: LogReadOutcome) {
         let Some((_, first)) = self.apply_read.take() else { return };
-        // An install in between has moved on; what was read is covered by it.
+        // An install in between has moved past these entries; its snapshot covers them.
         if self.log.handed() + 1 != first {
             return;
         }
@@ -98,7 +99,8 @@ impl Raft {
         }
     }
 
-    /// An install covers what was handed over and not applied; the state machine skips it (B5).
+    /// An install covers the entries that are dispatched and not applied; the state machine skips
+    /// them (B5).
     pub(super) fn forget_handed(&mut self) {
         self.apply_outstanding.clear();
         self.apply_outstanding_bytes = 0;

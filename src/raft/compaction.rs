@@ -1,43 +1,51 @@
-//! Local snapshots and what they allow the log to forget (MECHANISMS A9–A32, B12, B16, B20).
+//! Local snapshots, and what they allow the log to purge (A9–A32, B12, B16, B20 in
+//! `docs/mechanisms.md`).
 //!
-//! The trigger goes through the apply queue, so that state and index are paired by construction. Its measure is what
-//! has been *applied* since the last snapshot: that part a new snapshot makes superfluous, so the trigger cannot fire
-//! again on what would stay anyway. Only one build is under way at a time.
+//! The request for a snapshot goes through the apply queue, so that state and index always belong
+//! together. The trigger measures what has been *applied* since the last snapshot. A new snapshot
+//! makes exactly that obsolete, so the trigger can't fire again because of entries that stay
+//! anyway. Only one build is active at a time.
 
 use super::core::Raft;
 use super::random::Random;
 use super::ready::{ApplyItem, Event, SnapshotJob};
 use super::types::{Index, LogId, Micros, SnapshotMeta};
 
-/// The wait before a trigger asks again is doubled so often, at most.
+/// The wait before a trigger asks again is doubled at most this many times.
 const RETRY_DOUBLINGS_MAX: u32 = 6;
 
-/// The state of making snapshots here.
+/// The state of local snapshot builds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Building {
-    /// Between asking for a snapshot and its being published, refused or declined.
+    /// A snapshot was asked for and is not yet published, refused or declined.
     under_way: bool,
-    /// The service asked for one.
+    /// The service asked for a snapshot.
     requested: bool,
-    /// The service still waits for one that it asked for: what was built did not become current.
+    /// The service still waits for a snapshot that it asked for: the one that was built did not
+    /// become current.
     requested_again: bool,
-    /// Bytes and index of the part of the log that is applied and not in the current snapshot.
+    /// Bytes of the applied entries that the current snapshot does not cover, and the last index
+    /// counted.
     applied_bytes: u64,
     counted_through: Index,
     /// Snapshots in a row that were asked for and did not become current.
     pub(super) failures: u32,
     /// No trigger asks again before this moment.
     pub(super) retry_at: Micros,
-    /// More may go than has gone: a transfer kept it, or a restart came between.
+    /// More entries may be purged than have been: a transfer retained them, or a restart came
+    /// between.
     purge_due: bool,
-    /// What kept it, as of the last look: while that is the same, another look finds the same.
+    /// What retained them at the last look. While it is unchanged, another look has the same
+    /// result.
     pub(super) kept_by: Option<(Option<Index>, bool)>,
-    /// How far below the limits this node's next trigger lies, in thousandths: so that members do not all build at once.
+    /// How far this node's next trigger is below 90 % of the limits, in thousandths of them: so
+    /// that members do not all build at once.
     jitter_thousandths: u64,
 }
 
 impl Building {
-    /// As a node starts: what an earlier incarnation kept may go now.
+    /// The state at a node's start: entries that were retained before the restart may be purged
+    /// now.
     pub(super) fn new(random: &mut Random) -> Building {
         let mut building = Building { purge_due: true, ..Building::default() };
         building.draw_jitter(random);
@@ -48,7 +56,7 @@ impl Building {
         self.jitter_thousandths = random.between(0, 100);
     }
 
-    /// What was being built, if anything was, has not become current.
+    /// If a snapshot was being built, it has not become current.
     fn fail(&mut self, now: Micros, retry_interval: Micros) {
         if std::mem::take(&mut self.under_way) {
             let doublings = self.failures.min(RETRY_DOUBLINGS_MAX);
@@ -66,20 +74,22 @@ impl Building {
         (self.failures, self.retry_at) = (0, 0);
     }
 
-    /// The limit, 90 % of it less the jitter.
+    /// 90 % of the limit, less the jitter.
     fn threshold(&self, limit: u64) -> u64 {
         (u128::from(limit) * u128::from(900 - self.jitter_thousandths) / 1000) as u64
     }
 }
 
 impl Raft {
-    /// A snapshot is wanted, whatever the triggers say. Nothing happens if nothing was applied since the last one.
+    /// Asks for a snapshot, whatever the triggers say. Nothing happens if nothing was applied since
+    /// the last one.
     pub fn request_snapshot(&mut self, now: Micros) {
         self.input(now, |raft| raft.building.requested = true);
     }
 
-    /// As [`Raft::request_snapshot`], by a service that still waits for one because what was built
-    /// did not become current: after `snapshot_retry_interval`, as the triggers.
+    /// As [`Raft::request_snapshot`], for a service that still waits because the snapshot that was
+    /// built did not become current. Takes effect after `snapshot_retry_interval`, like the
+    /// triggers.
     pub fn request_snapshot_again(&mut self, now: Micros) {
         self.input(now, |raft| raft.building.requested_again = true);
     }
@@ -103,7 +113,7 @@ impl Raft {
         }
     }
 
-    /// Whether a snapshot will be due once all is applied that was handed over.
+    /// Whether a snapshot will be due once all dispatched entries are applied.
     pub(super) fn is_snapshot_near(&self) -> bool {
         let bytes = self.building.applied_bytes + self.apply_outstanding_bytes as u64;
         let entries = self.log.handed().saturating_sub(self.snapshot_id().index);
@@ -111,8 +121,8 @@ impl Raft {
             && (self.building.requested || self.is_snapshot_due(bytes, entries))
     }
 
-    /// Whether one is due without a new request, with so much applied since the last one. After a
-    /// failure this waits for `retry_at`.
+    /// Whether a snapshot is due without a new request, with this much applied since the last one.
+    /// After a failure, not before `retry_at`.
     fn is_snapshot_due(&self, bytes: u64, entries: u64) -> bool {
         self.now >= self.building.retry_at
             && (self.building.requested_again
@@ -120,13 +130,13 @@ impl Raft {
                 || self.count_triggers(entries))
     }
 
-    /// Whether so many bytes applied since the last snapshot make one due.
+    /// Whether this many bytes applied since the last snapshot make one due.
     fn size_triggers(&self, bytes: u64) -> bool {
         let limit = self.config.snapshot_bytes;
         limit.is_some_and(|limit| bytes >= self.building.threshold(limit as u64))
     }
 
-    /// Whether so many entries applied since the last snapshot make one due.
+    /// Whether this many entries applied since the last snapshot make one due.
     fn count_triggers(&self, entries: u64) -> bool {
         let limit = self.config.snapshot_entries;
         limit.is_some_and(|limit| entries >= self.building.threshold(limit).max(1))
@@ -141,7 +151,8 @@ impl Raft {
         }
     }
 
-    /// A snapshot made here is published: asked for by `ApplyItem::TakeSnapshot`, or unasked by the service.
+    /// A snapshot made here is published: asked for by `ApplyItem::TakeSnapshot`, or unasked by the
+    /// service.
     pub fn snapshot_taken(&mut self, now: Micros, meta: SnapshotMeta) {
         self.input(now, |raft| raft.on_snapshot_taken(meta));
     }
@@ -165,7 +176,7 @@ impl Raft {
         self.counters.purges_pinned += u64::from(self.building.purge_due);
     }
 
-    /// A9, A10, A11 as B24 has it: refused, not fatal.
+    /// A9, A10 and A11, as amended by B24: such a snapshot is refused, and the node goes on.
     fn judge_taken(&self, meta: &SnapshotMeta) -> Result<(), &'static str> {
         let log_id = meta.log_id;
         if log_id.index <= self.snapshot_id().index {
@@ -183,7 +194,7 @@ impl Raft {
         Ok(())
     }
 
-    /// The service did not make the snapshot it was asked for; the triggers ask again after
+    /// The service did not make the snapshot it was asked for. The triggers ask again after
     /// `snapshot_retry_interval`.
     pub fn snapshot_declined(&mut self, now: Micros) {
         self.input(now, |raft| {
@@ -196,8 +207,8 @@ impl Raft {
         self.make_current(meta);
     }
 
-    /// The record that names this snapshot, made here or installed, is durable: who waits for one that covers so much has
-    /// it, it can be sent, and older files may go.
+    /// The record that names this snapshot, made here or installed, is durable. Requests that wait
+    /// for a snapshot of this index are complete, it can be sent, and older files may go.
     pub(super) fn make_current(&mut self, meta: SnapshotMeta) {
         self.out.events.push(Event::SnapshotCurrent(meta.log_id));
         self.out.snapshots.push(SnapshotJob::Current(meta.log_id));
@@ -206,7 +217,8 @@ impl Raft {
 
     // ---- purging -------------------------------------------------------------------------
 
-    /// Purges behind the current snapshot what neither trailing nor a transfer keeps.
+    /// Purges the entries that the current snapshot covers, except trailing ones and those that a
+    /// transfer retains.
     fn purge_behind_snapshot(&mut self) {
         self.building.purge_due = false;
         let target = self.purge_target();
@@ -219,7 +231,8 @@ impl Raft {
         self.step_change.purge_through = Some(self.log.start());
     }
 
-    /// A pin that was released lets the log go at the next turn, not only at the next snapshot.
+    /// Entries that a transfer retained are purged at the next `ready` after its end, not only at
+    /// the next snapshot.
     pub(super) fn purge_released(&mut self) {
         let durable = self.durable_snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
         if self.building.purge_due
@@ -231,13 +244,14 @@ impl Raft {
         }
     }
 
-    /// What can keep more of the log than trailing entries: the pin, and whether it holds beyond
-    /// its limit.
+    /// What can retain more of the log than trailing entries: the lowest index that a transfer
+    /// needs, and whether it is retained beyond its limit.
     fn keeper(&self) -> (Option<Index>, bool) {
         (self.pinned_index(), self.favours_slow_member())
     }
 
-    /// The last index to go: trailing entries stay (A27), and up to `pin_bytes` more for a transfer that gets further (B16).
+    /// The last index to purge. Trailing entries stay (A27), and up to `pin_bytes` more for a
+    /// transfer that makes progress (B16).
     fn purge_target(&mut self) -> Index {
         let snapshot = self.snapshot_id().index;
         let target = self.before_trailing(snapshot);
@@ -262,7 +276,7 @@ impl Raft {
         target
     }
 
-    /// After an install nothing before it counts any more.
+    /// After an install, entries before it no longer count.
     pub(super) fn forget_built(&mut self, installed: LogId) {
         self.building.applied_bytes = 0;
         self.building.counted_through = installed.index;

@@ -1,8 +1,5 @@
-//! One peer's protocol state, and the plumbing its rules share: inputs, terms, roles, what may leave when.
-//!
-//! The rules themselves stand beside this file, one idea each: `outbox.rs` (what leaves when),
-//! `election.rs`, `leader.rs`, `follower.rs`, `install.rs`, `transfer.rs`, `compaction.rs`, `reads.rs`, `apply.rs`,
-//! `known_peers.rs`, `recovering.rs`.
+//! One peer's protocol state, and what its rules share: inputs, terms and roles. The rules are in
+//! files of their own, one idea each; the table of the [module](super) lists them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,75 +16,73 @@ use super::{campaign::Campaign, compaction::Building, install::InstallSlot};
 use super::{known_peers::Claims, recovering::RecoveryQuery, stalls::Stall};
 use super::{reads::PendingRead, steps::PersistMark};
 
-/// One peer's protocol state. See the [module](super) for how it is driven.
+/// One peer's protocol state. See the [module](super) for how to drive it.
 ///
-/// Invariants, asserted after every input:
+/// Invariants, asserted after every input, each in constant time:
 /// - the log's positions are in order (`log.rs`)
-/// - the snapshot lies between the log's start and what was handed to the state machine
-/// - a leader has progress for every other member, and nobody else has any
+/// - the snapshot is between the log's start and the last index dispatched to the state machine
+/// - a leader has progress for every other member; a member that does not lead has none
 /// - a member is its own leader exactly if it leads
-/// - term and vote never go back; nothing durable is ahead of them
-/// - what agrees with the leader is in the log
-///
-/// Each is checked in constant time.
+/// - term and vote never go back; what is durable of them is never ahead of them
+/// - entries known to match the leader's are in the log
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft {
     pub(super) config: RaftConfig,
     pub(super) incarnation: Incarnation,
     pub(super) random: Random,
-    /// The latest time anybody told.
+    /// The latest time of any input.
     pub(super) now: Micros,
 
     pub(super) hard_state: HardState,
     /// `hard_state` as far as it is durable.
     pub(super) durable: HardState,
-    /// `hard_state` as it was last checked.
+    /// `hard_state` at the last check.
     checked: HardState,
-    /// When the terms of others were last bounded anew, and the own term then.
+    /// When the window of `terms.rs` began, and the own term then.
     pub(super) term_bounded: (Micros, Term),
     pub(super) log: RaftLog,
-    /// The current snapshot, if any: the one that the log's record names (or will, with the step under way).
+    /// The current snapshot, if any: the log's record names it, or will after the step under way.
     pub(super) snapshot: Option<SnapshotMeta>,
-    /// The current snapshot as far as its record is durable: what can be sent.
+    /// The current snapshot as far as its record is durable. Only this one can be sent.
     pub(super) durable_snapshot: Option<SnapshotMeta>,
     pub(super) membership: Membership,
-    /// How many members there are beside this one.
+    /// The number of other members.
     pub(super) others: usize,
-    /// What is remembered of the other members.
+    /// The records of the other members.
     pub(super) known_peers: KnownPeers,
-    /// Of that, what no step has carried to the disk yet.
+    /// Those records that no durable step contains yet.
     pub(super) unwritten: KnownPeers,
-    /// The place of the first request to each member that it answers knowing of its loss.
+    /// By member: the place of the first request to it that it answers knowing of its data loss.
     pub(super) identified_at: BTreeMap<NodeId, u64>,
-    /// Before this moment a leader notes no more of what members acknowledged.
+    /// Before this time a leader notes no further acknowledgements in `known_peers`.
     pub(super) remember_at: Micros,
 
     pub(super) role: Role,
     pub(super) leader: Option<NodeId>,
-    /// Role, term and leader as last told in an event.
+    /// Role, term and leader of the last event about them.
     announced: (Role, Term, Option<NodeId>),
-    /// When an election is due, unless something happens before.
+    /// When the election timeout ends.
     pub(super) election_at: Micros,
-    /// When this node last heard a leader of its term.
+    /// When this node last heard from a leader of its term.
     pub(super) leader_heard_at: Option<Micros>,
-    /// The last time that this process stood still.
+    /// The last time that this process did not run for a while.
     pub(super) stall: Stall,
     /// Answers in the campaign under way.
     pub(super) votes: BTreeMap<NodeId, bool>,
-    /// Answers to requests before this place belong to an earlier campaign, or its first half (EL13).
+    /// Answers to requests before this place are of an earlier campaign, or its first half (EL13).
     pub(super) campaign_first_request: u64,
     pub(super) campaign: Campaign,
-    /// Which life this is, and what it lost (PS20).
+    /// The incarnation record: this incarnation, and its data loss, if any (PS20).
     pub(super) life: Life,
     pub(super) recovery_query: RecoveryQuery,
     pub(super) claims: Claims,
 
-    /// The own log is known to agree with the current leader's up to here.
+    /// The own log is known to match the current leader's up to here.
     pub(super) verified: Index,
-    /// The current leader's log is durable up to here, as it said.
+    /// The current leader reported its log durable up to here.
     pub(super) leader_durable: Index,
     pub(super) install: InstallSlot,
-    /// The last offer was refused: reported until the leader's next chunk or term.
+    /// Set if the last offer was refused; reported until the leader's next chunk or term.
     pub(super) refused_at_commit: Option<Index>,
     /// The last snapshot that this build could not decode.
     pub(super) undecodable: Option<LogId>,
@@ -95,16 +90,16 @@ pub struct Raft {
     pub(super) progress: BTreeMap<NodeId, Progress>,
     /// First index of the leader's own term.
     pub(super) term_start: Index,
-    /// When this leader appended its first command, and the wall clock then, in milliseconds since 1970.
+    /// When this leader appended its first command, and the wall clock then, in ms since 1970.
     pub(super) first_stamp: Option<(Micros, u64)>,
-    /// A leader's entries that still wait for others to leave with.
+    /// A leader's entries that wait to be sent together with others.
     pub(super) batch: Option<Batch>,
-    /// Whether its proposals come from one client alone.
+    /// Whether the leader's proposals come from a single client.
     pub(super) lone: Lone,
     pub(super) round: u64,
     pub(super) reads: VecDeque<PendingRead>,
 
-    /// Batches handed over and not applied: last index and bytes.
+    /// Batches dispatched and not applied yet: last index and bytes.
     pub(super) apply_outstanding: VecDeque<(Index, usize)>,
     pub(super) apply_outstanding_bytes: usize,
     pub(super) apply_read: Option<(u64, Index)>,
@@ -112,14 +107,14 @@ pub struct Raft {
 
     pub(super) persists: VecDeque<PersistMark>,
     pub(super) next_persist: u64,
-    /// The place of the next request: the first part of its number.
+    /// The place of the next request: the upper part of its id.
     pub(super) next_request: u64,
     pub(super) next_read: u64,
     pub(super) next_ticket: ReadTicket,
     pub(super) next_transfer: u64,
 
     pub(super) step_change: LogChange,
-    /// The first entry appended since the last step; what is appended joins the step when that is closed.
+    /// The first entry appended since the last step. `close_step` adds the entries to the step.
     pub(super) step_first: Option<Index>,
     pub(super) step_sends: Vec<Envelope>,
     pub(super) out: Ready,
@@ -127,7 +122,7 @@ pub struct Raft {
 }
 
 impl Raft {
-    /// A peer that starts from what storage found (A72, A73). It follows, whatever it was before.
+    /// A peer that starts as a follower, from what storage recovered.
     pub fn new(config: RaftConfig, recovered: Recovered, now: Micros) -> Raft {
         let snapshot_index = recovered.snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
         let membership =
@@ -202,7 +197,7 @@ impl Raft {
         raft
     }
 
-    /// A message from another member. What makes no sense here is counted and ignored.
+    /// Handles a message from another member. An invalid message is counted and ignored.
     pub fn step(&mut self, now: Micros, envelope: Envelope) {
         self.input(now, |raft| {
             if let Err(why) = raft.admit(&envelope) {
@@ -214,7 +209,7 @@ impl Raft {
         });
     }
 
-    /// Time has passed: timeouts are compared with `now`, however late the tick comes.
+    /// Lets time pass: timeouts are compared with `now`, however late the call comes.
     pub fn tick(&mut self, now: Micros) {
         self.input(now, |raft| {
             raft.expire_receiving();
@@ -227,7 +222,7 @@ impl Raft {
         });
     }
 
-    /// The durable step `seq` is complete, as are all before it.
+    /// Durable step `seq` is complete, as are all steps before it.
     pub fn persisted(&mut self, now: Micros, seq: u64) {
         self.input(now, |raft| {
             let mark = raft.persists.pop_front();
@@ -242,7 +237,7 @@ impl Raft {
         });
     }
 
-    /// A request could not be delivered, as far as the transport knows.
+    /// The transport reports that it could not deliver a request.
     pub fn undelivered(&mut self, now: Micros, to: NodeId, id: RequestId) {
         self.input(now, |raft| {
             let retry_at = raft.now + raft.config.retry_interval;
@@ -253,7 +248,7 @@ impl Raft {
         });
     }
 
-    /// What is to be done now. Everything is handed out once.
+    /// Returns the work to do now. Each item is returned once.
     pub fn ready(&mut self) -> Ready {
         if self.role == Role::Leader {
             self.replicate();
@@ -267,15 +262,15 @@ impl Raft {
         std::mem::take(&mut self.out)
     }
 
-    /// The state as others may see it.
+    /// The current state, as a new value.
     pub fn status(&self) -> RaftStatus {
         let mut status = RaftStatus::default();
         self.show_status(&mut status);
         status
     }
 
-    /// As [`Raft::status`], in place of an earlier one of this peer's, or of the default. Members change only with the snapshot
-    /// that says so, so their sets are rarely copied.
+    /// As [`Raft::status`], written over an earlier status of this peer, or the default. The
+    /// members are copied only if the snapshot changed: only a snapshot changes them.
     pub fn show_status(&self, status: &mut RaftStatus) {
         let shown = status.snapshot == self.snapshot_id() && !status.membership.voters.is_empty();
         let membership = match shown {
@@ -304,7 +299,7 @@ impl Raft {
         };
     }
 
-    /// The role, term and leader without the rest.
+    /// Role, term and leader.
     pub fn role(&self) -> (Role, Term, Option<NodeId>) {
         (self.role, self.hard_state.term, self.leader)
     }
@@ -314,7 +309,7 @@ impl Raft {
         self.leader
     }
 
-    /// What has been counted since the start.
+    /// The counts since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -325,8 +320,8 @@ impl Raft {
         self.now = self.now.max(now);
     }
 
-    /// Handles one input that comes at `now`, and checks the invariants behind it: the body of every public function that
-    /// changes the state, but [`Raft::ready`].
+    /// Handles one input at time `now`, then checks the invariants. All public functions that
+    /// change the state go through this one, except [`Raft::ready`].
     pub(super) fn input<R>(&mut self, now: Micros, handle: impl FnOnce(&mut Raft) -> R) -> R {
         self.advance(now);
         let result = handle(self);
@@ -334,7 +329,7 @@ impl Raft {
         result
     }
 
-    /// Whether a message may be looked at at all.
+    /// Whether the message is valid and addressed to this member.
     fn admit(&self, envelope: &Envelope) -> Result<(), &'static str> {
         if envelope.cluster != self.config.cluster || envelope.group != 0 {
             return Err("of another cluster");
@@ -359,13 +354,13 @@ impl Raft {
         }
     }
 
-    /// Brings the own term and the message's together (Raft §5.1); `false` if the message is dealt with.
+    /// Reconciles the own term with the message's (Raft §5.1); `false`: the message is handled.
     fn reconcile_term(&mut self, envelope: &Envelope) -> bool {
         let behind = envelope.term < self.hard_state.term;
         match &envelope.body {
-            // A pre-vote changes nothing here (EL14) and is judged by the term it would lead to.
+            // A pre-vote changes no term (EL14); its own campaign term decides.
             Body::Request(Request::PreVote { .. }) => return true,
-            // What members remember, and how far they are, is no matter of terms.
+            // Records of peers and recovery do not depend on terms.
             Body::Request(Request::Identify(_) | Request::RecoveryQuery)
             | Body::Answer { answer: Answer::Identify { .. }, .. } => return true,
             Body::Answer { answer: Answer::RecoveryQuery { .. }, .. } if behind => return true,
@@ -377,7 +372,7 @@ impl Raft {
                 self.answer_stale(envelope, request);
                 return false;
             }
-            // A granted pre-vote comes from a voter that is not ahead; a refused one teaches its term (EL12).
+            // A voter that grants a pre-vote is not ahead; one that refuses sends its term (EL12).
             Body::Answer { answer: Answer::PreVote { .. }, .. } if behind => return true,
             Body::Answer { .. } if behind => {
                 self.ignore(envelope, "answers an earlier term");
@@ -437,7 +432,7 @@ impl Raft {
         }
     }
 
-    /// A higher term: whatever this node was, it follows, and knows no leader yet.
+    /// Enters a higher term as a follower that knows no leader yet.
     pub(super) fn enter_term(&mut self, term: Term) {
         assert!(term > self.hard_state.term, "term {term} entered from {}", self.hard_state.term);
         self.begin_term(HardState { term, vote: None });
@@ -446,7 +441,7 @@ impl Raft {
         self.become_follower(None);
     }
 
-    /// Whoever leads it will say anew how far the logs agree, and what is durable.
+    /// The leader of the new term has yet to report where the logs match and what is durable.
     pub(super) fn begin_term(&mut self, hard_state: HardState) {
         self.hard_state = hard_state;
         self.step_change.hard_state = Some(hard_state);
@@ -482,7 +477,7 @@ impl Raft {
         }
     }
 
-    /// A request of the term's leader has come: it leads, and it lives.
+    /// A request of the term's leader has come: it is the leader, and it is alive.
     pub(super) fn hear_leader(&mut self, leader: NodeId) -> Result<(), &'static str> {
         if self.role == Role::Leader {
             self.alarm(format!("node {leader} leads in term {} as well", self.hard_state.term));
@@ -510,15 +505,16 @@ impl Raft {
         self.election_at = self.now + self.random.between(min, max);
     }
 
-    /// A member that starts waits for nobody: it asks as soon as others that start with it have had a chance to be first. If a
-    /// leader lives, it hears of this member that way, and sends it a heartbeat.
+    /// A member that starts does not wait for a leader to fall silent. It asks as soon as members
+    /// that start with it had a chance to be first. Its request makes a live leader send it a
+    /// heartbeat.
     fn election_spread(&self) -> Micros {
         self.config.election_timeout_max - self.config.election_timeout_min
     }
 
-    // ---- oddities ------------------------------------------------------------------------
+    // ---- invalid messages and alarms -----------------------------------------------------
 
-    /// Something odd from the wire: counted, logged, otherwise without effect.
+    /// Counts and logs an invalid message, which has no other effect.
     pub(super) fn ignore(&mut self, envelope: &Envelope, why: &'static str) {
         self.counters.ignored_messages += 1;
         tracing::debug!(
@@ -530,7 +526,7 @@ impl Raft {
         );
     }
 
-    /// Something that a correct cluster never shows.
+    /// Raises an alarm: this is impossible in a correct cluster.
     pub(super) fn alarm(&mut self, what: String) {
         self.counters.safety_alarms += 1;
         tracing::error!(
@@ -545,13 +541,13 @@ impl Raft {
         self.snapshot.as_ref().map_or(LogId::BASE, |meta| meta.log_id)
     }
 
-    /// The last entry in the current snapshot as far as its record is durable. [`RaftStatus::snapshot`] may be ahead of it:
-    /// what is decided is not yet what a crash leaves (SN17).
+    /// The last entry of the current snapshot as far as its record is durable.
+    /// [`RaftStatus::snapshot`] may be ahead: a crash can still undo the newest one.
     pub fn durable_snapshot(&self) -> LogId {
         self.durable_snapshot.as_ref().map_or(LogId::BASE, |meta| meta.log_id)
     }
 
-    /// Asserts the invariants. Constant time: it runs behind every input.
+    /// Asserts the invariants in constant time: it runs after every input.
     fn check(&mut self) {
         self.log.check();
         let (snapshot, durable) = (self.snapshot_id().index, self.durable_snapshot().index);

@@ -1,9 +1,10 @@
-//! Elections: pre-vote, vote, and who may ask (Raft §5.2, §5.4.1; dissertation §9.6).
+//! Elections: pre-vote, vote, and which members may ask (Raft §5.2, §5.4.1; dissertation §9.6).
 //!
-//! A campaign has two halves. The first asks whether a campaign could be won and changes no term anywhere; only
-//! after a quorum said yes is the term raised. A member that has heard its leader within the shortest election
-//! timeout helps nobody to depose it, so a member cut off half-way can't disturb the rest (EL18). Whom the first half
-//! asks, `campaign.rs` says; the second asks all who did not refuse.
+//! A campaign has two phases. The pre-vote asks whether an election could be won, and changes no
+//! term anywhere. The term is raised only after a quorum has granted the pre-vote. A member that
+//! has heard its leader within the shortest election timeout refuses, so a member that is partly
+//! cut off can't disturb the others (EL18). `campaign.rs` selects the members that are asked for a
+//! pre-vote; votes are requested from all members that did not refuse it.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use super::steps;
 use super::types::{Entry, EntryKind, HardState, Index, LogId, Membership, NodeId, Term};
 
 impl Raft {
-    /// The election timeout fires now, whatever the clock says: for tests and model checking.
+    /// Fires the election timeout now, whatever the clock says. For tests and model checking.
     pub fn expire_election(&mut self, now: super::types::Micros) {
         self.input(now, |raft| {
             if raft.role != Role::Leader {
@@ -36,8 +37,8 @@ impl Raft {
         }
     }
 
-    /// Learners, members with damage, members whose disk hangs and members that wait for a snapshot beyond
-    /// their log leave it to others (EL15, EL17, PS20).
+    /// Learners, members that recover from a loss, members whose disk hangs and members that wait
+    /// for a snapshot beyond their log do not campaign (EL15, EL17, PS20).
     fn may_campaign(&self) -> bool {
         self.membership.is_voter(self.config.node)
             && !self.is_recovering()
@@ -45,8 +46,9 @@ impl Raft {
             && self.install.pending_index().is_none_or(|index| index <= self.log.last_index())
     }
 
-    /// Whether this is a candidate whose vote for itself is still on its way to the disk: nobody has been asked yet. A
-    /// higher term would wait for the same disk, and with a disk slower than the timeout for ever (EL23).
+    /// Whether this is a candidate whose vote for itself is not durable yet; no vote has been
+    /// requested then. A higher term would have to wait for the same disk: if the disk is slower
+    /// than the election timeout, the campaign would never end (EL23).
     fn own_vote_is_pending(&self) -> bool {
         self.role == Role::Candidate && self.durable != self.hard_state
     }
@@ -86,14 +88,14 @@ impl Raft {
         self.retry();
     }
 
-    /// Raft §5.1: who does not answer is asked again.
+    /// Raft §5.1: members that do not answer are asked again.
     fn retry(&mut self) {
         let silent: Vec<NodeId> = self.campaign.asked.iter().copied().collect();
         let silent = silent.into_iter().filter(|node| !self.votes.contains_key(node));
         self.campaign.retry(silent, self.now + self.config.request_timeout);
     }
 
-    /// Nobody is asked before the own vote is durable (PS01).
+    /// No vote is requested before the own vote is durable (PS01).
     fn ask_vote(&mut self, voter: NodeId) {
         let request = Request::Vote { last: self.log.last() };
         if self.own_vote_is_pending() {
@@ -108,7 +110,7 @@ impl Raft {
         self.campaign_first_request = self.next_request;
     }
 
-    /// A question of the campaign under way has not arrived, as far as the transport knows.
+    /// The transport reports that a request of the current campaign could not be delivered.
     pub(super) fn on_question_undelivered(&mut self, to: NodeId, id: RequestId) {
         let asking = matches!(self.role, Role::PreCandidate | Role::Candidate);
         if asking
@@ -124,7 +126,7 @@ impl Raft {
         for &voter in &due {
             match self.role {
                 Role::PreCandidate => self.ask_pre_vote(voter),
-                // Before that the first question still waits to leave.
+                // Until the own vote is durable, the first request has not left yet.
                 Role::Candidate if !self.own_vote_is_pending() => self.ask_vote(voter),
                 Role::Candidate | Role::Follower | Role::Leader => {}
             }
@@ -143,9 +145,9 @@ impl Raft {
         }
     }
 
-    /// Whether a leader of the own term was heard of recently, or this is one that hears a quorum.
-    /// If `asker` was that leader, it asks because it leads no longer: it has been restarted, most
-    /// likely.
+    /// Whether a leader of the own term was heard recently, or this member leads and hears a
+    /// quorum. If `asker` is that leader, the answer is no: it asks because it no longer leads,
+    /// most likely after a restart.
     pub(super) fn leader_lives(&self, asker: NodeId) -> bool {
         let recently = |heard| {
             self.now.saturating_sub(heard) < self.config.election_timeout_min
@@ -163,14 +165,15 @@ impl Raft {
         self.votes_by(candidate).is_some_and(|own| last >= own)
     }
 
-    /// The answer to who asks for a vote.
+    /// The answer to a vote request.
     pub(super) fn vote(&self, granted: bool) -> Answer {
         Answer::Vote { granted, held: self.held().map(|held| held.index) }
     }
 
     pub(super) fn on_pre_vote(&mut self, request: &Envelope, campaign_term: Term, last: LogId) {
         if self.role == Role::Leader {
-            // It has missed heartbeats and can be reached: there is no need to make it wait for the next.
+            // The asker has missed heartbeats and is reachable: it gets one now instead of at the
+            // next interval.
             self.call(request.from, self.now);
         }
         self.remind_if_lacking(request.from, last.index);
@@ -207,7 +210,7 @@ impl Raft {
         granted: bool,
     ) {
         let current = self.role == Role::PreCandidate && campaign_term == self.hard_state.term + 1;
-        // A refusal of an earlier round may be out of date; that somebody would vote for this node is not.
+        // A refusal of an earlier round may be out of date. A grant still counts.
         let first = if granted { self.campaign.first_request } else { self.campaign_first_request };
         if !current || steps::place(answer.id) < first {
             return self.ignore(answer, "answers an earlier campaign");
@@ -229,7 +232,8 @@ impl Raft {
         if self.role != Role::Candidate || steps::place(answer.id) < self.campaign_first_request {
             return self.ignore(answer, "answers an earlier campaign");
         }
-        // Whoever holds less than it acknowledged, and does not know that, may have voted before (PS20).
+        // A voter that holds less than it acknowledged, and does not know that, may have voted in
+        // this term before (PS20).
         let is_forgetful = held.is_some_and(|held| self.remind_if_lacking(answer.from, held));
         self.votes.insert(answer.from, granted && !is_forgetful);
         self.campaign.heard(answer.from);
@@ -240,7 +244,8 @@ impl Raft {
         let result = quorum::vote_result(&self.membership, |node| self.votes.get(&node).copied());
         match (result, self.role) {
             (VoteResult::Won, Role::PreCandidate) => self.campaign(),
-            // Nobody has been asked before the own vote is durable: votes that are here nevertheless wait for it.
+            // No vote is requested before the own vote is durable. Votes that are here nevertheless
+            // wait for it.
             (VoteResult::Won, Role::Candidate) if !self.own_vote_is_pending() => {
                 self.become_leader()
             }

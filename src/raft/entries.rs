@@ -1,15 +1,18 @@
 //! Entries in order, shared instead of copied.
 //!
 //! ```text
-//! block  [e e e e e e]  [e e e]  [e]     made once: by the turn that proposed them, or by the message that brought them
+//! block  [e e e e e e]  [e e e]  [e]     made once: by proposals, or by a received message
 //!            ▲     ▲      ▲ ▲    ▲
-//! list       └─────┘──────┘─┘────┘       a range of each: the log's tail, a message, a durable step, a batch to apply
+//! list       └─────┘──────┘─┘────┘       a range of each block: in the log's tail, a message, a
+//!                                        durable step, a batch to apply
 //! ```
-//! On its way an entry is in a leader's log, in messages to each member, in a durable step, in a batch for the state machine; in
-//! one process in each member's as well. All of them refer to the same blocks: what is done for each entry is done once,
-//! and the rest costs as much as there are blocks. A block lives for as long as a list has an entry of it.
+//! An entry is in a leader's log, in messages to each member, in a durable step and in a batch for
+//! the state machine; with all members in one process also in each member's log. All of them share
+//! the same blocks. The work for each entry is done once; everything else costs as much as there
+//! are blocks. A block lives as long as a list holds one of its entries.
 //!
-//! *What it does not do:* it does not know that log ids ascend; whoever makes a list sees to that.
+//! *What it does not do:* it does not check that log ids ascend; that is up to the code that makes
+//! a list.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -23,12 +26,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::paged_queue::{self, PagedQueue};
 use super::types::Entry;
 
-/// A block that is made by pushing has so many entries at most: all of it stays in memory for the sake of one.
+/// The maximum number of entries in a block made by `push`: one entry keeps its whole block in
+/// memory.
 const PUSHED_MAX: usize = 512;
-/// So many blocks are looked through before all are searched.
+/// The number of newest blocks that are tried before a binary search of all.
 const NEWEST: usize = 4;
 
-/// Entries in order. A clone, or a range, shares the entries.
+/// Entries in order. A clone or a range shares the entries.
 #[derive(Clone, Default)]
 pub struct Entries {
     blocks: PagedQueue<Block>,
@@ -40,7 +44,7 @@ struct Block {
     shared: Arc<Vec<Entry>>,
     from: usize,
     to: usize,
-    /// Entries of this list before this block, and as many more as were dropped at its front.
+    /// The number of entries before this block in the list, plus those dropped at the list's front.
     before: u64,
 }
 
@@ -57,51 +61,52 @@ impl Block {
         self.to - self.from
     }
 
-    /// Of this list: the position behind the block's last entry, counted as `before` is.
+    /// The position behind the block's last entry, counted as `before` is.
     fn end(&self) -> u64 {
         self.before + self.len() as u64
     }
 }
 
 impl Entries {
-    /// No entries.
+    /// An empty list.
     pub fn new() -> Entries {
         Entries::default()
     }
 
-    /// How many there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         (self.end() - self.origin()) as usize
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
 
-    /// The oldest.
+    /// The oldest entry.
     pub fn first(&self) -> Option<&Entry> {
         self.blocks.front().and_then(|block| block.entries().first())
     }
 
-    /// The newest.
+    /// The newest entry.
     pub fn last(&self) -> Option<&Entry> {
         self.blocks.back().and_then(|block| block.entries().last())
     }
 
-    /// The one at a position, from 0.
+    /// The entry at a position, from 0.
     pub fn get(&self, position: usize) -> Option<&Entry> {
         let at = self.origin() + position as u64;
         let block = self.blocks.get(self.block_at(at))?;
         block.entries().get((at - block.before) as usize)
     }
 
-    /// All of them, oldest first.
+    /// All entries, oldest first.
     pub fn iter(&self) -> Iter<'_> {
         Iter(self.blocks.iter().flat_map(Block::iter as fn(&Block) -> slice::Iter<'_, Entry>))
     }
 
-    /// Adds one behind the last. As long as nobody else refers to the last block, it goes in there, up to a limit.
+    /// Appends one entry. It is added to the last block unless that is shared or has reached a
+    /// limit.
     pub fn push(&mut self, entry: Entry) {
         if let Some(block) = self.blocks.back_mut()
             && block.to == block.shared.len()
@@ -115,14 +120,14 @@ impl Entries {
         }
     }
 
-    /// Adds `more` behind the last.
+    /// Appends the entries of `more`.
     pub fn append(&mut self, more: &Entries) {
         for block in more.blocks.iter() {
             self.push_block(block.shared.clone(), block.from..block.to);
         }
     }
 
-    /// Those from a position on, each shown to `look` until it says `false`.
+    /// Calls `look` for each entry from a position on, in order, until it returns `false`.
     pub(crate) fn look_at(&self, from: usize, mut look: impl FnMut(&Entry) -> bool) {
         let first = self.origin() + from as u64;
         self.blocks.look_at(self.block_at(first)..self.blocks.len(), |block| {
@@ -131,7 +136,7 @@ impl Entries {
         });
     }
 
-    /// Those at these positions; the range must lie within.
+    /// The entries at these positions, which must be within the list.
     pub fn range(&self, positions: Range<usize>) -> Entries {
         let (count, Range { start, end }) = (self.len(), positions);
         assert!(start <= end && end <= count, "entries {start}..{end} wanted of {count}");
@@ -152,7 +157,7 @@ impl Entries {
         range
     }
 
-    /// Keeps the oldest `count` of them.
+    /// Keeps the oldest `count` entries.
     pub fn truncate(&mut self, count: usize) {
         let end = self.origin() + count as u64;
         while let Some(block) = self.blocks.back_mut()
@@ -166,7 +171,8 @@ impl Entries {
         }
     }
 
-    /// Whether `next` begins behind the last of them; an empty list goes on with any.
+    /// Whether `next` starts at the index after the last entry. Also `true` if either list is
+    /// empty.
     pub fn goes_on_with(&self, next: &Entries) -> bool {
         match (self.last(), next.first()) {
             (Some(last), Some(first)) => last.log_id.index + 1 == first.log_id.index,
@@ -174,18 +180,18 @@ impl Entries {
         }
     }
 
-    /// Drops the oldest `count` of them, or all if there are no more.
+    /// Drops the oldest `count` entries, or all if there are fewer.
     pub fn drop_front(&mut self, count: usize) {
         self.take_front(count, |_, _| {});
     }
 
-    /// Moves the oldest `count` of them behind the last of `to`, or all if there are no more. Frees none,
-    /// however many there are.
+    /// Moves the oldest `count` entries, or all if there are fewer, to the end of `to`. Frees no
+    /// entry.
     pub fn move_front(&mut self, count: usize, to: &mut Entries) {
         self.take_front(count, |shared, range| to.push_block(shared.clone(), range));
     }
 
-    /// Takes out the oldest `count`, each block's part shown to `leave` on its way.
+    /// Removes the oldest `count` entries, and calls `leave` with each block's part of them.
     fn take_front(&mut self, count: usize, mut leave: impl FnMut(&Arc<Vec<Entry>>, Range<usize>)) {
         let origin = self.origin() + count as u64;
         while let Some(block) = self.blocks.front_mut()
@@ -202,7 +208,7 @@ impl Entries {
         }
     }
 
-    /// Drops all of them.
+    /// Drops all entries.
     pub fn clear(&mut self) {
         self.blocks.clear();
     }
@@ -223,9 +229,11 @@ impl Entries {
         self.blocks.back().map_or(0, Block::end)
     }
 
-    /// Which block holds the entry at `at`, counted as `before` is; one more than there are, if none does.
+    /// The number of the block that holds the entry at `at`, counted as `before` is; the number of
+    /// blocks if there is none.
     fn block_at(&self, at: u64) -> usize {
-        // Mostly the newest are asked for, and with one proposal under way each is a block of its own.
+        // Mostly the newest entries are wanted. With one proposal at a time each is a block of its
+        // own.
         let count = self.blocks.len();
         for number in (count.saturating_sub(NEWEST)..count).rev() {
             if let Some(block) = self.blocks.get(number).filter(|block| at >= block.before) {
@@ -359,17 +367,17 @@ mod tests {
         entries.iter().map(|entry| entry.log_id.index).collect()
     }
 
-    /// One thing that can be done to a list.
+    /// One operation on a list.
     #[derive(Clone, Debug)]
     enum Act {
         Push(u64),
         Append(Vec<u64>),
-        /// Somebody else refers to a range from now on.
+        /// Another list shares this range from now on.
         Share(usize, usize),
         Truncate(usize),
         DropFront(usize),
         MoveFront(usize),
-        /// The list goes on as a range of itself.
+        /// The list is replaced by a range of itself.
         Become(usize, usize),
     }
 

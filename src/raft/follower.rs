@@ -1,6 +1,7 @@
 //! A follower's half of log replication: the consistency check, conflicts, commit (Raft §5.3).
 //!
-//! What is acknowledged leaves with the entries' own persist; a reject, and the answer to a heartbeat, at once.
+//! An acknowledgement leaves with the step that makes the entries durable. Rejects and the answers
+//! to heartbeats leave at once.
 
 use super::core::Raft;
 use super::entries::Entries;
@@ -13,9 +14,10 @@ use super::types::{Entry, Index};
 enum Verdict {
     /// `prev` is not in the log.
     Gap,
-    /// Agrees; these entries are not in the log yet, and the log ends (after removing conflicts) before them.
+    /// The message agrees with the log. These entries are not in the log yet; once conflicting
+    /// entries are removed, the log ends right before them.
     Extends(Entries),
-    /// Contradicts what is committed here.
+    /// An entry contradicts a committed one, at this index.
     Impossible(Index),
 }
 
@@ -60,8 +62,9 @@ impl Raft {
         self.finish_recovering();
     }
 
-    /// Raft figure 2, AppendEntries, steps 2 to 4. What is committed here agrees with every leader, so the part of
-    /// the message at or below the commit index is passed over (LR11); entries that are there already stay (LR02).
+    /// Raft figure 2, AppendEntries, steps 2 to 4. Committed entries agree with every leader, so
+    /// the part of the message at or below the commit index is skipped (LR11). Entries that are in
+    /// the log already stay (LR02).
     fn judge(&self, append: &Append) -> Verdict {
         let commit = self.log.commit();
         let mut prev = append.prev;
@@ -85,7 +88,8 @@ impl Raft {
         Verdict::Extends(entries.range(known..count))
     }
 
-    /// Whether `new` would put this node beyond its limits: a slow disk, or a slow state machine.
+    /// Whether `new` would put this node above its limits, because its disk or state machine is
+    /// slow.
     fn is_full(&self, append: &Append, new: &Entries) -> bool {
         let new_bytes: u64 = new.iter().map(|entry| entry.size_bytes() as u64).sum();
         let unpersisted = self.log.unpersisted_bytes();
@@ -94,10 +98,11 @@ impl Raft {
         disk_full || self.log_is_full() || self.compacts_before(append, new, new_bytes)
     }
 
-    /// Whether `new` has to wait because the log would hold more than it is meant to, and can make room by itself. A node
-    /// that starts knows nothing committed behind its snapshot, nor does a leader that starts, so what is committed is not
-    /// enough to go by: the tail may be as long as the log. Where nothing is to be compacted the entries are taken all the
-    /// same, for without them nothing may ever be committed.
+    /// Whether `new` has to wait because the log would exceed its limit, and this node can compact
+    /// without further entries. The committed bytes that are known are not enough to decide it: a
+    /// node that starts knows no commit beyond its snapshot, and neither does a leader that starts,
+    /// so the uncommitted tail may be as long as the log. If there is nothing to compact, the
+    /// entries are accepted above the limit: without them nothing might ever be committed.
     fn compacts_before(&self, append: &Append, new: &Entries, new_bytes: u64) -> bool {
         let (log, config) = (&self.log, &self.config);
         let known = new[0].log_id.index - 1;
@@ -110,7 +115,8 @@ impl Raft {
         config.compacting_bytes_min().is_some_and(|enough| committed >= enough as u64)
     }
 
-    /// The log agrees with the leader's up to `index`; so much of it may be committed, and no more (LR03).
+    /// The log agrees with the leader's up to `index`. Entries up to there may be committed, and no
+    /// more (LR03).
     fn agree_up_to(&mut self, index: Index, leader_commit: Index) {
         self.verified = self.verified.max(index).min(self.log.last_index());
         self.fast_forward_if_reached();
@@ -125,8 +131,9 @@ impl Raft {
         }
     }
 
-    /// An entry of the leader's own term that is durable at the leader and here is committed where those two are a quorum:
-    /// among two or three voters. Nobody has to say so (decision 008).
+    /// Commits an entry of the leader's own term that is durable at the leader and here, if these
+    /// two are a quorum: with two or three voters. No message has to say that it is committed
+    /// (decision 008).
     pub(super) fn commit_with_leader(&mut self) {
         let Some(leader) = self.leader.filter(|_| self.role == Role::Follower) else { return };
         let both = self.leader_durable.min(self.verified).min(self.log.persisted());
@@ -163,7 +170,8 @@ impl Raft {
     }
 }
 
-/// Whether the entries follow `prev` and each other, in an order of terms that a leader of `term` can have (LR09).
+/// Checks that the entries follow `prev` and each other, and that a leader of `term` can have their
+/// terms in this order (LR09).
 fn well_formed(append: &Append, term: u64) -> Result<(), &'static str> {
     let mut previous = append.prev;
     for entry in append.entries.iter() {

@@ -1,17 +1,20 @@
-//! Receiving a snapshot and installing it only by agreement (A46–A59, B1–B9 in
-//! `docs/mechanisms.md`).
+//! Receiving a snapshot and installing it only by agreement with the state machine (A46–A59, B1–B9
+//! in `docs/mechanisms.md`).
 //!
 //! ```text
-//!            chunks            complete            decode begun       shadow ready        reached by the state machine
-//!   None ───────────▶ Receiving ───────▶ Received ───────▶ Decoding ───────▶ Offered ──────CondInstall──▶ Granting ──▶ None
-//!    ▲                    │ silence          │ newer          │                │             │ commit ≥ i           (durable)
-//!    └────────────────────┴──────────────────┴── withdrawn: commit ≥ i, or the log gained (i, t) ──────┘
+//!    first chunk       complete      decode begun    state staged    CondInstall       durable
+//! None ─────▶ Receiving ─────▶ Received ─────▶ Decoding ─────▶ Offered ─────▶ Granting ─────▶ None
+//!   ▲             │ silence        │ newer         │              │
+//!   └─────────────┴────────────────┴───────────────┴──────────────┘
+//!                 withdrawn: commit ≥ i, or the log gained (i, t)
 //! ```
+//! The staged state is the snapshot's decoded state, beside the current one. The state machine asks
+//! CondInstall when it reaches the offer in its queue; the answer is no if commit ≥ i by then.
 //!
-//! One slot. At every station the same question is asked again: is the snapshot stale (i ≤ commit), or is its last
-//! entry in the log anyway (fast-forward)? Nothing but the grant changes this node, and the grant changes it in one
-//! handler; whatever comes later is judged against the new state. Not here: bytes, files and states, which belong to
-//! the snapshotter and the state machine.
+//! There is one slot. In every state the same question is asked again: is the snapshot stale
+//! (i ≤ commit), or is its last entry in the log anyway (fast-forward)? Only the grant changes this
+//! node, in a single handler; all later inputs are checked against the new state. Not here: bytes,
+//! files and states, which belong to the snapshotter and the state machine.
 
 use super::core::Raft;
 use super::message::{
@@ -25,7 +28,7 @@ use super::types::{
     COUNT_MAX, Incarnation, Index, LogId, Membership, Micros, NodeId, SnapshotMeta,
 };
 
-/// The one place for a snapshot on its way in.
+/// The only slot for an incoming snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum InstallSlot {
     None,
@@ -36,13 +39,13 @@ pub(super) enum InstallSlot {
     Granting(SnapshotMeta),
 }
 
-/// A transfer coming in.
+/// An incoming transfer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Receiving {
     key: TransferKey,
     meta: SnapshotMeta,
     received_bytes: u64,
-    /// The request whose piece is being stored: it is answered when that is done.
+    /// The request whose chunk is being stored: it is answered once that is done.
     storing: Option<Storing>,
     pub(super) heard_at: Micros,
 }
@@ -56,7 +59,7 @@ struct Storing {
 }
 
 impl InstallSlot {
-    /// Last index of a complete snapshot that waits for the state machine.
+    /// The last index of a complete snapshot that waits for the state machine.
     pub(super) fn pending_index(&self) -> Option<Index> {
         self.pending().map(|meta| meta.log_id.index)
     }
@@ -95,7 +98,8 @@ impl Raft {
         }
     }
 
-    /// The last snapshot that this build could not decode, while what it covers is not committed here.
+    /// The last snapshot that this build could not decode, until the entries it covers are
+    /// committed here.
     pub(super) fn needed_and_undecodable(&self) -> Option<LogId> {
         self.undecodable.filter(|log_id| log_id.index > self.log.commit())
     }
@@ -123,8 +127,9 @@ impl Raft {
         self.receive(request, chunk);
     }
 
-    /// Whether the snapshot is stale (A48, A50), or its last entry is in the log already: then what it covers is
-    /// committed, and the commit index moves there without an install (A51).
+    /// Whether the snapshot is stale (A48, A50) or its last entry is in the log already. In the
+    /// second case the entries it covers are committed: the commit index moves there without an
+    /// install (A51).
     fn has_no_use_for(&mut self, meta: &SnapshotMeta) -> bool {
         if meta.log_id.index <= self.log.commit() {
             self.compare_with_committed(meta.log_id);
@@ -140,7 +145,7 @@ impl Raft {
         true
     }
 
-    /// Interleaving (c): a snapshot and a committed entry at one index must be of one term.
+    /// A snapshot and a committed entry at one index must have the same term (interleaving (c)).
     fn compare_with_committed(&mut self, log_id: LogId) {
         let own = self.log.term_at(log_id.index);
         if own.is_some_and(|term| term != log_id.term) {
@@ -158,7 +163,7 @@ impl Raft {
             InstallSlot::Receiving(receiving) if receiving.key == key => {
                 self.receive_more(request, chunk)
             }
-            // An earlier transfer of the same life of the same leader: a late piece.
+            // A late chunk of an earlier transfer of the same incarnation of the same leader.
             InstallSlot::Receiving(Receiving { key: current, .. })
                 if current.from == key.from
                     && current.incarnation == key.incarnation
@@ -175,7 +180,7 @@ impl Raft {
                 self.begin_receiving(request, chunk, key);
             }
             InstallSlot::None => self.begin_receiving(request, chunk, key),
-            // Decoding has not begun: a newer snapshot takes the place (B3).
+            // Decoding has not begun: a newer snapshot replaces this one (B3).
             InstallSlot::Received(waiting)
                 if chunk.offset == 0 && chunk.meta.log_id.index > waiting.log_id.index =>
             {
@@ -183,7 +188,8 @@ impl Raft {
                 self.counters.installs_superseded += 1;
                 self.begin_receiving(request, chunk, key);
             }
-            // What is being decoded is finished, or it would never end (SN11).
+            // A snapshot that is being decoded is finished first. If newer ones could replace it,
+            // decoding might never end (SN11).
             _ => self.answer_chunk(request, chunk, ChunkOutcome::Unwanted),
         }
     }
@@ -199,7 +205,8 @@ impl Raft {
         self.receive_more(request, chunk);
     }
 
-    /// A piece of the transfer under way. Only the next one is stored; a repeated one takes over the answer.
+    /// Handles a chunk of the current transfer. Only the next one is stored. If it arrives again
+    /// while it is being stored, the later request gets the final answer.
     fn receive_more(&mut self, request: &Envelope, chunk: &SnapshotChunk) {
         let now = self.now;
         let InstallSlot::Receiving(receiving) = &mut self.install else { return };
@@ -232,7 +239,7 @@ impl Raft {
         }
     }
 
-    /// A piece handed out in [`SnapshotJob::WriteChunk`] is stored, or does not verify.
+    /// A chunk of a [`SnapshotJob::WriteChunk`] has been stored, or does not verify.
     pub fn chunk_written(&mut self, now: Micros, transfer: TransferKey, outcome: ChunkWritten) {
         self.input(now, |raft| raft.on_chunk_written(transfer, outcome));
     }
@@ -265,14 +272,14 @@ impl Raft {
         }
     }
 
-    /// A transfer that was given up meanwhile has been stored to its end after all.
+    /// A chunk of a transfer that was given up meanwhile was stored all the same.
     fn discard_unexpected(&mut self, transfer: TransferKey, outcome: ChunkWritten) {
         if outcome != ChunkWritten::Corrupt {
             self.out.snapshots.push(SnapshotJob::AbortTransfer(transfer));
         }
     }
 
-    /// All of a snapshot is here, verified and published under its log id.
+    /// The whole snapshot is here, verified and published under its log id.
     fn complete(&mut self, meta: &SnapshotMeta) {
         self.install = InstallSlot::None;
         if self.has_no_use_for(meta) {
@@ -284,7 +291,7 @@ impl Raft {
         self.out.snapshots.push(SnapshotJob::Decode(meta.clone()));
     }
 
-    /// A sender that has fallen silent for an election timeout does not keep the slot (SN14).
+    /// A sender that has been silent for an election timeout loses the slot (SN14).
     pub(super) fn expire_receiving(&mut self) {
         let timeout = self.config.election_timeout_max;
         if let InstallSlot::Receiving(receiving) = &self.install
@@ -321,7 +328,8 @@ impl Raft {
 
     // ---- decoding ------------------------------------------------------------------------
 
-    /// The snapshotter has begun to decode the received snapshot: from now on it is finished.
+    /// The snapshotter has begun to decode the received snapshot. From now on no newer one replaces
+    /// it.
     pub fn decode_begun(&mut self, now: Micros, log_id: LogId) {
         self.input(now, |raft| {
             if let InstallSlot::Received(meta) = &raft.install
@@ -332,8 +340,9 @@ impl Raft {
         });
     }
 
-    /// The shadow state is ready, or (`ok = false`) the snapshot is not what it says and is dropped (B7). Whether the shadow is
-    /// offered: if not, it belongs to nobody (SN13).
+    /// The received snapshot has been decoded into a staged state, or (`ok = false`) its content is
+    /// not what its meta says, and it is dropped. Returns whether the staged state is offered to
+    /// the state machine; if not, the caller drops it.
     pub fn snapshot_decoded(&mut self, now: Micros, log_id: LogId, ok: bool) -> bool {
         self.input(now, |raft| raft.on_snapshot_decoded(log_id, ok))
     }
@@ -343,7 +352,7 @@ impl Raft {
             InstallSlot::Received(meta) | InstallSlot::Decoding(meta) if meta.log_id == log_id => {
                 meta.clone()
             }
-            // Withdrawn meanwhile; its file was told to go.
+            // Withdrawn in the meantime; its file has been discarded.
             _ => return false,
         };
         if ok {
@@ -357,8 +366,9 @@ impl Raft {
         ok
     }
 
-    /// The received snapshot is whole, and this build does not know what stands in it: another build made it. Nothing is wrong
-    /// with the cluster; this node can't go on without a newer build, says so, and its leader sends it ever more seldom.
+    /// The received snapshot is complete, but this build can't decode its content: another build
+    /// made it. The cluster is not damaged. This node needs a newer build to continue; it reports
+    /// so, and its leader sends it snapshots at increasing intervals.
     pub fn snapshot_undecodable(&mut self, now: Micros, log_id: LogId) {
         self.input(now, |raft| {
             if matches!(
@@ -374,8 +384,8 @@ impl Raft {
 
     // ---- the handshake -------------------------------------------------------------------
 
-    /// CondInstallSnapshot: the state machine has reached an offered snapshot and asks whether to switch to it.
-    /// Answered in `Ready::decisions`, exactly once.
+    /// CondInstallSnapshot: the state machine has reached an offered snapshot and asks whether to
+    /// switch to it. Answered in `Ready::decisions`, exactly once.
     pub fn cond_install(&mut self, now: Micros, log_id: LogId) {
         self.input(now, |raft| raft.on_cond_install(log_id));
     }
@@ -392,19 +402,20 @@ impl Raft {
                 self.forget_offer(log_id);
                 self.out.decisions.push(InstallDecision { log_id, granted: false });
             }
-            // Withdrawn, and counted then.
+            // Withdrawn earlier, and counted then.
             None => self.out.decisions.push(InstallDecision { log_id, granted: false }),
         }
     }
 
-    /// The members from now on.
+    /// Sets the current members.
     pub(super) fn set_membership(&mut self, membership: Membership) {
         let members = membership.all();
         self.others = members.len() - usize::from(members.contains(&self.config.node));
         self.membership = membership;
     }
 
-    /// A56: log start, commit, members change now; the durable step follows, and after it the answer (B6).
+    /// Log start, commit index and members change now (A56). The durable step follows, and the
+    /// answer after it (B6).
     fn grant(&mut self, meta: SnapshotMeta) {
         let keep_suffix = self.log.holds(meta.log_id);
         let covered = meta.log_id.index.min(self.log.last_index());
@@ -417,7 +428,7 @@ impl Raft {
         self.forget_built(meta.log_id);
         let change = &mut self.step_change;
         change.install = Some(Install { meta: meta.clone(), keep_suffix });
-        // What the step was to do with the log before is done by the snapshot.
+        // The snapshot replaces what this step was to do to the earlier log.
         (change.snapshot, change.truncate_from, change.purge_through) = (None, None, None);
         if !keep_suffix {
             self.step_first = None;
@@ -439,7 +450,8 @@ impl Raft {
 
     // ---- withdrawal ----------------------------------------------------------------------
 
-    /// The commit index may have reached a waiting snapshot: then it is withdrawn at once, decoded or not (A55).
+    /// If the commit index has reached a waiting snapshot, that is withdrawn at once, decoded or
+    /// not (A55).
     pub(super) fn withdraw_overtaken(&mut self) {
         let commit = self.log.commit();
         if let Some(meta) = self.install.withdrawable()
@@ -457,7 +469,8 @@ impl Raft {
         }
     }
 
-    /// The log may have gained the waiting snapshot's last entry: then what it covers is committed (A51).
+    /// If the log has gained the waiting snapshot's last entry, the entries it covers are committed
+    /// (A51).
     pub(super) fn fast_forward_if_reached(&mut self) {
         let reached = |meta: &&SnapshotMeta| {
             meta.log_id.index > self.log.commit() && self.log.holds(meta.log_id)
@@ -468,7 +481,7 @@ impl Raft {
         }
     }
 
-    /// A leader needs nobody's snapshot (EL17): its log holds everything that was committed.
+    /// A leader needs no snapshot (EL17): its log holds all committed entries.
     pub(super) fn withdraw_install_as_leader(&mut self) {
         if let Some(meta) = self.install.withdrawable() {
             let log_id = meta.log_id;
@@ -495,7 +508,7 @@ impl Raft {
         self.discard_file(log_id);
     }
 
-    /// Drops a snapshot's file, unless it is the very one that is current.
+    /// Drops a snapshot's file, unless the current snapshot has the same log id.
     fn discard_file(&mut self, log_id: LogId) {
         if self.snapshot_id() != log_id {
             self.out.snapshots.push(SnapshotJob::Discard(log_id));

@@ -1,7 +1,7 @@
-//! A leader's half of log replication: proposals, sending, answers, commit (Raft §5.3, §5.4.2).
+//! A leader's half of log replication: proposals, answers, commit (Raft §5.3, §5.4.2).
 //!
-//! What is sent for it, and when, is in `sending.rs`. The disk works in parallel: the leader counts its own entries only
-//! once they are durable (PS03).
+//! What is sent, and when, is in `sending.rs`. The leader replicates entries while its own disk
+//! writes them: it counts its own entries only once they are durable (PS03).
 
 use bytes::Bytes;
 
@@ -14,9 +14,11 @@ use super::ready::Role;
 use super::types::{Entry, EntryKind, Index, LogId, Micros, NodeId};
 
 impl Raft {
-    /// Appends a command, if this node leads and has room for it. `wall_ms` is the wall clock, in milliseconds since 1970. It
-    /// stamps the first command of a term; later ones are stamped by `now` from there on, so that a wall clock that jumps
-    /// moves no stamp until another leader has looked at its own.
+    /// Appends a command and returns its log id. Refused if this node does not lead or has no room.
+    ///
+    /// `wall_ms` is the wall clock, in milliseconds since 1970. It stamps only the first command of
+    /// a term. Later commands get that stamp plus the time that has passed by `now`. If the wall
+    /// clock jumps, stamps are not affected until another leader reads its own clock.
     pub fn propose(&mut self, now: Micros, wall_ms: u64, data: Bytes) -> Result<LogId, Refusal> {
         self.input(now, |raft| raft.on_propose(wall_ms, data))
     }
@@ -44,14 +46,15 @@ impl Raft {
         let uncommitted = self.log.uncommitted_bytes();
         let fits =
             uncommitted == 0 || uncommitted + size_bytes <= self.config.uncommitted_bytes as u64;
-        // Others may commit what a slow disk has not written here.
+        // A slow disk here does not stop the other members from committing, so the bytes that are
+        // not durable have a limit of their own.
         let unpersisted = self.log.unpersisted_bytes();
         let disk_full =
             unpersisted > 0 && unpersisted + size_bytes > self.config.unpersisted_bytes as u64;
         fits && !disk_full && !self.log_is_full() && !self.must_slow_down()
     }
 
-    /// Whether what is committed fills the log: a snapshot must make room first.
+    /// Whether committed entries fill the log: only a snapshot can make room.
     pub(super) fn log_is_full(&self) -> bool {
         self.config
             .committed_bytes_max()
@@ -66,8 +69,8 @@ impl Raft {
             return self.step_down();
         }
         if !self.hears_quorum() {
-            // No member confirms these now, and those that come are refused until a quorum answers
-            // again.
+            // No member confirms the pending reads now. New reads are refused until a quorum
+            // answers again.
             self.fail_reads();
         }
         if self.config.check_quorum && !self.hears_quorum() {
@@ -78,7 +81,9 @@ impl Raft {
             );
             return self.step_down();
         }
-        // As long as a quorum answers, silent members are asked now and then. Before a leader steps down it asks all it can.
+        // While a quorum answers, unresponsive members are asked at heartbeats only. If no quorum
+        // answers, all of them are asked again as soon as their request expires, before this leader
+        // steps down.
         let (own, timeout) = (self.config.node, self.config.request_timeout);
         let answers = |node: NodeId| {
             node == own || self.progress.get(&node).is_some_and(|progress| !progress.unresponsive)
@@ -90,19 +95,20 @@ impl Raft {
         self.expire_transfers();
     }
 
-    /// Check-quorum: whether a quorum has answered within the shortest election timeout (EL18). After that time others may
-    /// have elected another leader, and what is proposed here would be lost.
+    /// Check-quorum: whether a quorum has answered within the shortest election timeout (EL18).
+    /// After that time the others may have elected another leader, and entries proposed here would
+    /// be lost.
     pub(super) fn hears_quorum(&self) -> bool {
         self.now <= self.quorum_lost_at()
     }
 
-    /// When this leader hears a quorum no longer if nobody answers any more.
+    /// The last moment at which this leader still hears a quorum, if no further answer arrives.
     pub(super) fn quorum_lost_at(&self) -> Micros {
         let lost_at = self.quorum_heard_at().saturating_add(self.config.election_timeout_min);
         lost_at.max(self.excused_until())
     }
 
-    /// When a quorum had last answered.
+    /// The latest time since which a quorum has answered.
     pub(super) fn quorum_heard_at(&self) -> Micros {
         let own = self.config.node;
         quorum::reached_by_quorum(&self.membership, |node| match node {
@@ -111,7 +117,8 @@ impl Raft {
         })
     }
 
-    /// Stops leading without a higher term; whoever waits goes on waiting for what becomes of the entries.
+    /// Stops leading without a higher term. Requests that wait for entries go on waiting for their
+    /// outcome.
     fn step_down(&mut self) {
         self.become_follower(None);
     }
@@ -131,14 +138,15 @@ impl Raft {
                 progress.become_probe();
                 progress.retry_at = now + self.config.retry_interval;
             }
-            // The member's term is the own one by now, so the answer is an old one.
+            // The member's term has reached the own one by now, so this is an old answer.
             AppendOutcome::Stale => {}
         }
         self.look_at_transfer(envelope.from);
         self.advance_commit();
     }
 
-    /// What every answer says about its sender; `false` if there is nothing to make of it.
+    /// Takes over what every answer says about its sender. Returns `false` if the answer is to be
+    /// ignored.
     pub(super) fn on_report(&mut self, envelope: &Envelope, report: &FollowerReport) -> bool {
         let last = self.log.last_index();
         let Some(progress) = self.progress.get_mut(&envelope.from) else {
@@ -153,7 +161,7 @@ impl Raft {
             let known = progress.incarnation != 0;
             progress.incarnation = envelope.incarnation;
             if known {
-                // It has been restarted: what was under way is lost.
+                // It has been restarted: requests in flight are lost.
                 progress.become_probe();
                 progress.undecodable_transfers = 0;
                 progress.forget_undecodable(self.now);
@@ -167,7 +175,8 @@ impl Raft {
         progress.has_answered = true;
         progress.unresponsive = false;
         progress.answered_at = self.now;
-        // One that lost something may have forgotten its vote for a newer leader: its word confirms no read (PS20).
+        // A member that lost data may have forgotten its vote for a newer leader: its answers
+        // confirm no reads (PS20).
         if progress.counts() {
             progress.round = progress.round.max(report.round);
         }
@@ -181,7 +190,7 @@ impl Raft {
         true
     }
 
-    /// The member's log does not hold what the request went on from (B21).
+    /// The member's log does not hold the request's `prev` (B21).
     fn on_reject(&mut self, envelope: &Envelope, refused: Index, hint: LogId) {
         let found = self.log.last_not_above(hint.index, hint.term);
         let Some(progress) = self.progress.get_mut(&envelope.from) else { return };
@@ -189,7 +198,7 @@ impl Raft {
             return self.on_lost_acknowledged(envelope, refused);
         }
         let stale = match &progress.state {
-            // However late: it answers the very question that is open.
+            // It answers the outstanding probe, however late it comes.
             ProgressState::Probe { outstanding } => {
                 outstanding.is_none_or(|(id, _)| id != envelope.id) && refused != progress.next - 1
             }
@@ -199,21 +208,23 @@ impl Raft {
             ProgressState::Snapshot(_) => true,
         };
         if !stale {
-            // A log start that the hint lies before is no agreement: a snapshot is needed.
+            // If the hint lies before the log's start, `found` is the start, on which the logs need
+            // not agree: the member needs a snapshot.
             let agreed = found.index.min(hint.index);
             let next = (agreed + 1).min(refused);
             progress.become_probe_at(next.max(1));
         }
     }
 
-    /// A reject at or below what the member had acknowledged. From an earlier life of the member, or late, it means
-    /// nothing; from a new life it means that the member lost what it had promised to keep (LR14, PS20).
+    /// A reject at or below an index that the member had acknowledged. If it comes from the
+    /// incarnation that acknowledged it, it is a late message and means nothing. If it comes from a
+    /// new incarnation, the member has lost what it had promised to keep (LR14, PS20).
     fn on_lost_acknowledged(&mut self, envelope: &Envelope, refused: Index) {
         let commit = self.log.commit();
         let Some(progress) = self.progress.get_mut(&envelope.from) else { return };
         let first_life = progress.matched_in.is_none_or(|life| life == envelope.incarnation);
         if first_life && !progress.recovering {
-            // Remembered it may be nevertheless, by this leader or an earlier one.
+            // This leader or an earlier one may nevertheless have a record of an acknowledgement.
             self.remind_if_lacking(envelope.from, refused.saturating_sub(1));
             return;
         }
@@ -223,7 +234,7 @@ impl Raft {
         progress.distrusted_until = Some(commit.max(matched));
         progress.become_probe_at(refused);
         if knows {
-            // It says so itself, and nobody counts it.
+            // The member reports the loss itself, so it does not count already.
             return;
         }
         self.alarm(format!(
@@ -235,7 +246,8 @@ impl Raft {
 
     // ---- commit --------------------------------------------------------------------------
 
-    /// Commits what a quorum holds durably, if it is of the own term; that commits all before it (Raft §5.4.2, LR01).
+    /// Commits what a quorum holds durably, if that is an entry of the own term; all earlier
+    /// entries are committed with it (Raft §5.4.2, LR01).
     pub(super) fn advance_commit(&mut self) {
         let (own, persisted) = (self.config.node, self.log.persisted());
         let reached = quorum::reached_by_quorum(&self.membership, |node| {

@@ -6,10 +6,11 @@
 //!                     applied ≤ handed ≤ commit
 //! ```
 //!
-//! The log itself belongs to storage. Entries that are durable leave the cache once it is
-//! over its limit; whoever needs them later asks for a read.
+//! The log itself belongs to storage. Durable entries leave the cache while it is over its limit;
+//! older entries are requested from storage by a read.
 //!
-//! Not here: durability (the `persist` steps), and any opinion about who may write what.
+//! Not here: durability (the `persist` steps), and the rules by which entries are appended or
+//! removed.
 
 use std::collections::VecDeque;
 
@@ -22,13 +23,13 @@ use super::types::{Entry, Index, LogId, LogOutline, Term, TermRun};
 /// Invariants, asserted by [`RaftLog::check`]:
 /// - `start.index ≤ handed`, `applied ≤ handed ≤ commit ≤ last`
 /// - `persisted ≤ last`
-/// - runs ascend strictly in index and term; sizes has one number an entry
-/// - the cache is contiguous, ends at `last`, and holds everything not persisted
+/// - runs ascend strictly in index and term; `sizes_bytes` has one number for each entry
+/// - the cache is contiguous, ends at `last`, and holds all entries that are not persisted
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct RaftLog {
     start: LogId,
     runs: VecDeque<TermRun>,
-    /// Of each entry.
+    /// The size of each entry.
     sizes_bytes: PagedQueue<u32>,
     bytes: u64,
     uncommitted_bytes: u64,
@@ -43,8 +44,8 @@ pub(super) struct RaftLog {
 }
 
 impl RaftLog {
-    /// The log as storage found it. Everything in it is durable; committed and applied is what the
-    /// snapshot covers (A73).
+    /// The log as storage recovered it. All its entries are durable. The entries that the snapshot
+    /// covers count as committed and applied (A73).
     pub(super) fn new(outline: LogOutline, snapshot: Index, cache_limit_bytes: usize) -> RaftLog {
         let last = outline.last_index();
         assert!(
@@ -100,14 +101,14 @@ impl RaftLog {
         self.start.index + self.sizes_bytes.len() as u64
     }
 
-    /// The last entry's id, or the start's without entries.
+    /// The last entry's id; the start's if there are no entries.
     pub(super) fn last(&self) -> LogId {
         let term = self.runs.back().map_or(self.start.term, |run| run.term);
         LogId::new(term, self.last_index())
     }
 
-    /// The term of the entry at `index`; `None` if that is purged or not there yet. A term that is not known
-    /// is never 0 and never matches anything (LR10).
+    /// The term of the entry at `index`; `None` if it is purged or does not exist yet. An unknown
+    /// term is never 0, so it never matches (LR10).
     pub(super) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.start.index {
             return Some(self.start.term);
@@ -119,12 +120,12 @@ impl RaftLog {
         Some(self.runs[run].term)
     }
 
-    /// Whether the log holds exactly this entry: index *and* term (B4).
+    /// Whether the log holds exactly this entry: index *and* term match (B4).
     pub(super) fn holds(&self, log_id: LogId) -> bool {
         self.term_at(log_id.index) == Some(log_id.term)
     }
 
-    /// The id at a known index.
+    /// The id of the entry at `index`, which must be known.
     pub(super) fn id_at(&self, index: Index) -> LogId {
         let term = self.term_at(index);
         assert!(
@@ -136,8 +137,8 @@ impl RaftLog {
         LogId::new(term.unwrap_or_default(), index)
     }
 
-    /// The last known entry at or before `index` whose term is at most `term`: what may still agree with a log
-    /// that has `term` there (B21). The start if none is better.
+    /// The last known entry at or before `index` whose term is at most `term`: the last one that
+    /// can match a log with `term` at `index` (B21). The start if there is none.
     pub(super) fn last_not_above(&self, index: Index, term: Term) -> LogId {
         let index = index.min(self.last_index());
         let runs = self.runs.iter().take_while(|run| run.first <= index && run.term <= term);
@@ -150,7 +151,7 @@ impl RaftLog {
         LogId::new(run.term, end.min(index))
     }
 
-    /// Bytes of the entries in `after+1 ..= through`, as far as they are in the log.
+    /// Bytes of the entries `after+1 ..= through`, as far as the log holds them.
     pub(super) fn bytes_between(&self, after: Index, through: Index) -> u64 {
         let first = after.max(self.start.index) - self.start.index;
         let end = through.clamp(self.start.index, self.last_index()) - self.start.index;
@@ -170,29 +171,29 @@ impl RaftLog {
         self.uncommitted_bytes
     }
 
-    /// Bytes of the entries up to the commit index, as far as they are in the log.
+    /// Bytes of the entries up to the commit index, as far as the log holds them.
     pub(super) fn committed_bytes(&self) -> u64 {
         self.bytes - self.uncommitted_bytes
     }
 
-    /// Bytes of the entries not durable yet.
+    /// Bytes of the entries that are not durable yet.
     pub(super) fn unpersisted_bytes(&self) -> u64 {
         self.unpersisted_bytes
     }
 
-    /// Appends one entry behind the last.
+    /// Appends one entry.
     pub(super) fn append(&mut self, entry: Entry) {
         self.note(&entry);
         self.cache.push(entry);
     }
 
-    /// Appends these behind the last.
+    /// Appends several entries.
     pub(super) fn append_all(&mut self, entries: &Entries) {
         entries.iter().for_each(|entry| self.note(entry));
         self.cache.append(entries);
     }
 
-    /// Everything about an entry that is appended but itself.
+    /// Updates sizes, counters and term runs for an appended entry.
     fn note(&mut self, entry: &Entry) {
         let last = self.last();
         assert!(
@@ -212,7 +213,7 @@ impl RaftLog {
         self.cache_bytes += size;
     }
 
-    /// Removes the entries from `from` on. Never a committed one.
+    /// Removes the entries from `from` on. None of them may be committed.
     pub(super) fn truncate_from(&mut self, from: Index) {
         assert!(
             from > self.commit && from <= self.last_index(),
@@ -239,7 +240,7 @@ impl RaftLog {
         self.persisted = self.persisted.min(from - 1);
     }
 
-    /// Forgets the entries up to `through`, which must be applied.
+    /// Removes the entries up to `through`, which must be applied and persisted.
     pub(super) fn purge_through(&mut self, through: Index) {
         assert!(
             through <= self.applied && through <= self.persisted,
@@ -266,9 +267,9 @@ impl RaftLog {
         }
     }
 
-    /// The log becomes what a snapshot up to `log_id` leaves of it: the entries behind it if the log holds
-    /// `log_id`, nothing otherwise (A58, A59, SN03). `persisted` stays where the old log was durable until
-    /// the install itself is.
+    /// Reduces the log to what a snapshot up to `log_id` leaves: the entries after it if the log
+    /// holds `log_id`, otherwise none (A58, A59, SN03). Until the install is durable, `persisted`
+    /// remains where the old log was durable.
     pub(super) fn install(&mut self, log_id: LogId) {
         assert!(
             log_id.index > self.commit,
@@ -295,7 +296,8 @@ impl RaftLog {
         }
     }
 
-    /// Entries up to `log_id` are durable. An id the log does not hold (any more) says nothing (LR25).
+    /// Entries up to `log_id` are durable. Ignored if the log does not hold that id, or no longer
+    /// does (LR25).
     pub(super) fn persisted_to(&mut self, log_id: LogId) {
         if self.holds(log_id) && log_id.index > self.persisted {
             self.unpersisted_bytes -= self.bytes_between(self.persisted, log_id.index);
@@ -317,7 +319,7 @@ impl RaftLog {
         }
     }
 
-    /// Entries up to `index` were handed to the apply queue.
+    /// Entries up to `index` were dispatched to the apply queue.
     pub(super) fn handed_to(&mut self, index: Index) {
         assert!(
             index > self.handed && index <= self.commit.min(self.persisted),
@@ -329,7 +331,7 @@ impl RaftLog {
         self.handed = index;
     }
 
-    /// The state machine has applied everything up to `index`.
+    /// The state machine has applied all entries up to `index`.
     pub(super) fn applied_to(&mut self, index: Index) {
         assert!(
             index <= self.handed,
@@ -339,8 +341,8 @@ impl RaftLog {
         self.applied = self.applied.max(index);
     }
 
-    /// Entries `first..=last`, shortened to `max_bytes` (one always comes) and `max_entries`. `None` if `first` is
-    /// not in memory: read it. The range must be in the log.
+    /// Entries `first..=last`, limited to `max_bytes` (but at least one) and `max_entries`. `None`
+    /// if `first` is not in memory and must be read. The range must be in the log.
     pub(super) fn cached(
         &self,
         first: Index,
@@ -368,13 +370,13 @@ impl RaftLog {
         Some(self.cache.range(skip..skip + count))
     }
 
-    /// The entries from `first` on, which are in memory: nothing that is not durable leaves it.
+    /// The entries from `first` on. They must be in memory, as entries that are not durable are.
     pub(super) fn tail_from(&self, first: Index) -> Entries {
         let count = (self.last_index() + 1 - first) as usize;
         self.cache.range(self.cache.len() - count..self.cache.len())
     }
 
-    /// Whether `entries` are what the log holds from `first` on: reads may come back late.
+    /// Whether the log still holds `entries` from `first` on: the result of a read may be outdated.
     pub(super) fn agrees_with(&self, first: Index, entries: &Entries) -> bool {
         let contiguous =
             entries.iter().zip(first..).all(|(entry, index)| entry.log_id.index == index);
@@ -396,8 +398,8 @@ impl RaftLog {
         }
     }
 
-    /// Whether the runs begin with the log and end within it, and the last one ascends: the others did when they were the
-    /// last.
+    /// Whether the runs begin at the log's start and end within it, and the last one ascends. The
+    /// others were checked when they were the last.
     fn runs_fit(&self) -> bool {
         let (Some(first), Some(last)) = (self.runs.front(), self.runs.back()) else { return true };
         let ascends = |before: &TermRun| before.first < last.first && before.term < last.term;
@@ -407,7 +409,7 @@ impl RaftLog {
             && before.is_none_or(ascends)
     }
 
-    /// Asserts the invariants. Cheap: constant time.
+    /// Asserts the invariants in constant time.
     pub(super) fn check(&self) {
         assert!(
             self.applied <= self.handed

@@ -1,8 +1,9 @@
-//! What members say to each other.
+//! The messages between members.
 //!
-//! Every request gets exactly one answer, delayed by nothing but its own persist. The network is
-//! taken to lose, repeat, delay and reorder: an answer names the request's id and the asker's
-//! incarnation, and one that names an earlier incarnation never counts (LR14, AC16).
+//! Every request gets exactly one answer, which waits for nothing but its own durable step. The
+//! network may lose, repeat, delay and reorder messages. An answer therefore names the id of its
+//! request and the incarnation of the member that sent the request; an answer to an earlier
+//! incarnation never counts.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,121 +14,125 @@ use super::types::{
     is_credible_incarnation,
 };
 
-/// A request's number, unique in one incarnation of its sender: from the lowest bit on a tag of 16 bits that depends on
-/// whom it asks what, then its place among the sender's requests. An answer carries the request's, and counts only for a
-/// request of its kind to the member that answers.
+/// A request's number, unique in one incarnation of its sender. The lowest 16 bits are a tag that
+/// depends on the receiver and the kind of the request; the bits above are the request's place
+/// among its sender's requests. An answer carries the number of its request. It counts only if the
+/// answering member was sent a request of that kind with this number.
 pub type RequestId = u64;
 
-/// One message on its way between two members.
+/// One message between two members.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Envelope {
-    /// The cluster both belong to; a message of another cluster is refused (LR26).
+    /// The cluster of both members; a message of another cluster is ignored.
     pub cluster: u64,
-    /// The consensus group inside the cluster. One group exists today: 0.
+    /// The consensus group in the cluster. There is one group: 0.
     pub group: u64,
-    /// Who speaks.
+    /// The sender.
     pub from: NodeId,
-    /// To whom.
+    /// The receiver.
     pub to: NodeId,
-    /// The sender's start number.
+    /// The sender's incarnation.
     pub incarnation: Incarnation,
-    /// The sender's term, durable before the message left.
+    /// The sender's term, durable before the message is sent.
     pub term: Term,
     /// The request's number, or that of the request being answered.
     pub id: RequestId,
-    /// What is said.
+    /// The content.
     pub body: Body,
 }
 
 /// A request, or the answer to one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Body {
-    /// Asks for an answer.
+    /// A request, which expects an answer.
     Request(Request),
-    /// Answers a request.
+    /// The answer to a request.
     Answer {
-        /// The asker's incarnation, as the request had it.
+        /// The incarnation of the member that sent the request, copied from the request.
         asker_incarnation: Incarnation,
-        /// The answer itself.
+        /// The content of the answer.
         answer: Answer,
     },
 }
 
-/// What one member asks of another.
+/// A request of one member to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Request {
-    /// Would you vote for me? Changes nothing at the receiver (Raft dissertation §9.6).
+    /// Asks whether the receiver would vote for the sender. Changes nothing at the receiver (Raft
+    /// dissertation §9.6).
     PreVote {
-        /// The term the sender would campaign in: one above its own.
+        /// The term in which the sender would campaign: its own plus 1.
         campaign_term: Term,
         /// The last entry of the sender's log.
         last: LogId,
     },
-    /// Vote for me in the envelope's term (Raft §5.2).
+    /// Asks for the receiver's vote in the envelope's term (Raft §5.2).
     Vote {
         /// The last entry of the sender's log.
         last: LogId,
     },
-    /// Entries, or without any a heartbeat (Raft §5.3).
+    /// AppendEntries: entries, or a heartbeat if there are none (Raft §5.3).
     Append(Append),
-    /// A piece of a snapshot (Raft §7).
+    /// One chunk of a snapshot (Raft §7).
     Snapshot(SnapshotChunk),
-    /// This is what the sender remembers of the receiver, which speaks as if it had lost it (PS20).
+    /// The sender's record of the receiver, whose messages look as if it had lost that state.
     Identify(PeerRecord),
-    /// The sender lost something: how far is your log, and in which term are you (PS20)?
+    /// From a member that lost data: asks for the receiver's last log index and its term.
     RecoveryQuery,
 }
 
 /// AppendEntries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Append {
-    /// The entry before the first of `entries`. A heartbeat names one the receiver is known to hold (LR13).
+    /// The entry before the first of `entries`. In a heartbeat: an entry that the receiver is known
+    /// to hold.
     pub prev: LogId,
     /// Contiguous entries from `prev.index + 1`; empty in a heartbeat.
     pub entries: Entries,
-    /// Commit index as far as this message vouches for it: at most `prev.index + entries.len()`.
+    /// The commit index as far as this message covers it: at most `prev.index + entries.len()`.
     pub commit: Index,
-    /// The leader's last entry. Never how far to commit; what the message says of the leader lies within it.
+    /// The leader's last entry. Not a commit index; `commit` and `leader_durable` never exceed it.
     pub leader_last: Index,
-    /// The leader's own log is durable up to here. A member that makes a quorum together with the leader alone may commit
-    /// by it, without being told ([`Raft`](super::Raft) decides, see `follower.rs`). 0: do not.
+    /// The leader's own log is durable up to here. A member that forms a quorum with the leader
+    /// alone may commit by it, before the leader reports the commit. 0: the member must not.
     pub leader_durable: Index,
-    /// The leader's round; an answer echoes it. Confirms reads and the leader's quorum.
+    /// The leader's round; the answer repeats it. It confirms reads and the leader's quorum.
     pub round: u64,
 }
 
-/// One piece of a snapshot.
+/// One chunk of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SnapshotChunk {
-    /// The snapshot this is part of.
+    /// The snapshot that the chunk belongs to.
     pub meta: SnapshotMeta,
     /// The transfer's number, unique in one incarnation of the sender.
     pub transfer: u64,
-    /// Where `data` begins in the snapshot, in bytes.
+    /// The offset of `data` in the snapshot, in bytes.
     pub offset: u64,
-    /// The bytes; never empty unless the whole snapshot is.
+    /// The bytes; empty only if the whole snapshot is empty.
     pub data: Bytes,
     /// CRC-32C of `data`.
     pub crc: u32,
-    /// Echoed by the answer, as in [`Append::round`].
+    /// Repeated by the answer, as [`Append::round`] is.
     pub round: u64,
 }
 
-/// What one member answers another.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Answer {
     /// To [`Request::PreVote`].
     PreVote {
         /// The request's `campaign_term`.
         campaign_term: Term,
-        /// Whether the sender would vote for the asker.
+        /// Whether the answering member would vote for the candidate.
         granted: bool,
     },
     /// To [`Request::Vote`].
     Vote {
-        /// Whether the sender voted for the asker, durably.
+        /// Whether the answering member voted for the candidate, durably.
         granted: bool,
-        /// The last index of the log by which the sender votes. `None`: it knows that it may have held more than it knows of.
+        /// The last index of the log by which the answering member votes. `None`: it may have held
+        /// entries that it does not know of.
         held: Option<Index>,
     },
     /// To [`Request::Append`].
@@ -136,74 +141,79 @@ pub enum Answer {
     Snapshot(SnapshotAnswer),
     /// To [`Request::Identify`].
     Identify {
-        /// The highest incarnation of an earlier life that the sender accounts for ([`Life`](super::Life)); durable.
+        /// The highest earlier incarnation that the answering member has acknowledged
+        /// ([`Life`](super::Life)); durable.
         predecessor: Incarnation,
     },
-    /// To [`Request::RecoveryQuery`]. The term is the envelope's.
+    /// To [`Request::RecoveryQuery`]. The term is in the envelope.
     RecoveryQuery {
-        /// The last index of the sender's log.
+        /// The last index of the answering member's log.
         last: Index,
-        /// Whether the sender leads that term.
+        /// Whether the answering member leads that term.
         leads: bool,
     },
 }
 
-/// What a follower reports with every answer to its leader.
+/// A follower's state, in every answer to its leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FollowerReport {
-    /// Everything up to here agrees with the leader's log and is durable at the follower.
+    /// The follower's log matches the leader's up to here, durably.
     pub matched: Index,
-    /// What the follower is doing with a snapshot.
+    /// The state of a snapshot that the follower receives.
     pub install: InstallStatus,
-    /// The follower lost something it may have acknowledged and does not count yet (PS20).
+    /// The follower lost something that it may have acknowledged, and does not count in quorums
+    /// yet.
     pub recovering: bool,
     /// The request's `round`.
     pub round: u64,
 }
 
-/// Answer to AppendEntries.
+/// The answer to AppendEntries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AppendAnswer {
-    /// How the follower stands.
+    /// The follower's state.
     pub report: FollowerReport,
-    /// What became of the request.
+    /// The result of the request.
     pub outcome: AppendOutcome,
 }
 
-/// What became of an AppendEntries.
+/// The result of an AppendEntries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AppendOutcome {
-    /// The entries (or a heartbeat's `prev`) are in the follower's log; what is durable of it the report says.
+    /// The entries (or a heartbeat's `prev`) are in the follower's log. The report says how far
+    /// they are durable.
     Accepted,
-    /// The follower's log does not hold `prev`. `hint` is the last of its entries that can still agree.
+    /// The follower's log does not hold `prev`.
     Rejected {
-        /// The index of `prev` in the refused request.
+        /// The index of `prev` in the rejected request.
         refused: Index,
-        /// The largest own index at or below `refused` whose term is not above `prev`'s, and its term.
+        /// The follower's last entry that may still match the leader's log: the one with the
+        /// largest index at or below `refused` whose term is at most that of `prev`.
         hint: LogId,
     },
-    /// The follower's disk or state machine is behind by its limits; nothing of it was taken.
+    /// A limit of the follower is reached: its disk or its state machine is behind. None of the new
+    /// entries was appended.
     Busy,
-    /// The sender's term is over.
+    /// The request's term is older than the follower's.
     Stale,
 }
 
-/// What a follower is doing with a snapshot; the stations are drawn in `install.rs`.
+/// The state of a snapshot that a follower receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum InstallStatus {
-    /// Nothing.
+    /// There is no such snapshot.
     #[default]
     None,
-    /// Chunks of the snapshot up to this index are arriving.
+    /// Chunks of a snapshot are arriving.
     Receiving {
-        /// Last index the snapshot covers.
+        /// The last index that the snapshot covers.
         index: Index,
         /// Bytes received so far, without a gap.
         bytes: u64,
     },
-    /// The snapshot up to this index is complete and waits for the state machine.
+    /// A snapshot is complete and waits for the state machine.
     Pending {
-        /// Last index the snapshot covers.
+        /// The last index that the snapshot covers.
         index: Index,
     },
     /// The last offered snapshot was not installed: the follower had already committed past it.
@@ -211,42 +221,43 @@ pub enum InstallStatus {
         /// The follower's commit index.
         commit: Index,
     },
-    /// The follower's build could not decode the last snapshot, which is complete and verified; it needs a newer build.
-    /// Sending it again leads nowhere until the follower has been restarted.
+    /// The follower's build could not decode the last snapshot, which is complete and verified. It
+    /// needs a newer build; sending the snapshot again is useless until the follower has been
+    /// restarted.
     Undecodable {
-        /// Last index the snapshot covers.
+        /// The last index that the snapshot covers.
         index: Index,
     },
 }
 
-/// Answer to a snapshot chunk.
+/// The answer to a snapshot chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SnapshotAnswer {
-    /// How the follower stands.
+    /// The follower's state.
     pub report: FollowerReport,
     /// The request's `transfer`.
     pub transfer: u64,
-    /// What became of the chunk.
+    /// The result of the chunk.
     pub outcome: ChunkOutcome,
 }
 
-/// What became of a snapshot chunk.
+/// The result of a snapshot chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ChunkOutcome {
-    /// Go on at this offset; equal to the snapshot's size when it is complete.
+    /// Continue at this offset. It is the snapshot's size when the snapshot is complete.
     Continue {
         /// The first byte still missing.
         offset: u64,
     },
-    /// The follower does not want this transfer (any more): its report says why.
+    /// The follower does not take this transfer, or no longer does. Its report has the reason.
     Unwanted,
-    /// What arrived does not verify; start the transfer over.
+    /// The received bytes failed verification; the transfer starts over.
     Corrupt,
-    /// The sender's term is over.
+    /// The chunk's term is older than the follower's.
     Stale,
 }
 
-/// What a request asks, and its answer tells.
+/// The kind of a request and of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     PreVote,
@@ -283,18 +294,19 @@ impl Answer {
     }
 }
 
-// ---- numbers that no member can have reached ---------------------------------------------
+// ---- impossible numbers ------------------------------------------------------------------
 
 impl Envelope {
-    /// The first field with a number that no member can have reached: above [`COUNT_MAX`], or a start that no other could
-    /// follow. Ids, checksums and times are any number. The terms of entries are looked at where their order is.
+    /// The first field with an impossible number: above [`COUNT_MAX`], or an incarnation that no
+    /// further start could follow. Ids, checksums and times may be any number. The terms of entries
+    /// are checked where their order is checked.
     pub(crate) fn impossible_field(&self) -> Option<&'static str> {
         let Envelope { cluster: _, group: _, from: _, to: _, incarnation, term, id: _, body } =
             self;
         let heading = [count("term", *term), start("incarnation", *incarnation)];
         first(&heading).or_else(|| match body {
             Body::Request(request) => request.impossible_field(),
-            // The asker compares its own incarnation with it.
+            // Compared with the receiver's own incarnation elsewhere.
             Body::Answer { asker_incarnation: _, answer } => answer.impossible_field(),
         })
     }

@@ -1,4 +1,5 @@
-//! The protocol: Raft with log compaction and conditional installs, as one pure, deterministic state machine.
+//! The protocol: Raft with log compaction and conditional installs, as one pure, deterministic
+//! state machine.
 //!
 //! ```text
 //!   step(message)  tick  propose  read_index  persisted  applied  log_read  cond_install  ...
@@ -8,34 +9,37 @@
 //!      messages · one durable step · reads · apply items · snapshot jobs · decisions · events
 //! ```
 //!
-//! [`Raft`] takes inputs with the time they come at and answers with what is to be done: a [`Ready`], asked for as
-//! often as one likes, best once per batch of inputs. It has no clock, no IO and no threads, and its randomness comes
-//! from a seed, so that the same inputs give the same outputs wherever and whenever they are repeated. It is `Clone`,
-//! comparable and hashable, for model checking.
+//! [`Raft`] takes inputs, each with its time, and returns the work they cause as a [`Ready`].
+//! `ready()` may be called after any number of inputs; once per batch of inputs is cheapest. The
+//! state machine has no clock, no IO and no threads, and its randomness comes from a seed: the same
+//! inputs always give the same outputs. It is `Clone`, comparable and hashable, for model checking.
 //!
 //! | file | idea |
 //! |---|---|
-//! | `types`, `message`, `ready`, `config` | the words: positions and entries, what members say, what is wanted done, the limits |
-//! | `core`, `steps` | the state, its inputs, terms and roles; durable steps and the messages behind them |
-//! | `log`, `entries`, `paged_queue` | the log's outline and tail; entries in shared blocks; a queue that grows in pages |
-//! | `progress`, `quorum`, `random` | a leader's view of a member; majorities; the seed |
+//! | `types`, `message` | positions and entries; messages between members |
+//! | `ready`, `config` | the work that the protocol asks for; limits and times |
+//! | `core`, `steps` | state, inputs, terms and roles; durable steps and their messages |
+//! | `log`, `entries`, `paged_queue` | outline and tail of the log; shared entries; a paged queue |
+//! | `progress`, `quorum`, `random` | a leader's view of a member; majorities; the generator |
 //! | `election`, `campaign` | pre-vote, vote, becoming leader; which members a campaign asks |
-//! | `known_peers`, `recovering` | records of peers, and peers that come back with less; when a member counts again after a loss |
-//! | `leader`, `follower`, `sending` | replication, both halves; what a leader sends, and when |
-//! | `deadline`, `stalls` | when the protocol next has something to do by itself; a driver that stood still |
-//! | `terms` | how far the word of others raises the own term |
-//! | `transfer`, `install` | a snapshot on its way out, and on its way in up to CondInstallSnapshot |
+//! | `known_peers` | records of peers, and peers that come back with less data |
+//! | `recovering` | when a member counts again after a data loss |
+//! | `leader`, `follower`, `sending` | both halves of replication; what a leader sends, and when |
+//! | `deadline`, `stalls` | when the next timeout is due; a process that did not run for a while |
+//! | `terms` | by how much messages of other members may raise the own term |
+//! | `transfer`, `install` | sending a snapshot; receiving one, up to CondInstallSnapshot |
 //! | `compaction` | local snapshots, purging |
-//! | `reads`, `apply` | ReadIndex; handing over what is committed |
-//! | `observation` | what a checker of invariants sees |
+//! | `reads`, `apply` | ReadIndex; passing committed entries to the state machine |
+//! | `observation` | the state that an invariant checker reads |
 //! | `normalized` | with the feature `testing`: a peer without its clock, for a model checker |
 //!
-//! It does not own the log: it keeps the tail and the terms, and asks for older entries ([`Ready::reads`]). It does not
-//! know what a command or a snapshot contains. It does not retry towards clients, keep sessions or measure time.
+//! It does not own the log: it keeps the tail and the terms, and requests older entries
+//! ([`Ready::reads`]). It does not interpret commands or snapshots. It does not retry towards
+//! clients, keep sessions or measure time.
 //!
-//! Its own broken invariants stop it at once, in release builds too. Anything odd from the wire is ignored, counted
-//! ([`Counters::ignored_messages`]) and logged; what a correct cluster never shows is an alarm
-//! ([`Counters::safety_alarms`]).
+//! A violated invariant of the own state panics at once, in release builds too. An invalid message
+//! is ignored, counted ([`Counters::ignored_messages`]) and logged. An event that is impossible in
+//! a correct cluster is an alarm ([`Counters::safety_alarms`]).
 
 mod apply;
 mod campaign;
@@ -81,25 +85,25 @@ pub use observation::{LogIds, Observation, ObservedState};
 pub use ready::*;
 pub use types::*;
 
-/// Why a proposal or read was not taken. Nothing was appended.
+/// Why a proposal or a read was refused. Nothing was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// This node does not lead; perhaps that one does.
+    /// This node is not the leader. The id is that of the leader, if known.
     NotLeader(Option<NodeId>),
-    /// A limit is reached (uncommitted bytes, log bytes), or the leader has not committed in its
-    /// term yet, or, of a read, no quorum answers it and it does not step down (`check_quorum` is
-    /// off).
+    /// A limit is reached (uncommitted bytes, log bytes), or the leader has not committed an entry
+    /// of its term yet. For a read also: no quorum answers the leader, and it does not step down
+    /// (`check_quorum` is off).
     Busy,
 }
 
-/// A peer's protocol state as others may see it.
+/// A peer's protocol state at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RaftStatus {
     /// The role.
     pub role: Role,
     /// The term.
     pub term: Term,
-    /// The member that has this node's vote in the term.
+    /// The candidate that got this node's vote in the term.
     pub vote: Option<NodeId>,
     /// The leader of the term, if known.
     pub leader: Option<NodeId>,
@@ -109,27 +113,28 @@ pub struct RaftStatus {
     pub persisted: Index,
     /// Last committed index.
     pub commit: Index,
-    /// Last index handed to the apply queue.
+    /// Last index passed to the apply queue.
     pub handed: Index,
     /// Last applied index.
     pub applied: Index,
-    /// The current snapshot's last index.
+    /// The last entry that the current snapshot covers.
     pub snapshot: LogId,
-    /// The id before the first entry the log still holds.
+    /// The id of the entry before the first one in the log.
     pub log_start: LogId,
     /// Bytes in the log.
     pub log_bytes: u64,
-    /// What this node is doing with a received snapshot.
+    /// The state of a received snapshot.
     pub install: InstallStatus,
-    /// The last entry in a snapshot that this node needs and that its build can't decode. It needs a newer build.
+    /// The last entry covered by a snapshot that this node needs and that its build can't decode.
+    /// The node needs a newer build.
     pub undecodable: Option<LogId>,
-    /// Set while the node catches up after a loss and does not count.
+    /// Whether the node catches up after a data loss and does not count in quorums.
     pub recovering: bool,
-    /// Whose answer a recovering node waits for: it can't count again without (PS20).
+    /// Members whose answer a recovering node needs before it can count again.
     pub waits_for: BTreeSet<NodeId>,
-    /// Who takes part.
+    /// The members.
     pub membership: Membership,
-    /// What has happened since the node started.
+    /// Counts since the node started.
     pub counters: Counters,
 }
 
@@ -144,36 +149,36 @@ pub struct Counters {
     pub campaigns: u64,
     /// Snapshots made here that became current.
     pub snapshots_taken: u64,
-    /// Snapshot transfers to a member that reached their end.
+    /// Snapshot transfers to a member that were completed.
     pub snapshots_sent: u64,
-    /// Received snapshots accepted for installing (the pending slot was filled).
+    /// Received snapshots accepted for installing, which fills the pending slot.
     pub installs_offered: u64,
-    /// Offers granted at CondInstallSnapshot.
+    /// Offered snapshots that were installed (granted at CondInstallSnapshot).
     pub installs_granted: u64,
-    /// Offers that ended without an install because the node had committed past them.
+    /// Offered snapshots that were not installed because the node had committed past them.
     pub installs_refused: u64,
-    /// Of those: refused before the state machine asked.
+    /// Those of `installs_refused` that were refused before the state machine asked.
     pub installs_withdrawn: u64,
-    /// Offers replaced by a newer one before decoding.
+    /// Offered snapshots replaced by a newer one before decoding.
     pub installs_superseded: u64,
-    /// Snapshots made unnecessary because the log held their last entry (A51).
+    /// Snapshots that were not needed because the log already held their last entry.
     pub fast_forwards: u64,
     /// Entries removed from the front of the log behind snapshots.
     pub entries_compacted: u64,
-    /// Snapshots behind which entries stayed for a transfer under way.
+    /// Snapshots behind which entries were retained for a running transfer.
     pub purges_pinned: u64,
-    /// Times own entries were removed because a leader's log differed.
+    /// Times that own entries were removed because a leader's log differed.
     pub truncations: u64,
-    /// The most bytes the log has held.
+    /// The highest number of bytes that the log has held.
     pub max_log_bytes: u64,
-    /// Messages ignored because they made no sense here.
+    /// Messages ignored because they were invalid in this state.
     pub ignored_messages: u64,
-    /// Things that a correct cluster never shows. Anything above 0 is a reason to stop and look.
+    /// Events that are impossible in a correct cluster. Investigate any value above 0.
     pub safety_alarms: u64,
 }
 
 impl Counters {
-    /// Adds another incarnation's or another node's counts; of maxima the larger stays.
+    /// Adds the counts of another incarnation or another node. Of maxima the larger one is kept.
     pub fn add(&mut self, other: &Counters) {
         self.elections_won += other.elections_won;
         self.campaigns += other.campaigns;

@@ -1,21 +1,22 @@
-//! A peer without its clock, its dice and its counts: for explorers of states.
+//! A peer without its clock, its randomness and its counters, for a model checker.
 //!
-//! Two peers that differ only in when something happened, how often, or what chance would say next, are one state to
-//! somebody who lets timeouts fire at every moment anyway. [`Raft::forget_history`] makes them equal:
+//! A model checker lets timeouts fire at any time. For it two peers are in the same state if they
+//! differ only in when or how often something happened, or in the next random numbers.
+//! [`Raft::forget_history`] makes such peers equal:
 //!
-//! | what | becomes |
+//! | state | becomes |
 //! |---|---|
-//! | the clock | the moment given, which may lie in the past |
-//! | moments at which something was noted | that moment |
-//! | moments that something waits for | the full wait from then on; nothing, if it is over |
-//! | when a leader was heard | never: whoever asks may be voted for |
+//! | the clock | the given time, which may be in the past |
+//! | times at which something happened | that time |
+//! | times at which a wait ends | that time plus the full wait; that time, if the wait is over |
+//! | when a leader was heard | never: every candidate may be voted for |
 //! | a stall of the process | over |
-//! | chance | the same seed for ever |
+//! | randomness | always the same seed |
 //! | counters | 0 |
-//! | numbers of steps and reads | begin again, if none is under way |
+//! | numbers of steps and reads | start again, if none is under way |
 //!
-//! Nothing that a message says or a disk holds is touched. *Not here:* which timeout fires; that is a
-//! [`tick`](Raft::tick) with a later moment.
+//! Contents of messages and disks are not changed. *Not here:* which timeout fires; for that, call
+//! [`tick`](Raft::tick) with a later time.
 
 use super::Counters;
 use super::campaign::Campaign;
@@ -29,14 +30,15 @@ use super::stalls::Stall;
 use super::steps::PersistMark;
 use super::types::Micros;
 
-/// What a moment that something waits for becomes when the clock goes from `from` to `to`.
+/// The new end of a wait of `wait` that ends at `at`, when the clock changes from `from` to `to`.
 fn waits_anew(at: Micros, wait: Micros, from: Micros, to: Micros) -> Micros {
     if at > from { to + wait } else { to }
 }
 
 impl Raft {
-    /// Sets the clock to `now`, and everything that only the clock, chance and counting remember to what it would be if
-    /// it had come about at that moment. To be called when [`ready`](Raft::ready) has handed out everything.
+    /// Sets the clock to `now`, and resets all state that depends only on time, randomness and
+    /// counting as if it had been set at that time. Call it when [`ready`](Raft::ready) has
+    /// returned everything.
     pub fn forget_history(&mut self, now: Micros) {
         let from = std::mem::replace(&mut self.now, now);
         let config = &self.config;
@@ -77,7 +79,7 @@ impl Progress {
         self.heartbeat.0 = now;
         self.answered_at = now;
         self.entries_sent_at = None;
-        // It is called with the heartbeat that an interval without anything brings.
+        // Not lost: a heartbeat is due after an interval without any request.
         self.next_heartbeat_at = None;
         self.retry_at = waits_anew(self.retry_at, config.retry_interval, from, now);
         match &mut self.state {

@@ -1,11 +1,12 @@
-//! A peer as a checker of invariants sees it: its positions, and the ids of its log.
+//! A peer's state for a checker of invariants: its positions, and the ids of its log.
 //!
 //! ```text
 //! Raft ──observe()──▶ Observation { state: copied numbers, log: LogIds (borrowed) }
 //! ```
-//! Cheap enough for every turn: the numbers are a few words, the ids stay where they are.
+//! It is cheap enough for every turn: the numbers are a few words, and the ids are borrowed.
 //!
-//! *What it does not do:* it shows no entries' data and nothing of what a leader knows of others.
+//! *What it does not do:* it contains neither the data of entries nor a leader's progress of
+//! members.
 
 use super::core::Raft;
 use super::log::RaftLog;
@@ -15,45 +16,45 @@ use super::types::{HardState, Incarnation, Index, LogId, Micros, NodeId, Term};
 /// A peer's state after a turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Observation<'a> {
-    /// The numbers.
+    /// The peer's numbers.
     pub state: ObservedState,
     /// The ids of the log's entries.
     pub log: LogIds<'a>,
-    /// For how long an election, or a leader's stepping down, has been due, in microseconds: no
-    /// longer than its ticks are apart.
+    /// How long an election, or a leader's stepping down, has been overdue, in microseconds. Never
+    /// longer than the interval of the peer's ticks.
     pub overdue: Micros,
 }
 
-/// The part of a peer's state that is numbers.
+/// The numbers in a peer's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObservedState {
-    /// The peer.
+    /// The peer's id.
     pub node: NodeId,
-    /// Which of its lives this is.
+    /// The peer's incarnation.
     pub incarnation: Incarnation,
-    /// What it is in its term.
+    /// The peer's role in its term.
     pub role: Role,
     /// Term and vote.
     pub hard_state: HardState,
-    /// Term and vote as far as the peer knows them durable.
+    /// Term and vote as far as the peer knows them to be durable.
     pub durable: HardState,
-    /// The id before the first entry of the log.
+    /// The id of the entry before the first one in the log.
     pub log_start: LogId,
     /// The log's last entry.
     pub last: LogId,
-    /// Bytes of the log's entries behind the commit index.
+    /// Bytes of the log's entries after the commit index.
     pub uncommitted_bytes: u64,
-    /// Last index that the peer knows durable.
+    /// Last index that the peer knows to be durable.
     pub persisted: Index,
     /// Last committed index.
     pub commit: Index,
-    /// Last index handed to the apply queue.
+    /// Last index passed to the apply queue.
     pub handed: Index,
     /// Last index reported applied.
     pub applied: Index,
-    /// The current snapshot's last entry, or the base.
+    /// The last entry that the current snapshot covers, or [`LogId::BASE`].
     pub snapshot: LogId,
-    /// Whether it catches up after a loss and does not count (PS20).
+    /// Whether the peer catches up after a data loss and does not count in quorums.
     pub recovering: bool,
 }
 
@@ -62,14 +63,15 @@ pub struct ObservedState {
 pub struct LogIds<'a>(&'a RaftLog);
 
 impl LogIds<'_> {
-    /// The term of the entry at `index`, or of the log's start; `None` if it is purged or not there yet.
+    /// The term of the entry at `index`, or of the log's start; `None` if the entry is purged or
+    /// does not exist yet.
     pub fn term_at(&self, index: Index) -> Option<Term> {
         self.0.term_at(index)
     }
 }
 
 impl Raft {
-    /// The state and the log's ids, for a checker.
+    /// The state and the log's ids, for a checker of invariants.
     pub fn observe(&self) -> Observation<'_> {
         let log = &self.log;
         let state = ObservedState {

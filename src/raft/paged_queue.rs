@@ -3,11 +3,12 @@
 //! ```text
 //! oldest │ [ .. page ][ PAGE of them ][ PAGE of them ][ page .. ]
 //! ```
-//! A list in one piece is copied when it is full: doubling one of a million numbers held up the loop for 30 ms. Here a page
-//! is added; only the first one grows, for a short list is to be small. The oldest stands in the list itself, for many lists
-//! never have another one, and those allocate nothing.
+//! A list in one piece is copied when it is full: doubling a list of a million numbers held up the
+//! loop for 30 ms. This queue adds a page instead. Only the first page grows, so that a short list
+//! is small. The oldest element is stored in the queue itself: many queues never have another one,
+//! and those allocate nothing.
 //!
-//! *What it does not do:* it takes nothing out of the middle, and nothing in at the front.
+//! *What it does not do:* it does not remove elements from the middle, or insert at the front.
 
 use std::collections::{VecDeque, vec_deque};
 use std::hash::{Hash, Hasher};
@@ -17,21 +18,22 @@ use std::option;
 
 #[cfg(test)]
 thread_local! {
-    /// How many elements were looked at one by one, for tests of what a turn costs.
+    /// The number of elements that `look_at` has visited, for tests of what a turn costs.
     pub(super) static SHOWN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// So many are together.
+/// The number of elements in a full page.
 const PAGE: usize = 2048;
 
-/// A list, oldest first.
+/// A queue, oldest element first.
 #[derive(Clone, Debug)]
 pub(super) struct PagedQueue<T> {
-    /// `None`: there are none.
+    /// `None` if the queue is empty.
     oldest: Option<T>,
-    /// All full but the first and the last. None is empty but an only one.
+    /// All pages but the first and last are full; only a sole page may be empty.
     pages: VecDeque<VecDeque<T>>,
-    /// Of all. Kept, for a log asks with nearly each of its steps, and to add it up showed in the protocol's speed.
+    /// The number of all elements. Stored, because a log needs it in nearly every step, and adding
+    /// it up was measurable in the protocol's speed.
     len: usize,
 }
 
@@ -114,7 +116,7 @@ impl<T> PagedQueue<T> {
         self.oldest.iter().chain(self.pages.iter().flat_map(in_page))
     }
 
-    /// Those at `from..to`, in order, each shown to `look` until it says `false`.
+    /// Calls `look` for each element at `from..to`, in order, until it returns `false`.
     pub(super) fn look_at(
         &self,
         Range { start, end }: Range<usize>,
@@ -141,7 +143,8 @@ impl<T> PagedQueue<T> {
         }
     }
 
-    /// How many there are at the front of which `is_before` holds; it holds of none behind them.
+    /// The number of elements at the front for which `is_before` holds; it must hold for none after
+    /// them.
     pub(super) fn partition_point(&self, is_before: impl Fn(&T) -> bool) -> usize {
         let (mut from, mut to) = (0, self.len());
         while from < to {
@@ -154,7 +157,7 @@ impl<T> PagedQueue<T> {
         from
     }
 
-    /// Where the one at position `paged + 1` stands: its page, and its place in that.
+    /// The page of the element at position `paged + 1`, and its place in the page.
     fn place(&self, paged: usize) -> (usize, usize) {
         let first = self.pages.front().map_or(0, VecDeque::len);
         match paged.checked_sub(first) {
@@ -182,10 +185,10 @@ type InPage<'a, T> = vec_deque::Iter<'a, T>;
 type InPages<'a, T> =
     FlatMap<vec_deque::Iter<'a, VecDeque<T>>, InPage<'a, T>, fn(&'a VecDeque<T>) -> InPage<'a, T>>;
 
-/// All of a list, oldest first.
+/// All elements, oldest first.
 pub(super) type Iter<'a, T> = Chain<option::Iter<'a, T>, InPages<'a, T>>;
 
-/// Equal are those with the same values, wherever their pages end.
+/// Queues with the same elements are equal, whatever their pages.
 impl<T: PartialEq> PartialEq for PagedQueue<T> {
     fn eq(&self, other: &PagedQueue<T>) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())

@@ -1,78 +1,81 @@
-//! What a leader knows of one member, and how it treats it.
+//! What a leader knows of one member, and how it replicates to it.
 //!
 //! ```text
-//!            match agrees                         the log does not reach back
+//!            match found                          the log does not reach back
 //!   Probe ─────────────────▶ Replicate      Probe ─────────────────────────▶ Snapshot
 //!     ▲      reject, loss, restart  │         ▲  matched ≥ log start, Refused,     │
 //!     └─────────────────────────────┘         └── or None for an election timeout ─┘
 //! ```
 //!
-//! - **Probe**: one request at a time until the member's log is known to agree somewhere.
-//! - **Replicate**: a window of requests under way; `next` runs ahead of what is acknowledged.
-//! - **Snapshot**: no entries; pieces of a snapshot, one at a time, then waiting for the install.
+//! - **Probe**: one request at a time, until an entry is known at which the member's log matches.
+//! - **Replicate**: a window of requests under way; `next` is ahead of what is acknowledged.
+//! - **Snapshot**: no entries; chunks of a snapshot, one at a time, then the wait for the install.
 //!
-//! Heartbeats go on in every state. Not here: what is sent; see `sending.rs` and `transfer.rs`.
+//! Heartbeats are sent in every state. Not here: what is sent; see `sending.rs` and `transfer.rs`.
 
 use std::collections::VecDeque;
 
 use super::message::{InstallStatus, RequestId};
 use super::types::{Incarnation, Index, Micros, SnapshotMeta};
 
-/// Of a piece that leaves again and again, answers to so many requests count.
+/// A chunk may be sent repeatedly: answers to this many of its latest requests count.
 const COPIES_MAX: usize = 16;
-/// A member whose build can't decode a snapshot is sent the next one after 1/16 of the longest wait at first.
+/// A member whose build can't decode a snapshot is sent the next one after 1/16 of the longest wait
+/// at first.
 const UNDECODABLE_DOUBLINGS: u32 = 4;
 
-/// One member, as its leader sees it.
+/// One member's state at its leader.
 ///
 /// Invariants: `matched < next`; `matched` never falls within one incarnation of the member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Progress {
-    /// The member's log agrees with the leader's, durably, up to here.
+    /// The member's log matches the leader's, durably, up to here.
     pub matched: Index,
     /// The next entry to send.
     pub next: Index,
     pub state: ProgressState,
-    /// The member's incarnation, 0 until it has answered.
+    /// The member's incarnation; 0 until it has answered.
     pub incarnation: Incarnation,
     /// The incarnation that acknowledged `matched`.
     pub matched_in: Option<Incarnation>,
-    /// When the last request left.
+    /// When the last request was sent.
     pub sent_at: Micros,
-    /// The last request without entries: when it left, and its id.
+    /// The last request without entries: when it was sent, and its id.
     pub heartbeat: (Micros, RequestId),
-    /// When the last request with entries left.
+    /// When the last request with entries was sent.
     pub entries_sent_at: Option<Micros>,
-    /// It is sent a heartbeat at this moment, if nothing else before.
+    /// When the next heartbeat is due, if another request is not sent before.
     pub next_heartbeat_at: Option<Micros>,
-    /// Its last request was not answered in time: until it answers it is only asked whether it is there.
+    /// The last request was not answered in time. Until the member answers, it is sent only
+    /// heartbeats.
     pub unresponsive: bool,
-    /// The log's last entry when it was last asked that.
+    /// The log's last index when such a heartbeat was last made due.
     pub asked_at_last: Index,
-    /// What a request that was sent lets it commit.
+    /// The highest commit index that a request to the member covered.
     pub sent_commit: Index,
-    /// The leader's durable index, as it was last told.
+    /// The leader's durable index that was last sent to the member.
     pub told_durable: Index,
-    /// When the last answer came; at the start of the term, the term's beginning.
+    /// When the last answer came; the start of the term if none came yet.
     pub answered_at: Micros,
     /// Whether the member has answered this leader at all.
     pub has_answered: bool,
     /// The highest round that the member has confirmed.
     pub round: u64,
-    /// What the member last said about a snapshot.
+    /// The member's last report about a snapshot.
     pub install: InstallStatus,
-    /// It lost something it had acknowledged and does not count: by its own word, or until it has caught up to this index.
+    /// The member reports that it lost data it had acknowledged, and does not count in quorums.
     pub recovering: bool,
+    /// The member is untrusted after a data loss, and does not count until it matches up to here.
     pub distrusted_until: Option<Index>,
-    /// A read of old entries for it is under way: its id and first index.
+    /// The read of old entries under way for the member: its id and first index.
     pub read: Option<(u64, Index)>,
-    /// Nothing but heartbeats before this moment: the member was busy, or could not be reached.
+    /// Only heartbeats are sent before this time: the member was busy, or could not be reached.
     pub retry_at: Micros,
-    /// Snapshot transfers that came to nothing, in a row (B16).
+    /// The number of failed snapshot transfers in a row (B16).
     pub failed_transfers: u32,
-    /// Snapshots in a row that the member's build could not decode.
+    /// The number of snapshots in a row that the member's build could not decode.
     pub undecodable_transfers: u32,
-    /// It is not sent another one before `retry_at`, unless it says otherwise before.
+    /// The member is not sent another snapshot before `retry_at`, unless its report changes before.
     pub needs_newer_build: bool,
 }
 
@@ -92,38 +95,38 @@ pub(super) struct Inflight {
     pub sent_at: Micros,
 }
 
-/// A snapshot on its way to a member.
+/// A snapshot transfer to a member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Transfer {
     pub transfer: u64,
     pub meta: SnapshotMeta,
-    /// First byte the member still misses.
+    /// The first byte that the member is missing.
     pub offset: u64,
     pub step: TransferStep,
-    /// The latest requests under which the piece at `offset` has left, oldest first.
+    /// The latest requests that carried the chunk at `offset`, oldest first.
     pub asked: VecDeque<RequestId>,
-    /// A piece that is unanswered for so long counts as lost.
+    /// A chunk that is unanswered for this long counts as lost.
     pub patience: Micros,
-    /// When the member last got further.
+    /// When the member's `offset` last increased.
     pub progressed_at: Micros,
-    /// How long after an answer the member is asked again how its install stands.
+    /// The wait after an answer before the member is asked for the state of its install again.
     pub poll: Micros,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum TransferStep {
-    /// Bytes from the offset on are being read.
+    /// Bytes from `offset` on are being read.
     Reading,
     /// They are under way.
     Sent { id: RequestId, at: Micros },
-    /// They were lost and are read again at `retry_at`.
+    /// They were lost, and are read again at `retry_at`.
     Lost,
-    /// The member has them all, or has another snapshot: it is up to its state machine.
+    /// The member has all bytes, or another snapshot. The next step is that of its state machine.
     Installing,
 }
 
 impl Transfer {
-    /// The piece at `offset` leaves now, perhaps once more.
+    /// The chunk at `offset` is sent now, perhaps repeatedly.
     pub(super) fn on_sent(&mut self, id: RequestId, now: Micros) {
         if self.asked.len() == COPIES_MAX {
             self.asked.pop_front();
@@ -132,14 +135,14 @@ impl Transfer {
         self.step = TransferStep::Sent { id, at: now };
     }
 
-    /// Whether `id` asked for the piece that is still wanted, and was given up before it was
-    /// answered.
+    /// Whether `id` requested the chunk that is still missing, and was given up before its answer
+    /// came.
     pub(super) fn is_answered_late_by(&self, id: RequestId) -> bool {
         let current = matches!(self.step, TransferStep::Sent { id: sent, .. } if sent == id);
         self.step != TransferStep::Installing && !current && self.asked.contains(&id)
     }
 
-    /// The member has everything up to `offset`.
+    /// The member has all bytes up to `offset`.
     pub(super) fn move_to(&mut self, offset: u64, now: Micros) {
         if offset > self.offset {
             self.progressed_at = now;
@@ -152,7 +155,7 @@ impl Transfer {
 }
 
 impl Progress {
-    /// A member at the beginning of a term: probed at the log's end.
+    /// A member at the start of a term: probed at the log's end.
     pub(super) fn new(next: Index, now: Micros) -> Progress {
         Progress {
             matched: 0,
@@ -182,22 +185,23 @@ impl Progress {
         }
     }
 
-    /// Whether the member counts in a quorum: what it acknowledged is still there, as far as anybody knows.
+    /// Whether the member counts in quorums: what it acknowledged is not known to be lost.
     pub(super) fn counts(&self) -> bool {
         !self.recovering && self.distrusted_until.is_none()
     }
 
-    /// What the member counts for in a quorum.
+    /// The index up to which the member counts in quorums.
     pub(super) fn counted(&self) -> Index {
         if self.counts() { self.matched } else { 0 }
     }
 
-    /// Whether it has a snapshot under way, from whomever.
+    /// Whether the member has a snapshot under way, from any sender.
     pub(super) fn installs(&self) -> bool {
         matches!(self.install, InstallStatus::Receiving { .. } | InstallStatus::Pending { .. })
     }
 
-    /// Its build could not decode the snapshot it was sent: the next one waits, each time twice as long, up to `wait_max`.
+    /// The member's build could not decode the snapshot. The next one waits, twice as long each
+    /// time, up to `wait_max`.
     pub(super) fn on_undecodable(&mut self, now: Micros, wait_max: Micros) {
         let wait = (wait_max >> UNDECODABLE_DOUBLINGS) << self.undecodable_transfers;
         self.undecodable_transfers = (self.undecodable_transfers + 1).min(UNDECODABLE_DOUBLINGS);
@@ -206,33 +210,35 @@ impl Progress {
         self.retry_at = now + wait.max(1);
     }
 
-    /// It was restarted, perhaps with another build, or says no more that it can't decode: no reason to wait.
+    /// The member was restarted, perhaps with another build, or no longer reports that it can't
+    /// decode a snapshot: the wait ends.
     pub(super) fn forget_undecodable(&mut self, now: Micros) {
         if std::mem::take(&mut self.needs_newer_build) {
             self.retry_at = now;
         }
     }
 
-    /// Back to one request at a time, from what is acknowledged.
+    /// Changes to Probe, after the acknowledged entries.
     pub(super) fn become_probe(&mut self) {
         self.become_probe_at(self.matched + 1);
     }
 
-    /// Back to one request at a time, from `next`.
+    /// Changes to Probe, at `next`.
     pub(super) fn become_probe_at(&mut self, next: Index) {
         self.next = next.max(self.matched + 1);
         self.read = None;
         self.state = ProgressState::Probe { outstanding: None };
     }
 
-    /// On from `next`: the member holds what is before it, durably or on its way to the disk.
+    /// Changes to Replicate, at `next`: the member holds the entries before it, though perhaps not
+    /// durably yet.
     fn become_replicate(&mut self) {
         self.next = self.next.max(self.matched + 1);
         self.read = None;
         self.state = ProgressState::Replicate { inflight: VecDeque::new() };
     }
 
-    /// The member's log agrees, durably, up to `matched`: by the answer to `request`.
+    /// The answer to `request` reports that the member's log matches, durably, up to `matched`.
     pub(super) fn on_matched(&mut self, matched: Index, request: RequestId) {
         self.matched = self.matched.max(matched);
         if self.distrusted_until.is_some_and(|until| self.matched >= until) {
@@ -253,8 +259,9 @@ impl Progress {
         }
     }
 
-    /// Gives up on a request that was not answered in time. What was sent may have arrived all the same, so the member is
-    /// asked from where sending would have gone on: at once, and `again` if it was asked before.
+    /// Gives up on a request that was not answered in time. It may have arrived all the same, so
+    /// probing continues at `next`. A heartbeat is due at once when the member becomes
+    /// unresponsive; with `again` also if it was unresponsive before.
     pub(super) fn expire(&mut self, now: Micros, timeout: Micros, again: bool) {
         if self.expires_at(timeout).is_none_or(|at| now < at) {
             return;
@@ -271,7 +278,7 @@ impl Progress {
         }
     }
 
-    /// When the request under way must be taken for lost.
+    /// When the request under way counts as lost.
     pub(super) fn expires_at(&self, timeout: Micros) -> Option<Micros> {
         match &self.state {
             ProgressState::Probe { outstanding } => outstanding.map(|(_, at)| at + timeout),
@@ -285,7 +292,7 @@ impl Progress {
         }
     }
 
-    /// The transport knows that `request` did not arrive.
+    /// The transport reports that `request` did not arrive.
     pub(super) fn on_undelivered(&mut self, request: RequestId, retry_at: Micros) {
         if self.heartbeat.1 == request {
             self.call(retry_at);
@@ -312,7 +319,7 @@ impl Progress {
         }
     }
 
-    /// Whether another request with entries may leave.
+    /// Whether another request with entries may be sent.
     pub(super) fn window_open(&self, window_messages: usize, window_bytes: usize) -> bool {
         match &self.state {
             ProgressState::Probe { outstanding } => outstanding.is_none(),
@@ -324,33 +331,34 @@ impl Progress {
         }
     }
 
-    /// Whether everything that was sent to it is acknowledged.
+    /// Whether all entries that were sent to the member are acknowledged.
     pub(super) fn is_idle(&self) -> bool {
         matches!(&self.state, ProgressState::Replicate { inflight } if inflight.is_empty())
     }
 
-    /// Lets it hear of the leader at `at`, if it does not before.
+    /// Makes a heartbeat due at `at`, or earlier if one is due before.
     pub(super) fn call(&mut self, at: Micros) {
         self.next_heartbeat_at = Some(self.next_heartbeat_at.map_or(at, |earlier| earlier.min(at)));
     }
 
-    /// Any request serves as a heartbeat (LR13) as long as it is answered: answers to entries wait for a disk, and one
-    /// that is slow must not look dead. So a heartbeat is due when nothing was sent for an interval, or when nothing was
-    /// answered and no heartbeat sent.
+    /// When the next heartbeat is due. Any request serves as a heartbeat as long as it is answered
+    /// (LR13). Answers to entries wait for a disk, and a member with a slow disk must not look
+    /// dead. So a heartbeat is due an interval after the last request, or an interval after the
+    /// latest answer or heartbeat, whichever is earlier.
     pub(super) fn heartbeat_due_at(&self, interval: Micros) -> Micros {
         let quiet_since = self.sent_at.min(self.answered_at.max(self.heartbeat.0));
         let due_at = quiet_since + interval;
         self.next_heartbeat_at.map_or(due_at, |next_heartbeat_at| next_heartbeat_at.min(due_at))
     }
 
-    /// A request without entries leaves now, as a heartbeat.
+    /// A request without entries is sent now, as a heartbeat.
     pub(super) fn on_heartbeat_sent(&mut self, id: RequestId, now: Micros) {
         self.sent_at = now;
         self.next_heartbeat_at = None;
         self.heartbeat = (now, id);
     }
 
-    /// A request with entries up to `last` leaves now.
+    /// A request with entries up to `last` is sent now.
     pub(super) fn on_sent(&mut self, id: RequestId, last: Index, bytes: usize, now: Micros) {
         self.sent_at = now;
         self.next_heartbeat_at = None;

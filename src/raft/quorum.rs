@@ -1,13 +1,14 @@
 //! Majorities, over one or two configurations.
 //!
-//! During a joint change both configurations must agree (Raft §6): a quorum is a majority of each. An empty
-//! configuration asks for nothing; nobody leads with `voters` empty because such a node never campaigns.
+//! During a joint change both configurations must agree (Raft §6): a quorum is a majority of each.
+//! An empty configuration is skipped. With `voters` empty there is no quorum, and such a node never
+//! campaigns, so it never leads.
 
 use std::collections::BTreeSet;
 
 use super::types::{Index, Membership, NodeId};
 
-/// How an election stands.
+/// The state of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum VoteResult {
     Won,
@@ -15,10 +16,10 @@ pub(super) enum VoteResult {
     Open,
 }
 
-/// So many voters count as few.
+/// Up to this many voters are counted without an allocation.
 const FEW_VOTERS: usize = 9;
 
-/// How many of `size` voters are a majority (LR08).
+/// The majority of `size` voters (LR08).
 fn majority(size: usize) -> usize {
     size / 2 + 1
 }
@@ -37,12 +38,12 @@ pub(super) fn is_quorum(membership: &Membership, agrees: impl Fn(NodeId) -> bool
         })
 }
 
-/// Whether these two alone are a quorum.
+/// Whether these two members alone are a quorum.
 pub(super) fn is_quorum_of_two(membership: &Membership, one: NodeId, other: NodeId) -> bool {
     is_quorum(membership, |node| node == one || node == other)
 }
 
-/// The highest value that a quorum has reached, where `reached` says how far each member is.
+/// The highest index that a quorum has reached; `reached` returns the index of each member.
 pub(super) fn reached_by_quorum(
     membership: &Membership,
     reached: impl Fn(NodeId) -> Index,
@@ -54,7 +55,7 @@ pub(super) fn reached_by_quorum(
 }
 
 fn reached_by_majority(voters: &BTreeSet<NodeId>, reached: impl Fn(NodeId) -> Index) -> Index {
-    // Asked with every answer: a few voters fit without an allocation.
+    // Called for every answer: up to FEW_VOTERS voters need no allocation.
     let (mut few, mut many) = ([0; FEW_VOTERS], Vec::new());
     let positions = match few.get_mut(..voters.len()) {
         Some(few) => few,
@@ -68,7 +69,7 @@ fn reached_by_majority(voters: &BTreeSet<NodeId>, reached: impl Fn(NodeId) -> In
     positions[majority(positions.len()) - 1]
 }
 
-/// What `vote` (each member's answer, if it has answered) makes of an election.
+/// The state of an election, from `vote`: each member's answer, if it has answered.
 pub(super) fn vote_result(
     membership: &Membership,
     vote: impl Fn(NodeId) -> Option<bool>,

@@ -1,7 +1,7 @@
-//! Randomness from a seed: splitmix64, written out because the whole protocol state has to be comparable and
-//! hashable, which no generator crate's state is.
+//! Randomness from a seed: splitmix64. It is written out here because the whole protocol state must
+//! be comparable and hashable, and the state of no generator crate is.
 
-/// A small deterministic generator. Two with the same seed give the same numbers for ever.
+/// A small deterministic generator. Two with the same seed always give the same numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Random(u64);
 

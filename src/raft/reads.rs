@@ -1,8 +1,9 @@
 //! Linearizable reads without the log: ReadIndex (Raft dissertation §6.4).
 //!
-//! A read takes the commit index when it arrives and is confirmed once a quorum has answered a request that left
-//! *after* that: every round has a number, a new one is begun for reads that have none, and a round's number is never
-//! used again (RD03). Before the leader has committed in its own term it does not know what is committed (RD01).
+//! A read takes the commit index when it arrives. It is confirmed once a quorum has answered a
+//! request that was sent *after* that. Every round of requests has a number: reads without a round
+//! get a new one, and no number is used twice (RD03). A leader does not know the commit index
+//! before it has committed an entry in its own term (RD01).
 
 use super::Refusal;
 use super::core::Raft;
@@ -20,7 +21,8 @@ pub(super) struct PendingRead {
 }
 
 impl Raft {
-    /// Begins a linearizable read; its ticket comes back in `Ready::reads_confirmed` or `Ready::reads_failed`.
+    /// Begins a linearizable read. Its ticket is returned in `Ready::reads_confirmed` or
+    /// `Ready::reads_failed`.
     pub fn read_index(&mut self, now: Micros) -> Result<ReadTicket, Refusal> {
         self.input(now, Raft::on_read_index)
     }
@@ -39,7 +41,7 @@ impl Raft {
         Ok(ticket)
     }
 
-    /// Gives waiting reads a new round; whether there were any.
+    /// Assigns a new round to reads without one. Returns whether any of them still wait.
     pub(super) fn begin_read_round(&mut self) -> bool {
         if self.reads.back().is_none_or(|read| read.round != 0) {
             return false;
@@ -72,7 +74,8 @@ impl Raft {
         }
     }
 
-    /// This node leads no longer, or no quorum answers: these are never confirmed (RD08).
+    /// This node no longer leads, or no quorum answers: the pending reads are never confirmed
+    /// (RD08).
     pub(super) fn fail_reads(&mut self) {
         self.out.reads_failed.extend(self.reads.drain(..).map(|read| read.ticket));
     }

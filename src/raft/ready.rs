@@ -1,8 +1,8 @@
-//! What the protocol wants done: one [`Ready`] after any number of inputs.
+//! The work that the protocol asks for: one [`Ready`] after any number of inputs.
 //!
-//! The fields may be carried out in any order and in parallel, with two exceptions that are built
-//! into the types: what may leave only after an fsync stands *inside* the persist request
-//! ([`Persist::then_send`]), and the lists that say so are in order.
+//! The fields may be handled in any order and in parallel, with two exceptions that the types
+//! express. A message that may be sent only after an fsync is *inside* the durable step
+//! ([`Persist::then_send`]). A list that is documented as ordered must be handled in order.
 
 use bytes::Bytes;
 
@@ -10,21 +10,22 @@ use super::entries::Entries;
 use super::message::Envelope;
 use super::types::{HardState, Index, KnownPeers, Life, LogId, NodeId, SnapshotMeta, Term};
 
-/// Everything to be done after some inputs.
+/// All work after some inputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ready {
-    /// Messages that may leave at once, in this order.
+    /// Messages that may be sent at once, in this order.
     pub messages: Vec<Envelope>,
-    /// One durable step. Steps are carried out in the order of their `seq`, and each is answered by
+    /// One durable step. Steps are written in the order of their `seq`; report each by
     /// [`Raft::persisted`](super::Raft::persisted).
     pub persist: Option<Box<Persist>>,
-    /// Entries wanted back from the log, each answered by [`Raft::log_read`](super::Raft::log_read).
+    /// Entries to read from the log; answer each by [`Raft::log_read`](super::Raft::log_read).
     pub reads: Vec<LogRead>,
-    /// For the apply queue, in this order behind what it holds.
+    /// Items for the apply queue, to be added behind its present ones in this order.
     pub apply: Vec<ApplyItem>,
-    /// For the snapshotter, in this order.
+    /// Jobs for the snapshotter, in this order.
     pub snapshots: Vec<SnapshotJob>,
-    /// Pieces of a snapshot wanted for sending, each answered by [`Raft::chunk_read`](super::Raft::chunk_read).
+    /// Chunks of a snapshot to read for sending; answer each by
+    /// [`Raft::chunk_read`](super::Raft::chunk_read).
     pub chunk_reads: Vec<ChunkRead>,
     /// Answers to the state machine's CondInstallSnapshot.
     pub decisions: Vec<InstallDecision>,
@@ -32,7 +33,7 @@ pub struct Ready {
     pub reads_confirmed: Vec<ReadConfirmed>,
     /// Linearizable reads that can't be confirmed any more.
     pub reads_failed: Vec<ReadTicket>,
-    /// What happened, for those who wait and those who watch, in order.
+    /// Events for pending requests and for observers, in order.
     pub events: Vec<Event>,
 }
 
@@ -43,40 +44,41 @@ impl Ready {
     }
 }
 
-/// One durable step: all of it, in the order of the fields, or (after a crash) a prefix of the steps.
+/// One durable step. It is written as a whole, its fields in order; a crash leaves a prefix of the
+/// steps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Persist {
-    /// Counts steps from 1; the completion names it. Steps complete in this order.
+    /// The step's number, from 1; its completion carries it. Steps complete in this order.
     pub seq: u64,
-    /// What is to be made durable. Empty if `then_send` only waits for its turn.
+    /// The change to make durable. Empty if `then_send` only waits for earlier steps.
     pub change: LogChange,
-    /// Messages that may leave once the step (and all before it) is durable, in this order.
+    /// Messages that may be sent, in this order, once this step and all before it are durable.
     pub then_send: Vec<Envelope>,
 }
 
-/// A change of what is on stable storage, applied as a whole in the order of the fields.
+/// A change of the stable storage, applied as a whole in the order of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LogChange {
-    /// What this member lost, or that it has caught up.
+    /// A new incarnation record: this member lost data, or it has caught up.
     pub life: Option<Life>,
-    /// What is newly remembered of other members.
+    /// New or changed records of peers.
     pub known_peers: KnownPeers,
     /// New term and vote.
     pub hard_state: Option<HardState>,
-    /// An installed snapshot becomes current and the log is cut to match it.
+    /// An installed snapshot becomes current, and the log is cut to match it.
     pub install: Option<Install>,
-    /// A snapshot made here becomes current (its record is written).
+    /// A snapshot made here becomes current: its record is written.
     pub snapshot: Option<SnapshotMeta>,
     /// Entries from this index on are removed.
     pub truncate_from: Option<Index>,
-    /// Entries appended behind the log's end (after the truncation): contiguous.
+    /// Entries to append at the log's end (after the truncation), contiguous.
     pub append: Entries,
-    /// Entries up to this one are no longer needed. Never beyond the current snapshot.
+    /// Entries up to this one are not needed any more. Never beyond the current snapshot.
     pub purge_through: Option<LogId>,
 }
 
 impl LogChange {
-    /// Whether nothing is to be made durable.
+    /// Whether there is nothing to make durable.
     pub fn is_empty(&self) -> bool {
         let LogChange {
             life,
@@ -99,152 +101,160 @@ impl LogChange {
     }
 }
 
-/// The durable step of an accepted install (MECHANISMS A56, B6).
+/// The durable step of an accepted install.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Install {
-    /// The snapshot, already published by the snapshot store under its log id.
+    /// The snapshot, which the snapshot store has already published under its log id.
     pub meta: SnapshotMeta,
-    /// `true`: the log held the snapshot's (index, term), entries behind it stay (A59).
-    /// `false`: the log is dropped whole (A58, SN03).
+    /// `true`: the log held the snapshot's last entry (index and term); the entries behind it stay.
+    /// `false`: the whole log is dropped.
     pub keep_suffix: bool,
 }
 
-/// Who waits for a log read.
+/// What a log read is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadPurpose {
-    /// Entries to be sent to this member.
+    /// Entries to send to this member.
     Member(NodeId),
-    /// Entries to be applied here.
+    /// Entries to apply here.
     Apply,
 }
 
-/// Entries wanted back from storage.
+/// A request to read entries from storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LogRead {
-    /// The answer names it.
+    /// The read's number; its answer carries it.
     pub id: u64,
     /// First index wanted.
     pub first: Index,
     /// Last index wanted.
     pub last: Index,
-    /// Stop before the sum of [`Entry::size_bytes`](super::Entry::size_bytes) exceeds this; the first entry always comes.
+    /// The read ends before the sum of [`Entry::size_bytes`](super::Entry::size_bytes) exceeds
+    /// this, but always returns the first entry.
     pub max_bytes: usize,
-    /// Who waits.
+    /// What the read is for.
     pub purpose: ReadPurpose,
 }
 
-/// What a log read found.
+/// The result of a log read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogReadOutcome {
-    /// Contiguous entries from the first wanted: at least one.
+    /// Contiguous entries from the first requested one on: at least one.
     Entries(Entries),
-    /// The first wanted entry has been purged meanwhile.
+    /// The first requested entry has been purged.
     Compacted,
 }
 
 /// One item for the apply queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ApplyItem {
-    /// Committed entries, durable here, contiguous with what was queued before.
+    /// Committed entries, durable here, contiguous with the entries queued before.
     Entries(Entries),
-    /// A received and decoded snapshot: when the state machine reaches it, it asks CondInstallSnapshot.
+    /// A received and decoded snapshot. When the state machine reaches it, it asks
+    /// CondInstallSnapshot.
     Offer(SnapshotMeta),
-    /// When the state machine reaches this, it hands out a view for a snapshot of its state then (B12).
+    /// When the state machine reaches this, it returns a view of its state for a snapshot.
     TakeSnapshot,
-    /// The offer of this snapshot is withdrawn: drop it if it has not been reached yet.
+    /// Withdraws the offer of this snapshot: drop it if the state machine has not reached it yet.
     Withdraw(LogId),
 }
 
-/// Work for the snapshotter.
+/// A job for the snapshotter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SnapshotJob {
-    /// Store a received piece; answered by [`Raft::chunk_written`](super::Raft::chunk_written). An offset of 0 begins a
-    /// transfer and drops what an unfinished one had stored.
+    /// Store a received chunk; answered by [`Raft::chunk_written`](super::Raft::chunk_written).
+    /// Offset 0 begins a transfer and drops the stored part of an unfinished one.
     WriteChunk {
         /// The receiver's number for the transfer.
         transfer: TransferKey,
         /// The snapshot.
         meta: SnapshotMeta,
-        /// Where the piece begins.
+        /// The chunk's offset in the snapshot, in bytes.
         offset: u64,
-        /// The piece.
+        /// The chunk's bytes.
         data: Bytes,
         /// CRC-32C of `data`.
         crc: u32,
     },
-    /// Drop what an unfinished transfer has stored.
+    /// Drop the stored part of an unfinished transfer.
     AbortTransfer(TransferKey),
-    /// Decode the received snapshot into a shadow state. Answered by
-    /// [`Raft::decode_begun`](super::Raft::decode_begun) and [`Raft::snapshot_decoded`](super::Raft::snapshot_decoded).
+    /// Decode the received snapshot into a staged state. Answered by
+    /// [`Raft::decode_begun`](super::Raft::decode_begun) and
+    /// [`Raft::snapshot_decoded`](super::Raft::snapshot_decoded).
     Decode(SnapshotMeta),
-    /// The received snapshot is not wanted any more: drop its file, decode no further. Only what came in by
-    /// a transfer: if a snapshot of the same log id was made here since, that file stays.
+    /// The received snapshot is not needed any more: stop decoding and drop its file. Only a file
+    /// that a transfer brought is dropped: if a snapshot with the same log id was made here since,
+    /// that file stays.
     Discard(LogId),
-    /// This snapshot is current (its record is durable): older files beyond the retention may go.
+    /// This snapshot is current, and its record is durable: older files beyond the retention may be
+    /// removed.
     Current(LogId),
 }
 
-/// A transfer as its receiver knows it: unique while any answer can be under way.
+/// The id of a transfer at its receiver: unique while any of its answers can be under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransferKey {
     /// The sending member.
     pub from: NodeId,
-    /// Its incarnation.
+    /// The sending member's incarnation.
     pub incarnation: u64,
-    /// Its number for the transfer.
+    /// The sending member's number for the transfer.
     pub transfer: u64,
 }
 
-/// How storing a chunk ended.
+/// The result of storing a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChunkWritten {
-    /// Stored; the first byte still missing is at this offset.
+    /// Stored. The first missing byte is at this offset.
     Partial(u64),
-    /// The last byte is stored, the whole verified, durable and published under its log id.
+    /// The last byte is stored; the whole snapshot is verified, durable and published under its log
+    /// id.
     Complete,
-    /// What arrived does not verify; nothing is kept of the transfer.
+    /// The received bytes failed verification; nothing of the transfer is kept.
     Corrupt,
 }
 
-/// A piece of a stored snapshot wanted for sending.
+/// A request to read a chunk of a stored snapshot, to send it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChunkRead {
-    /// The member it is for.
+    /// The member that the chunk is for.
     pub to: NodeId,
     /// The transfer.
     pub transfer: u64,
     /// The snapshot.
     pub snapshot: LogId,
-    /// First byte wanted.
+    /// The offset of the first byte to read.
     pub offset: u64,
-    /// At most so many bytes.
+    /// The maximum number of bytes.
     pub max_bytes: usize,
 }
 
-/// What reading a chunk found.
+/// The result of reading a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChunkReadOutcome {
-    /// Bytes from the offset on, and their CRC-32C; none exactly at the snapshot's end.
+    /// Bytes from the offset on, and their CRC-32C. Empty exactly if the snapshot ends there.
     Data {
         /// The bytes.
         data: Bytes,
-        /// CRC-32C of them.
+        /// CRC-32C of `data`.
         crc: u32,
     },
-    /// The snapshot is not there any more (a newer one replaced it): the transfer starts over with the current one.
+    /// The snapshot does not exist any more, as a newer one replaced it. The transfer starts over
+    /// with the current one.
     Gone,
 }
 
 /// The peer's answer to CondInstallSnapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct InstallDecision {
-    /// The snapshot asked about.
+    /// The snapshot that was offered.
     pub log_id: LogId,
-    /// `true`: it is this node's own, durably; switch to it. `false`: nothing changed, go on as before.
+    /// `true`: the snapshot is current and durable on this node; switch to its state. `false`:
+    /// nothing changed; go on as before.
     pub granted: bool,
 }
 
-/// A linearizable read's number.
+/// The number of a linearizable read.
 pub type ReadTicket = u64;
 
 /// A linearizable read that the cluster confirmed.
@@ -252,11 +262,11 @@ pub type ReadTicket = u64;
 pub struct ReadConfirmed {
     /// The read.
     pub ticket: ReadTicket,
-    /// It may run once this index is applied (RD07).
+    /// The read may run once this index is applied.
     pub index: Index,
 }
 
-/// What happened, as far as it concerns anybody outside the protocol.
+/// An event that other parts of the node need to know.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// The role, the term or the known leader changed.
@@ -268,32 +278,36 @@ pub enum Event {
         /// The leader of `term`, if known.
         leader: Option<NodeId>,
     },
-    /// A leader learned of a higher term: whatever waits for a reply here has an unknown outcome (CL02).
+    /// A leader learned of a higher term: requests that wait for a reply here have an unknown
+    /// outcome.
     Deposed,
-    /// Own entries from this index on were removed from the log here; they may survive elsewhere.
+    /// Own entries from this index on were removed from the log here. They may survive on other
+    /// members.
     Truncated {
         /// First index removed.
         from: Index,
     },
-    /// An install was accepted: entries up to this index are covered without having been applied one by one (B19).
+    /// A snapshot was installed: entries up to this index are covered without having been applied
+    /// one by one.
     SnapshotInstalled {
         /// Last index covered.
         through: Index,
     },
     /// Entries up to this one are durable in the own log.
     Persisted(LogId),
-    /// A snapshot, made here or installed, is current now: the record that names it is durable.
+    /// A snapshot, made here or installed, is current now: its record is durable.
     SnapshotCurrent(LogId),
-    /// A snapshot build was refused or is out of date (A9, A10): its file goes when the next one becomes current.
+    /// A snapshot made here was refused, or is out of date. Its file is removed when the next
+    /// snapshot becomes current.
     SnapshotRefused(LogId),
-    /// Others remember a later start of this node than its directory does, so nobody listens to this one. That it lost
-    /// something is durable now: the node must be started again, to catch up.
+    /// Peers remember a later start of this node than its directory does, so they ignore this one.
+    /// The data loss is recorded durably now: restart the node to let it catch up.
     StaleDirectory,
-    /// Something that a correct cluster never shows (counted in `safety_alarms`).
+    /// An event that is impossible in a correct cluster. Also counted in `safety_alarms`.
     Alarm(String),
 }
 
-/// What a node is in its term.
+/// A node's role in its term.
 #[derive(
     Clone,
     Copy,
@@ -311,10 +325,10 @@ pub enum Role {
     /// Follows a leader, or waits for one.
     #[default]
     Follower,
-    /// Asks whether an election could be won, without touching any term.
+    /// Asks whether it could win an election, without changing any term.
     PreCandidate,
     /// Asks for votes.
     Candidate,
-    /// Leads.
+    /// Leads the term.
     Leader,
 }

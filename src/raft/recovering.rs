@@ -1,16 +1,19 @@
 //! A member that lost something it may have acknowledged, until it counts again (PS20).
 //!
-//! It appends, applies and installs as any other; it does not campaign, and its leader counts neither its log nor its
-//! word. It counts again once it holds, durably, all that it may have promised to hold:
+//! It appends, applies and installs like any other member. It does not campaign, and its leader
+//! counts neither its log nor its answers. It counts again once it durably holds everything that it
+//! may have promised to hold:
 //!
-//! - *How far that reaches*, the leader of the present term says in answer to a question of this very life. What it
-//!   acknowledged to anybody and is or may yet be committed was in that leader's log by then. A mark in the leader's
-//!   requests would not do: one that was sent before the loss may arrive after it.
-//! - *Whom it voted for*, if it forgot that, every other voter is asked: one of them is the candidate that had its vote,
-//!   and has not gone back behind that term. In the highest of those terms it gives its vote to the leader that it has
-//!   caught up with, so that nobody else gets it.
+//! - *How far its log must reach*: the leader of the current term states it, in answer to a request
+//!   of this incarnation. By then its log has every entry that this member acknowledged, to any
+//!   leader, and that is or may yet be committed. A mark in the leader's requests would not do: a
+//!   request sent before the loss may arrive after it.
+//! - *Which member it voted for*, if it forgot that: it asks every other voter. One of them is the
+//!   candidate that had its vote, and that candidate has not gone back behind that term. In the
+//!   highest of the terms answered, this member votes for the leader that it has caught up with, so
+//!   that no other candidate gets its vote.
 //!
-//! One that knows its vote, and how far its log reached, goes on voting: by the log that it had.
+//! A member that knows its vote and how far its log reached still votes, by the log that it had.
 //!
 //! Not here: how a loss is noticed (`known_peers.rs`, and the storage).
 
@@ -22,17 +25,18 @@ use super::message::{Answer, Envelope, Request};
 use super::ready::Role;
 use super::types::{Index, LogId, Loss, Micros, NodeId, Term};
 
-/// The answers to what a member asks about what it lost.
+/// The answers to a member's questions about what it lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct RecoveryQuery {
-    /// The term that each member answered with, in this life, and the last index if it led that term.
+    /// The term that each member answered with, to this incarnation, and its last index if it led
+    /// that term.
     answers: BTreeMap<NodeId, (Term, Option<Index>)>,
-    /// When those who are missing are asked again.
+    /// When the members whose answers are missing are asked again.
     pub ask_at: Micros,
 }
 
 impl Raft {
-    /// Something was lost: whatever was asked before says nothing of that.
+    /// A loss was noticed: answers to earlier questions say nothing about it.
     pub(super) fn begin_recovering(&mut self) {
         self.recovery_query = RecoveryQuery { ask_at: self.now, ..RecoveryQuery::default() };
     }
@@ -41,7 +45,7 @@ impl Raft {
         self.life.loss.is_some()
     }
 
-    /// The last entry that this member ever held; `None`: it lost more than it knows.
+    /// The last entry that this member has ever held. `None`: it may have lost more than it knows.
     pub(super) fn held(&self) -> Option<LogId> {
         match self.life.loss {
             None => Some(self.log.last()),
@@ -50,11 +54,14 @@ impl Raft {
         }
     }
 
-    /// Up to where `candidate`'s log must reach to get this member's vote; `None`: it must not vote.
+    /// The last entry that `candidate`'s log must reach to get this member's vote. `None`: this
+    /// member must not vote.
     ///
-    /// Of two voters the other one holds all that is committed, for nothing is without it; and a forgotten vote was for it,
-    /// or for this member, whose campaign is over. So it gets the vote, whatever was lost. Of more voters another one may
-    /// hold more than the candidate, and need just this member's acknowledgement that it once had (decision 013).
+    /// With two voters, the other one holds all committed entries, because nothing is committed
+    /// without it. A forgotten vote was for that voter, or for this member, whose campaign is over.
+    /// So it gets the vote, whatever was lost. With more voters, another one may hold more than the
+    /// candidate, and may need exactly the acknowledgement that this member once gave (decision
+    /// 013).
     pub(super) fn votes_by(&self, candidate: NodeId) -> Option<LogId> {
         let others = || other_voters(&self.membership, self.config.node);
         if self.is_recovering() && others() == BTreeSet::from([candidate]) {
@@ -63,7 +70,7 @@ impl Raft {
         self.held()
     }
 
-    /// Whose answer a member that lost something still waits for.
+    /// The members whose answers a member with a loss still waits for.
     pub(super) fn roll_call_missing(&self) -> BTreeSet<NodeId> {
         let Some(loss) = self.life.loss else { return BTreeSet::new() };
         let mut missing = BTreeSet::new();
@@ -76,13 +83,15 @@ impl Raft {
         missing
     }
 
-    /// Whether the one member that knows of a loss has had the time to tell what it knows, and others to confirm it.
+    /// Whether the only member that reports the loss has had the time to send its record, and
+    /// others to confirm it.
     fn is_doubt_old(&self) -> bool {
         self.now.saturating_sub(self.claims.doubted_at) > self.config.doubt_timeout
     }
 
-    /// One member's word keeps nobody from voting for ever: it is dismissed if all the other voters have been asked since,
-    /// none of them remembers more than this directory holds, and no leader comes without this member's vote.
+    /// A single member's report must not keep this member from voting forever. It is dismissed if
+    /// all other voters but the reporting one have answered since, none of them has a record of
+    /// more than this directory holds, and no leader is elected without this member's vote.
     fn dismiss_doubt(&mut self) {
         let Some(claimant) = self.life.doubted_by else { return };
         let heard = |at| self.now.saturating_sub(at) <= self.config.doubt_timeout;
@@ -108,7 +117,7 @@ impl Raft {
         self.recovery_query = RecoveryQuery::default();
     }
 
-    /// What is not known yet is asked, now and again.
+    /// Asks for the missing answers, at intervals of `request_timeout`.
     pub(super) fn tick_recovering(&mut self) {
         self.dismiss_doubt();
         if self.is_recovering() && self.now >= self.recovery_query.ask_at {
@@ -131,7 +140,8 @@ impl Raft {
         }
     }
 
-    /// A leader is heard that has not said in its term how far its log reaches: it is asked at once.
+    /// A leader is heard that has not stated in its term how far its log reaches: it is asked at
+    /// once.
     pub(super) fn ask_new_leader(&mut self) {
         if self.is_recovering() && self.recovery_target().is_none() {
             self.recovery_query.ask_at = self.now;
@@ -139,14 +149,16 @@ impl Raft {
         }
     }
 
-    /// How far the log of the present term's leader reached, by its own word. It must have led when it said so: one that
-    /// has been restarted meanwhile may have lost the end of its log, which was not durable there but was here.
+    /// How far the log of the current term's leader reached, as it stated. It must have led when it
+    /// answered: if it has been restarted since, it may have lost the end of its log, which was
+    /// durable here but not there.
     fn recovery_target(&self) -> Option<Index> {
         let (term, last) = *self.recovery_query.answers.get(&self.leader?)?;
         last.filter(|_| term == self.hard_state.term)
     }
 
-    /// Counts again, if all is there. A crash before that is durable leaves a member that catches up once more.
+    /// Counts again if everything is there. After a crash before that is durable, the member
+    /// catches up once more.
     pub(super) fn finish_recovering(&mut self) {
         let (Some(loss), Some(leader)) = (self.life.loss, self.leader) else { return };
         let Some(target) = self.recovery_target() else { return };
@@ -155,8 +167,9 @@ impl Raft {
             return;
         }
         if loss.forgot_vote && self.hard_state.vote.is_some_and(|vote| vote != leader) {
-            // Given before the loss was noticed, in a term in which it may have been the second. It can't be taken back, and
-            // would be given again to whom it was given: the term must end.
+            // The vote was given before the loss was noticed, and may have been the second in this
+            // term. It can't be taken back, and would be given again to the same candidate: so a
+            // new term must begin.
             return self.enter_term(self.hard_state.term + 1);
         }
         tracing::info!(node = self.config.node, target, "caught up after a loss, counts again");

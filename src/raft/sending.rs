@@ -1,19 +1,23 @@
-//! What a leader sends its members, and when: entries, heartbeats, notices of a commit.
+//! What a leader sends to its members, and when: entries, heartbeats, notices of a commit.
 //!
-//! Nothing is sent while inputs come in; [`replicate`](Raft::replicate) runs once per `ready`, so all proposals of
-//! a drained mailbox leave in one AppendEntries a member. Settings make it wait for more of them:
+//! Nothing is sent while inputs are handled. [`replicate`](Raft::replicate) runs once per `ready`,
+//! so all proposals of a batch of inputs leave in one AppendEntries per member. Settings delay it,
+//! to gather more proposals:
 //!
-//! - `batch_delay`: the first proposal waits that long for others;
-//! - `append_interval`: small messages to one member keep that distance, unless it has acknowledged all that was sent and
-//!   proposals come one by one, each right behind the commit of the one before: nothing would join them;
-//! - `window_messages`: so many are under way to a member, what is proposed meanwhile goes with the next.
+//! - `batch_delay`: the first proposal waits this long for others.
+//! - `append_interval`: the least time between two small messages to one member. It does not apply
+//!   if the member has acknowledged everything sent and proposals come one at a time, each right
+//!   after the commit of the one before: no other proposal would join them.
+//! - `window_messages`: the most messages in flight to a member. Later proposals leave with the
+//!   next message.
 //!
-//! A member that has not answered in time is sent no entries until it does. It is asked whether it is there and holds what
-//! it should: at once, then when there is something new for it (if it has answered this leader before), and otherwise at
-//! a heartbeat's usual time. Members that can't know of a commit by themselves are told after `commit_notice`, if nothing
-//! else told them.
+//! A member that has not answered in time gets no entries until it answers. It gets a request
+//! without entries, to learn whether it is reachable and which entries it holds: at once, then when
+//! there are new entries for it (if it has answered this leader before), and otherwise at the usual
+//! heartbeat times. Members that can't derive a commit by themselves are sent it after
+//! `commit_notice`, unless another message has carried it by then.
 //!
-//! Snapshots are sent in `transfer.rs`; what answers mean is in `leader.rs`.
+//! Snapshots are sent in `transfer.rs`; answers are handled in `leader.rs`.
 
 use super::core::Raft;
 use super::entries::Entries;
@@ -23,23 +27,23 @@ use super::quorum;
 use super::ready::{LogRead, LogReadOutcome, ReadPurpose};
 use super::types::{Index, LogId, Micros, NodeId};
 
-/// Entries from `first` on wait until then for others to leave with.
+/// Entries from `first` on wait until `until`, so that later entries can join their message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Batch {
     first: Index,
     until: Micros,
 }
 
-/// So many proposals in a row that came by themselves are taken for those of one client.
+/// This many lone proposals in a row are taken for those of a single client.
 const LONE_MIN: u32 = 2;
 
-/// Whether proposals come one by one, each right behind the commit of the one before: from one client that waits for its
-/// replies. Holding those back would bring no company.
+/// Detects proposals that come one at a time, each right after the commit of the one before: those
+/// of a single client that waits for its replies. Delaying them would not gather others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Lone {
-    /// When the leader last committed something.
+    /// When the leader last committed an entry.
     committed_at: Micros,
-    /// So many proposals in a row came like that, counted up to [`LONE_MIN`].
+    /// The number of lone proposals in a row, counted up to [`LONE_MIN`].
     in_row: u32,
 }
 
@@ -48,7 +52,8 @@ impl Lone {
         self.committed_at = now;
     }
 
-    /// A proposal comes; `first`: all before it are committed. `soon` is how long a client takes for its next one.
+    /// Counts a proposal. `first`: all earlier entries are committed. `soon`: the longest time that
+    /// a client takes from a commit to its next proposal.
     fn proposed(&mut self, first: bool, now: Micros, soon: Micros) {
         let lone = first && now.saturating_sub(self.committed_at) <= soon;
         self.in_row = if lone { LONE_MIN.min(self.in_row + 1) } else { 0 };
@@ -65,7 +70,7 @@ impl Lone {
 }
 
 impl Raft {
-    /// Entry `first` was proposed: unless it joins others that wait already, it waits for company.
+    /// Entry `first` was proposed. It opens a batch, unless it joins one that waits already.
     pub(super) fn open_batch(&mut self, first: Index) {
         let after_all = self.log.commit() + 1 == first;
         self.lone.proposed(after_all, self.now, self.config.append_interval / 4);
@@ -92,8 +97,8 @@ impl Raft {
 
     // ---- entries -------------------------------------------------------------------------
 
-    /// When the next AppendEntries may leave for a member; `None` while there is nothing to send, or an answer has to come
-    /// first.
+    /// When the next AppendEntries may leave for a member. `None` if there is nothing to send, or
+    /// an answer has to come first.
     pub(super) fn entries_due_at(&self, progress: &Progress) -> Option<Micros> {
         let (config, last) = (&self.config, self.log.last_index());
         let probing = matches!(progress.state, ProgressState::Probe { .. });
@@ -116,8 +121,9 @@ impl Raft {
         Some(progress.retry_at.max(spaced).max(batched.map_or(0, |batch| batch.until)))
     }
 
-    /// Whether what the member lacks does not fill an AppendEntries. Looks at no more entries than
-    /// one holds, however far the member is behind: this is asked at every turn.
+    /// Whether the entries that the member lacks do not fill an AppendEntries. Looks at no more
+    /// entries than one holds, however far the member is behind: this runs at every call of
+    /// `ready`.
     fn has_few_for(&self, progress: &Progress) -> bool {
         let (bytes, entries) = (self.config.append_bytes, self.config.append_entries as u64);
         let before = progress.next - 1;
@@ -125,8 +131,8 @@ impl Raft {
         lacking < entries && self.log.bytes_between(before, self.log.last_index()) < bytes as u64
     }
 
-    /// Sends one AppendEntries, if one is due; whether there may be more. Members that stand at the same place are sent the
-    /// same `shared` entries, not copies.
+    /// Sends one AppendEntries, if one is due. Returns whether there may be more. Members with the
+    /// same `next` get the same `shared` entries, not copies.
     fn send_entries(&mut self, to: NodeId, shared: &mut Option<Entries>) -> bool {
         let (now, last) = (self.now, self.log.last_index());
         let Some(progress) = self.progress.get(&to) else { return false };
@@ -201,15 +207,16 @@ impl Raft {
 
     // ---- heartbeats ----------------------------------------------------------------------
 
-    /// `node` hears of this leader at `at`, if it does not before.
+    /// Schedules a heartbeat to `node` at `at`, unless one is due earlier.
     pub(super) fn call(&mut self, node: NodeId, at: Micros) {
         if let Some(progress) = self.progress.get_mut(&node) {
             progress.call(at);
         }
     }
 
-    /// A heartbeat names an entry that the member is known to hold, never the optimistic next (LR13); `confirm` asks all
-    /// that have not been asked in this round.
+    /// Sends a heartbeat if one is due. Its `prev` is an entry that the member is known to hold,
+    /// never the optimistic `next` (LR13). `confirm` asks all members that have not been asked in
+    /// this round.
     fn send_heartbeat_if_due(&mut self, to: NodeId, confirm: bool) {
         let (now, round) = (self.now, self.round);
         let Some(progress) = self.progress.get(&to) else { return };
@@ -233,9 +240,11 @@ impl Raft {
         }
     }
 
-    /// When so many members have to hear of this leader that the others are no quorum without them. Where an election
-    /// timeout is shorter than two heartbeat intervals, that is due half an interval after it was last so: members hear of
-    /// the leader in turn, each once an interval, and after a pause of the leader some of them still count on it.
+    /// When the next heartbeat is due that keeps enough members informed of this leader: so many
+    /// that the others cannot form a quorum. Only if the election timeout is shorter than two
+    /// heartbeat intervals. It is due half an interval after the latest time since which requests
+    /// have been sent to a quorum. Members hear of the leader in turn, each once an interval, so
+    /// after a pause of the leader some of them still follow it.
     pub(super) fn alternate_due_at(&self) -> Option<Micros> {
         let (own, config) = (self.config.node, &self.config);
         if config.election_timeout_min >= 2 * config.heartbeat_interval {
@@ -261,7 +270,8 @@ impl Raft {
         }
     }
 
-    /// Members that hold a committed entry and can't know that it is committed hear of it soon.
+    /// Schedules a commit notice for members that hold a committed entry and can't derive its
+    /// commit.
     fn tell_of_commit(&mut self) {
         let Some(delay) = self.config.commit_notice else { return };
         let (own, commit, at) = (self.config.node, self.log.commit(), self.now + delay);
@@ -271,7 +281,8 @@ impl Raft {
             let both = progress.told_durable.min(progress.matched);
             let knows_itself = if pair && both >= self.term_start { both } else { 0 };
             let untold = progress.sent_commit.max(knows_itself) < commit.min(progress.matched);
-            // What is still to be sent, or sent again, will say so too.
+            // Otherwise the entries that are still to be sent, or sent again, carry the commit
+            // index.
             if untold && progress.matched == last {
                 progress.call(at);
             }
@@ -299,7 +310,7 @@ impl Raft {
         });
     }
 
-    /// Entries asked for in `Ready::reads` are here, or are no longer to be had.
+    /// Entries that `Ready::reads` asked for were read, or have been compacted.
     pub fn log_read(&mut self, now: Micros, id: u64, outcome: LogReadOutcome) {
         self.input(now, |raft| raft.on_log_read(id, outcome));
     }
@@ -319,7 +330,8 @@ impl Raft {
         if progress.next != first || !open || first <= self.log.start().index {
             return;
         }
-        // A purge, or anything else that made the answer old, shows at the next turn.
+        // If a purge or another change made the result obsolete, the next `ready` reads again or
+        // sends a snapshot.
         if let LogReadOutcome::Entries(entries) = outcome
             && self.log.agrees_with(first, &entries)
         {

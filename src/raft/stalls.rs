@@ -1,23 +1,25 @@
-//! A process that stood still, and what silence means to it afterwards.
+//! A process that did not run for a while, and what silence means to it afterwards.
 //!
-//! A stopped process, a suspended machine or a starved thread runs no timers. When it runs again, its clock says that
-//! nobody has been heard for a long time, while the answers and heartbeats of that time may lie unread in its mailbox or
-//! its sockets. So silence proves nothing then. The driver, which knows how late its tick comes, says so
-//! ([`stalled`](Raft::stalled)); from then on, for one request timeout, but no longer than the shortest
-//! election timeout:
+//! A stopped process, a suspended machine or a starved thread runs no timers. When it runs again,
+//! its clock says that no member has been heard for a long time, but the answers and heartbeats of
+//! that time may be unread in its mailbox or its sockets. Silence proves nothing then. The driver
+//! knows how late its tick is and reports it ([`stalled`](Raft::stalled)). From then on, for one
+//! request timeout, but no longer than the shortest election timeout:
 //!
-//! - a leader does not step down because no quorum answers; it sends every member a heartbeat at once
-//! - another member does not campaign, and goes on taking its leader for alive
+//! - A leader does not step down because no quorum answers; it sends every member a heartbeat at
+//!   once.
+//! - Another member does not campaign, and still regards its leader as alive.
 //!
-//! The delay is granted once for each time that the leader, or a quorum, was heard: a process that stalls again and
-//! again waits no longer than one that stalls once. It is a matter of patience only: reads are confirmed by rounds of
-//! answers (`reads.rs`), and commits by what members hold.
+//! This grace time is granted once for each time that the leader, or a quorum, was heard: a process
+//! that stalls repeatedly waits no longer than one that stalls once. Safety does not depend on it:
+//! reads are confirmed by rounds of answers (`reads.rs`), and commits by the entries that members
+//! hold.
 
 use super::core::Raft;
 use super::ready::Role;
 use super::types::Micros;
 
-/// The last stall that silence was excused for.
+/// The last stall for which silence was excused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Stall {
     /// Silence is excused before this moment.
@@ -27,8 +29,9 @@ pub(super) struct Stall {
 }
 
 impl Raft {
-    /// The driver has not run for a while: a tick that was due comes much later than that. To be called before that tick.
-    /// What counts as much is the driver's to say; half a heartbeat interval is.
+    /// Reports that the driver has not run for a while: the next tick comes much later than it was
+    /// due. To be called before that tick. The driver decides which delay is long; half a heartbeat
+    /// interval is.
     pub fn stalled(&mut self, now: Micros) {
         self.input(now, Raft::on_stalled);
     }

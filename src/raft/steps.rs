@@ -1,9 +1,9 @@
-//! What leaves, and when: durable steps, and messages at once or behind a step.
+//! Durable steps and messages: what leaves, and when.
 //!
-//! All changes of durable state between two calls of `ready` make one step. A message that may leave only
-//! after the fsync is *in* the step, so that no driver can send it early (`docs/architecture.md`). Steps
-//! complete in the order in which they were handed out. A completion counts only for entries that the log
-//! still holds (LR25).
+//! All changes of durable state between two calls of `ready` form one step. A message that may be
+//! sent only after the fsync is *in* the step, so that no driver can send it early
+//! (`docs/architecture.md`). Steps complete in the order in which `ready` returned them. A
+//! completion counts only for entries that the log still holds (LR25).
 
 use super::core::Raft;
 use super::entries::Entries;
@@ -14,15 +14,16 @@ use super::types::{
     Entry, HardState, Incarnation, Index, Life, LogId, Micros, NodeId, SnapshotMeta,
 };
 
-/// How many bits of a request's number are its tag. 48 are left to count: a million requests a second for nine years.
+/// The number of tag bits in a request's number. The other 48 bits count: enough for a million
+/// requests a second for nine years.
 const TAG_BITS: u32 = 16;
 
-/// The place of a request among those of its sender's life.
+/// A request's place among the requests of its sender's incarnation.
 pub(super) fn place(id: RequestId) -> u64 {
     id >> TAG_BITS
 }
 
-/// A durable step under way, and what its completion means.
+/// A durable step under way, and the effects of its completion.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PersistMark {
     seq: u64,
@@ -41,7 +42,7 @@ impl PersistMark {
 }
 
 impl Raft {
-    // ---- what leaves ---------------------------------------------------------------------
+    // ---- messages ------------------------------------------------------------------------
 
     fn envelope(&self, to: NodeId, id: RequestId, body: Body) -> Envelope {
         Envelope {
@@ -56,7 +57,8 @@ impl Raft {
         }
     }
 
-    /// Sends as early as the term allows: no message carries a term that is not durable.
+    /// Sends at once, or with the step if the term is not durable yet: no message carries a term
+    /// that is not durable.
     fn send(&mut self, envelope: Envelope) {
         if envelope.term > self.durable.term {
             self.step_sends.push(envelope);
@@ -65,27 +67,30 @@ impl Raft {
         }
     }
 
-    /// A new request's number: its place among this life's requests, and a tag of whom it asks what.
+    /// A new request's number: its place among the requests of this incarnation, and the tag for
+    /// its receiver and kind.
     fn request_id(&mut self, to: NodeId, request: &Request) -> RequestId {
         let number = self.next_request;
         self.next_request += 1;
         number << TAG_BITS | self.tag(number, to, request.kind())
     }
 
-    /// Of no use to a member that wants to answer for another one, or another question: only a request to that member has it.
+    /// The tag of a request's number. It prevents a member from answering for another member or
+    /// another kind of request: it learns only the tags of requests sent to it.
     pub(super) fn tag(&self, number: u64, to: NodeId, kind: Kind) -> u64 {
         let parts = [self.config.seed ^ self.incarnation, number, to << 3 ^ kind as u64];
         Random::new(parts).between(0, (1 << TAG_BITS) - 1)
     }
 
-    /// Whether `answer` has the number of a request of its kind that this life has sent to the envelope's sender.
+    /// Whether this incarnation sent a request of the kind of `answer`, with its number, to the
+    /// envelope's sender.
     pub(super) fn has_asked(&self, envelope: &Envelope, answer: &Answer) -> bool {
         let number = place(envelope.id);
         let tag = envelope.id & ((1 << TAG_BITS) - 1);
         number < self.next_request && tag == self.tag(number, envelope.from, answer.kind())
     }
 
-    /// Asks `to` something, as early as the term allows.
+    /// Sends a request to `to`, as early as the term allows.
     pub(super) fn ask(&mut self, to: NodeId, request: Request) -> RequestId {
         let id = self.request_id(to, &request);
         let envelope = self.envelope(to, id, Body::Request(request));
@@ -93,7 +98,7 @@ impl Raft {
         id
     }
 
-    /// Asks `to` something once the step being made is durable.
+    /// Sends a request to `to` once the step being built is durable.
     pub(super) fn ask_after_persist(&mut self, to: NodeId, request: Request) {
         let id = self.request_id(to, &request);
         let envelope = self.envelope(to, id, Body::Request(request));
@@ -105,14 +110,14 @@ impl Raft {
         self.answer_to(request.from, request.incarnation, request.id, answer);
     }
 
-    /// Answers once the step being made, and all before it, are durable.
+    /// Answers once the step being built, and all before it, are durable.
     pub(super) fn answer_after_persist(&mut self, request: &Envelope, answer: Answer) {
         let body = Body::Answer { asker_incarnation: request.incarnation, answer };
         let envelope = self.envelope(request.from, request.id, body);
         self.step_sends.push(envelope);
     }
 
-    /// Answers a request that is no longer at hand.
+    /// Answers a request by its number, when its envelope is not available any more.
     pub(super) fn answer_to(
         &mut self,
         to: NodeId,
@@ -124,7 +129,7 @@ impl Raft {
         self.send(envelope);
     }
 
-    /// How this node stands, for its leader.
+    /// This node's state, for its leader.
     pub(super) fn report(&self, round: u64) -> FollowerReport {
         FollowerReport {
             matched: self.verified.min(self.log.persisted()),
@@ -142,7 +147,7 @@ impl Raft {
         self.note_log_bytes();
     }
 
-    /// Appends entries of another's, which go on being shared.
+    /// Appends another member's entries, whose blocks remain shared.
     pub(super) fn append_entries(&mut self, entries: &Entries) {
         self.step_first.get_or_insert(self.log.last_index() + 1);
         self.log.append_all(entries);
@@ -153,7 +158,7 @@ impl Raft {
         self.counters.max_log_bytes = self.counters.max_log_bytes.max(self.log.bytes());
     }
 
-    /// Removes entries from the log, those of the step being made among them.
+    /// Removes entries from the log, including those of the step being built.
     pub(super) fn truncate_from(&mut self, from: Index) {
         self.log.truncate_from(from);
         if self.step_first.is_none_or(|first| from < first) {
@@ -162,8 +167,8 @@ impl Raft {
                 Some(change.truncate_from.map_or(from, |earlier| earlier.min(from)));
         }
         self.step_first = self.step_first.filter(|&first| first < from);
-        // A write under way says no more of what it brought and this removes, even if the same entries come again: behind
-        // it on the way to the disk is what removes them (LR25).
+        // A write under way must not report the entries that are removed here, even if the same
+        // entries are appended again: the step that removes them reaches the disk after it (LR25).
         let kept = self.log.id_at(from - 1);
         for mark in &mut self.persists {
             let lowered = |last: LogId| if last.index < from { last } else { kept };
@@ -173,7 +178,7 @@ impl Raft {
         self.out.events.push(Event::Truncated { from });
     }
 
-    /// Hands out the step being made, if there is anything in it.
+    /// Puts the step being built into `out`, if there is anything in it.
     pub(super) fn close_step(&mut self) {
         if let Some(first) = self.step_first.take() {
             self.step_change.append = self.log.tail_from(first);

@@ -1,25 +1,28 @@
-//! How far the word of another member raises the own term (EL25).
+//! How far messages of other members raise the own term (EL25).
 //!
 //! ```text
-//!   own term at the beginning of a window        + TERM_STEP          + TERM_LEAP_MAX
-//!   ──┼──────────── taken over ──────────────────────┼─────────────────────┼──── refused: a step, once in a window ────▶
+//!   own term at the start of a window    + TERM_STEP      + TERM_LEAP_MAX
+//!   ──┼────────── taken over ─────────────────┼─────────────────┼── refused: one step a window ──▶
 //! ```
-//! Elections raise a term by no more than the number of members in an `election_timeout_min`. What is far beyond that comes from
-//! a broken member, or this one was away; either way it goes there in steps, so that no term is ever near the end of the
-//! numbers, and members that were set apart meet again (decision 019).
+//! Elections raise a term by at most the number of members in an `election_timeout_min`. A term far
+//! beyond that comes from a broken member, or this member was away. In both cases the own term
+//! rises towards it in steps, so that no term ever comes near the end of the numbers, and members
+//! that were separated meet again (decision 019).
 
 use super::core::Raft;
 use super::message::Envelope;
 use super::types::Term;
 
-/// The word of another member raises the own term by at most so much in one `election_timeout_min` (EL25, decision 019).
+/// The most by which other members raise the own term in one `election_timeout_min`
+/// (EL25, decision 019).
 pub(super) const TERM_LEAP_MAX: u64 = 1 << 20;
-/// Towards a term further ahead the own term rises by so much. Less than the most, so that members that were raised at
-/// different times still follow each other.
+/// The step by which the own term rises towards a term further ahead. It is less than
+/// `TERM_LEAP_MAX`, so that members that were raised at different times still accept each other's
+/// terms.
 pub(super) const TERM_STEP: u64 = TERM_LEAP_MAX / 4;
 
 impl Raft {
-    /// How high another member's word may raise the own term now (EL25).
+    /// The highest term that is taken over from another member now (EL25).
     pub(super) fn term_ceiling(&mut self) -> Term {
         let (since, _) = self.term_bounded;
         if self.now.saturating_sub(since) >= self.config.election_timeout_min {
@@ -28,8 +31,8 @@ impl Raft {
         self.term_bounded.1 + TERM_LEAP_MAX
     }
 
-    /// A term that elections could not have reached. It is not taken over; towards it the own term rises by a step, so that a
-    /// member that was away, and one that was misled, meet the others in the end.
+    /// Refuses a term that elections could not have reached. The own term rises towards it by one
+    /// step, so that a member that was away, and one that was misled, reach the others in the end.
     pub(super) fn refuse_term(&mut self, envelope: &Envelope) {
         let own = self.hard_state.term;
         let step = self.term_bounded.1 + TERM_STEP;

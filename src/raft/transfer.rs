@@ -1,19 +1,22 @@
-//! Sending a snapshot to a member that the log does not reach back to (Raft §7, MECHANISMS A33–A45).
+//! Sending a snapshot to a member that needs entries from before the log's start (Raft §7, A33–A45
+//! in `docs/mechanisms.md`).
 //!
-//! One piece is under way at a time: it is read off the loop, sent on its own lane, answered with the offset to go
-//! on at. Once the member has it all, its state machine decides; the answers to heartbeats tell how that stands, and
-//! the member stays in the Snapshot state until its log can be continued, or it says Refused, or says nothing about
-//! a snapshot for an election timeout (B15). It is asked soon after it has the snapshot, and ever more seldom while it
-//! decodes. A member whose build can't decode it is sent the next one much later, unless it is
-//! restarted before. A transfer that gets further keeps the log behind it (B16).
+//! One chunk is in flight at a time. It is read outside the protocol, sent on a lane of its own,
+//! and answered with the offset to continue at. When the member has the whole snapshot, its state
+//! machine decides whether to install it; answers to heartbeats report the progress. The member
+//! stays in the Snapshot state until entries can follow its log, or it reports Refused, or it
+//! reports nothing about a snapshot for an election timeout (B15). It is asked soon after it has
+//! the snapshot, and at increasing intervals while it decodes. A member whose build can't decode
+//! the snapshot is sent the next one much later, unless it is restarted before. A transfer that
+//! makes progress retains the log after its snapshot (B16).
 //!
-//! A lost piece is sent again only to a member that has answered within the longest election
-//! timeout (A38). To a silent one only heartbeats go; when it answers one, the transfer continues
-//! where it stood, or ends if the member was restarted.
+//! A lost chunk is sent again only to a member that has answered within the longest election
+//! timeout (A38). A silent member gets only heartbeats. When it answers one, the transfer continues
+//! at its offset, or ends if the member was restarted.
 //!
-//! A link may take longer for a piece than `request_timeout`. An answer to a piece that was given
-//! up and sent again still moves the transfer on, and the next pieces are waited for twice as long,
-//! up to twice the longest election timeout.
+//! A link may need more than `request_timeout` for a chunk. A late answer, to a chunk that was
+//! given up and sent again, still advances the transfer, and the timeout of the next chunks is
+//! doubled, up to twice the longest election timeout.
 
 use std::collections::VecDeque;
 
@@ -25,12 +28,14 @@ use super::progress::{Progress, ProgressState, Transfer, TransferStep};
 use super::ready::{ChunkRead, ChunkReadOutcome};
 use super::types::{Index, Micros, NodeId};
 
-/// After so many transfers in a row that came to nothing, proposals slow down rather than lose the member (B16).
+/// After this many failed transfers in a row, proposals slow down so that the member can catch up
+/// (B16).
 const FAILED_TRANSFERS_MAX: u32 = 3;
 
 impl Raft {
-    /// The log does not reach back to what the member needs. Nothing is sent to a member that has not answered
-    /// lately (A38), or has a snapshot under way from whomever, or while no snapshot can be had yet (A39).
+    /// Begins a transfer, because the log starts after the entries that the member needs. Nothing
+    /// is sent to a member that has not answered recently (A38) or that receives or installs a
+    /// snapshot from any sender, or while no snapshot is available (A39).
     pub(super) fn begin_transfer(&mut self, to: NodeId) {
         let Some(meta) = self.durable_snapshot.clone() else { return };
         let reaches = meta.log_id.index >= self.log.start().index;
@@ -56,7 +61,7 @@ impl Raft {
         self.read_chunk(to);
     }
 
-    /// Whether the member has answered this leader, and lately: only then is it sent a snapshot
+    /// Whether the member has answered this leader, and recently. Only then is it sent a snapshot
     /// (A38).
     pub(super) fn is_active(&self, progress: &Progress) -> bool {
         let active_since = self.now.saturating_sub(self.config.election_timeout_max);
@@ -78,7 +83,7 @@ impl Raft {
         });
     }
 
-    /// A piece asked for in `Ready::chunk_reads` is here, or its snapshot is gone.
+    /// A chunk that `Ready::chunk_reads` asked for was read, or its snapshot is gone.
     pub fn chunk_read(
         &mut self,
         now: Micros,
@@ -160,7 +165,8 @@ impl Raft {
         }
     }
 
-    /// The transfer came to nothing; the next one begins when the member is found to need it.
+    /// Ends a failed transfer. The next one begins when the member is again found to need a
+    /// snapshot.
     fn fail_transfer(&mut self, to: NodeId) {
         let retry_at = self.now + self.config.retry_interval;
         if let Some(progress) = self.progress.get_mut(&to) {
@@ -171,7 +177,7 @@ impl Raft {
         }
     }
 
-    /// Lost pieces are read and sent again.
+    /// Lost chunks are read and sent again.
     pub(super) fn go_on_with_transfer(&mut self, to: NodeId) {
         let resumes_at = self.progress.get(&to).and_then(|progress| self.resumes_at(progress));
         if resumes_at.is_some_and(|at| self.now >= at) {
@@ -179,14 +185,15 @@ impl Raft {
         }
     }
 
-    /// When the piece that was lost on its way to this member is sent again; `None` while the
+    /// When the chunk that was lost on its way to this member is sent again. `None` while the
     /// member is silent.
     pub(super) fn resumes_at(&self, progress: &Progress) -> Option<Micros> {
         let lost = progress.transfer().is_some_and(|transfer| transfer.step == TransferStep::Lost);
         (lost && self.is_active(progress)).then_some(progress.retry_at)
     }
 
-    /// Whether the member's log can be continued by now, or the snapshot was refused: then on with entries.
+    /// Ends the transfer if entries can follow the member's log by now, or the snapshot was
+    /// refused.
     pub(super) fn look_at_transfer(&mut self, from: NodeId) {
         let (now, start) = (self.now, self.log.start().index);
         let poll_max = self.config.heartbeat_interval;
@@ -201,8 +208,9 @@ impl Raft {
             progress.failed_transfers = 0;
             progress.become_probe();
         } else if refused {
-            // What it has committed may not be durable there yet: the same snapshot would be refused again and again, as
-            // fast as the network carries it.
+            // The member's committed entries may not be durable there yet. Without a wait, the same
+            // snapshot would be sent and refused again and again, as fast as the network carries
+            // it.
             progress.become_probe();
             progress.retry_at = now + self.config.heartbeat_interval;
         } else if undecodable {
@@ -220,7 +228,8 @@ impl Raft {
         }
     }
 
-    /// A member that has the snapshot and for an election timeout says nothing of it has lost it.
+    /// A member that has the snapshot and reports nothing of it for an election timeout has lost
+    /// it.
     pub(super) fn expire_transfers(&mut self) {
         let timeout = self.config.election_timeout_max;
         let now = self.now;
@@ -238,7 +247,8 @@ impl Raft {
         }
     }
 
-    /// The lowest index that transfers under way need the log from, if they still get further.
+    /// The lowest index after which active transfers need the log. A transfer without recent
+    /// progress does not count.
     pub(super) fn pinned_index(&self) -> Option<Index> {
         let patience = 2 * self.config.election_timeout_max;
         let alive =
@@ -247,7 +257,7 @@ impl Raft {
         transfers.filter(alive).map(|transfer| transfer.meta.log_id.index).min()
     }
 
-    /// Whether a member keeps losing the race against compaction.
+    /// Whether compaction repeatedly overtakes the transfers to a member.
     pub(super) fn favours_slow_member(&self) -> bool {
         let active_since = self.now.saturating_sub(self.config.election_timeout_max);
         let losing = |progress: &Progress| {

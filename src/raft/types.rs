@@ -1,6 +1,7 @@
-//! The words of the protocol: who, when, where in the log, and what an entry is.
+//! The vocabulary of the protocol: members, terms, log positions, entries, memberships, snapshots,
+//! and the records that a member keeps of itself and of its peers.
 //!
-//! Nothing here decides anything; these are the values that [`crate::raft`]'s rules are about.
+//! These are plain values; the rules of [`crate::raft`] use them and make all decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,50 +9,57 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// A member of the cluster. Any value is a valid id, 0 too: "nobody" is `None`, never a number.
+/// The id of a member of the cluster. Any value is valid, 0 too: no member is `None`, never a
+/// number.
 pub type NodeId = u64;
-/// A term: at most one leader each (Raft §5.1). The first election makes term 1.
+/// A term. It has at most one leader (Raft §5.1). The first election makes term 1.
 pub type Term = u64;
-/// A position in the log. The first entry ever has index 1; 0 is "before everything".
+/// A position in the log. The first entry has index 1; 0 is the position before it.
 pub type Index = u64;
-/// Microseconds on a monotone clock of this node, from any origin. The protocol only compares them.
+/// Microseconds on a monotonic clock of this node, from any origin. The protocol only compares
+/// them.
 pub type Micros = u64;
-/// A start of a node: the birth of its directory, and the number of the start on it. Later starts have
-/// higher ones. Answers to an earlier one never count.
+/// One start of a node: the creation time of its directory, and the number of the start on that
+/// directory. Later starts have higher numbers. An answer to an earlier incarnation never counts.
 pub type Incarnation = u64;
 
-/// No term, index, round, transfer, size or offset is higher. A million elections or entries a second would take 146,000
-/// years to get here, so what counts on from a number within the range never overflows. A message or a record with a higher
-/// one is refused.
+/// The highest possible term, index, round, transfer, size or offset. At a million elections or
+/// entries a second it is reached after 146,000 years, so counting on from a number within the
+/// range never overflows. A message or a record with a higher number is refused.
 pub const COUNT_MAX: u64 = 1 << 62;
 
-/// How many bits of an incarnation count starts.
+/// The number of bits of an incarnation that count starts.
 const START_BITS: u32 = 22;
 
-/// No start ever has a higher number: births are milliseconds, and 42 bits of them last until the year 2109.
+/// The highest incarnation. Creation times are in milliseconds, and their 42 bits last until the
+/// year 2109.
 const HIGHEST_INCARNATION: Incarnation = Incarnation::MAX - 1;
 
-/// Whether a start can have this number. Others are neither written nor believed, so that counting on never overflows.
+/// Whether a start can have this number. Other numbers are neither written nor accepted, so that
+/// counting on never overflows.
 pub(crate) const fn is_possible_incarnation(incarnation: Incarnation) -> bool {
     incarnation <= HIGHEST_INCARNATION
 }
 
-/// Whether a directory can have come into being at `created_at_ms`, with room for its starts.
+/// Whether a directory can have been created at `created_at_ms` with room for its starts.
 pub(crate) const fn is_possible_birth(created_at_ms: u64) -> bool {
     created_at_ms < Incarnation::MAX >> START_BITS
 }
 
-/// Whether a member may claim that a start has this number: a directory that is told so can still start again.
+/// Whether another member's claim of this incarnation is accepted: a directory that learns of it
+/// can still start again.
 pub(crate) const fn is_credible_incarnation(incarnation: Incarnation) -> bool {
     is_possible_birth(created_at_ms(incarnation))
 }
 
-/// The incarnation before the first start on a directory that came into being at `created_at_ms`, in milliseconds since 1970.
+/// The incarnation before the first start on a directory created at `created_at_ms`, in
+/// milliseconds since 1970.
 pub const fn unborn(created_at_ms: u64) -> Incarnation {
     created_at_ms << START_BITS
 }
 
-/// Which directory an incarnation belongs to: two with different births never were the same node's lasting memory.
+/// The creation time of an incarnation's directory, in milliseconds since 1970. Incarnations with
+/// different creation times never shared a directory.
 pub const fn created_at_ms(incarnation: Incarnation) -> u64 {
     incarnation >> START_BITS
 }
@@ -61,14 +69,14 @@ pub const fn start_number(incarnation: Incarnation) -> u64 {
     incarnation & ((1 << START_BITS) - 1)
 }
 
-/// An entry's identity: two logs that hold the same `LogId` agree on everything up to it (Raft §5.3).
+/// An entry's identity: two logs that hold the same `LogId` are equal up to it (Raft §5.3).
 ///
-/// The order is term first, then index: it is the "more up to date" order of Raft §5.4.1.
+/// Ordered by term, then index: the "more up to date" order of Raft §5.4.1.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct LogId {
-    /// The term of the leader that made the entry; 0 only for the base (index 0).
+    /// The term of the leader that made the entry; 0 only for [`LogId::BASE`].
     pub term: Term,
     /// The entry's position.
     pub index: Index,
@@ -78,7 +86,7 @@ impl LogId {
     /// The id before the first entry: term 0, index 0.
     pub const BASE: LogId = LogId { term: 0, index: 0 };
 
-    /// The id made of `term` and `index`.
+    /// The id with this `term` and `index`.
     pub const fn new(term: Term, index: Index) -> LogId {
         LogId { term, index }
     }
@@ -90,42 +98,45 @@ impl fmt::Display for LogId {
     }
 }
 
-/// What an entry is for.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
-    /// The entry a new leader appends so that it can commit what came before (Raft §8). Carries no data.
+    /// The entry that a new leader appends so that it can commit earlier entries (Raft §8). It has
+    /// no data.
     Blank,
-    /// A command for the state machine; the protocol never looks inside.
+    /// A command for the state machine. The protocol does not interpret it.
     Command,
 }
 
 /// One entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entry {
-    /// Where it stands and who made it.
+    /// Its position, and the term of the leader that made it.
     pub log_id: LogId,
-    /// What it is for.
+    /// Its kind.
     pub kind: EntryKind,
-    /// The leader's wall clock when it appended the entry, in milliseconds since 1970. Only a proposal:
-    /// what state machines see as time is made monotone and step-limited when the entry is applied.
+    /// The leader's wall clock when it appended the entry, in milliseconds since 1970. Only a
+    /// proposal: the time that state machines see is made monotonic and limited in its steps when
+    /// the entry is applied.
     pub stamp_ms: u64,
     /// The command's bytes; empty for [`EntryKind::Blank`].
     pub data: Bytes,
 }
 
 impl Entry {
-    /// Bytes counted beside the data of each entry wherever a limit is in bytes: its ids, kind,
-    /// stamp and length as they stand on disk.
+    /// Bytes counted for each entry in addition to its data, wherever a limit is in bytes: its ids,
+    /// kind, stamp and length as stored on disk.
     pub const OVERHEAD_BYTES: usize = 32;
 
-    /// What this entry counts against every limit in bytes.
+    /// The bytes that this entry counts against every limit in bytes.
     pub fn size_bytes(&self) -> usize {
         self.data.len() + Self::OVERHEAD_BYTES
     }
 }
 
-/// What a node must never forget: the term it is in and whom it voted for there (Raft figure 2).
+/// The durable state that a node must never lose: its term, and its vote in that term
+/// (Raft figure 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HardState {
     /// The highest term seen.
@@ -135,38 +146,39 @@ pub struct HardState {
 }
 
 impl HardState {
-    /// Whether this can have come after `earlier`: the term never falls, and a vote is never changed within a term.
+    /// Whether this may follow `earlier`: a term never falls, and a vote never changes within a
+    /// term.
     pub(crate) fn follows(self, earlier: HardState) -> bool {
         let keeps_vote = earlier.vote.is_none() || self.vote == earlier.vote;
         self.term > earlier.term || self.term == earlier.term && keeps_vote
     }
 }
 
-/// Who takes part. Quorums are counted over `voters`, and over `voters_outgoing` as well while it
-/// is not empty (joint consensus, Raft §6); nothing changes the lists yet, but every quorum, every
-/// snapshot and the base record know both from the first day.
+/// The members. Quorums are counted over `voters`, and over `voters_outgoing` as well while it is
+/// not empty (joint consensus, Raft §6). Nothing changes the lists yet, but quorums, snapshots and
+/// the base record support both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Membership {
-    /// Members whose votes and acknowledgements count.
+    /// Members whose votes and acknowledgements count in quorums.
     pub voters: BTreeSet<NodeId>,
     /// The old configuration's voters during a joint change; empty otherwise.
     pub voters_outgoing: BTreeSet<NodeId>,
-    /// Members that get the log but do not count.
+    /// Members that receive the log but do not count in quorums.
     pub learners: BTreeSet<NodeId>,
 }
 
 impl Membership {
-    /// A membership of voters alone.
+    /// A membership of these voters, without learners.
     pub fn of_voters(voters: impl IntoIterator<Item = NodeId>) -> Membership {
         Membership { voters: voters.into_iter().collect(), ..Membership::default() }
     }
 
-    /// Whether `node` votes, in either configuration.
+    /// Whether `node` is a voter in either configuration.
     pub fn is_voter(&self, node: NodeId) -> bool {
         self.voters.contains(&node) || self.voters_outgoing.contains(&node)
     }
 
-    /// Whether `node` takes part at all.
+    /// Whether `node` is a member.
     pub fn contains(&self, node: NodeId) -> bool {
         self.is_voter(node) || self.learners.contains(&node)
     }
@@ -190,7 +202,7 @@ impl fmt::Display for Membership {
     }
 }
 
-/// What a snapshot says about itself (MECHANISMS A3, A24): the last entry it covers and the members then.
+/// The description of a snapshot: the last entry it covers, the members as of then, and its size.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SnapshotMeta {
     /// The last entry whose effect is in the snapshot. Its index is at least 1.
@@ -201,7 +213,7 @@ pub struct SnapshotMeta {
     pub size_bytes: u64,
 }
 
-/// Where a run of entries with one term begins. A log's terms are a few of these, however long it is.
+/// The beginning of a run of entries with the same term. A log of any length has few of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TermRun {
     /// Index of the run's first entry.
@@ -210,20 +222,22 @@ pub struct TermRun {
     pub term: Term,
 }
 
-/// The outline of a stored log: enough for every decision, without the entries.
+/// The outline of a stored log: the terms and sizes of its entries, without the entries. The
+/// protocol's decisions need no more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LogOutline {
-    /// The id just before the first stored entry: the last purged one, or the base.
+    /// The id just before the first stored entry: the last purged entry, or [`LogId::BASE`].
     pub start: LogId,
-    /// Terms of the stored entries, ascending in both fields; the first run begins at `start.index + 1`.
-    /// Empty exactly if there are no entries.
+    /// Terms of the stored entries, ascending in both fields. The first run begins at
+    /// `start.index + 1`. Empty exactly if there are no entries.
     pub runs: Vec<TermRun>,
-    /// [`Entry::size_bytes`] of each stored entry, oldest first; its length is the number of entries.
+    /// [`Entry::size_bytes`] of each stored entry, oldest first; its length is the number of
+    /// entries.
     pub sizes_bytes: Vec<u32>,
 }
 
 impl LogOutline {
-    /// The outline of entries stored behind `start`, one after the other.
+    /// The outline of contiguous entries stored after `start`.
     pub fn of<'a>(start: LogId, entries: impl IntoIterator<Item = &'a Entry>) -> LogOutline {
         let mut outline = LogOutline { start, ..LogOutline::default() };
         for entry in entries {
@@ -236,67 +250,70 @@ impl LogOutline {
         outline
     }
 
-    /// Index of the last stored entry, or `start.index` without any.
+    /// Index of the last stored entry; `start.index` if there is none.
     pub fn last_index(&self) -> Index {
         self.start.index + self.sizes_bytes.len() as u64
     }
 }
 
-/// Which life of a member this is, and what it lost since others knew it: durable, one record of the log.
+/// A member's incarnation record: its last start, and a data loss that peers know of. Durable, as
+/// one record of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Life {
     /// The last start.
     pub incarnation: Incarnation,
-    /// The highest incarnation of an earlier life that this member has been told of and accounts for: it knows that
-    /// its directory is not the one that others remember (PS20). 0: none.
+    /// The highest earlier incarnation that peers reported and that this member has acknowledged:
+    /// its directory does not hold what they remember of it. 0: none.
     pub predecessor: Incarnation,
-    /// Something that it may have acknowledged is gone: it neither campaigns nor counts until it has caught up.
+    /// Set if something that the member may have acknowledged is lost. It neither campaigns nor
+    /// counts in quorums until it has caught up.
     pub loss: Option<Loss>,
-    /// The only member that says so, if the loss is known from one member's word alone (decision 019).
+    /// The only peer that reported the loss, if no other one has confirmed it.
     pub doubted_by: Option<NodeId>,
 }
 
-/// What a member that lost something still knows.
+/// What is known of a member's state before its data loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Loss {
-    /// Its term and vote may be older than those it answered with.
+    /// Whether its term and vote may be older than those that it has answered with.
     pub forgot_vote: bool,
-    /// The last entry that its log held before. `None`: not known.
+    /// The last entry that its log held before the loss. `None`: not known.
     pub last: Option<LogId>,
 }
 
-/// What a member remembers of another one, durably, so that it notices if the other comes back with less (PS20).
+/// A member's durable record of a peer. By it the member notices if the peer comes back with less
+/// data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PeerRecord {
-    /// Its highest incarnation that was heard of.
+    /// The highest known incarnation of the peer.
     pub incarnation: Incarnation,
-    /// The last entry that it is known to have acknowledged.
+    /// The last entry that the peer is known to have acknowledged.
     pub acknowledged: LogId,
 }
 
 impl PeerRecord {
-    /// What is remembered of a life that has acknowledged nothing yet.
+    /// The record of an incarnation that has acknowledged nothing yet.
     pub const fn new(incarnation: Incarnation) -> PeerRecord {
         PeerRecord { incarnation, acknowledged: LogId::BASE }
     }
 }
 
-/// What a member remembers of the others.
+/// A member's records of its peers.
 pub type KnownPeers = BTreeMap<NodeId, PeerRecord>;
 
-/// What storage found at start: everything the protocol needs to go on (MECHANISMS A6, A72).
+/// What storage recovered at start: everything that the protocol needs to continue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Recovered {
-    /// This life, its new incarnation already durable.
+    /// The incarnation record; the new incarnation is durable already.
     pub life: Life,
     /// Term and vote.
     pub hard_state: HardState,
-    /// The members the cluster began with (the base record: index 0, term 0).
+    /// The members that the cluster began with (the base record: index 0, term 0).
     pub base: Membership,
     /// The current snapshot: the one that the log's record names.
     pub snapshot: Option<SnapshotMeta>,
     /// The stored log.
     pub log: LogOutline,
-    /// What is remembered of the other members.
+    /// The records of peers.
     pub known_peers: KnownPeers,
 }

@@ -1,5 +1,5 @@
-//! A leader with `check_quorum` off: it keeps its role without a quorum, and what must hold
-//! nevertheless.
+//! A leader with `check_quorum` off: it keeps its role without a quorum, and other rules still
+//! hold.
 
 use super::hand::*;
 use super::world::MILLISECOND;
@@ -17,8 +17,8 @@ fn read(hand: &mut Hand) -> Result<ReadTicket, Refusal> {
     hand.does(|raft, now| raft.read_index(now))
 }
 
-/// That many intervals pass without an answer. A driver that ticks at deadlines has something to wait for
-/// at each of them.
+/// Passes this many intervals without an answer. A driver that ticks at deadlines has a deadline in
+/// each of them.
 fn unanswered(hand: &mut Hand, intervals: u32) {
     for _ in 0..intervals {
         hand.after(100);
@@ -40,7 +40,7 @@ fn a_leader_that_keeps_its_role_without_a_quorum_commits_nothing() {
     assert_eq!(hand.status().commit, 2, "a quorum answers again");
 }
 
-/// Reads under way fail, later ones are refused at once: none piles up, and none is answered
+/// Pending reads fail, later ones are refused at once: none accumulate, and none is answered
 /// without a quorum.
 #[test]
 fn a_leader_that_keeps_its_role_without_a_quorum_confirms_no_read() {
@@ -57,8 +57,7 @@ fn a_leader_that_keeps_its_role_without_a_quorum_confirms_no_read() {
     assert_eq!(hand.out.reads_confirmed, [ReadConfirmed { ticket, index: 1 }]);
 }
 
-/// The answer of a quorum to an earlier round does not confirm a read that failed, nor the next
-/// one.
+/// The answer of a quorum to an earlier round confirms neither a read that failed nor the next one.
 #[test]
 fn what_was_asked_before_the_silence_confirms_nothing_after_it() {
     let mut hand = leader();
@@ -73,8 +72,8 @@ fn what_was_asked_before_the_silence_confirms_nothing_after_it() {
     assert!(hand.out.reads_confirmed.is_empty());
 }
 
-/// That the own disk works no more it knows without asking anybody, and its members would follow it
-/// for ever.
+/// The leader notices by itself that its disk hangs; otherwise its members would follow it for
+/// ever.
 #[test]
 fn a_leader_whose_disk_hangs_steps_down_without_check_quorum_too() {
     let mut hand = leader();
@@ -88,8 +87,8 @@ fn a_leader_whose_disk_hangs_steps_down_without_check_quorum_too() {
     assert_eq!(hand.role(), Role::Follower);
 }
 
-/// While a quorum answers it is a leader that lives; without one it is no reason to refuse another
-/// candidate.
+/// While a quorum answers, the leader is active and refuses candidates; without a quorum it must
+/// not.
 #[test]
 fn a_leader_that_hears_no_quorum_refuses_no_candidate() {
     for silence in [299, 301] {
@@ -109,8 +108,8 @@ fn a_leader_that_hears_no_quorum_refuses_no_candidate() {
     }
 }
 
-/// A cut leader among members that have the rule on, or off, is deposed by the first word of the
-/// next term.
+/// A leader that is cut off is deposed by the first message of the next term, with `check_quorum`
+/// on or off.
 #[test]
 fn a_leader_that_kept_its_role_follows_the_next_term() {
     let mut hand = leader();

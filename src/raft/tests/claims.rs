@@ -1,4 +1,5 @@
-//! What one member claims that another one's directory held before: believed as far as it costs little (PS20, decision 019).
+//! A member's claims about what another member's directory held before: they are believed only as
+//! far as a false claim does little harm (PS20, decision 019).
 
 use super::hand::*;
 use super::hostile::{LIAR, alarms, peer_record};
@@ -6,7 +7,8 @@ use super::world::{MILLISECOND, World, config};
 use crate::raft::types::COUNT_MAX;
 use crate::raft::*;
 
-/// A start that no other could follow for long is not believed, whichever member remembers it.
+/// An incarnation so near the end of its range that later ones would soon run out is not believed,
+/// whichever member remembers it.
 #[test]
 fn a_start_at_the_end_of_the_numbers_ends_nobody() {
     let own = unborn(1_000) + 4;
@@ -26,8 +28,8 @@ fn a_start_at_the_end_of_the_numbers_ends_nobody() {
     }
 }
 
-/// PS20: by its word alone a member ends another once. The next start is in doubt, and not ended by the same word, nor by that
-/// once the doubt is dismissed.
+/// PS20: a single member's claim stops another member only once. The next start is in doubt; the
+/// same claim does not stop it, not even after the doubt is dismissed.
 #[test]
 fn one_member_ends_another_once_and_not_at_every_start() {
     let own = unborn(1_000) + 4;
@@ -43,7 +45,7 @@ fn one_member_ends_another_once_and_not_at_every_start() {
         let mut hand = setup.start();
         for more in 0..70 {
             hand.hear(LIAR, 1, peer_record(life.incarnation + 1 + more % 7, LogId::BASE));
-            // The honest one knows it by its real birth.
+            // The honest member knows its real creation time.
             hand.hear(2, 1, peer_record(own, LogId::BASE));
             hand.disk();
             hand.after(100);
@@ -55,7 +57,7 @@ fn one_member_ends_another_once_and_not_at_every_start() {
     }
 }
 
-/// Member 2 answers, and remembers nothing more than there is; the liar keeps silent.
+/// Member 2 answers, and remembers nothing more than there is; the liar does not answer.
 fn answer_roll_calls(hand: &mut Hand) {
     hand.disk();
     for request in hand.sent_to(2) {
@@ -67,7 +69,8 @@ fn answer_roll_calls(hand: &mut Hand) {
     }
 }
 
-/// What two members remember is believed, as far as both do: a liar that joins an honest one can't raise it far.
+/// An incarnation that two members remember is believed, as far as both remember it: a liar
+/// together with an honest member can't raise it far.
 #[test]
 fn a_later_start_is_believed_as_far_as_two_members_remember_it() {
     let own = unborn(1_000) + 4;
@@ -81,15 +84,16 @@ fn a_later_start_is_believed_as_far_as_two_members_remember_it() {
     hand.disk();
     assert!(hand.out.events.contains(&Event::StaleDirectory));
     assert_eq!((hand.raft.life.incarnation, hand.raft.life.predecessor), (own + 5, own + 5));
-    // Of two members the other one is the only witness there is.
+    // Of two members the other one is the only witness.
     let mut hand = Setup::of(2).incarnation(own).start();
     hand.hear(LIAR, 1, peer_record(own + 5, LogId::BASE));
     hand.disk();
     assert!(hand.out.events.contains(&Event::StaleDirectory));
 }
 
-/// A loss that one member alone knows of is dismissed when the others have not confirmed it and no leader comes: with another
-/// directory's start, and with an entry that the log never held. The directory says so beyond a restart.
+/// A loss that only one member claims is dismissed if no other confirms it and no leader is
+/// elected: both for the start of another directory, and for an entry that the log never held. The
+/// dismissal is stored and survives a restart.
 #[test]
 fn a_loss_that_one_member_alone_remembers_is_dismissed() {
     let own = unborn(1_000) + 4;
@@ -110,7 +114,7 @@ fn a_loss_that_one_member_alone_remembers_is_dismissed() {
                 setup.recovered.life = life;
                 hand = setup.start();
             }
-            // It asks everybody; the liar keeps silent.
+            // It asks all members; the liar does not answer.
             for _ in 0..70 {
                 hand.after(100);
                 answer_roll_calls(&mut hand);
@@ -122,14 +126,14 @@ fn a_loss_that_one_member_alone_remembers_is_dismissed() {
         }
         let told = alarms(&hand);
         assert!(told > 0);
-        // It is not taken again in this life.
+        // The claim is not accepted again in this incarnation.
         hand.hear(LIAR, 1, peer_record(own + 1, id(COUNT_MAX, 1)));
         hand.disk();
         assert!(!hand.status().recovering, "{claim:?}");
     }
 }
 
-/// The second member that remembers it makes it certain: then every voter must answer.
+/// The second member that remembers the loss makes it certain: then every voter must answer.
 #[test]
 fn a_loss_that_two_members_remember_is_not_dismissed() {
     let own = unborn(1_000) + 1;
@@ -146,8 +150,8 @@ fn a_loss_that_two_members_remember_is_not_dismissed() {
     assert_eq!(hand.status().waits_for, [LIAR].into());
 }
 
-/// One frame to each honest member, with whatever they could have lost: they lead, commit and agree again within a bounded time,
-/// though the liar never speaks again.
+/// One message to each honest member claims all losses that are possible: they elect, commit and
+/// agree again within a bounded time, though the liar sends nothing more.
 #[test]
 fn claims_to_all_members_cost_a_bounded_time() {
     for claimed_start in [0, 3, 200, 5_000] {

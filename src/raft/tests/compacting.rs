@@ -1,9 +1,11 @@
-//! Snapshots made here and what they let the log forget: A9–A19, A27, A28, B12, B16, B20, SN15–SN19.
+//! Snapshots built here, and the compaction that they allow: A9–A19, A27, A28, B12, B16, B20,
+//! SN15–SN19.
 
 use super::hand::*;
 use crate::raft::*;
 
-/// A lone node's leader with this many commands applied behind its blank entry, 33 bytes each.
+/// The leader of a cluster of one, with this many commands of 33 bytes applied after its blank
+/// entry.
 fn applied(count: u64, change: impl FnOnce(&mut RaftConfig)) -> Hand {
     let mut hand = Setup::of(1).with(change).lead();
     hand.propose_many(count);
@@ -15,7 +17,7 @@ fn none_trailing(config: &mut RaftConfig) {
     config.trailing_entries = 0;
 }
 
-/// Whether a snapshot was asked for since the last look.
+/// Whether a snapshot was requested since the last call.
 fn triggered(hand: &mut Hand) -> bool {
     hand.collect();
     let asked = hand.out.apply.contains(&ApplyItem::TakeSnapshot);
@@ -23,8 +25,8 @@ fn triggered(hand: &mut Hand) -> bool {
     asked
 }
 
-/// Not what is applied, not newer than the current one, not of the log's term, not of these members: refused, and nothing
-/// changes (A9, A10, A11, B24).
+/// A snapshot that is not applied, not newer than the current one, not of the log's term, or not of
+/// these members is refused and changes nothing (A9, A10, A11, B24).
 #[test]
 fn a9_a10_a11_b24_a_snapshot_that_can_not_be_is_refused() {
     let mut hand = Setup::of(1).lead();
@@ -51,8 +53,8 @@ fn a9_a10_a11_b24_a_snapshot_that_can_not_be_is_refused() {
     }
 }
 
-/// Record and purge are one step, and only after it is the snapshot current: it can be sent, and older files may go
-/// (A5, A28, SN17).
+/// Record and purge are one step, and only after it is the snapshot current: it can be sent, and
+/// older files may be removed (A5, A28, SN17).
 #[test]
 fn a28_sn17_a_snapshot_is_current_when_its_record_is_durable() {
     let mut hand = applied(5, none_trailing);
@@ -69,7 +71,7 @@ fn a28_sn17_a_snapshot_is_current_when_its_record_is_durable() {
     assert_eq!((counters.snapshots_taken, counters.entries_compacted), (1, 6));
 }
 
-/// Trailing entries stay: at most so many, at most so many bytes, and never beyond what there is (A27).
+/// Trailing entries are retained, up to a number and a size, and never more than there are (A27).
 #[test]
 fn a27_trailing_entries_stay() {
     for (entries, bytes, start) in [(4, 1_000, 7), (4, 100, 8), (400, 1_000, 0), (0, 1_000, 11)] {
@@ -81,7 +83,8 @@ fn a27_trailing_entries_stay() {
     }
 }
 
-/// At 90 % of the limit, less a jitter of up to a tenth, of what was applied since the last snapshot (A16).
+/// Triggers at 90 % of the limit, less a jitter of up to a tenth, of the bytes applied since the
+/// last snapshot (A16).
 #[test]
 fn a16_the_trigger_is_nine_tenths_of_the_bytes() {
     let mut hand = applied(0, |config| config.snapshot_bytes = Some(3_300));
@@ -98,7 +101,7 @@ fn a16_the_trigger_is_nine_tenths_of_the_bytes() {
     assert!(!triggered(&mut never), "-1 disables");
 }
 
-/// By the number of applied entries (A17), and by request, if anything is new.
+/// Triggers by the number of applied entries (A17), and by request, if anything new is applied.
 #[test]
 fn a17_the_trigger_counts_entries_and_listens() {
     let mut hand = applied(0, |config| config.snapshot_entries = Some(100));
@@ -122,7 +125,7 @@ fn a17_the_trigger_counts_entries_and_listens() {
     assert!(!triggered(&mut hand), "and that request is done with");
 }
 
-/// What the snapshot holds is not counted again (A17).
+/// Entries covered by the snapshot are not counted again (A17).
 #[test]
 fn a17_the_count_begins_anew_behind_a_snapshot() {
     let mut hand = applied(89, |config| config.snapshot_entries = Some(100));
@@ -135,7 +138,7 @@ fn a17_the_count_begins_anew_behind_a_snapshot() {
     }
 }
 
-/// One build at a time; a trigger or request in the meantime is not forgotten (B20, SN18).
+/// One build at a time; a trigger or request during a build is not forgotten (B20, SN18).
 #[test]
 fn b20_sn18_one_build_at_a_time_and_none_forgotten() {
     let mut hand = applied(1, |_| {});
@@ -157,7 +160,7 @@ fn b20_sn18_one_build_at_a_time_and_none_forgotten() {
     assert!(triggered(&mut hand), "and so is a refused one");
 }
 
-/// A request is for one snapshot, though more is applied while that is built (B20).
+/// A request is for one snapshot, even if more is applied while it is built (B20).
 #[test]
 fn b20_a_request_is_for_one_snapshot() {
     let mut hand = applied(1, |_| {});
@@ -170,7 +173,7 @@ fn b20_a_request_is_for_one_snapshot() {
     assert!(!triggered(&mut hand));
 }
 
-/// What stays in the log after a snapshot does not trigger the next one (B20).
+/// Entries retained after a snapshot do not trigger the next one (B20).
 #[test]
 fn b20_what_stays_does_not_trigger_again() {
     let mut hand = applied(100, |config| {
@@ -189,7 +192,7 @@ fn b20_what_stays_does_not_trigger_again() {
     assert!(triggered(&mut hand));
 }
 
-/// What was applied while a snapshot was being built counts for the next one (SN18).
+/// Entries applied while a snapshot is built count for the next one (SN18).
 #[test]
 fn sn18_what_was_applied_during_a_build_counts_for_the_next() {
     let mut hand = applied(100, |config| {
@@ -207,7 +210,8 @@ fn sn18_what_was_applied_during_a_build_counts_for_the_next() {
     assert!(triggered(&mut hand), "90 %");
 }
 
-/// The request to take a snapshot stands in the apply queue, behind what is applied before it (B12, SN19).
+/// The request to take a snapshot is in the apply queue, after what is applied before it (B12,
+/// SN19).
 #[test]
 fn b12_the_trigger_goes_through_the_apply_queue() {
     let mut hand = applied(1, |_| {});
@@ -218,7 +222,8 @@ fn b12_the_trigger_goes_through_the_apply_queue() {
     assert!(matches!(hand.out.apply[..], [ApplyItem::TakeSnapshot, ApplyItem::Entries(_)]));
 }
 
-/// A transfer that gets further keeps the log behind it, up to `pin_bytes`; when it ends, the log goes (B16).
+/// A transfer that makes progress retains the log behind it, up to `pin_bytes`; at its end the log
+/// is purged (B16).
 fn transferring(pin_bytes: usize) -> Hand {
     let mut hand = Setup::of(3)
         .snapshot(id(3, 1))
@@ -267,7 +272,7 @@ fn b16_a_slow_transfer_pins_as_long_as_it_gets_further() {
             hand.after(50);
             hand.accept_all(2);
         }
-        // Given up meanwhile, and read again: the late answer asks for the next piece.
+        // Given up meanwhile, and read again: the late answer asks for the next chunk.
         hand.out.chunk_reads.clear();
         hand.reply_piece(&piece, InstallStatus::None, ChunkOutcome::Continue { offset });
     }
@@ -275,7 +280,8 @@ fn b16_a_slow_transfer_pins_as_long_as_it_gets_further() {
     assert_eq!(hand.status().log_start, id(3, 1));
 }
 
-/// A member that installs for longer than any patience still pins the log, as long as it says so.
+/// A member whose install takes longer than any timeout still retains the log, as long as it
+/// reports the install.
 #[test]
 fn b16_a_slow_install_pins_the_log() {
     let mut hand = transferring(1_000);
@@ -306,7 +312,7 @@ fn b16_a_transfer_that_gets_no_further_pins_nothing() {
     assert_eq!(hand.status().log_start, id(10, 2));
 }
 
-/// Pieces come and go, and the member stands where it stood: that is no progress.
+/// Chunks are sent and answered, but the offset stays: that is no progress.
 #[test]
 fn b16_an_answer_that_asks_for_the_same_piece_pins_nothing() {
     let mut hand = transferring(1_000);
@@ -320,7 +326,8 @@ fn b16_an_answer_that_asks_for_the_same_piece_pins_nothing() {
     assert_eq!(hand.status().log_start, id(10, 2));
 }
 
-/// A member that lost the race three times is favoured: the log stays for it and proposals slow down (B16, SN11).
+/// A member whose transfers failed three times is favoured: the log is retained for it and
+/// proposals slow down (B16, SN11).
 #[test]
 fn b16_proposals_slow_down_for_a_member_that_keeps_losing() {
     let mut hand = transferring(100);
@@ -347,8 +354,8 @@ fn b16_proposals_slow_down_for_a_member_that_keeps_losing() {
     assert_eq!(hand.raft.progress[&1].failed_transfers, 0);
 }
 
-/// Of two transfers at once the older one's log stays too, whichever member it is for; each keeps
-/// its own until it ends (B16).
+/// Of two transfers at once the older one's log is retained too, whichever member it is for; each
+/// retains its own until it ends (B16).
 #[test]
 fn b16_the_older_of_two_transfers_pins_the_log() {
     for (older, newer) in [(1, 2), (2, 1)] {
@@ -383,7 +390,8 @@ fn b16_the_older_of_two_transfers_pins_the_log() {
     }
 }
 
-/// A log full of what is committed takes no more until it is compacted; what is not committed never blocks itself.
+/// A log full of committed entries accepts no more until it is compacted; uncommitted entries never
+/// block themselves.
 #[test]
 fn a19_a_full_log_takes_nothing_more() {
     let limits = |config: &mut RaftConfig| {
@@ -405,7 +413,7 @@ fn a19_a_full_log_takes_nothing_more() {
     hand.apply();
     hand.take_snapshot();
     assert!(hand.propose(b"x").is_ok());
-    // A follower says Busy.
+    // A follower answers Busy.
     let mut follower = Setup::of(3).with(limits).log(&[1; 40]).start();
     follower.hear(1, 1, heartbeat(id(40, 1), 40));
     follower.sent.clear();
@@ -417,15 +425,16 @@ fn a19_a_full_log_takes_nothing_more() {
     assert_eq!(uncommitted.append_answer().outcome, AppendOutcome::Accepted);
 }
 
-/// A node that starts does not know what of its log is committed, so its tail may be as long as the log. Beyond its limit it
-/// takes no more while it can compact by itself, and takes all the same what nothing can be committed without (A19, A73).
+/// A node that starts does not know which part of its log is committed, so its tail may be as long
+/// as the log. Beyond its limit it accepts no more while it can compact by itself, but it accepts
+/// what is needed to commit (A19, A73).
 #[test]
 fn a19_a_restarted_follower_compacts_before_it_outgrows_its_limit() {
     let limits = |config: &mut RaftConfig| {
         (config.snapshot_bytes, config.trailing_bytes) = (Some(1_000), 0);
         (config.pin_bytes, config.uncommitted_bytes) = (500, 300);
     };
-    // 36 entries of 40 bytes, and ten more would be more than 1,500.
+    // 36 entries of 40 bytes, and ten more would exceed 1,500.
     let restarted = |leader_commit| {
         let mut follower = Setup::of(3).with(limits).log(&[1; 36]).start();
         follower.hear(1, 1, append(id(36, 1), &[1; 10], leader_commit));
@@ -446,7 +455,7 @@ fn a19_a_restarted_follower_compacts_before_it_outgrows_its_limit() {
     assert_eq!(full.status().counters.max_log_bytes, 1_440);
 }
 
-/// What is going to be replaced does not fill the log (A19).
+/// Entries that will be replaced do not fill the log (A19).
 #[test]
 fn a19_a_tail_of_another_leader_fills_no_log() {
     let limits = |config: &mut RaftConfig| {
@@ -459,7 +468,8 @@ fn a19_a_tail_of_another_leader_fills_no_log() {
     assert_eq!(follower.append_answer().outcome, AppendOutcome::Accepted);
 }
 
-/// What an earlier life of the node kept for a transfer goes at the first turn of the next (SN18).
+/// Entries that an earlier incarnation retained for a transfer are purged in the first turn of the
+/// next (SN18).
 #[test]
 fn sn18_a_restart_finishes_the_purge() {
     let mut setup = Setup::of(3).log(&[1; 30]).incarnation(2).with(none_trailing);
@@ -470,7 +480,7 @@ fn sn18_a_restart_finishes_the_purge() {
     assert_eq!((hand.status().commit, hand.terms().len()), (20, 10));
 }
 
-/// A leader that is deposed sends nothing any more: what it kept goes.
+/// A deposed leader sends nothing any more: what it retained is purged.
 #[test]
 fn b16_a_deposed_leader_pins_nothing() {
     let mut hand = transferring(1_000);
@@ -480,7 +490,8 @@ fn b16_a_deposed_leader_pins_nothing() {
     assert_eq!(hand.status().log_start, id(10, 2), "no transfer, no pin");
 }
 
-/// A committed entry purged before it was applied would be lost; the log refuses to forget what is not applied (SN15).
+/// A committed entry purged before it was applied would be lost; the log refuses to purge what is
+/// not applied (SN15).
 #[test]
 #[should_panic(expected = "purged before it was applied")]
 fn sn15_a_read_to_apply_that_finds_nothing_stops_the_node() {
@@ -491,7 +502,7 @@ fn sn15_a_read_to_apply_that_finds_nothing_stops_the_node() {
     hand.raft.log_read(hand.now, ready.reads[0].id, LogReadOutcome::Compacted);
 }
 
-/// The state machine can't have applied what it was never handed.
+/// The state machine can't have applied what was never dispatched to it.
 #[test]
 #[should_panic(expected = "never handed over")]
 fn a69_applied_beyond_what_was_handed_over_stops_the_node() {
@@ -499,7 +510,7 @@ fn a69_applied_beyond_what_was_handed_over_stops_the_node() {
     hand.raft.applied(0, 1);
 }
 
-/// A node starts at its snapshot: committed, handed over and applied are what it covers (A73).
+/// A node starts at its snapshot: what it covers is committed, dispatched and applied (A73).
 #[test]
 fn a73_a_node_starts_at_its_snapshot() {
     let hand = Setup::of(3).snapshot(id(5, 2)).log(&[2, 3]).start();

@@ -1,13 +1,13 @@
-//! What a turn costs: it looks at no more of the log than it sends, however much of it there is.
+//! The cost of a turn: it reads no more of the log than it sends, however long the log is.
 
 use super::hand::*;
 use super::world::MILLISECOND;
 use crate::raft::paged_queue::SHOWN;
 use crate::raft::*;
 
-/// So many entries of 33 bytes, far more than any turn may look at.
+/// This many entries of 33 bytes are far more than any turn may read.
 const MANY: u64 = 20_000;
-/// What a turn may look at: a few messages of 16 entries.
+/// The number of entries that a turn may read: a few messages of 16 entries.
 const FEW: u64 = 500;
 
 fn roomy(config: &mut RaftConfig) {
@@ -16,7 +16,7 @@ fn roomy(config: &mut RaftConfig) {
     (config.append_entries, config.window_messages) = (16, 2);
 }
 
-/// Proposes so many in one turn.
+/// Proposes this many commands in one turn.
 fn propose(hand: &mut Hand, count: u64) {
     for _ in 0..count {
         hand.raft.propose(hand.now, 0, "x".into()).expect("room");
@@ -25,7 +25,7 @@ fn propose(hand: &mut Hand, count: u64) {
     hand.disk();
 }
 
-/// How many entries' sizes are looked at meanwhile.
+/// How many entries' sizes are read meanwhile.
 fn looked_at(hand: &mut Hand, turn: impl FnOnce(&mut Hand)) -> u64 {
     let before = SHOWN.get();
     turn(hand);
@@ -52,7 +52,7 @@ fn a_turn_looks_at_no_more_entries_than_it_sends_however_far_a_member_lags() {
     }
 }
 
-/// As many entries as a message may have are a full one, of however few bytes.
+/// A message with the maximum number of entries is full, even if it has few bytes.
 #[test]
 fn a_message_full_of_small_entries_does_not_wait() {
     let spaced = |config: &mut RaftConfig| config.append_interval = 10 * MILLISECOND;
@@ -66,7 +66,7 @@ fn a_message_full_of_small_entries_does_not_wait() {
     }
 }
 
-/// Nor does a turn look at all trailing entries while a transfer keeps the log.
+/// A turn does not read all trailing entries either, while a transfer retains the log.
 #[test]
 fn a_turn_does_not_look_at_trailing_entries_while_a_transfer_pins_the_log() {
     let trailing = |config: &mut RaftConfig| {

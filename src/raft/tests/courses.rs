@@ -1,4 +1,4 @@
-//! Courses that many tests need: what a [`Hand`] is led through to get where a test begins.
+//! Common sequences of inputs: they lead a [`Hand`] to the state where a test begins.
 
 use bytes::Bytes;
 
@@ -6,7 +6,8 @@ use super::hand::*;
 use crate::raft::*;
 
 impl Hand {
-    /// The election of the next term, with every vote; what was sent in it is forgotten, the blank entry durable.
+    /// Wins the election of the next term with every vote. Drops what was sent meanwhile; the blank
+    /// entry is durable.
     pub(super) fn win(&mut self) {
         self.campaign_for_votes();
         self.disk();
@@ -19,7 +20,7 @@ impl Hand {
         self.disk();
     }
 
-    /// A campaign through the pre-vote, up to the step that makes the own vote durable.
+    /// Campaigns through the pre-vote, up to the step that makes the own vote durable.
     pub(super) fn campaign_for_votes(&mut self) {
         let campaign_term = self.term() + 1;
         self.campaign();
@@ -29,7 +30,7 @@ impl Hand {
         assert_eq!(self.term(), campaign_term);
     }
 
-    /// Takes the requests for a vote; what else was sent is forgotten.
+    /// Takes the vote requests; drops everything else that was sent.
     pub(super) fn votes_asked(&mut self) -> Vec<Envelope> {
         let sent = std::mem::take(&mut self.sent);
         let is_vote = |e: &Envelope| matches!(e.body, Body::Request(Request::Vote { .. }));
@@ -40,7 +41,7 @@ impl Hand {
         self.does(|raft, now| raft.propose(now, 0, Bytes::from_static(data)))
     }
 
-    /// Proposes so many commands, which become durable here.
+    /// Proposes this many commands, which become durable here.
     pub(super) fn propose_many(&mut self, count: u64) {
         for _ in 0..count {
             self.propose(b"x").expect("room for a proposal");
@@ -48,7 +49,7 @@ impl Hand {
         self.disk();
     }
 
-    /// Takes the ids of the entries that were handed to the apply queue, in order.
+    /// Takes the ids of the entries that were dispatched to the apply queue, in order.
     pub(super) fn handed(&mut self) -> Vec<LogId> {
         let mut handed = Vec::new();
         for item in std::mem::take(&mut self.out.apply) {
@@ -59,7 +60,7 @@ impl Hand {
         handed
     }
 
-    /// The state machine has applied all there is to apply.
+    /// The state machine has applied everything in its queue.
     pub(super) fn apply(&mut self) {
         while self.status().handed > self.status().applied {
             let handed = self.status().handed;
@@ -68,7 +69,7 @@ impl Hand {
         self.out.apply.retain(|item| !matches!(item, ApplyItem::Entries(_)));
     }
 
-    /// A snapshot of what is applied is made here and becomes durable.
+    /// Builds a snapshot of what is applied and makes it durable.
     pub(super) fn take_snapshot(&mut self) -> LogId {
         let log_id = self.raft.log.id_at(self.status().applied);
         let meta = meta(log_id, &self.status().membership);
@@ -77,14 +78,14 @@ impl Hand {
         log_id
     }
 
-    /// A whole snapshot comes from `from` in one piece and is stored: it waits to be decoded.
+    /// A whole snapshot from `from` arrives in one chunk and is stored: it waits to be decoded.
     pub(super) fn receive(&mut self, from: NodeId, term: Term, log_id: LogId) {
         let chunk = self.chunk(log_id, 1, 0, 100);
         self.hear(from, term, chunk);
         self.store(ChunkWritten::Complete);
     }
 
-    /// The piece that was handed out to be stored is stored.
+    /// The pending chunk write is done.
     pub(super) fn store(&mut self, outcome: ChunkWritten) {
         let position =
             self.out.snapshots.iter().position(|job| matches!(job, SnapshotJob::WriteChunk { .. }));
@@ -99,7 +100,7 @@ impl Hand {
         self.does(|raft, now| raft.snapshot_decoded(now, log_id, true));
     }
 
-    /// Receives, decodes and offers.
+    /// Receives, decodes and offers a snapshot.
     pub(super) fn offer(&mut self, from: NodeId, term: Term, log_id: LogId) {
         self.receive(from, term, log_id);
         self.decode(log_id);
@@ -112,13 +113,13 @@ impl Hand {
         self.sent.clear();
     }
 
-    /// The state machine asks CondInstallSnapshot; the decision, if it has fallen.
+    /// The state machine sends CondInstallSnapshot; returns the decision, if there is one already.
     pub(super) fn cond_install(&mut self, log_id: LogId) -> Option<bool> {
         self.does(|raft, now| raft.cond_install(now, log_id));
         self.decision(log_id)
     }
 
-    /// Takes the one decision that has fallen since.
+    /// Takes the one decision made since.
     pub(super) fn decision(&mut self, log_id: LogId) -> Option<bool> {
         let decisions = std::mem::take(&mut self.out.decisions);
         assert!(decisions.len() <= 1, "{decisions:?}");
@@ -128,7 +129,7 @@ impl Hand {
         })
     }
 
-    /// A piece of a snapshot of 100 bytes.
+    /// A chunk of a snapshot of 100 bytes.
     pub(super) fn chunk(
         &self,
         log_id: LogId,
@@ -146,7 +147,7 @@ impl Hand {
         })
     }
 
-    /// Answers the read of a snapshot's piece that is wanted, and takes what is then sent.
+    /// Answers the pending read of a snapshot's chunk, and takes what is sent then.
     pub(super) fn send_piece(&mut self, length: usize) -> Envelope {
         assert_eq!(self.out.chunk_reads.len(), 1, "{:?}", self.out.chunk_reads);
         let read = self.out.chunk_reads.remove(0);
@@ -156,7 +157,7 @@ impl Hand {
         self.sent_to(read.to).into_iter().find(is_piece).expect("a piece of the snapshot")
     }
 
-    /// The receiver of a piece of a snapshot answers.
+    /// The receiver of a chunk answers.
     pub(super) fn reply_piece(
         &mut self,
         piece: &Envelope,

@@ -1,11 +1,10 @@
-//! Snapshots that are asked for and do not come: the apply side declines, or what it hands out is
-//! refused.
+//! Requested snapshots that fail: the apply side declines, or what it returns is refused.
 
 use super::hand::*;
 use super::world::MILLISECOND;
 use crate::raft::*;
 
-/// Between two questions at first; `world::config` has it.
+/// The first interval between two requests, as in `world::config`.
 const INTERVAL: Micros = 200 * MILLISECOND;
 
 type Change = fn(&mut RaftConfig);
@@ -27,7 +26,8 @@ fn snapshot(log_id: LogId) -> SnapshotMeta {
     meta(log_id, &Membership::of_voters(0..1))
 }
 
-/// A lone leader with 200 applied commands of 33 bytes; a snapshot has been asked for.
+/// The leader of a cluster of one, with 200 applied commands of 33 bytes; a snapshot has been
+/// requested.
 fn triggered(change: Change) -> Hand {
     let roomy = |config: &mut RaftConfig| config.pin_bytes = 500_000;
     let mut hand = Setup::of(1).with(roomy).with(change).lead();
@@ -37,7 +37,7 @@ fn triggered(change: Change) -> Hand {
     hand
 }
 
-/// Whether a snapshot was asked for since the last look.
+/// Whether a snapshot was requested since the last call.
 fn asked(hand: &mut Hand) -> bool {
     let count = hand.out.apply.iter().filter(|item| **item == ApplyItem::TakeSnapshot).count();
     hand.out.apply.clear();
@@ -45,8 +45,8 @@ fn asked(hand: &mut Hand) -> bool {
     count == 1
 }
 
-/// Ends what was asked for like this, and lets time pass until it is asked for again: how long that
-/// takes.
+/// Ends the request with `outcome`, and lets time pass until the next request: returns how long
+/// that takes.
 fn asked_again_after(hand: &mut Hand, outcome: Outcome) -> Micros {
     let begun_at = hand.now;
     hand.does(outcome);
@@ -73,7 +73,8 @@ fn a_trigger_asks_again_after_a_pause_that_grows_to_a_bound() {
     }
 }
 
-/// What was applied meanwhile is no reason to ask earlier, nor is a report of it awaited for that.
+/// Entries applied meanwhile are no reason to request earlier, and the next request does not wait
+/// for a report of them.
 #[test]
 fn the_pause_is_kept_while_entries_are_applied() {
     for (_, change) in TRIGGERS {
@@ -91,8 +92,8 @@ fn the_pause_is_kept_while_entries_are_applied() {
     }
 }
 
-/// A request of the service is for now. One that is still waited for after a failure is as patient
-/// as a trigger.
+/// A new request of the service takes effect at once. One that is still open after a failure waits
+/// like a trigger.
 #[test]
 fn a_new_request_does_not_wait_and_a_repeated_one_does() {
     for (what, outcome) in OUTCOMES {
@@ -117,7 +118,7 @@ fn a_new_request_does_not_wait_and_a_repeated_one_does() {
     }
 }
 
-/// One that becomes current ends the row of failures.
+/// A snapshot that becomes current ends the series of failures.
 #[test]
 fn a_snapshot_that_becomes_current_forgets_the_failures() {
     let mut hand = triggered(TRIGGERS[1].1);
@@ -131,7 +132,7 @@ fn a_snapshot_that_becomes_current_forgets_the_failures() {
     assert_eq!(asked_again_after(&mut hand, OUTCOMES[0].1), INTERVAL);
 }
 
-/// What the service hands out unasked and is refused delays no trigger.
+/// An unrequested snapshot of the service that is refused delays no trigger.
 #[test]
 fn a_refusal_of_what_nobody_asked_for_delays_nothing() {
     let mut hand = Setup::of(1).with(|config| config.snapshot_entries = Some(50)).lead();

@@ -1,4 +1,5 @@
-//! What may leave, count or be handed on only once it is durable: PS01–PS03, LR06, LR25, gray failures.
+//! What may be sent, counted or dispatched only once it is durable: PS01–PS03, LR06, LR25, gray
+//! failures.
 
 use super::hand::*;
 use crate::raft::*;
@@ -13,7 +14,8 @@ fn ps01_a_vote_leaves_after_it_is_durable() {
     assert!(hand.vote());
 }
 
-/// In a term that is durable already, the vote still waits for its own step; and a repeated one does not overtake it.
+/// In a term that is already durable, the vote still waits for its own step; a repeated vote does
+/// not overtake it.
 #[test]
 fn ps01_a_vote_in_a_known_term_waits_for_its_step() {
     let mut hand = Setup::of(3).term(1, None).start();
@@ -25,7 +27,7 @@ fn ps01_a_vote_in_a_known_term_waits_for_its_step() {
     assert_eq!(hand.sent.len(), 2);
 }
 
-/// The own vote counts when it is durable, and the requests for others' leave then.
+/// The own vote counts when it is durable, and the requests to others are sent then.
 #[test]
 fn ps01_the_own_vote_counts_when_durable() {
     let mut hand = Setup::of(3).start();
@@ -38,7 +40,8 @@ fn ps01_the_own_vote_counts_when_durable() {
     assert_eq!(single.role(), Role::Leader);
 }
 
-/// No message carries a term that is not durable: a refusal that teaches waits for the term's step.
+/// No message carries a term that is not durable: a refusal with a higher term waits for the term's
+/// step.
 #[test]
 fn ps01_no_message_carries_a_term_that_is_not_durable() {
     let mut hand = Setup::of(3).log(&[1]).start();
@@ -62,7 +65,7 @@ fn ps02_entries_are_acknowledged_when_durable() {
     // A heartbeat is answered at once, with what is durable.
     hand.hear(1, 1, heartbeat(LogId::BASE, 0));
     assert_eq!(hand.append_answer().report.matched, 0);
-    // Nor does the same request once more find a quicker way.
+    // The same request once more is answered no sooner.
     hand.hear(1, 1, append(LogId::BASE, &[1, 1], 0));
     assert!(hand.sent.is_empty());
     hand.disk_one();
@@ -81,7 +84,7 @@ fn ps03_a_leader_counts_its_own_entries_when_durable() {
     assert_eq!(hand.status().commit, 2);
 }
 
-/// What is handed to the state machine is durable here too, though others have committed it.
+/// Entries dispatched to the state machine are durable here too, though others have committed them.
 #[test]
 fn ps03_entries_are_applied_when_durable_here() {
     let mut hand = Setup::of(3).term(1, None).start();
@@ -91,7 +94,7 @@ fn ps03_entries_are_applied_when_durable_here() {
     assert_eq!(hand.handed(), [id(1, 1), id(2, 1)]);
 }
 
-/// A node told twice of one thing would promise twice: steps complete in their order.
+/// A node that was informed twice of one completion would promise twice: steps complete in order.
 #[test]
 #[should_panic(expected = "reported durable")]
 fn ps17_steps_complete_in_order() {
@@ -102,7 +105,8 @@ fn ps17_steps_complete_in_order() {
     hand.raft.persisted(hand.now, second);
 }
 
-/// A truncation lowers what is durable: what replaces the removed entries counts when it is durable itself.
+/// A truncation lowers the durable index: replacements of removed entries count when they are
+/// durable themselves.
 #[test]
 fn lr06_truncation_lowers_what_is_durable() {
     let mut hand = Setup::of(3).log(&[1, 1, 1]).start();
@@ -114,7 +118,7 @@ fn lr06_truncation_lowers_what_is_durable() {
     assert_eq!((hand.status().persisted, hand.handed().len()), (3, 2));
 }
 
-/// The completion of a write says nothing of other entries at the same positions.
+/// The completion of a write says nothing about other entries at the same positions.
 #[test]
 fn lr25_a_completion_names_entries_not_positions() {
     let mut hand = Setup::of(3).start();
@@ -129,7 +133,8 @@ fn lr25_a_completion_names_entries_not_positions() {
     assert!(hand.out.events.contains(&Event::Persisted(id(2, 2))));
 }
 
-/// The same entries, removed and brought again while the disk is slow: the first write's completion is not the last's.
+/// The same entries, removed and appended again while the disk is slow: the completion of the first
+/// write is not that of the last one.
 #[test]
 fn lr25_entries_that_came_back_are_durable_by_their_last_write() {
     let mut hand = Setup::of(3).start();
@@ -144,9 +149,9 @@ fn lr25_entries_that_came_back_are_durable_by_their_last_write() {
     assert_eq!(hand.status().persisted, 2);
 }
 
-/// What counts as durable is on the disk and stays there, whatever steps are under way: for every
-/// place at which a truncation may begin, seen from the writes under way, and whether the same
-/// entries come again or not.
+/// Entries that count as durable are on the disk and stay there, whatever steps are under way: for
+/// every position at which a truncation may begin, relative to the writes under way, and whether
+/// the same entries are appended again or not.
 #[test]
 fn lr25_a_truncation_voids_the_confirmation_of_every_write_that_it_reaches() {
     for (first, second) in [(1, 0), (2, 0), (3, 0), (1, 1), (1, 3), (3, 1), (3, 3)] {
@@ -175,9 +180,9 @@ fn lr25_a_truncation_voids_the_confirmation_of_every_write_that_it_reaches() {
     }
 }
 
-/// A grant takes the place of whatever the turn did to the log before it, and what comes behind it
-/// in the same turn is about the log that it leaves. However the changes are spread over turns and
-/// steps, a storage takes each step.
+/// A grant replaces what the turn did to the log before it, and later changes of the same turn
+/// apply to the log that it leaves. However the changes are distributed over turns and steps, a
+/// storage accepts each step.
 #[test]
 fn b11_a_grant_and_other_changes_of_one_turn_make_a_step_that_a_storage_takes() {
     const CHANGES: u32 = 5;
@@ -191,7 +196,7 @@ fn b11_a_grant_and_other_changes_of_one_turn_make_a_step_that_a_storage_takes() 
         for change in 0..CHANGES {
             let request = match change {
                 0 => None,
-                // A conflict in front of the snapshot's entry, and one behind it.
+                // A conflict before the snapshot's entry, and one after it.
                 1 => Some((1, 2, append(id(2, 1), &[2], 0))),
                 2 => None,
                 3 => Some((1, 2, append(id(9, 2), &[2, 2], 9))),
@@ -205,7 +210,7 @@ fn b11_a_grant_and_other_changes_of_one_turn_make_a_step_that_a_storage_takes() 
                 None if change == 0 => hand.raft.snapshot_taken(hand.now, own.clone()),
                 None => hand.raft.cond_install(hand.now, id(9, 2)),
             }
-            // Nothing between this and the next one, a turn, or a turn and the disk.
+            // Between this change and the next one: nothing, a turn, or a turn and the disk.
             match spread / 3u32.pow(change) % 3 {
                 0 => {}
                 1 => hand.collect(),
@@ -223,7 +228,7 @@ fn b11_a_grant_and_other_changes_of_one_turn_make_a_step_that_a_storage_takes() 
     }
 }
 
-/// A step that removes entries of its own and adds others tells the disk neither too much nor too little.
+/// A step that both removes and adds entries gives the disk exactly the sum of the changes.
 #[test]
 fn lr06_changes_of_one_step_add_up() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -257,7 +262,7 @@ fn lr06_the_lower_removal_of_a_step_counts() {
     assert_eq!((change.truncate_from, &change.append), (Some(2), &entries(2, &[3])));
 }
 
-/// Entries taken and removed within one step never reach the disk, and nothing is removed there.
+/// Entries appended and removed within one step never reach the disk, and nothing is removed there.
 #[test]
 fn lr06_entries_that_never_left_need_no_removal() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -274,7 +279,7 @@ fn lr06_entries_that_never_left_need_no_removal() {
 
 // ---- gray failures -----------------------------------------------------------------------------
 
-/// A leader whose disk hangs for two election timeouts leaves the work to others, and does not campaign either.
+/// A leader whose disk hangs for two election timeouts steps down, and does not campaign either.
 #[test]
 fn a_leader_whose_disk_hangs_steps_down() {
     let mut hand = Setup::of(3).lead();
@@ -295,7 +300,8 @@ fn a_leader_whose_disk_hangs_steps_down() {
     assert_eq!(hand.status().counters.campaigns, campaigns + 1);
 }
 
-/// A follower with a slow disk takes no more than its limit, and says so; one entry always goes.
+/// A follower with a slow disk accepts no more than its limit, and answers Busy; one entry is
+/// always accepted.
 #[test]
 fn a_follower_takes_no_more_than_its_disk_can_hold() {
     let setup = Setup::of(3).term(1, None).with(|config| config.unpersisted_bytes = 90);
@@ -304,7 +310,7 @@ fn a_follower_takes_no_more_than_its_disk_can_hold() {
     assert_eq!(hand.terms().len(), 3, "nothing was under way");
     hand.hear(1, 1, append(id(3, 1), &[1], 0));
     assert_eq!((hand.append_answer().outcome, hand.terms().len()), (AppendOutcome::Busy, 3));
-    // What is known of the request counts all the same.
+    // The other information of the request counts all the same.
     hand.hear(1, 1, append(id(1, 1), &[1, 1, 1], 2));
     assert_eq!((hand.append_answer().outcome, hand.status().commit), (AppendOutcome::Busy, 2));
     hand.disk();
@@ -314,7 +320,8 @@ fn a_follower_takes_no_more_than_its_disk_can_hold() {
     assert_eq!(hand.append_answer().outcome, AppendOutcome::Accepted);
 }
 
-/// Of a request that is not taken, only what is here already may be committed: the rest meets a tail of another leader's (LR03).
+/// Of a request that is not accepted, only what is already here may be committed: the rest is
+/// compared with a tail of another leader (LR03).
 #[test]
 fn lr03_a_busy_follower_commits_no_more_than_it_knows() {
     let busy = |config: &mut RaftConfig| config.unpersisted_bytes = 1;
@@ -327,7 +334,8 @@ fn lr03_a_busy_follower_commits_no_more_than_it_knows() {
     assert_eq!(hand.append_answer().outcome, AppendOutcome::Busy);
 }
 
-/// A hard disk that is slow, not hung: a candidate waits for its own vote instead of beginning anew (EL23).
+/// The disk is slow, not hung: a candidate waits for its own vote instead of starting a new
+/// campaign (EL23).
 #[test]
 fn el23_a_candidate_waits_for_its_own_vote() {
     let mut hand = Setup::of(3).start();

@@ -1,4 +1,4 @@
-//! Elections and terms, by the catalogue's ids EL01–EL28: directed, one peer at a time.
+//! Elections and terms, by the catalogue's ids EL01–EL28: directed tests of one peer at a time.
 
 use super::hand::*;
 use super::world::{self, MILLISECOND, World};
@@ -19,7 +19,7 @@ fn el01_a_repeated_vote_counts_once() {
     }
     assert_eq!(hand.role(), Role::PreCandidate);
     hand.reply(&requests[1], Answer::PreVote { campaign_term: 1, granted: true });
-    // Whoever was asked for a pre-vote since is another matter.
+    // Members that were asked for a pre-vote since are not part of this test.
     hand.sent.clear();
     hand.disk();
     let requests = std::mem::take(&mut hand.sent);
@@ -43,13 +43,13 @@ fn el02_a_vote_of_an_earlier_term_does_not_count() {
     assert_eq!((hand.role(), hand.term()), (Role::Candidate, 2));
     hand.reply(&earlier, granted(true));
     assert_eq!(hand.role(), Role::Candidate);
-    // Said in the new term, about the old one: it is the request's number that tells.
+    // Sent in the new term, for a request of the old one: the request's id decides.
     let late = hand.answer_of(&earlier, 2, granted(true));
     hand.step(late);
     assert_eq!(hand.role(), Role::Candidate);
 }
 
-/// The vote outlives every change of role within its term, and a restart.
+/// The vote survives every change of role within its term, and a restart.
 #[test]
 fn el03_one_vote_a_term_whatever_the_role() {
     let mut hand = Setup::of(3).start();
@@ -70,7 +70,7 @@ fn el03_one_vote_a_term_whatever_the_role() {
     assert!(restarted.vote(), "durable before the restart");
 }
 
-/// A follower takes entries of its term's leader, whomever it voted for.
+/// A follower accepts entries of its term's leader, whichever candidate it voted for.
 #[test]
 fn el06_the_leader_of_the_term_is_followed_whoever_got_the_vote() {
     let mut hand = Setup::of(3).term(2, Some(1)).start();
@@ -80,7 +80,7 @@ fn el06_the_leader_of_the_term_is_followed_whoever_got_the_vote() {
     assert_eq!(hand.status().vote, Some(1));
 }
 
-/// Neighbouring nodes, and a node's restarts, draw different timeouts from one seed.
+/// Adjacent nodes, and restarts of one node, draw different timeouts from one seed.
 #[test]
 fn el08_timeouts_differ_between_nodes_and_restarts() {
     let due = |node, incarnation| {
@@ -99,8 +99,8 @@ fn el08_timeouts_differ_between_nodes_and_restarts() {
     assert_eq!((of_nodes.len(), of_restarts.len()), (10, 10));
 }
 
-/// A pre-vote is granted by a member in the term below the campaign's, and its answer counts though its term is the
-/// lower one (EL09).
+/// A member in the term below the campaign's grants a pre-vote, and its answer counts despite the
+/// lower term (EL09).
 #[test]
 fn el09_answers_to_a_pre_vote_from_a_lower_term_count() {
     let mut hand = Setup::of(3).term(5, None).start();
@@ -112,7 +112,8 @@ fn el09_answers_to_a_pre_vote_from_a_lower_term_count() {
     assert_eq!((hand.role(), hand.term()), (Role::Candidate, 6));
 }
 
-/// With pre-vote and check-quorum a node that campaigned forgets its old leader and old answers (EL10).
+/// With pre-vote and check-quorum, a node that campaigns forgets its old leader and old answers
+/// (EL10).
 #[test]
 fn el10_a_campaign_begins_without_leader_and_votes() {
     let mut hand = Setup::of(3).start();
@@ -133,7 +134,7 @@ fn el10_a_campaign_begins_without_leader_and_votes() {
     assert_eq!(hand.role(), Role::PreCandidate, "one refusal of this round, one of the last");
 }
 
-/// Whoever has been without a leader for long enough grants the pre-vote to any member (EL11).
+/// A member that has had no leader for long enough grants the pre-vote to any member (EL11).
 #[test]
 fn el11_a_pre_vote_is_granted_to_every_up_to_date_member() {
     for from in [1, 2] {
@@ -143,7 +144,8 @@ fn el11_a_pre_vote_is_granted_to_every_up_to_date_member() {
     }
 }
 
-/// The refusal of a pre-vote teaches a higher term, or a lagging member would ask in vain for ever.
+/// The refusal of a pre-vote carries a higher term; otherwise a lagging member would ask in vain
+/// for ever.
 #[test]
 fn el12_a_refused_pre_vote_teaches_the_higher_term() {
     let mut hand = Setup::of(3).term(2, None).start();
@@ -154,7 +156,8 @@ fn el12_a_refused_pre_vote_teaches_the_higher_term() {
     assert_eq!((hand.role(), hand.term()), (Role::Follower, 7));
 }
 
-/// Of rounds since the leader fell silent a yes counts, however late; from before it nothing does.
+/// A grant counts in any round since the leader fell silent, however late it is; an answer from
+/// before does not.
 #[test]
 fn el13_answers_to_an_earlier_pre_vote_start_nothing() {
     let mut hand = Setup::of(5).start();
@@ -183,7 +186,7 @@ fn el13_answers_to_an_earlier_pre_vote_start_nothing() {
     assert_eq!((leader.role(), leader.term()), (Role::Leader, 1), "as many as are a quorum");
 }
 
-/// Refusals that come after the leader was heard again do not unseat it.
+/// Refusals that arrive after the leader was heard again do not depose it.
 #[test]
 fn el13_late_refusals_do_not_unseat_the_leader() {
     let mut hand = Setup::of(3).start();
@@ -212,7 +215,8 @@ fn pre_vote_changes_nothing_el14() {
     assert_eq!((hand.term(), hand.steps.len()), (1, 0), "nor at the one that asks");
 }
 
-/// A pre-vote is refused for the reasons a vote would be: a log behind, a term that is over, a leader that lives.
+/// A pre-vote is refused for the reasons for which a vote is: a log behind, an old term, an active
+/// leader.
 #[test]
 fn pre_vote_is_refused_as_the_vote_would_be_el18() {
     let cases = [
@@ -248,7 +252,8 @@ fn el15_a_learner_never_campaigns() {
     assert!(hand.is_silent());
 }
 
-/// Who asks for a vote decides who is a voter: a learner that may have become one gives it.
+/// The candidate decides which members are voters: a learner that may have become a voter grants
+/// the vote.
 #[test]
 fn el16_a_learner_votes_when_asked() {
     let mut members = Membership::of_voters(1..4);
@@ -273,7 +278,8 @@ fn el17_a_member_that_waits_for_a_snapshot_does_not_campaign() {
     assert!(hand.vote(), "it votes all the while");
 }
 
-/// A leader that hears no quorum for an election timeout steps down, and one that hears it does not.
+/// A leader that hears no quorum for an election timeout steps down; one that hears a quorum does
+/// not.
 #[test]
 fn el18_a_leader_without_a_quorum_steps_down() {
     let mut hand = Setup::of(5).lead();
@@ -294,7 +300,8 @@ fn el18_a_leader_without_a_quorum_steps_down() {
     assert_eq!((hand.role(), hand.term(), hand.status().leader), (Role::Follower, 1, None));
 }
 
-/// A vote is refused, and the term not entered, while the leader lives; to a leader no candidate is of use.
+/// A vote is refused, and the term not entered, while the leader is active; a leader refuses every
+/// candidate.
 #[test]
 fn el18_candidates_do_not_disturb_a_living_leader() {
     let mut hand = Setup::of(3).start();
@@ -312,7 +319,7 @@ fn el18_candidates_do_not_disturb_a_living_leader() {
     assert_eq!((leader.role(), leader.term()), (Role::Leader, 1));
 }
 
-/// After the leader's silence votes are given again: the lease ends (EL21).
+/// After the leader's silence votes are granted again: the lease ends (EL21).
 #[test]
 fn el21_a_member_votes_again_after_the_leaders_silence() {
     let mut hand = Setup::of(3).start();
@@ -325,7 +332,7 @@ fn el21_a_member_votes_again_after_the_leaders_silence() {
     assert!(hand.vote());
 }
 
-/// A new term is entered with everything that belongs to it, in the handler that learns of it.
+/// A new term is entered with all its state in the handler that learns of it.
 #[test]
 fn el19_a_deposed_leader_takes_no_proposals() {
     let mut hand = Setup::of(3).lead();
@@ -337,7 +344,7 @@ fn el19_a_deposed_leader_takes_no_proposals() {
     assert_eq!(hand.status().last, id(1, 1));
 }
 
-/// A tick that comes after the step-down finds a follower's deadlines, not the leader's (EL20, EL27).
+/// A tick after the step-down uses a follower's deadlines, not the leader's (EL20, EL27).
 #[test]
 fn el20_el27_a_leader_that_stepped_down_waits_a_timeout_and_then_campaigns() {
     let mut hand = Setup::of(3).lead();
@@ -375,7 +382,7 @@ fn el25_a_term_that_leaps_is_ignored() {
     assert_eq!(hand.term(), 3 + TERM_LEAP_MAX);
 }
 
-/// Somebody has to be able to count on from every start that is believed (AC16).
+/// Every incarnation that is believed must leave room for higher ones (AC16).
 #[test]
 fn ac16_the_highest_incarnation_is_ignored() {
     let mut hand = Setup::of(3).start();
@@ -390,7 +397,7 @@ fn ac16_the_highest_incarnation_is_ignored() {
     assert_eq!(hand.raft.known_peers[&1].incarnation, highest);
 }
 
-/// Once a member is heard in a later life, nothing counts that an earlier one had sent.
+/// Once a member is heard in a later incarnation, messages of an earlier one do not count.
 #[test]
 fn ac16_a_message_of_an_earlier_life_is_ignored() {
     let mut hand = Setup::of(3).start();
@@ -401,7 +408,7 @@ fn ac16_a_message_of_an_earlier_life_is_ignored() {
     }
 }
 
-/// The timeout of a candidate begins when it asks for votes, however long the pre-vote took (EL07).
+/// A candidate's timeout begins when it asks for votes, however long the pre-vote took (EL07).
 #[test]
 fn el07_a_candidate_has_a_whole_timeout() {
     let mut hand = Setup::of(3).start();
@@ -413,7 +420,7 @@ fn el07_a_candidate_has_a_whole_timeout() {
     assert!(hand.raft.election_at >= hand.now + hand.config.election_timeout_min);
 }
 
-/// Node 0 is a member as any other: it votes, is voted for, leads.
+/// Node 0 is a member like any other: it votes, receives votes, leads.
 #[test]
 fn el26_node_0_is_a_candidate_like_any_other() {
     let mut hand = Setup::of(3).term(1, Some(0)).start();
@@ -430,7 +437,8 @@ fn el28_a_restarted_member_campaigns_within_a_timeout() {
     assert_eq!(hand.role(), Role::PreCandidate);
 }
 
-/// Members with the same seed elect a leader within a few timeouts, and keep it (EL08, EL05; bounded churn).
+/// Members with the same seed elect a leader within a few timeouts, and keep it (EL08, EL05;
+/// bounded number of elections).
 #[test]
 fn el08_a_leader_is_elected_soon_and_stays() {
     for seed in 0..10 {
@@ -444,7 +452,8 @@ fn el08_a_leader_is_elected_soon_and_stays() {
     }
 }
 
-/// A member cut off half-way (it hears nobody, others hear it) deposes nobody, and rejoins in the leader's term.
+/// A member that hears none but is heard by others deposes no leader, and rejoins in the leader's
+/// term.
 #[test]
 fn el18_a_member_cut_off_half_way_disturbs_nobody() {
     let mut world = World::new(5, 11, world::config());

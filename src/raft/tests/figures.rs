@@ -1,11 +1,11 @@
-//! Counts, and limits that follow from others.
+//! Counters, and limits that follow from other limits.
 
 use serde_json::Value;
 
 use super::world;
 use crate::raft::*;
 
-/// Counts from `first` on, no two the same.
+/// Counters with values from `first` on, all different.
 fn counts(first: u64) -> Counters {
     let mut fields = serde_json::to_value(Counters::default()).expect("a map of numbers");
     for (value, count) in fields.as_object_mut().expect("a map").values_mut().zip(first..) {
@@ -14,7 +14,7 @@ fn counts(first: u64) -> Counters {
     serde_json::from_value(fields).expect("the same fields")
 }
 
-/// Of two lives or nodes everything happened as often as in both together, and the log was as long as the longer one.
+/// The counters of two incarnations or nodes are summed; of maxima the larger one is kept.
 #[test]
 fn counts_add_up_and_of_maxima_the_larger_stays() {
     let mut sum = counts(2);
@@ -29,7 +29,8 @@ fn counts_add_up_and_of_maxima_the_larger_stays() {
     }
 }
 
-/// Trigger, trailing entries and pin; of the pin the committed part is what proposals do not need (A19).
+/// Trigger, trailing entries and pin; the part of the pin for committed entries is what proposals
+/// do not need (A19).
 #[test]
 fn a19_the_log_has_room_for_trigger_trailing_entries_and_pin() {
     let config = RaftConfig {

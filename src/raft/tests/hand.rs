@@ -1,8 +1,8 @@
-//! One peer in the hand of a test: what it hears is said word by word, its disk works when told, and all it wants done
-//! is there to be looked at.
+//! A scripted peer: the test sends it each message, completes its disk steps, and inspects its
+//! output.
 //!
-//! The peer is node 0 (EL26). Its stored entries are kept, and reads of them answered at once; nothing else happens by
-//! itself. Random courses are in `world/`.
+//! The peer is node 0 (EL26). Its stored entries are kept, and reads of them answered at once;
+//! nothing else happens by itself. Randomized runs are in `world/`.
 
 pub(super) use super::words::*;
 use super::world::{self, MILLISECOND};
@@ -58,14 +58,15 @@ impl Setup {
         self
     }
 
-    /// The current snapshot ends here, and so does what is purged.
+    /// The current snapshot and the purged part of the log end at `log_id`.
     pub(super) fn snapshot(mut self, log_id: LogId) -> Setup {
         self.recovered.snapshot = Some(meta(log_id, &self.recovered.base));
         self.recovered.log.start = log_id;
         self
     }
 
-    /// Entries of these terms are stored, behind what is purged; the peer is in the last one's term at least.
+    /// Entries of these terms are stored after the purged part; the peer's term is at least the
+    /// last one's.
     pub(super) fn log(mut self, terms: &[Term]) -> Setup {
         let start = self.recovered.log.start;
         let entries = entries(start.index + 1, terms);
@@ -106,7 +107,8 @@ impl Setup {
         hand
     }
 
-    /// Starts and wins the election of the next term; what was sent so far is forgotten, the blank entry durable.
+    /// Starts and wins the election of the next term. Drops what was sent so far; the blank entry
+    /// is durable.
     pub(super) fn lead(self) -> Hand {
         let mut hand = self.start();
         hand.win();
@@ -118,22 +120,22 @@ pub(super) struct Hand {
     pub raft: Raft,
     pub config: RaftConfig,
     pub now: Micros,
-    /// What has left, oldest first, until a test takes it.
+    /// The messages that were sent, oldest first, until a test takes them.
     pub sent: Vec<Envelope>,
     /// Durable steps under way.
     pub steps: VecDeque<Persist>,
-    /// Everything else that was wanted, until a test takes it.
+    /// The other output, until a test takes it.
     pub out: Ready,
     stored: BTreeMap<Index, Entry>,
-    /// What a storage checks steps against.
+    /// The storage state that steps are checked against.
     disk: LogState,
     asked: RequestId,
 }
 
 impl Hand {
-    // ---- what the peer wants -------------------------------------------------------------
+    // ---- output of the peer --------------------------------------------------------------
 
-    /// Takes over what the peer wants done now.
+    /// Collects the peer's output.
     pub(super) fn collect(&mut self) {
         loop {
             let ready = self.raft.ready();
@@ -166,7 +168,7 @@ impl Hand {
         self.raft.log_read(self.now, read.id, LogReadOutcome::Entries(entries.into()));
     }
 
-    /// The oldest durable step is done. A step that a storage would refuse fails the test.
+    /// Completes the oldest durable step. A step that a storage would refuse fails the test.
     pub(super) fn disk_one(&mut self) -> LogChange {
         let step = self.steps.pop_front().expect("a step under way");
         assert_fits(self.disk.apply(&step.change), &step.change);
@@ -180,7 +182,8 @@ impl Hand {
         step.change
     }
 
-    /// Up to where the disk holds the log, at every moment until the steps under way are done.
+    /// The index up to which the disk holds the log at every moment until the steps under way are
+    /// done.
     pub(super) fn lasting(&self) -> Index {
         let (log, mut stored) = (&self.raft.log, self.stored.clone());
         let agreed = |stored: &BTreeMap<Index, Entry>| {
@@ -200,14 +203,14 @@ impl Hand {
         lasting
     }
 
-    /// All durable steps are done, and those that follow from them.
+    /// Completes all durable steps, and those that follow from them.
     pub(super) fn disk(&mut self) {
         while !self.steps.is_empty() {
             self.disk_one();
         }
     }
 
-    /// Runs an input and collects what comes of it.
+    /// Runs an input and collects the output.
     pub(super) fn does<R>(&mut self, input: impl FnOnce(&mut Raft, Micros) -> R) -> R {
         let result = input(&mut self.raft, self.now);
         self.collect();
@@ -216,7 +219,7 @@ impl Hand {
 
     // ---- time ----------------------------------------------------------------------------
 
-    /// Time passes, and then a tick comes.
+    /// Advances the time, and ticks.
     pub(super) fn after(&mut self, milliseconds: u64) {
         self.now += milliseconds * MILLISECOND;
         self.does(|raft, now| raft.tick(now));
@@ -241,7 +244,7 @@ impl Hand {
         }
     }
 
-    /// A request of `from` in `term`, as it would come from the network.
+    /// A request of `from` in `term`, as from the network.
     pub(super) fn request(&mut self, from: NodeId, term: Term, request: Request) -> Envelope {
         self.asked += 1;
         let id = self.asked;
@@ -257,7 +260,7 @@ impl Hand {
         self.step(envelope);
     }
 
-    /// The answer to `request`, given by its receiver in `term`.
+    /// The answer to `request`, by its receiver in `term`.
     pub(super) fn answer_of(&mut self, request: &Envelope, term: Term, answer: Answer) -> Envelope {
         let body = Body::Answer { asker_incarnation: request.incarnation, answer };
         self.envelope(request.to, term, request.id, body)
@@ -268,14 +271,14 @@ impl Hand {
         self.step(envelope);
     }
 
-    /// The receiver of an AppendEntries took it and holds it durably.
+    /// The receiver of an AppendEntries accepts it and holds it durably.
     pub(super) fn accept(&mut self, request: &Envelope) {
         let matched = last_of(request);
         let round = append_of(request).round;
         self.reply(request, accepted(matched, round));
     }
 
-    /// Member `node` answers every AppendEntries that has been sent to it, until it has all there is.
+    /// Member `node` answers every AppendEntries sent to it, until it has the whole log.
     pub(super) fn accept_all(&mut self, node: NodeId) {
         loop {
             let appends = self.appends(node);
@@ -308,7 +311,7 @@ impl Hand {
         appends.remove(0)
     }
 
-    /// Takes all that was sent, of which there must be one answer.
+    /// Takes all that was sent, which must contain one answer.
     pub(super) fn answer(&mut self) -> Answer {
         let sent = std::mem::take(&mut self.sent);
         let mut answers = sent.into_iter().filter_map(|envelope| match envelope.body {
@@ -320,7 +323,7 @@ impl Hand {
         answer
     }
 
-    /// Takes the one answer, to who asked for a vote: whether it gets it.
+    /// Takes the one answer, to a vote request: whether the vote is granted.
     pub(super) fn vote(&mut self) -> bool {
         match self.answer() {
             Answer::Vote { granted, .. } => granted,

@@ -1,4 +1,5 @@
-//! Members that say what cannot be: whatever one of them sends, the others stay up and go on (EL25, PS20, decision 019).
+//! Malformed messages: whatever one member sends, the others stay up and make progress (EL25, PS20,
+//! decision 019).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use crate::raft::types::COUNT_MAX;
 use crate::raft::*;
 use crate::simulation::lies;
 
-/// The member that lies.
+/// The member that sends them.
 pub(super) const LIAR: NodeId = 1;
 
 pub(super) fn peer_record(incarnation: Incarnation, acknowledged: LogId) -> Request {
@@ -22,7 +23,7 @@ pub(super) fn alarms(hand: &Hand) -> u64 {
 
 // ---- every message, every number ---------------------------------------------------------
 
-/// The ends of the ranges, and what is next to the honest value.
+/// The ends of the ranges, and the neighbours of the honest value.
 fn values(honest: u64) -> [u64; 9] {
     [
         0,
@@ -37,7 +38,7 @@ fn values(honest: u64) -> [u64; 9] {
     ]
 }
 
-/// `envelope` with each of its numbers at each of the values, with the name of what was changed.
+/// `envelope` with each of its numbers set to each of the values, and the name of what was changed.
 fn variants(envelope: &Envelope) -> Vec<(String, Envelope)> {
     let mut copy = envelope.clone();
     let honest: Vec<(&str, u64)> =
@@ -59,11 +60,12 @@ fn variants(envelope: &Envelope) -> Vec<(String, Envelope)> {
     variants
 }
 
-/// All kinds of requests that a member that knows `status` could send, and answers to all that has been `asked` of it.
+/// All kinds of requests that a member that knows `status` could send, and answers to all that has
+/// been `asked` of it.
 fn messages(status: &RaftStatus, asked: &[Envelope]) -> Vec<Body> {
     let RaftStatus { term, last, commit, .. } = *status;
     let meta = meta(id(last.index + 5, term.max(1)), &status.membership);
-    // Never two pieces that make a whole: what a whole snapshot of a liar says is the state machine's matter.
+    // The chunks never make a whole snapshot: its contents would be the state machine's concern.
     let chunk = |offset: u64, bytes: usize| SnapshotChunk {
         meta: meta.clone(),
         transfer: 1 + offset,
@@ -110,7 +112,7 @@ fn messages(status: &RaftStatus, asked: &[Envelope]) -> Vec<Body> {
     bodies
 }
 
-/// All the lies that the liar can tell this member now.
+/// All malformed messages that the liar can send to this member now.
 fn lies_to(hand: &Hand, asked: &[Envelope]) -> Vec<(String, Envelope)> {
     let status = hand.status();
     let envelope = |id, body| Envelope {
@@ -123,7 +125,7 @@ fn lies_to(hand: &Hand, asked: &[Envelope]) -> Vec<(String, Envelope)> {
         id,
         body,
     };
-    // Of answers, the number of the request is what makes them heard.
+    // An answer is only accepted with the id of a request.
     let mut ids = asked.iter().map(|request| request.id).cycle();
     let lies = messages(&status, asked).into_iter().flat_map(|body| {
         let id = match &body {
@@ -135,7 +137,7 @@ fn lies_to(hand: &Hand, asked: &[Envelope]) -> Vec<(String, Envelope)> {
     lies.collect()
 }
 
-/// Members in every role, with the last request of each kind that they have sent to the liar.
+/// Members in every role, with the last request of each kind that they sent to the liar.
 fn every_role() -> Vec<(&'static str, Hand, Vec<Envelope>)> {
     let log = || Setup::of(3).log(&[1, 1, 1]);
     let mut roles = vec![("a member that starts", log().start())];
@@ -193,7 +195,8 @@ fn every_role() -> Vec<(&'static str, Hand, Vec<Envelope>)> {
         .collect()
 }
 
-/// The member after a message, its disk done. If that ends it, then in doubt: the next start is not ended so.
+/// The member after a message, with its disk steps done. If the message stops it, the claim must be
+/// in doubt: then it can't stop the next start.
 fn after(raft: &Raft, what: &str, envelope: &Envelope) -> Raft {
     let mut raft = raft.clone();
     let now = raft.now;
@@ -214,8 +217,9 @@ fn after(raft: &Raft, what: &str, envelope: &Envelope) -> Raft {
     raft
 }
 
-/// EL25, PS20: every message, with every number at the ends of its range and beside the honest one, to a member in every role,
-/// and whichever such message after it: nothing panics, and no member ends for good.
+/// EL25, PS20: every message, with every number at the ends of its range and next to the honest
+/// value, to a member in every role, followed by any such message: nothing panics, and no member
+/// stops for good.
 #[test]
 fn no_two_messages_of_one_member_stop_another() {
     for (role, hand, asked) in every_role() {
@@ -229,7 +233,7 @@ fn no_two_messages_of_one_member_stop_another() {
             }
         }
         assert!(states.len() > 3, "{} states of {role}", states.len());
-        // Enough of each kind, or it takes minutes.
+        // Enough of each kind; all of them would take minutes.
         let stride = (states.len() / 12).max(1);
         for (first, raft) in states.iter().step_by(stride) {
             for (second, lie) in &lies {
@@ -239,15 +243,16 @@ fn no_two_messages_of_one_member_stop_another() {
     }
 }
 
-/// The same messages to both honest members of three, in a living cluster: they go on electing, committing and agreeing. The
-/// liar's own process may be unheard meanwhile: no other member needs it.
+/// The same messages to both honest members of three, in a running cluster: they go on electing,
+/// committing and agreeing. The liar's own process may go unheard meanwhile: no other member needs
+/// it.
 #[test]
 fn no_message_of_one_member_keeps_the_others_from_agreeing() {
     let mut world = World::new(3, 5, config());
     world.expect_alarms();
     let leader = world.elect();
     world.load(leader, 5);
-    // The leader of this moment is honest.
+    // The present leader is honest.
     let liar = (leader + 1) % 3;
     let honest = [leader, (leader + 2) % 3];
     let kinds = messages(&world.status(leader), &[]).len() + 9;
@@ -275,7 +280,8 @@ fn no_message_of_one_member_keeps_the_others_from_agreeing() {
     assert!(world.totals().ignored_messages > 1_000);
 }
 
-/// All variants of one kind of message, to both honest members, in the names and numbers of the moment.
+/// Sends all variants of one kind of message to both honest members, with the present ids and
+/// numbers.
 fn tell_all(world: &mut World, liar: NodeId, honest: [NodeId; 2], kind: usize) -> usize {
     let mut told = 0;
     for to in honest {
@@ -299,7 +305,7 @@ fn tell_all(world: &mut World, liar: NodeId, honest: [NodeId; 2], kind: usize) -
         let raft = world.raft(to);
         let place = raft.next_request - 1;
         let id = match &body {
-            // As if just that had been asked last.
+            // As if this had just been asked.
             Body::Answer { answer, .. } => place << 16 | raft.tag(place, liar, answer.kind()),
             Body::Request(_) => 7,
         };
@@ -318,7 +324,8 @@ fn tell_all(world: &mut World, liar: NodeId, honest: [NodeId; 2], kind: usize) -
 
 // ---- terms -------------------------------------------------------------------------------
 
-/// A term far ahead is not stored, and named; the own term rises by a step in an election timeout, not more.
+/// A term far ahead is not stored, and is reported; the own term rises by at most one step in an
+/// election timeout.
 #[test]
 fn a_term_beyond_all_elections_is_refused_before_it_is_stored() {
     for leap in [TERM_LEAP_MAX + 1, (1 << 32) - 8, 1 << 61] {
@@ -345,7 +352,8 @@ fn a_term_beyond_all_elections_is_refused_before_it_is_stored() {
     assert_eq!(hand.term(), TERM_LEAP_MAX, "so many elections may have been");
 }
 
-/// Terms from a liar, two to four of them to one member or to both: the honest ones lead and commit within ten timeouts.
+/// Terms from a liar, two to four of them to one member or to both: the honest members lead and
+/// commit within ten timeouts.
 #[test]
 fn terms_from_a_liar_do_not_set_members_apart() {
     for (frames, to_both) in [(2, false), (3, true), (4, false), (4, true)] {
@@ -376,8 +384,8 @@ fn terms_from_a_liar_do_not_set_members_apart() {
     }
 }
 
-/// A member that was stopped for a month, in which the others elected every three hundred milliseconds: it rejoins in steps, within
-/// a time that its absence bounds, though its own clock began anew.
+/// A member that was stopped for a month, in which the others held an election every 300 ms: it
+/// rejoins in steps, within a time bounded by its absence, though its own clock restarted.
 #[test]
 fn a_member_that_was_away_for_a_month_of_elections_rejoins() {
     let month_elections: u64 = 30 * 24 * 3_600 * 1_000 / 300;
@@ -416,7 +424,8 @@ fn a_member_that_was_away_for_a_month_of_elections_rejoins() {
 
 // ---- indexes and answers -----------------------------------------------------------------
 
-/// A snapshot whose last entry is beyond all that a log can hold is refused on sight, in every way that it could come in.
+/// A snapshot whose last entry is beyond any possible log is refused at once, whichever way it
+/// arrives.
 #[test]
 fn an_index_beyond_all_logs_is_refused_on_sight() {
     for index in [COUNT_MAX + 1, 1 << 63, u64::MAX - 1, u64::MAX] {
@@ -438,8 +447,8 @@ fn an_index_beyond_all_logs_is_refused_on_sight() {
     }
 }
 
-/// An answer counts if the request that it names went to the member that answers, and asked this: a stranger, in the name of a
-/// member that it does not hear for, commits nothing.
+/// An answer counts only if the named request was sent to the answering member and asked this. A
+/// non-member that answers in the name of a member commits nothing.
 #[test]
 fn an_answer_counts_only_for_a_request_to_its_sender() {
     let mut hand = Setup::of(5).lead();
@@ -454,13 +463,13 @@ fn an_answer_counts_only_for_a_request_to_its_sender() {
     for other in [2, 3, 4] {
         let forged = Envelope { to: other, ..mine.clone() };
         for place in 0..100 {
-            // Counted on from nothing, as requests were.
+            // Ids counted from zero, as request ids once were.
             hand.reply(&Envelope { id: place, ..forged.clone() }, accepted(3, 0));
         }
         hand.reply(&forged, accepted(3, 0));
     }
     assert_eq!(hand.status().commit, 0);
-    // What asked for something else is no answer either.
+    // An answer to a request of another kind does not count either.
     let append_to_two = to(&hand, 2);
     let vote = Answer::Vote { granted: true, held: None };
     let before = hand.status().counters.ignored_messages;
@@ -475,7 +484,7 @@ fn an_answer_counts_only_for_a_request_to_its_sender() {
 
 // ---- the invariants ----------------------------------------------------------------------
 
-/// Whatever input finds an invariant broken says so at once, and each of the listed ones is looked at.
+/// Every input detects a broken invariant at once, and each of the listed invariants is checked.
 #[test]
 fn every_input_checks_every_invariant() {
     type Break = (&'static str, fn(&mut Raft));

@@ -1,5 +1,5 @@
-//! From a complete snapshot to an installed one: A53–A66, B6, B7, SN01–SN28. What each interleaving of
-//! CondInstallSnapshot leads to is in `interleavings.rs`.
+//! From a complete snapshot to an installed one: A53–A66, B6, B7, SN01–SN28. The results of each
+//! interleaving of CondInstallSnapshot are tested in `interleavings.rs`.
 
 use super::hand::*;
 use super::world::MILLISECOND;
@@ -15,7 +15,8 @@ fn received() -> Hand {
     hand
 }
 
-/// Received, decoded, offered: nothing of this changes the log, the commit index or the state machine (A53, SN06).
+/// Receiving, decoding and offering change neither the log, nor the commit index, nor the state
+/// machine (A53, SN06).
 #[test]
 fn a53_until_the_state_machine_asks_nothing_changes() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -29,7 +30,8 @@ fn a53_until_the_state_machine_asks_nothing_changes() {
     assert_eq!(hand.status().counters.installs_offered, 1);
 }
 
-/// A snapshot that does not decode is dropped, loudly; the next one finds the place free (B7, SN16).
+/// A snapshot that does not decode is dropped with an alarm; then the next one can be received (B7,
+/// SN16).
 #[test]
 fn b7_sn16_what_does_not_decode_is_dropped() {
     let mut hand = received();
@@ -45,8 +47,9 @@ fn b7_sn16_what_does_not_decode_is_dropped() {
     assert_eq!(hand.status().install, InstallStatus::Pending { index: 11 });
 }
 
-/// A whole snapshot that this build does not know is a matter of the build: no alarm, its leader is told with every answer, and
-/// the place is free. The log's own progress, or the next snapshot, ends it.
+/// A whole snapshot of a format unknown to this build raises no alarm. Its leader is informed in
+/// every answer, and another snapshot can be received. The log's own progress, or the next
+/// snapshot, ends this state.
 #[test]
 fn a_snapshot_that_this_build_cannot_decode_is_reported_and_no_alarm() {
     let mut hand = received();
@@ -57,13 +60,13 @@ fn a_snapshot_that_this_build_cannot_decode_is_reported_and_no_alarm() {
     assert_eq!(hand.status().counters.safety_alarms, 0);
     assert!(hand.out.apply.is_empty());
     assert!(hand.out.snapshots.contains(&SnapshotJob::Discard(S)));
-    // In a later term too: another leader's snapshot may be no better.
+    // In a later term too: another leader's snapshot may have the same format.
     for term in [1, 2] {
         hand.hear(1, term, heartbeat(LogId::BASE, 0));
         hand.disk();
         assert_eq!(hand.append_answer().report.install, undecodable);
     }
-    // What is already withdrawn is dropped.
+    // A snapshot that is already withdrawn is dropped.
     hand.does(|raft, now| raft.snapshot_undecodable(now, id(12, 1)));
     assert_eq!(hand.status().undecodable, Some(S));
     hand.receive(1, 2, id(11, 1));
@@ -74,7 +77,7 @@ fn a_snapshot_that_this_build_cannot_decode_is_reported_and_no_alarm() {
     assert_eq!((hand.status().install, hand.status().undecodable), (InstallStatus::None, None));
 }
 
-/// Words about another snapshot than the one that waits mean nothing.
+/// Inputs about another snapshot than the one that waits have no effect.
 #[test]
 fn sn02_words_about_another_snapshot_mean_nothing() {
     let mut hand = received();
@@ -93,7 +96,8 @@ fn sn02_words_about_another_snapshot_mean_nothing() {
     assert_eq!(hand.cond_install(S), None, "granted once it is durable");
 }
 
-/// Heartbeats, votes and entries go on while a snapshot is decoded and while the state machine is slow (A67, SN28).
+/// Heartbeats, votes and entries continue while a snapshot is decoded and while the state machine
+/// is slow (A67, SN28).
 #[test]
 fn sn28_a_pending_install_delays_nothing() {
     let mut hand = received();
@@ -111,7 +115,8 @@ fn sn28_a_pending_install_delays_nothing() {
     assert_eq!((hand.status().commit, hand.status().applied), (1, 0));
 }
 
-/// What the state machine hears is durable: record and log in one step, and only then the answer (A56, B6, SN17).
+/// The state machine is informed of durable facts only: record and log in one step, and then the
+/// answer (A56, B6, SN17).
 #[test]
 fn a56_b6_the_answer_follows_the_durable_step() {
     let mut hand = received();
@@ -132,7 +137,7 @@ fn a56_b6_the_answer_follows_the_durable_step() {
     assert_eq!((counters.installs_granted, counters.entries_compacted), (1, 1), "the log held one");
 }
 
-/// Behind an install the log goes on at its index and term, without a gap (SN27, A66).
+/// After an install the log continues at its index and term, without a gap (SN27, A66).
 #[test]
 fn sn27_a66_entries_go_on_behind_the_snapshot() {
     let mut hand = received();
@@ -148,7 +153,8 @@ fn sn27_a66_entries_go_on_behind_the_snapshot() {
     assert_eq!(hand.terms(), [2]);
 }
 
-/// Entries behind the snapshot reach the state machine after its switch, not before and not twice (SN01, SN23).
+/// Entries after the snapshot reach the state machine after it has switched, not before and not
+/// twice (SN01, SN23).
 #[test]
 fn sn01_sn23_entries_behind_the_snapshot_follow_the_switch() {
     let mut hand = received();
@@ -165,7 +171,8 @@ fn sn01_sn23_entries_behind_the_snapshot_follow_the_switch() {
     assert_eq!(hand.status().applied, 12);
 }
 
-/// A read of entries to apply that comes back after an install covered them is dropped, whatever it found (SN01, B5).
+/// A read of entries to apply that completes after an install covered them is dropped, whatever it
+/// found (SN01, B5).
 #[test]
 fn sn01_a_read_of_entries_since_covered_is_dropped() {
     let found = [LogReadOutcome::Compacted, LogReadOutcome::Entries(entries(1, &[1, 1]))];
@@ -187,7 +194,8 @@ fn sn01_a_read_of_entries_since_covered_is_dropped() {
     }
 }
 
-/// The step that installs carries what belongs to the same turn: a term, never entries of the dropped log (SN16, B11).
+/// The installing step includes other changes of the same turn: a term, but never entries of the
+/// dropped log (SN16, B11).
 #[test]
 fn sn16_the_installing_step_carries_the_term_and_no_entries_of_the_dropped_log() {
     let mut hand = received();
@@ -204,7 +212,8 @@ fn sn16_the_installing_step_carries_the_term_and_no_entries_of_the_dropped_log()
     assert_eq!((hand.status().last, hand.decision(S)), (S, Some(true)));
 }
 
-/// An older snapshot than the installed one, made here or sent, changes nothing (A10, A49, SN02).
+/// A snapshot older than the installed one, built here or received, changes nothing (A10, A49,
+/// SN02).
 #[test]
 fn a49_an_older_snapshot_after_the_install_changes_nothing() {
     let mut hand = received();

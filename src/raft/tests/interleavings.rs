@@ -1,5 +1,6 @@
-//! The interleavings of CondInstallSnapshot, (a) to (r) without (p), which waits for membership changes. S is the
-//! snapshot 10@1; whoever decides, the pair of state machine and peer changes together or not at all (A57).
+//! The interleavings of CondInstallSnapshot, (a) to (r) without (p), which waits for membership
+//! changes. S is the snapshot 10@1; whatever the decision, state machine and peer change together
+//! or not at all (A57).
 
 use super::hand::*;
 use super::world::{self, MILLISECOND, World};
@@ -16,7 +17,7 @@ fn offered() -> Hand {
     hand
 }
 
-/// All entries up to S and one more, committed by the leader.
+/// The leader commits all entries up to S and one more.
 fn overtake(hand: &mut Hand, commit: Index) {
     hand.hear(1, 1, append(LogId::BASE, &[1; 11], commit));
     hand.disk();
@@ -36,7 +37,8 @@ fn a_commits_overtake_the_offer_a55() {
     assert_eq!(hand.handed().len(), 11, "all that was committed is applied one by one");
 }
 
-/// Withdrawn before it is decoded: nothing is told to the state machine, and no late word of the decoder revives it.
+/// Withdrawn before it is decoded: the state machine is not informed, and a late report of the
+/// decoder does not revive it.
 #[test]
 fn a_commits_overtake_the_decoding() {
     for begun in [false, true] {
@@ -74,7 +76,8 @@ fn c_equal_index_and_another_term_raises_an_alarm() {
     assert_eq!(hand.status().counters.safety_alarms, 2, "a stale one is compared as well");
 }
 
-/// Entries up to S that are queued behind it are covered: their waiters hear of it, and nobody applies them (B5, B19).
+/// Queued entries up to S are covered: their waiters are informed, and they are not applied (B5,
+/// B19).
 #[test]
 fn d_queued_entries_are_covered() {
     let mut hand = offered();
@@ -84,13 +87,13 @@ fn d_queued_entries_are_covered() {
     assert!(hand.out.events.contains(&Event::SnapshotInstalled { through: 10 }));
     hand.disk();
     assert_eq!((hand.decision(S), hand.handed().len()), (Some(true), 0));
-    // The queue is empty as far as the peer is concerned: there is room for what follows.
+    // The peer counts the queue as empty: there is room for later entries.
     assert_eq!(hand.raft.apply_outstanding_bytes, 0);
     hand.does(|raft, now| raft.applied(now, 10));
     assert_eq!(hand.status().applied, 10);
 }
 
-/// Entries beyond S in the queue before it mean that it was overtaken.
+/// Entries beyond S, queued before it, mean that it was overtaken.
 #[test]
 fn e_entries_beyond_the_offer_were_queued_before_it() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -101,7 +104,7 @@ fn e_entries_beyond_the_offer_were_queued_before_it() {
     assert_eq!((hand.cond_install(S), hand.status().applied), (Some(false), 0));
 }
 
-/// A newer snapshot takes the place of one whose decoding has not begun, and of no other (B3, SN11).
+/// A newer snapshot replaces one whose decoding has not begun, and no other (B3, SN11).
 #[test]
 fn f_a_newer_snapshot_replaces_one_that_is_not_being_decoded() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -126,7 +129,7 @@ fn f_a_newer_snapshot_replaces_one_that_is_not_being_decoded() {
     assert_eq!(hand.status().install, InstallStatus::Pending { index: 10 });
 }
 
-/// That another snapshot's decoding has begun says nothing of the one that waits.
+/// The decoding of another snapshot does not protect the one that waits.
 #[test]
 fn f_another_snapshots_decoding_keeps_no_place() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -152,7 +155,8 @@ fn g_an_older_or_equal_snapshot_is_dropped() {
     assert_eq!(hand.status().install, InstallStatus::Pending { index: 10 });
 }
 
-/// The term of the leader that sent S does not matter: what it covers is committed, whoever leads now.
+/// The term of the leader that sent S does not matter: what S covers is committed, whichever member
+/// leads now.
 #[test]
 fn h_a_new_leader_in_between_changes_nothing() {
     let mut hand = offered();
@@ -164,7 +168,8 @@ fn h_a_new_leader_in_between_changes_nothing() {
     assert_eq!((hand.decision(S), hand.term()), (Some(true), 7));
 }
 
-/// A node whose log reaches beyond S may campaign; once it leads it needs nobody's snapshot (EL17).
+/// A node whose log reaches beyond S may campaign; once it leads it needs no snapshot of another
+/// member (EL17).
 #[test]
 fn i_a_leader_refuses_what_was_offered_before() {
     let mut hand = Setup::of(3).log(&[1; 11]).start();
@@ -183,8 +188,8 @@ fn i_a_leader_refuses_what_was_offered_before() {
     assert!(matches!(receiving.out.snapshots.last(), Some(SnapshotJob::AbortTransfer(_))));
 }
 
-/// Crashes before the durable step, after it and before the switch, and in the switch: what the record names is what the
-/// node goes on from (A72, B6).
+/// Crashes before the durable step, between it and the switch, and during the switch: the node
+/// continues from what the record names (A72, B6).
 #[test]
 fn j_k_l_a_crash_goes_on_from_what_the_record_names() {
     for durable in [false, true] {
@@ -205,7 +210,8 @@ fn j_k_l_a_crash_goes_on_from_what_the_record_names() {
     }
 }
 
-/// A state machine that is slow, or dead, leaves the peer as it is: it hears, answers, votes and compacts nothing.
+/// A state machine that is slow, or dead, does not affect the peer: it receives, answers, votes and
+/// compacts nothing.
 #[test]
 fn m_n_a_state_machine_that_never_asks_holds_up_nothing() {
     let mut hand = offered();
@@ -222,7 +228,8 @@ fn m_n_a_state_machine_that_never_asks_holds_up_nothing() {
     assert_eq!(hand.role(), Role::Follower, "but it does not campaign");
 }
 
-/// A snapshot k made here meanwhile is published while S waits, and dropped once S is granted (B20, SN10).
+/// A snapshot k built here meanwhile is published while S waits, and dropped once S is granted
+/// (B20, SN10).
 #[test]
 fn o_a_local_snapshot_finishes_while_the_offer_is_pending() {
     let members = Membership::of_voters(0..3);
@@ -241,7 +248,7 @@ fn o_a_local_snapshot_finishes_while_the_offer_is_pending() {
     assert_eq!((hand.decision(S), hand.status().snapshot), (Some(true), S));
 }
 
-/// A snapshot made here and a grant in one turn: the newer one is what the step makes current.
+/// A snapshot built here and a grant in one turn: the step makes the newer one current.
 #[test]
 fn o_a_local_snapshot_and_a_grant_in_one_step() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -259,7 +266,7 @@ fn o_a_local_snapshot_and_a_grant_in_one_step() {
     assert_eq!((hand.decision(S), hand.status().snapshot), (Some(true), S));
 }
 
-/// No local snapshot is begun while one waits to be installed (SN10).
+/// No local build begins while a snapshot waits to be installed (SN10).
 #[test]
 fn o_no_local_snapshot_begins_while_the_offer_is_pending() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -271,7 +278,7 @@ fn o_no_local_snapshot_begins_while_the_offer_is_pending() {
     assert!(hand.out.apply.is_empty(), "{:?}", hand.out.apply);
 }
 
-/// Waiters of covered entries, at a node that was leader, hear that they are covered (B19).
+/// Waiters of covered entries, at a node that was leader, are informed that they are covered (B19).
 #[test]
 fn q_a_deposed_leaders_waiters_hear_of_the_install() {
     let mut hand = Setup::of(3).lead();
@@ -285,7 +292,7 @@ fn q_a_deposed_leaders_waiters_hear_of_the_install() {
     assert!(hand.out.events.contains(&Event::SnapshotInstalled { through: 10 }));
 }
 
-/// Pieces repeated after S was complete, granted or installed begin nothing (SN09).
+/// Chunks repeated after S was complete, granted or installed begin nothing (SN09).
 #[test]
 fn r_pieces_repeated_after_the_end_begin_nothing() {
     let mut hand = offered();
@@ -307,7 +314,7 @@ fn r_pieces_repeated_after_the_end_begin_nothing() {
     assert_eq!(hand.status().counters.safety_alarms, 0);
 }
 
-/// A refusal is reported until the leader sends a piece again, or another leader comes (B1).
+/// A refusal is reported until the leader sends another chunk, or there is another leader (B1).
 #[test]
 fn a_refusal_is_reported_until_the_next_transfer_or_term() {
     let mut hand = offered();
@@ -327,7 +334,8 @@ fn a_refusal_is_reported_until_the_next_transfer_or_term() {
     assert_eq!(other.status().install, InstallStatus::None);
 }
 
-/// Installs that take many election timeouts, in a world with a leader that goes on: no election, and it ends (SN28).
+/// Installs that take many election timeouts while the leader stays: there is no election, and they
+/// end (SN28).
 #[test]
 fn m_a_slow_install_costs_no_election() {
     let mut world = World::new(3, 8, world::config());

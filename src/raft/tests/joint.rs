@@ -1,5 +1,5 @@
-//! A leader and one member that commit by themselves: only where the two are a quorum, of both
-//! halves of a joint configuration (MB03, decision 008).
+//! A leader and one member that commit by themselves: only if the two are a quorum of both halves
+//! of a joint configuration (MB03, decision 008).
 
 use super::hand::*;
 use super::world::MILLISECOND;
@@ -41,7 +41,7 @@ fn mb03_a_member_commits_with_its_leader_only_if_the_two_are_a_quorum_of_both_ha
     assert!(committed > 20, "{committed} cases in which the two commit");
 }
 
-/// A member that can commit by itself is not told of a commit; every other one is.
+/// A member that can commit by itself is not notified of a commit; every other member is.
 #[test]
 fn mb03_a_leader_tells_of_a_commit_whom_it_is_no_quorum_with_in_both_halves() {
     let mut told = 0;
@@ -54,7 +54,7 @@ fn mb03_a_leader_tells_of_a_commit_whom_it_is_no_quorum_with_in_both_halves() {
         let nodes: Vec<NodeId> = members.all().into_iter().filter(|&node| node != 0).collect();
         nodes.iter().for_each(|&node| hand.accept_all(node));
         hand.propose_many(1);
-        // The entry is durable at the leader when it leaves, and says so.
+        // The entry is durable at the leader when it is sent, and the message says so.
         hand.after(2);
         nodes.iter().for_each(|&node| hand.accept_all(node));
         assert_eq!(hand.status().commit, 2);

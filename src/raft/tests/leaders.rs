@@ -1,17 +1,19 @@
-//! A leader's half of replication, by the catalogue's ids: what answers mean, what is sent, what commits.
+//! The leader's half of replication, by the catalogue's ids: how answers count, what is sent, what
+//! is committed.
 
 use super::hand::*;
 use super::world::MILLISECOND;
 use crate::raft::progress::ProgressState;
 use crate::raft::*;
 
-/// What `node` has acknowledged, and what it is sent next.
+/// What `node` has acknowledged, and the next index to send.
 fn progress(hand: &Hand, node: NodeId) -> (Index, Index) {
     let progress = &hand.raft.progress[&node];
     (progress.matched, progress.next)
 }
 
-/// Figure 8 of the paper: an entry of an older term on a majority is not committed, and may still be lost.
+/// Figure 8 of the paper: an entry of an older term on a majority is not committed, and may still
+/// be lost.
 #[test]
 fn lr01_old_entries_on_a_majority_are_not_committed() {
     let mut hand = Setup::of(5).log(&[1, 2]).with(|config| config.noop_on_election = false).lead();
@@ -27,7 +29,7 @@ fn lr01_old_entries_on_a_majority_are_not_committed() {
     assert_eq!(hand.status().commit, 3);
 }
 
-/// An answer counts for what its request showed, however much has been appended since (LR04).
+/// An answer counts for what its request covered, however much has been appended since (LR04).
 #[test]
 fn lr04_an_answer_counts_for_its_request() {
     let mut hand = Setup::of(3).lead();
@@ -37,7 +39,8 @@ fn lr04_an_answer_counts_for_its_request() {
     assert_eq!((progress(&hand, 1).0, hand.status().commit), (1, 1));
 }
 
-/// An answer that claims more than the leader has, or a round that has not begun, is nonsense (LR05).
+/// An answer that claims more than the leader has, or a round that has not begun, is ignored
+/// (LR05).
 #[test]
 fn lr05_an_answer_that_claims_too_much_is_ignored() {
     let mut hand = Setup::of(3).lead();
@@ -63,8 +66,8 @@ fn lr07_commit_needs_a_majority_whoever_is_first() {
     assert_eq!(hand.status().commit, 3);
 }
 
-/// In a joint configuration both majorities commit (MB03), and both elect; a leader outside of them does not count
-/// itself (MB17).
+/// In a joint configuration commits and elections need both majorities (MB03); a leader outside of
+/// them does not count itself (MB17).
 #[test]
 fn mb03_mb17_two_configurations_agree() {
     let members = Membership {
@@ -79,7 +82,7 @@ fn mb03_mb17_two_configurations_agree() {
     assert_eq!(hand.status().commit, 0, "one of three of the outgoing");
     hand.accept_all(4);
     assert_eq!(hand.status().commit, 1);
-    // Node 0 is of the outgoing configuration alone.
+    // Node 0 is only in the outgoing configuration.
     let members = Membership {
         voters: [1, 2, 3].into(),
         voters_outgoing: [0].into(),
@@ -92,7 +95,7 @@ fn mb03_mb17_two_configurations_agree() {
     assert_eq!(hand.status().commit, 1);
 }
 
-/// Learners get the log and commit nothing (LR22).
+/// Learners receive the log and do not count for commits (LR22).
 #[test]
 fn lr22_learners_commit_nothing() {
     let mut members = Membership::of_voters(0..3);
@@ -105,7 +108,8 @@ fn lr22_learners_commit_nothing() {
     assert_eq!(hand.status().commit, 1);
 }
 
-/// A heartbeat names what the member is known to hold and commits no more, though next runs ahead (LR13, A82).
+/// A heartbeat names what the member is known to hold and commits no more, even if next is further
+/// (LR13, A82).
 #[test]
 fn lr13_a82_a_heartbeat_names_what_is_known() {
     let mut hand = Setup::of(3).log(&[1, 1]).lead();
@@ -126,7 +130,8 @@ fn lr13_a82_a_heartbeat_names_what_is_known() {
     assert_eq!((append_of(&beat).prev, append_of(&beat).commit), (LogId::BASE, 0));
 }
 
-/// Late answers, repeated ones and those of requests given up count for what they say, and turn nothing back (LR14).
+/// Late and repeated answers, and those to abandoned requests, count for what they say, and undo no
+/// progress (LR14).
 #[test]
 fn lr14_late_answers_turn_nothing_back() {
     let mut hand = Setup::of(3).log(&[1, 1]).lead();
@@ -139,7 +144,7 @@ fn lr14_late_answers_turn_nothing_back() {
     hand.reply(&probe, rejected(0, 2, LogId::BASE));
     hand.reply(&probe, accepted(1, 0));
     assert_eq!(progress(&hand, 1), (5, 6));
-    // A reject above what is acknowledged, of a request that is not under way any more.
+    // A rejection above what is acknowledged, of a request that is not under way any more.
     hand.propose_many(1);
     let request = hand.append(1);
     hand.after(150);
@@ -158,7 +163,8 @@ fn lr14_late_answers_turn_nothing_back() {
     assert_eq!(hand.status().counters.safety_alarms, 0);
 }
 
-/// A reject that points below what the member has acknowledged meanwhile goes back to there and no further (LR14).
+/// A rejection below what the member has acknowledged meanwhile moves next back to there and no
+/// further (LR14).
 #[test]
 fn lr14_a_reject_never_rewinds_below_the_match() {
     let mut hand = Setup::of(3).log(&[1; 9]).lead();
@@ -171,7 +177,7 @@ fn lr14_a_reject_never_rewinds_below_the_match() {
     assert_eq!(append_of(&hand.append(1)).prev, id(5, 1));
 }
 
-/// An answer of an earlier term of this very leader says nothing in this one (LR14, LR24).
+/// An answer of an earlier term of the same leader does not count in this one (LR14, LR24).
 #[test]
 fn lr14_answers_of_an_earlier_term_do_not_count() {
     let mut hand = Setup::of(3).lead();
@@ -185,7 +191,7 @@ fn lr14_answers_of_an_earlier_term_do_not_count() {
     assert_eq!((progress(&hand, 1).0, hand.status().counters.ignored_messages), (0, 1));
 }
 
-/// A leader that was deposed appends nothing of its own, in no term (LR15).
+/// A deposed leader appends no entry of its own, in any term (LR15).
 #[test]
 fn lr15_a_deposed_leader_appends_nothing() {
     let mut hand = Setup::of(3).lead();
@@ -196,7 +202,8 @@ fn lr15_a_deposed_leader_appends_nothing() {
     assert_eq!(hand.terms(), [1]);
 }
 
-/// A new leader's first request already goes from its log's end, and its blank entry lies behind it (LR16, LR17).
+/// A new leader's first request starts at the end of its old log, and its blank entry follows that
+/// (LR16, LR17).
 #[test]
 fn lr16_lr17_a_new_leader_begins_with_a_blank_entry() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -214,7 +221,8 @@ fn lr16_lr17_a_new_leader_begins_with_a_blank_entry() {
     assert_eq!(append_of(&first).prev, id(2, 1));
 }
 
-/// Members probed with nothing to send still learn of the leader and of where they stand (LR17, LR23).
+/// Members probed without new entries still learn of the leader, and the leader learns their
+/// positions (LR17, LR23).
 #[test]
 fn lr23_a_member_is_probed_even_with_nothing_to_send() {
     let mut hand = Setup::of(3).log(&[1]).with(|config| config.noop_on_election = false).lead();
@@ -225,7 +233,8 @@ fn lr23_a_member_is_probed_even_with_nothing_to_send() {
     assert_eq!((append_of(&entries).prev, last_of(&entries)), (LogId::BASE, 1));
 }
 
-/// The window: so many requests and bytes to one member, and every way a request can end makes room again (LR18).
+/// The window bounds the requests and bytes under way to one member, and every way a request can
+/// end frees its share (LR18).
 #[test]
 fn lr18_the_window_opens_again() {
     let setup = Setup::of(3).with(|config| {
@@ -251,7 +260,7 @@ fn lr18_the_window_opens_again() {
     assert_eq!(hand.appends(1).len(), 2, "33 bytes an entry");
 }
 
-/// Uncommitted bytes are given back when entries commit, and when a successor removes them (LR18).
+/// Uncommitted bytes are released when entries commit, and when a successor removes them (LR18).
 #[test]
 fn lr18_uncommitted_bytes_are_given_back() {
     let mut hand = Setup::of(3).with(|config| config.uncommitted_bytes = 100).lead();
@@ -276,7 +285,8 @@ fn lr18_uncommitted_bytes_are_given_back() {
     assert!(big.is_ok(), "with nothing uncommitted one always goes");
 }
 
-/// Others commit what a slow disk has not written here: a leader takes no more than a follower would.
+/// Others commit what a slow disk has not written here: the leader's limit for unwritten entries is
+/// a follower's.
 #[test]
 fn a_leader_with_a_slow_disk_takes_no_more_than_its_disk_may_owe() {
     let mut hand = Setup::of(3).with(|config| config.unpersisted_bytes = 100).lead();
@@ -295,7 +305,8 @@ fn a_leader_with_a_slow_disk_takes_no_more_than_its_disk_may_owe() {
     assert!(hand.propose(b"x").is_ok());
 }
 
-/// Entries a request: at most so many and so many bytes (A43); members at one place are sent the same ones, not copies.
+/// The entries of a request are bounded in number and bytes (A43); members at the same position are
+/// sent the same entries, not copies.
 #[test]
 fn a43_requests_are_limited_and_shared() {
     let limits = |config: &mut RaftConfig| (config.append_entries, config.append_bytes) = (3, 80);
@@ -321,7 +332,7 @@ fn a43_requests_are_limited_and_shared() {
     assert!(std::ptr::eq(&append_of(&to_1).entries[0], &append_of(&to_2).entries[0]));
 }
 
-/// Members at different places are sent each what follows there.
+/// Members at different positions are sent the entries that follow there.
 #[test]
 fn a43_members_at_different_places_get_different_entries() {
     let mut hand = Setup::of(3).lead();
@@ -334,7 +345,8 @@ fn a43_members_at_different_places_get_different_entries() {
     assert_eq!((append_of(&next[0]).prev, last_of(next.last().expect("entries"))), (id(1, 1), 3));
 }
 
-/// A probe is one request at a time, until the member's log is known to agree somewhere; only its own answer ends it.
+/// While a member is probed there is one request at a time, until its log is known to match
+/// somewhere; only the probe's own answer ends it.
 #[test]
 fn a_probe_is_one_request_at_a_time() {
     let mut hand = Setup::of(3).log(&[1, 1]).lead();
@@ -357,7 +369,7 @@ fn a_probe_is_one_request_at_a_time() {
     assert!(matches!(hand.raft.progress[&1].state, ProgressState::Replicate { .. }));
 }
 
-/// A member that is busy is left alone for a heartbeat interval; then the same entries go again.
+/// A busy member is left alone for a heartbeat interval; then the same entries are sent again.
 #[test]
 fn a_busy_member_is_asked_again_later() {
     let mut hand = Setup::of(3).lead();
@@ -374,7 +386,8 @@ fn a_busy_member_is_asked_again_later() {
     assert!(again.iter().any(|e| last_of(e) == 2 && append_of(e).entries.len() == 1), "{again:?}");
 }
 
-/// What the transport knows to be lost is sent again after an interval, without waiting for the request's timeout.
+/// Messages that the transport reports lost are sent again after an interval, without waiting for
+/// the request's timeout.
 #[test]
 fn what_the_transport_lost_is_sent_again() {
     let mut hand = Setup::of(3).lead();
@@ -400,7 +413,8 @@ fn what_the_transport_lost_is_sent_again() {
     assert!(hand.appends(1).iter().any(|e| last_of(e) == 3), "both in one");
 }
 
-/// A member that was restarted is probed anew: what was under way to its earlier life is lost (LR24, AC16).
+/// A restarted member is probed anew: what was under way to its earlier incarnation is lost (LR24,
+/// AC16).
 #[test]
 fn lr24_a_restarted_member_is_probed_from_what_it_acknowledged() {
     let mut hand = Setup::of(3).lead();
@@ -416,7 +430,7 @@ fn lr24_a_restarted_member_is_probed_from_what_it_acknowledged() {
     assert_eq!((append_of(&again).prev, last_of(&again)), (id(1, 1), 4));
 }
 
-/// An answer that comes to a node which does not lead is ignored (LR21).
+/// An answer that arrives at a node that does not lead is ignored (LR21).
 #[test]
 fn lr21_answers_for_a_leader_find_none() {
     let mut hand = Setup::of(3).lead();
@@ -427,7 +441,7 @@ fn lr21_answers_for_a_leader_find_none() {
     assert_eq!((hand.status().counters.ignored_messages, hand.status().commit), (1, 0));
 }
 
-/// Nothing more is sent by a peer that has been stopped: it only ever speaks in `ready` (A44).
+/// A stopped peer sends nothing more: messages are sent only through `ready` (A44).
 #[test]
 fn a44_nothing_leaves_but_by_ready() {
     let mut hand = Setup::of(3).lead();
@@ -439,7 +453,8 @@ fn a44_nothing_leaves_but_by_ready() {
     assert!(hand.raft.ready().is_empty(), "each thing once");
 }
 
-/// A term's stamps run with the leader's monotone clock from the first one on, whatever the wall clock says meanwhile.
+/// From the first one on, a term's timestamps advance with the leader's monotonic clock, whatever
+/// the wall clock shows.
 #[test]
 fn a_wall_clock_that_jumps_moves_no_stamp_before_another_leader_comes() {
     let mut hand = Setup::of(3).lead();

@@ -1,4 +1,4 @@
-//! The log against a plain model: a list of entries and a few numbers.
+//! The log compared with a simple model: a list of entries and a few numbers.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use crate::raft::log::RaftLog;
 use crate::raft::*;
 
-/// What the log stands for: all entries behind `start`, in a `Vec`.
+/// The model: all entries after `start`, in a `Vec`.
 #[derive(Clone, Debug, Default)]
 struct Model {
     start: LogId,
@@ -44,7 +44,7 @@ impl Model {
     }
 }
 
-/// One thing that happens to a log. Numbers are reduced to what is allowed when it comes.
+/// One operation on a log. Numbers are reduced to what is allowed at that point.
 #[derive(Clone, Debug)]
 enum Step {
     Append { terms_up: u64, size: usize },
@@ -71,7 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A number from `low..=high`, or none if there is none.
+/// A number from `low..=high`; `None` if the range is empty.
 fn pick(number: u64, low: Index, high: Index) -> Option<Index> {
     (low <= high).then(|| low + number % (high - low + 1))
 }
@@ -154,7 +154,7 @@ fn install(log: &mut RaftLog, model: &mut Model, ahead: u64, terms_up: u64, held
         (model.start, model.commit, model.handed) = (log_id, index, index);
         model.entries.clear();
     }
-    // What follows an install waits until it is durable.
+    // What follows an install waits until the install is durable.
     log.persisted_to(log_id);
     model.persisted = model.persisted.max(index);
     log.applied_to(index);
@@ -184,7 +184,7 @@ fn compare(log: &RaftLog, model: &Model) {
     compare_cache(log, model);
 }
 
-/// What is in memory are the log's last entries, all that are not durable among them.
+/// The entries in memory are the last of the log, including all that are not durable.
 fn compare_cache(log: &RaftLog, model: &Model) {
     let (start, last) = (model.start.index, model.last().index);
     for first in (start + 1..=last).rev() {
@@ -223,7 +223,8 @@ proptest! {
         }
     }
 
-    /// A log that is stored and found again is the same, with nothing in memory and nothing committed but its snapshot.
+    /// A log that is stored and recovered is the same, with nothing in memory and only its snapshot
+    /// committed.
     #[test]
     fn a_stored_log_is_found_again(steps in prop::collection::vec(step(), 1..60)) {
         let mut log = RaftLog::new(LogOutline::default(), 0, 500);
@@ -264,7 +265,8 @@ fn lr20_only_durable_entries_leave_memory() {
     assert!(log.cached(3, 4, 1_000, 9).is_none());
 }
 
-/// The suffix stays if the log holds the snapshot's index and term, and goes whole if not (A58, A59, SN03, SN04).
+/// The suffix is kept if the log holds the snapshot's index and term, and removed as a whole if not
+/// (A58, A59, SN03, SN04).
 #[test]
 fn sn03_sn04_an_install_keeps_the_suffix_by_index_and_term() {
     let mut same = three();

@@ -1,4 +1,5 @@
-//! PS20: members that lost something. How it is noticed, what they do until they count again, and what others do meanwhile.
+//! PS20: members that lost data. How the loss is noticed, what they do until they count again, and
+//! what the others do meanwhile.
 
 use super::hand::*;
 use super::world::{MILLISECOND, World, config};
@@ -21,7 +22,8 @@ fn ps20_a_damaged_node_neither_votes_nor_campaigns() {
     assert_eq!((hand.role(), hand.status().counters.campaigns), (Role::Follower, 0));
 }
 
-/// It counts again when it holds, durably, all that its leader has by its own word; until then it says so.
+/// It counts again when it durably holds all that its leader has by the leader's own message; until
+/// then it reports the recovery.
 #[test]
 fn ps20_a_damaged_node_counts_again_when_caught_up() {
     let mut hand = Setup::of(3).damaged().start();
@@ -43,7 +45,8 @@ fn ps20_a_damaged_node_counts_again_when_caught_up() {
     assert_eq!(hand.steps.back().and_then(|step| step.change.hard_state?.vote), Some(2));
 }
 
-/// A leader of a later term may have a shorter log: what counts is the word of the present one, in its term (PS20).
+/// A leader of a later term may have a shorter log: the message of the present leader, in its term,
+/// counts (PS20).
 #[test]
 fn ps20_another_leader_sets_another_mark() {
     let mut hand = Setup::of(3).damaged().start();
@@ -61,7 +64,8 @@ fn ps20_another_leader_sets_another_mark() {
     assert!(!hand.status().recovering);
 }
 
-/// A request that left before the loss and arrives after it says too little; and an answer to an earlier life nothing.
+/// A request sent before the loss that arrives after it names too little; an answer to an earlier
+/// incarnation does not count.
 #[test]
 fn ps20_what_was_sent_before_the_loss_is_no_mark() {
     let mut hand = Setup::of(3).incarnation(2).damaged().start();
@@ -78,7 +82,8 @@ fn ps20_what_was_sent_before_the_loss_is_no_mark() {
     assert!(!hand.status().recovering);
 }
 
-/// Who forgot a vote asks every other voter, for one of them got it; and gives none in the highest of their terms.
+/// A member that forgot a vote asks every other voter, because one of them received it; it grants
+/// none in the highest of their terms.
 #[test]
 fn ps20_a_forgotten_vote_is_given_to_nobody_else() {
     let mut setup = Setup::of(3);
@@ -108,7 +113,7 @@ fn ps20_a_forgotten_vote_is_given_to_nobody_else() {
     assert!(!hand.vote());
 }
 
-/// Who lost entries and knows which goes on voting as if it had them.
+/// A member that knows which entries it lost goes on voting as if it had them.
 #[test]
 fn ps20_a_known_loss_votes_by_the_log_that_was() {
     let mut setup = Setup::of(3).log(&[1, 1]);
@@ -124,13 +129,14 @@ fn ps20_a_known_loss_votes_by_the_log_that_was() {
     assert_eq!(hand.status().counters.campaigns, 0, "it can't lead");
 }
 
-/// The leader that was heard has been restarted: it leads no more, and its log may have lost an end that others hold.
+/// The leader that was heard has been restarted: it leads no more, and its log may have lost an end
+/// that others hold.
 #[test]
 fn ps20_a_restarted_leader_sets_no_mark() {
     let mut setup = Setup::of(3).term(1, Some(1)).log(&[1, 1]);
     setup.recovered.life.loss = Some(Loss { forgot_vote: false, last: Some(id(5, 1)) });
     let mut hand = setup.start();
-    // Late: what member 1 sent before it crashed with entries 3 to 5 on its way to its disk.
+    // Late: member 1 sent it before it crashed with entries 3 to 5 on their way to its disk.
     hand.hear(1, 1, heartbeat(id(2, 1), 2));
     hand.disk();
     let asked = roll_calls(&mut hand).remove(0);
@@ -143,13 +149,14 @@ fn ps20_a_restarted_leader_sets_no_mark() {
     );
 }
 
-/// A vote given before the loss was noticed may have been the second in its term, and outlives the recovery: the term does not.
+/// A vote granted before the loss was noticed may have been the second in its term, and survives
+/// the recovery: so the term must end.
 #[test]
 fn ps20_a_vote_given_in_ignorance_is_not_given_again() {
     let (earlier, wiped) = (unborn(1) + 5, unborn(2) + 1);
     // Member 0 had voted for 1 in term 5, which leads; its directory was wiped.
     let mut hand = Setup::of(3).incarnation(wiped).start();
-    // The other candidate of term 5 asks; it remembers member 0 and will not take the vote.
+    // The other candidate of term 5 asks; it remembers member 0 and does not accept the vote.
     hand.hear(2, 5, Request::Vote { last: LogId::BASE });
     hand.disk();
     hand.hear(2, 5, peer_record(earlier, LogId::BASE));
@@ -184,8 +191,8 @@ fn ps20_a_vote_given_in_ignorance_is_not_given_again() {
     );
 }
 
-/// Of two voters the other one holds all that is committed, so it gets the vote of one that lost whatever: nobody else
-/// could lead. Among three there may be somebody who holds more.
+/// Of two voters the other one holds all that is committed, so it gets the vote of one that lost
+/// anything: otherwise there could be no leader. Of three, another member may hold more.
 #[test]
 fn ps20_one_of_two_voters_votes_for_the_other_whatever_it_lost() {
     let known = Loss { forgot_vote: false, last: Some(id(9, 1)) };
@@ -201,7 +208,7 @@ fn ps20_one_of_two_voters_votes_for_the_other_whatever_it_lost() {
     }
 }
 
-/// Two members, one of them wiped, and both up: they get well.
+/// Two members, one of them wiped, and both running: they recover.
 #[test]
 fn ps20_two_members_get_well() {
     let mut world = World::new(2, 1, config());
@@ -221,7 +228,8 @@ fn ps20_two_members_get_well() {
     world.heal_and_converge();
 }
 
-/// A snapshot that is granted in the turn in which a loss is noticed takes nothing of that out of the durable step.
+/// A snapshot granted in the turn in which a loss is noticed removes no part of the loss from the
+/// durable step.
 #[test]
 fn ps20_a_granted_snapshot_does_not_forget_a_loss() {
     let mut hand = Setup::of(3).incarnation(unborn(2) + 1).start();
@@ -242,7 +250,7 @@ fn ps20_a_granted_snapshot_does_not_forget_a_loss() {
     assert!(hand.does(|raft, now| raft.snapshot_decoded(now, id(5, 1), true)));
     hand.disk();
     let told = hand.request(2, 1, peer_record(unborn(1) + 7, LogId::BASE));
-    // One turn: both are handled before one `ready`.
+    // Both are handled in one turn, before one `ready`.
     hand.raft.step(hand.now, told);
     hand.does(|raft, now| raft.cond_install(now, id(5, 1)));
     let step = hand.steps.back().expect("a step");
@@ -264,13 +272,13 @@ fn peer_record(incarnation: Incarnation, acknowledged: LogId) -> Request {
     Request::Identify(PeerRecord { incarnation, acknowledged })
 }
 
-/// The questions after what was lost, taken from what was sent.
+/// Takes the recovery queries from what was sent.
 fn roll_calls(hand: &mut Hand) -> Vec<Envelope> {
     hand.sent.extract_if(.., |e| matches!(e.body, Body::Request(Request::RecoveryQuery))).collect()
 }
 
-/// A wiped directory is a new life. Whoever remembers the earlier one takes nothing from it, and says so; it notes its
-/// loss, durably, before it answers.
+/// A wiped directory is a new incarnation. A member that remembers the earlier one ignores its
+/// messages, and informs it; the wiped member records its loss, durably, before it answers.
 #[test]
 fn ps20_a_wiped_member_is_not_listened_to_before_it_accounts_for_its_earlier_life() {
     let (earlier, wiped) = (unborn(1) + 5, unborn(2) + 1);
@@ -317,7 +325,8 @@ fn ps20_a_restart_is_no_loss() {
     assert!(!hand.status().recovering);
 }
 
-/// A directory that is an earlier copy of itself rises above what others remember by another start.
+/// The directory is an earlier copy of itself: another start raises its incarnation above what
+/// others remember.
 #[test]
 fn ps20_an_older_copy_has_to_start_again() {
     let mut hand = Setup::of(3).incarnation(4).start();
@@ -331,7 +340,8 @@ fn ps20_an_older_copy_has_to_start_again() {
     assert_eq!(hand.sent, [], "nobody would listen");
 }
 
-/// A leader remembers across terms and restarts what members acknowledged; one that comes back with less is told.
+/// A leader remembers across terms and restarts what members acknowledged; a member that returns
+/// with less is informed.
 #[test]
 fn ps20_what_was_acknowledged_is_remembered() {
     let mut hand = Setup::of(3).lead();
@@ -360,7 +370,7 @@ fn ps20_what_was_acknowledged_is_remembered() {
     assert!(member.sent.iter().any(told), "{:?}", member.sent);
 }
 
-/// It is written when there is news of it, not with every step.
+/// The records are written when they change, not with every step.
 #[test]
 fn ps20_what_is_remembered_is_written_once() {
     let mut hand = Setup::of(3).lead();
@@ -379,7 +389,8 @@ fn ps20_what_is_remembered_is_written_once() {
     assert_eq!(written, 1);
 }
 
-/// A member's word that it is recovering takes it out of every quorum: of commits, and of the rounds that confirm reads.
+/// A member that reports its recovery does not count in any quorum: of commits, and of the rounds
+/// that confirm reads.
 #[test]
 fn ps20_a_recovering_member_does_not_count() {
     let mut hand = Setup::of(3).lead();
@@ -408,8 +419,8 @@ fn ps20_a_recovering_member_does_not_count() {
     assert_eq!(hand.out.reads_confirmed.len(), 1);
 }
 
-/// A member that rejects, in a new life, what it had acknowledged in an earlier one has lost it: an alarm, and it does
-/// not count until it has caught up with all that it may have promised.
+/// A member that rejects, in a new incarnation, what it acknowledged in an earlier one has lost it:
+/// an alarm, and it does not count until it has caught up with all that it may have promised.
 #[test]
 fn ps20_a_member_that_lost_what_it_acknowledged_is_distrusted() {
     let mut hand = Setup::of(3).lead();
@@ -437,7 +448,8 @@ fn ps20_a_member_that_lost_what_it_acknowledged_is_distrusted() {
     assert_eq!(accept_in_new_life(&mut hand, 4), 4, "it holds again what it had promised");
 }
 
-/// A member that lost what it acknowledged is in the life that is known here. What it said before it knew does not count.
+/// The member that lost what it acknowledged has the incarnation that is known here. What it sent
+/// before it knew does not count.
 #[test]
 fn ps20_a_vote_from_before_the_loss_was_noticed_does_not_count() {
     let mut setup = Setup::of(3).log(&[1, 1, 1]);
@@ -452,7 +464,7 @@ fn ps20_a_vote_from_before_the_loss_was_noticed_does_not_count() {
         .filter(|e| matches!(e.body, Body::Request(Request::Vote { .. })))
         .collect();
     let vote = hand.answer_of(&asked[0], 2, Answer::Vote { granted: true, held: None });
-    // Member 1, an older copy started as often, asks for itself and is told.
+    // Member 1, an older copy started equally often, asks for itself and is informed.
     hand.hear(1, 2, Request::PreVote { campaign_term: 2, last: id(1, 1) });
     let reminded = hand
         .sent
@@ -460,14 +472,14 @@ fn ps20_a_vote_from_before_the_loss_was_noticed_does_not_count() {
         .find(|e| e.to == 1 && matches!(e.body, Body::Request(Request::Identify(_))))
         .cloned()
         .expect("told");
-    // It notes its loss and says so.
+    // It records its loss and reports it.
     hand.reply(&reminded, Answer::Identify { predecessor: 0 });
     hand.step(vote);
     assert_eq!(hand.role(), Role::Candidate, "a forgetful vote, and its giver has said so");
 }
 
-/// A vote names the log by which it was given: one that does not reach what its giver acknowledged is a forgetful one. If
-/// the giver knows of its loss, it says so.
+/// A vote names the log with which it was granted: if that log does not reach what the voter
+/// acknowledged, the voter lost data. If the voter knows of its loss, it reports it.
 #[test]
 fn ps20_a_vote_by_less_than_was_acknowledged_does_not_count() {
     for (held, role) in [(Some(2), Role::Candidate), (Some(3), Role::Leader), (None, Role::Leader)]
@@ -486,7 +498,7 @@ fn ps20_a_vote_by_less_than_was_acknowledged_does_not_count() {
     }
 }
 
-/// Storage noticed a loss, and others remember more than it says was there: the vote may be gone too.
+/// Storage noticed a loss, and others remember more than it reports: the vote may be lost too.
 #[test]
 fn ps20_more_is_lost_than_storage_knew() {
     let mut setup = Setup::of(3).log(&[1, 1]);
@@ -497,7 +509,8 @@ fn ps20_more_is_lost_than_storage_knew() {
     assert_eq!(hand.raft.life.loss, Some(Loss { forgot_vote: true, last: None }));
 }
 
-/// One that lost entries in the very life that acknowledged them, and knows it, is sent them again.
+/// A member that lost entries in the very incarnation that acknowledged them, and knows it, is sent
+/// them again.
 #[test]
 fn ps20_a_recovering_member_is_sent_what_it_lost() {
     let mut hand = Setup::of(3).lead();
@@ -506,7 +519,8 @@ fn ps20_a_recovering_member_is_sent_what_it_lost() {
     hand.disk();
     hand.accept_all(1);
     assert_eq!(hand.status().commit, 3);
-    // It is an older copy now, started as often: the same incarnation, and less; it knows.
+    // It is now an older copy, started equally often: the same incarnation, and less data; it
+    // knows.
     for _ in 0..50 {
         hand.after(100);
         for request in hand.appends(1) {
@@ -523,7 +537,7 @@ fn ps20_a_recovering_member_is_sent_what_it_lost() {
     panic!("never probed lower: {:?}", hand.raft.progress[&1]);
 }
 
-/// Nobody rejects the base; who does is not asked for less than that.
+/// No member rejects the base; one that does is not asked for less than that.
 #[test]
 fn ps20_a_rejection_of_the_base_is_no_panic() {
     let mut hand = Setup::of(3).lead();
@@ -531,7 +545,7 @@ fn ps20_a_rejection_of_the_base_is_no_panic() {
     hand.reply(&request, rejected(0, 0, LogId::BASE));
 }
 
-/// Births are told apart, and members with them heard, until the year 2109.
+/// Creation times are distinct, and their members are heard, until the year 2109.
 #[test]
 fn births_last_until_2109() {
     let year_2109_ms = 4_391_000_000_000;

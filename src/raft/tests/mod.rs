@@ -1,23 +1,27 @@
-//! Tests of the protocol alone: a world of peers in virtual time, and what is told about them; and single peers that
-//! are told everything.
+//! Tests of the protocol alone: clusters of peers in virtual time, scripted runs, and single peers
+//! driven by hand.
 //!
-//! - `world/`: peers, disks, a network and state machines, event by event from one seed; checks after every event.
-//! - `random.rs`: many seeds with every fault the world knows.
-//! - `stories.rs`: scripted runs whose course is checked in, in `stories/`.
-//! - `hand.rs`, `courses.rs`, `words.rs`: one peer in the hand of a test, what it is led through, and what it hears.
-//! - `paper.rs`: one test a rule of the Raft paper's figures 2 and 13.
-//! - `elections.rs`, `replication.rs`, `leaders.rs`, `sending.rs`, `snapshots.rs`, `installing.rs`, `interleavings.rs`, `compacting.rs`,
-//!   `durability.rs`, `losses.rs`, `reads.rs`: rules and published bugs, one test each, by the ids of the catalogue.
-//! - `hostile.rs`, `claims.rs`: messages with numbers that cannot be; claims about a member that no other one confirms.
-//! - `rows.rs`: plain rules of log compaction that none of these is about.
+//! - `world/`: peers, disks, a network and state machines, event by event from one seed; checks
+//!   after every event.
+//! - `random.rs`: many seeds with every fault of the world.
+//! - `stories.rs`: scripted runs whose output is checked in, in `stories/`.
+//! - `hand.rs`, `courses.rs`, `words.rs`: a scripted peer, common sequences of inputs, and short
+//!   constructors.
+//! - `paper.rs`: one test for each rule of the Raft paper's figures 2 and 13.
+//! - `elections.rs`, `replication.rs`, `leaders.rs`, `sending.rs`, `snapshots.rs`, `installing.rs`,
+//!   `interleavings.rs`, `compacting.rs`, `durability.rs`, `losses.rs`, `reads.rs`: rules and
+//!   published bugs, one test each, by the ids of the catalogue.
+//! - `hostile.rs`, `claims.rs`: malformed messages; claims about a member that no other member
+//!   confirms.
+//! - `rows.rs`: simple rules of log compaction that the other files do not cover.
 //! - `single.rs`: clusters of one, two and four.
 //! - `check_quorum.rs`: a leader that keeps its role without a quorum.
-//! - `declined.rs`: snapshots that are asked for and do not come.
-//! - `joint.rs`: a pair that commits by itself, in joint configurations too.
-//! - `costs.rs`: what a turn costs, however much of the log there is.
-//! - `log.rs`: the log against a plain model.
-//! - `figures.rs`: counts and limits.
-//! - `normalized.rs`: what an explorer of states may take for the same.
+//! - `declined.rs`: requested snapshots that the apply side declines or that are refused.
+//! - `joint.rs`: two members that commit by themselves, in joint configurations too.
+//! - `costs.rs`: the cost of a turn does not depend on the length of the log.
+//! - `log.rs`: the log compared with a simple model.
+//! - `figures.rs`: counters and derived limits.
+//! - `normalized.rs`: which states a model checker may treat as equal.
 
 mod check_quorum;
 mod claims;

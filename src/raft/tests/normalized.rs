@@ -1,4 +1,4 @@
-//! What happened is part of a state, when it happened is not: for `docs/exhaustive.md`.
+//! Events are part of a state, their times are not: for `docs/exhaustive.md`.
 
 use super::hand::*;
 use super::world::MILLISECOND;
@@ -6,7 +6,7 @@ use crate::raft::*;
 
 const NOW: Micros = 1_000 * MILLISECOND;
 
-/// The peer that comes of a course with pauses of so many milliseconds, without its past.
+/// The peer after a sequence with pauses of this many milliseconds, without its history.
 fn forgetful(course: impl Fn(&mut Hand, u64), setup: &Setup, pause: u64) -> Raft {
     let mut hand = setup.clone().start();
     course(&mut hand, pause);
@@ -19,7 +19,8 @@ fn assert_same_normalized(setup: Setup, course: impl Fn(&mut Hand, u64)) {
     assert_eq!(early, late);
 }
 
-/// A leader with entries on their way to its disk and to members; one that is probed, and one that gets a snapshot.
+/// A leader with entries on their way to its disk and to members: one member is probed, one
+/// receives a snapshot.
 #[test]
 fn a_leader_forgets_when() {
     let setup = Setup::of(4).snapshot(id(3, 1)).log(&[1, 1]);
@@ -55,7 +56,7 @@ fn followers_and_candidates_forget_when() {
     });
 }
 
-/// What is due when time is taken away is due at once, not after another wait.
+/// What is due when times are removed is due at once, not after another wait.
 #[test]
 fn what_is_due_stays_due() {
     let mut setup = Setup::of(3);

@@ -1,12 +1,14 @@
-//! One test a rule of the Raft paper's figure 2 (state, RPCs, rules for servers) and figure 13 (InstallSnapshot), as
-//! this protocol has them: with a pre-vote, with conflicts found by hints, with installs by agreement.
+//! One test for each rule of the Raft paper's figure 2 (state, RPCs, rules for servers) and figure
+//! 13 (InstallSnapshot), as this protocol has them: with a pre-vote, with hints for conflicts, with
+//! installs that the state machine agrees to.
 
 use super::hand::*;
 use crate::raft::*;
 
 // ---- figure 2, rules for all servers ---------------------------------------------------------
 
-/// "If commitIndex > lastApplied: apply log[lastApplied]": in order, each entry once, nothing beyond the commit index.
+/// "If commitIndex > lastApplied: apply log[lastApplied]": in order, each entry once, nothing
+/// beyond the commit index.
 #[test]
 fn all_servers_apply_what_is_committed_in_order_and_once() {
     let mut hand = Setup::of(3).start();
@@ -18,8 +20,8 @@ fn all_servers_apply_what_is_committed_in_order_and_once() {
     assert_eq!(hand.handed(), [id(3, 1), id(4, 1)]);
 }
 
-/// "If RPC request or response contains term T > currentTerm: set currentTerm = T, convert to follower": by any request
-/// of a leader or candidate, and by any answer.
+/// "If RPC request or response contains term T > currentTerm: set currentTerm = T, convert to
+/// follower": by any request of a leader or candidate, and by any answer.
 #[test]
 fn all_servers_adopt_a_higher_term_and_follow() {
     let requests = [heartbeat(LogId::BASE, 0), Request::Vote { last: LogId::BASE }];
@@ -42,8 +44,8 @@ fn all_servers_adopt_a_higher_term_and_follow() {
 
 // ---- figure 2, followers ---------------------------------------------------------------------
 
-/// "If election timeout elapses without receiving AppendEntries from current leader or granting vote: convert to
-/// candidate": by way of the pre-vote.
+/// "If election timeout elapses without receiving AppendEntries from current leader or granting
+/// vote: convert to candidate": through the pre-vote.
 #[test]
 fn a_follower_whose_election_timeout_elapses_campaigns() {
     let mut hand = Setup::of(3).start();
@@ -54,7 +56,7 @@ fn a_follower_whose_election_timeout_elapses_campaigns() {
     assert_eq!((hand.role(), hand.term()), (Role::PreCandidate, 1));
 }
 
-/// Who has just started has nobody to wait for but others that start with it.
+/// A member that has just started waits only for other members that start with it.
 #[test]
 fn a_follower_that_starts_campaigns_soon() {
     let mut hand = Setup::of(3).start();
@@ -62,7 +64,8 @@ fn a_follower_that_starts_campaigns_soon() {
     assert_eq!((hand.role(), hand.term()), (Role::PreCandidate, 0));
 }
 
-/// AppendEntries from the leader begin the timeout anew, as does a vote that is granted, and nothing else (EL07).
+/// AppendEntries from the leader restart the timeout, as does a granted vote, and nothing else
+/// (EL07).
 #[test]
 fn a_followers_timeout_begins_anew_by_its_leader_and_by_granting_a_vote_el07() {
     let mut hand = Setup::of(3).start();
@@ -77,7 +80,7 @@ fn a_followers_timeout_begins_anew_by_its_leader_and_by_granting_a_vote_el07() {
     hand.hear(1, 1, Request::Vote { last: LogId::BASE });
     hand.after(290);
     assert_eq!(hand.role(), Role::Follower, "a vote was granted 290 ms ago");
-    // No vote is to be had in term 1 any more, nor for a log that is behind.
+    // No vote is granted in term 1 any more, nor for a log that is behind.
     let mut hand = Setup::of(3).log(&[1]).start();
     hand.after(300);
     for _ in 0..7 {
@@ -90,7 +93,8 @@ fn a_followers_timeout_begins_anew_by_its_leader_and_by_granting_a_vote_el07() {
 
 // ---- figure 2, candidates --------------------------------------------------------------------
 
-/// "Increment currentTerm, vote for self, reset election timer, send RequestVote RPCs to all other servers".
+/// "Increment currentTerm, vote for self, reset election timer, send RequestVote RPCs to all other
+/// servers".
 #[test]
 fn a_candidate_raises_its_term_votes_for_itself_and_asks_all() {
     let mut hand = Setup::of(5).log(&[1, 3]).start();
@@ -106,7 +110,7 @@ fn a_candidate_raises_its_term_votes_for_itself_and_asks_all() {
     assert_eq!(hand.role(), Role::Candidate, "the timer was reset");
 }
 
-/// "If votes received from majority of servers: become leader": three of five, the own among them.
+/// "If votes received from majority of servers: become leader": three of five, including its own.
 #[test]
 fn a_candidate_with_a_majority_of_votes_leads() {
     let mut hand = Setup::of(5).start();
@@ -149,8 +153,8 @@ fn a_candidate_without_a_majority_begins_anew() {
 
 // ---- figure 2, leaders -----------------------------------------------------------------------
 
-/// "Upon election: send initial empty AppendEntries RPCs to each server; repeat during idle periods": the first carry the
-/// blank entry.
+/// "Upon election: send initial empty AppendEntries RPCs to each server; repeat during idle
+/// periods": the first carry the blank entry.
 #[test]
 fn a_leader_sends_at_once_and_again_while_idle() {
     let mut hand = Setup::of(3).lead();
@@ -170,7 +174,8 @@ fn a_leader_sends_at_once_and_again_while_idle() {
     }
 }
 
-/// "If command received from client: append entry to local log, respond after entry applied to state machine".
+/// "If command received from client: append entry to local log, respond after entry applied to
+/// state machine".
 #[test]
 fn a_leader_appends_commands_and_hands_them_over_once_committed() {
     let mut hand = Setup::of(3).lead();
@@ -182,8 +187,8 @@ fn a_leader_appends_commands_and_hands_them_over_once_committed() {
     assert_eq!(hand.handed(), [id(1, 1), id(2, 1)]);
 }
 
-/// "If last log index ≥ nextIndex: send AppendEntries starting at nextIndex. If successful: update nextIndex and
-/// matchIndex" (A78): nothing is sent twice to a member that takes it.
+/// "If last log index ≥ nextIndex: send AppendEntries starting at nextIndex. If successful: update
+/// nextIndex and matchIndex" (A78): nothing is sent twice to a member that accepts it.
 #[test]
 fn a_leader_sends_from_next_on_and_success_moves_it_a78() {
     let mut hand = Setup::of(3).lead();
@@ -193,7 +198,8 @@ fn a_leader_sends_from_next_on_and_success_moves_it_a78() {
     assert_eq!(sent, [(id(1, 1), 2), (id(2, 1), 3)]);
 }
 
-/// "If AppendEntries fails because of log inconsistency: decrement nextIndex and retry" (A78, B21): by the hint.
+/// "If AppendEntries fails because of log inconsistency: decrement nextIndex and retry" (A78, B21):
+/// by the hint.
 #[test]
 fn a_leader_backs_up_and_tries_again_when_refused_a78_b21() {
     let mut hand = Setup::of(3).log(&[1, 1, 2, 2]).lead();
@@ -206,8 +212,9 @@ fn a_leader_backs_up_and_tries_again_when_refused_a78_b21() {
     assert_eq!(hand.status().commit, 5);
 }
 
-/// "If there exists an N > commitIndex, a majority of matchIndex[i] ≥ N, and log[N].term == currentTerm: set commitIndex"
-/// (A81, LR01): a quorum for an older term's entry commits nothing, one for the own term's commits all before.
+/// "If there exists an N > commitIndex, a majority of matchIndex[i] ≥ N, and log[N].term ==
+/// currentTerm: set commitIndex" (A81, LR01): a quorum for an older term's entry commits nothing,
+/// one for an entry of the own term commits all before it.
 #[test]
 fn a_leader_commits_own_term_entries_of_a_majority_a81_lr01() {
     let mut hand = Setup::of(3).log(&[1, 2]).lead();
@@ -248,7 +255,8 @@ fn append_entries_2_without_the_previous_entry_is_refused() {
     assert_eq!(hand.terms(), [1, 1, 2], "a refused request changes nothing");
 }
 
-/// "3. If an existing entry conflicts with a new one: delete the existing entry and all that follow it" (A79).
+/// "3. If an existing entry conflicts with a new one: delete the existing entry and all that follow
+/// it" (A79).
 #[test]
 fn append_entries_3_removes_what_conflicts_a79() {
     let mut hand = Setup::of(3).log(&[1, 1, 2, 2]).start();
@@ -260,7 +268,7 @@ fn append_entries_3_removes_what_conflicts_a79() {
     assert_eq!(hand.status().counters.truncations, 1);
 }
 
-/// "4. Append any new entries not already in the log": those that are there stay as they are (LR02).
+/// "4. Append any new entries not already in the log": existing entries stay unchanged (LR02).
 #[test]
 fn append_entries_4_adds_only_what_is_not_there_lr02() {
     let mut hand = Setup::of(3).log(&[1, 1, 1, 1]).start();
@@ -271,8 +279,8 @@ fn append_entries_4_adds_only_what_is_not_there_lr02() {
     assert_eq!(hand.steps[0].change.append, entries(5, &[1]));
 }
 
-/// "5. If leaderCommit > commitIndex, set commitIndex = min(leaderCommit, index of last new entry)" (LR03): a heartbeat
-/// vouches for no more than its previous entry, whatever else is in the log.
+/// "5. If leaderCommit > commitIndex, set commitIndex = min(leaderCommit, index of last new entry)"
+/// (LR03): a heartbeat covers no more than its previous entry, whatever else is in the log.
 #[test]
 fn append_entries_5_commits_what_the_message_vouches_for_lr03() {
     let mut hand = Setup::of(3).log(&[1, 1, 1, 1]).start();
@@ -306,7 +314,8 @@ fn request_vote_1_of_an_earlier_term_is_refused() {
     assert_eq!(hand.status().vote, None);
 }
 
-/// "2. If votedFor is null or candidateId, and candidate's log is at least as up-to-date as receiver's log, grant vote".
+/// "2. If votedFor is null or candidateId, and candidate's log is at least as up-to-date as
+/// receiver's log, grant vote".
 #[test]
 fn request_vote_2_is_granted_once_a_term_and_again_to_the_same() {
     let mut hand = Setup::of(3).start();
@@ -317,7 +326,8 @@ fn request_vote_2_is_granted_once_a_term_and_again_to_the_same() {
     }
 }
 
-/// §5.4.1: the later term of the last entry is more up to date; of equal terms, the longer log (EL04, EL05).
+/// §5.4.1: the log whose last entry has the later term is more up to date; with equal terms, the
+/// longer log (EL04, EL05).
 #[test]
 fn request_vote_2_compares_the_last_terms_and_then_the_lengths_el04_el05() {
     let cases = [
@@ -347,8 +357,9 @@ fn install_snapshot_1_of_an_earlier_term_is_refused() {
     assert!(hand.out.snapshots.is_empty());
 }
 
-/// "2. Create new snapshot file if first chunk. 3. Write data into snapshot file at given offset. 4. Reply and wait for
-/// more data chunks if done is false": the answer waits until the piece is stored.
+/// "2. Create new snapshot file if first chunk. 3. Write data into snapshot file at given offset.
+/// 4. Reply and wait for more data chunks if done is false": the answer waits until the chunk is
+/// stored.
 #[test]
 fn install_snapshot_2_3_4_stores_piece_after_piece() {
     let mut hand = Setup::of(3).start();
@@ -388,8 +399,9 @@ fn install_snapshot_5_drops_a_partial_one_and_the_ones_before() {
     assert_eq!(hand.out.snapshots, [SnapshotJob::Current(id(20, 1))]);
 }
 
-/// "6. If existing log entry has same index and term as snapshot's last included entry, retain log entries following it
-/// and reply": there is nothing to install, what the snapshot covers is committed (A51).
+/// "6. If existing log entry has same index and term as snapshot's last included entry, retain log
+/// entries following it and reply": nothing needs to be installed, and what the snapshot covers is
+/// committed (A51).
 #[test]
 fn install_snapshot_6_of_an_entry_in_the_log_only_moves_the_commit_index_a51() {
     let mut hand = Setup::of(3).log(&[1, 1, 1, 1]).start();
@@ -402,7 +414,8 @@ fn install_snapshot_6_of_an_entry_in_the_log_only_moves_the_commit_index_a51() {
     assert_eq!(hand.status().counters.fast_forwards, 1);
 }
 
-/// "7. Discard the entire log" (A58): in the step that makes the snapshot current, and only when the state machine agrees.
+/// "7. Discard the entire log" (A58): in the step that makes the snapshot current, and only when
+/// the state machine agrees.
 #[test]
 fn install_snapshot_7_discards_the_log_once_it_is_installed_a58() {
     let mut hand = Setup::of(3).log(&[1, 1, 2, 2]).start();

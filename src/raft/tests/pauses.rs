@@ -1,4 +1,4 @@
-//! Processes that stand still: whom they cost their place, and what heartbeats in turn are for.
+//! Paused processes: when a pause costs leadership, and the purpose of staggered heartbeats.
 
 use super::hand::*;
 use super::world::MILLISECOND;
@@ -20,7 +20,7 @@ fn settled(size: u64) -> Hand {
     hand
 }
 
-/// Nothing is handed over for so long; then the driver runs again.
+/// No input arrives for this long; then the driver runs again.
 fn stands_still(hand: &mut Hand, milliseconds: u64) {
     hand.now += milliseconds * MILLISECOND;
     hand.does(|raft, now| {
@@ -68,7 +68,7 @@ fn a_follower_that_stood_still_waits_for_what_it_was_sent() {
     }
 }
 
-/// Requests may be given up later than a leader: an election does not wait for them.
+/// Requests may time out later than a leader: an election does not wait for them.
 #[test]
 fn a_stall_delays_an_election_by_no_more_than_an_election_timeout() {
     let mut hand = Setup::of(3)
@@ -86,7 +86,8 @@ fn a_stall_delays_an_election_by_no_more_than_an_election_timeout() {
     assert_ne!(hand.role(), Role::Follower);
 }
 
-/// Ticks that always come late would otherwise keep a leader without a quorum, and a cluster without a leader.
+/// Silence is excused only once: otherwise ticks that always come late would keep a leader without
+/// a quorum, and a cluster without a leader.
 #[test]
 fn silence_is_excused_once() {
     let mut leader = settled(3);
@@ -104,7 +105,7 @@ fn silence_is_excused_once() {
     assert_eq!(follower.role(), Role::Follower, "it has heard the leader since");
 }
 
-/// A disk that has not answered while the process stood still does not hang.
+/// A disk that did not answer while the process was paused is not hung.
 #[test]
 fn a_disk_does_not_hang_because_the_process_stood_still() {
     let mut hand = settled(3);
@@ -114,7 +115,8 @@ fn a_disk_does_not_hang_because_the_process_stood_still() {
     assert_eq!(hand.role(), Role::Leader);
 }
 
-/// Of two quiet seconds, each whole millisecond: the longest time for which not `enough` members had heard the leader.
+/// For each whole millisecond of two quiet seconds: the longest time for which not `enough` members
+/// had heard the leader.
 fn longest_silence(hand: &mut Hand, size: u64, enough: usize) -> Micros {
     let mut heard_at = vec![hand.now; size as usize - 1];
     let mut longest = 0;
@@ -133,8 +135,9 @@ fn longest_silence(hand: &mut Hand, size: u64, enough: usize) -> Micros {
     longest
 }
 
-/// Where a timeout is shorter than two heartbeats, those without whom the others are no quorum have heard the leader within
-/// half an interval, at every moment. So a pause has to be longer than a timeout less that before others can elect.
+/// If a timeout is shorter than two heartbeats, then at every moment the members that have not
+/// heard the leader within half an interval are no quorum. So only a pause longer than a timeout
+/// minus that time lets others elect a leader.
 #[test]
 fn heartbeats_go_to_half_the_members_in_turn() {
     for size in [3, 5, 7] {
@@ -147,7 +150,7 @@ fn heartbeats_go_to_half_the_members_in_turn() {
     assert_eq!(longest_silence(&mut hand, 3, 1), 99 * MILLISECOND, "long timeouts: together");
 }
 
-/// In turn they are no more than together.
+/// Staggered heartbeats are no more in number than simultaneous ones.
 #[test]
 fn heartbeats_in_turn_are_no_more() {
     let mut hand = settled(5);
@@ -164,7 +167,7 @@ fn heartbeats_in_turn_are_no_more() {
     assert_eq!(sent, 4 * 20, "one a member and interval");
 }
 
-/// The driver that ticks only when a deadline is due sends them in turn as well.
+/// A driver that ticks only at deadlines sends staggered heartbeats as well.
 #[test]
 fn ac07_heartbeats_in_turn_have_a_deadline() {
     let mut hand = settled(3);
@@ -177,7 +180,7 @@ fn ac07_heartbeats_in_turn_have_a_deadline() {
 
 // ---- one client alone ------------------------------------------------------------------------
 
-/// One that waits: batches of a moment, and distances.
+/// A leader that waits: with batches and minimum distances.
 fn patient(config: &mut RaftConfig) {
     config.batch_delay = MILLISECOND;
     config.append_interval = 20 * MILLISECOND;
@@ -200,7 +203,8 @@ fn commits_after(hand: &mut Hand, count: u64) -> u64 {
     panic!("nothing is sent");
 }
 
-/// Nothing joins the proposals of one client that waits for its replies, so they are not held back for company.
+/// A single client waits for each reply, so no other proposal joins its proposals, and they are not
+/// delayed for a batch.
 #[test]
 fn a_client_alone_is_not_held_back() {
     let mut hand = Setup::of(3).with(patient).lead();
@@ -212,7 +216,7 @@ fn a_client_alone_is_not_held_back() {
     assert_eq!(commits_after(&mut hand, 1), 20, "two at once: distances again");
 }
 
-/// Several clients come at any time; distances gather them.
+/// Several clients propose at any time; minimum distances gather their proposals.
 #[test]
 fn clients_that_come_at_any_time_are_gathered() {
     let mut hand = Setup::of(3).with(patient).lead();

@@ -1,11 +1,12 @@
-//! Many seeds, every fault the world knows, and a world that must get well afterwards.
+//! Many seeds, with every fault of the world; afterwards every world must recover.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::{Disk, Faults, MILLISECOND, World, config};
 use crate::raft::*;
 
-/// One world under faults: proposals, crashes, partitions, slow disks and slow state machines for eight seconds.
+/// One world under faults: proposals, crashes, partitions, slow disks and slow state machines for
+/// eight seconds.
 fn run(seed: u64, size: u64, config: RaftConfig) -> World {
     let mut world = if seed.is_multiple_of(3) {
         World::new(size, seed, config)
@@ -56,7 +57,7 @@ fn disturb(world: &mut World, size: u64) {
     }
 }
 
-/// The seeds of a batch; `QUORATE_SEEDS=N` makes it N seeds instead, `QUORATE_SEED=N` that one.
+/// The seeds of a batch; `QUORATE_SEEDS=N` runs N seeds instead, `QUORATE_SEED=N` only seed N.
 fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
     let number =
         |name| std::env::var(name).ok().and_then(|value: String| value.parse::<u64>().ok());
@@ -78,8 +79,8 @@ fn batch(usual: std::ops::Range<u64>, config: impl Fn(u64) -> RaftConfig) -> Cou
     totals
 }
 
-/// The invariants of the world hold under every fault, every world gets well, and nothing of what the protocol can do
-/// has stayed undone: a batch in which it has is vacuous and fails.
+/// The invariants hold under every fault, every world recovers, and every event of the protocol
+/// occurs: a batch without some event has not tested it and fails.
 #[test]
 fn worlds_under_faults_stay_safe_and_get_well() {
     let totals = batch(0..120, |_| config());
@@ -98,8 +99,8 @@ fn worlds_under_faults_stay_safe_and_get_well() {
     }
 }
 
-/// Rounds of: a follower falls behind the log, gets a snapshot, and while that decodes the leader is cut off, or crashes,
-/// or the follower does, or nothing happens.
+/// Rounds: a follower falls behind the log and gets a snapshot; while it decodes, the leader is cut
+/// off or crashes, or the follower crashes, or nothing happens.
 fn run_installs(seed: u64) -> World {
     let mut world = World::uneven(5, seed, config());
     for _ in 0..6 {
@@ -129,7 +130,7 @@ fn run_installs(seed: u64) -> World {
     world
 }
 
-/// Every way an offer can end comes up, and every world gets well.
+/// An offer ends in each of the possible ways, and every world recovers.
 #[test]
 fn offers_end_granted_refused_or_forgotten() {
     let mut totals = Counters::default();
@@ -151,21 +152,22 @@ fn offers_end_granted_refused_or_forgotten() {
     }
 }
 
-/// How often disks lost what, and how many nodes counted again soon.
+/// How often disks lost which data, and how many nodes soon counted again.
 #[derive(Debug, Default)]
 struct Losses {
     tails: u64,
     votes: u64,
     wiped: u64,
     rolled_back: u64,
-    /// Two members had lost something at the same time.
+    /// How often two members had losses at the same time.
     at_once: u64,
     recovered: u64,
 }
 
-/// Whether the rest can do without `victim`: fewer than a quorum have lost something, or one of two, and who has not got over
-/// a loss does not suffer another while somebody else has one. An old disk that is started again and again gets as far as
-/// others remember: that can't be noticed.
+/// Whether the rest can do without `victim`: fewer than a quorum have losses, or one of two; and a
+/// member that has not recovered gets no further loss while another member has one. An old disk
+/// that is started again and again reaches the incarnation that others remember, which can't be
+/// noticed.
 fn may_lose(world: &World, victim: NodeId) -> bool {
     let others = world.nodes.iter().filter(|&(&id, node)| id != victim && node.damaged);
     let (lost, most) = (others.count(), (world.nodes.len() - 1) / 2);
@@ -173,7 +175,7 @@ fn may_lose(world: &World, victim: NodeId) -> bool {
     world.lives(victim) && lost < most.max(1) && !node.unnoticed && (lost == 0 || !node.damaged)
 }
 
-/// The disk of `victim` loses what was durable: storage notices, or other members do.
+/// The disk of `victim` loses durable data: storage notices, or other members do.
 fn lose(
     world: &mut World,
     victim: NodeId,
@@ -207,14 +209,14 @@ fn lose(
     }
 }
 
-/// Disks lose what was durable, of five members up to two at once. Meanwhile leaders crash and change, and messages from
-/// before arrive after.
+/// Disks lose durable data, up to two of five at once. Meanwhile leaders crash and change, and
+/// messages from before arrive after.
 fn run_losses(seed: u64, losses: &mut Losses) {
     let size = [3, 5, 2][seed as usize % 3];
     let mut world = World::new(size, seed, config());
     let mut copies: BTreeMap<NodeId, Disk> = BTreeMap::new();
     for _ in 0..12 {
-        // Now and then all goes well for long enough that members catch up.
+        // Now and then there are no faults for long enough that members catch up.
         let slowest = [1, 30, 300][world.random.between(0, 2) as usize];
         let latest = [20, 100, 400][world.random.between(0, 2) as usize];
         world.faults = Faults {
@@ -267,7 +269,8 @@ fn run_losses(seed: u64, losses: &mut Losses) {
     assert!(well, "somebody has not caught up: {:#?}", world.positions());
 }
 
-/// Nothing that was committed is lost with a minority of the disks, or one of two, and nobody votes twice (PS20).
+/// Nothing committed is lost with a minority of the disks, or one of two, and no member votes twice
+/// (PS20).
 #[test]
 fn ps20_worlds_that_lose_disks_stay_safe() {
     let mut losses = Losses::default();
@@ -281,7 +284,7 @@ fn ps20_worlds_that_lose_disks_stay_safe() {
     assert!(fewest > Some(5), "vacuous: a loss that hardly any world had");
 }
 
-/// Every entry that is not the unpersisted tail is read back from the log.
+/// Every entry except the unpersisted tail is read back from the log.
 #[test]
 fn worlds_without_a_cache_stay_safe_and_get_well() {
     let totals = batch(500..560, |_| RaftConfig { log_cache_bytes: 0, ..config() });
@@ -304,7 +307,7 @@ fn worlds_with_tiny_limits_stay_safe_and_get_well() {
     assert!(totals.installs_granted > 0, "vacuous: {totals:#?}");
 }
 
-/// With everything that spares messages.
+/// With all options that save messages.
 #[test]
 fn worlds_that_spare_messages_stay_safe_and_get_well() {
     let sparing = |seed: u64| RaftConfig {
@@ -320,7 +323,7 @@ fn worlds_that_spare_messages_stay_safe_and_get_well() {
     assert!(totals.snapshots_taken > 0 && totals.installs_granted > 0, "vacuous: {totals:#?}");
 }
 
-/// The same seed gives the same world, to the last event.
+/// The same seed gives the same world, up to the last event.
 #[test]
 fn a_seed_decides_everything() {
     let trace = |seed| {

@@ -34,7 +34,7 @@ fn rd02_a_read_needs_a_quorum() {
     assert_eq!(confirmed(&mut hand), [(ticket, 1)]);
 }
 
-/// An answer to a request that left before the read came confirms nothing: a round is never used again.
+/// An answer to a request sent before the read arrived confirms nothing: a round is never reused.
 #[test]
 fn rd03_answers_to_earlier_requests_confirm_nothing() {
     let mut hand = Setup::of(3).lead();
@@ -57,7 +57,8 @@ fn rd03_answers_to_earlier_requests_confirm_nothing() {
     assert_eq!(confirmed(&mut hand), [(second, 1)]);
 }
 
-/// A read whose round has not begun is not confirmed by the answer to an earlier one, though both come in one turn.
+/// A read whose round has not begun is not confirmed by the answer to an earlier one, even if both
+/// arrive in one turn.
 #[test]
 fn rd03_a_read_without_a_round_waits_for_its_own() {
     let mut hand = Setup::of(3).lead();
@@ -71,7 +72,7 @@ fn rd03_a_read_without_a_round_waits_for_its_own() {
     assert_eq!(confirmed(&mut hand), [(first, 1)]);
 }
 
-/// Reads that come in one turn share a round, and it is asked for at once, whatever was just sent.
+/// Reads that arrive in one turn share a round, which is started at once, whatever was just sent.
 #[test]
 fn rd03_reads_of_one_turn_share_a_round() {
     let mut hand = Setup::of(3).lead();
@@ -88,7 +89,7 @@ fn rd03_reads_of_one_turn_share_a_round() {
     assert!(hand.sent.iter().all(|e| e.to != 2), "nothing left to ask");
 }
 
-/// A read carries the commit index of its arrival: it runs once that is applied (RD07).
+/// A read carries the commit index at its arrival: it runs once that is applied (RD07).
 #[test]
 fn rd07_a_read_names_the_commit_index_it_found() {
     let mut hand = Setup::of(3).lead();
@@ -99,7 +100,7 @@ fn rd07_a_read_names_the_commit_index_it_found() {
     assert_eq!((hand.status().commit, confirmed(&mut hand)), (3, vec![(ticket, 1)]));
 }
 
-/// Every read is answered: those of a leader that is deposed, or steps down, fail (RD08).
+/// Every read is answered: reads fail at a leader that is deposed or steps down (RD08).
 #[test]
 fn rd08_reads_of_a_deposed_leader_fail() {
     for deposed in [true, false] {
@@ -117,7 +118,8 @@ fn rd08_reads_of_a_deposed_leader_fail() {
     }
 }
 
-/// An answer of another term, or one to an earlier life, confirms no read of this one (RD03).
+/// An answer of another term, or one to an earlier incarnation, confirms no read of this one
+/// (RD03).
 #[test]
 fn rd03_an_answer_of_an_earlier_term_confirms_nothing() {
     let mut hand = Setup::of(3).lead();
@@ -135,9 +137,9 @@ fn rd03_an_answer_of_an_earlier_term_confirms_nothing() {
     assert_eq!(confirmed(&mut hand).len(), 1);
 }
 
-/// A member that meets a request of an earlier term in a later one says so in that later term, and
-/// names the request's round. Rounds count on over all terms of a life, so no such answer confirms
-/// a read of the new one, however many rounds that has had (RD03).
+/// A member in a later term answers a request of an earlier term in its later term, and names the
+/// request's round. Rounds are counted across all terms of an incarnation, so no such answer
+/// confirms a read of the new term, however many rounds that has had (RD03).
 #[test]
 fn rd03_a_late_answer_to_a_round_of_an_earlier_term_confirms_nothing() {
     for (earlier_rounds, later_rounds) in [(1, 1), (3, 1), (3, 2), (3, 3), (1, 3)] {

@@ -1,4 +1,5 @@
-//! A follower's half of replication, by the catalogue's ids LR02–LR27: what is taken, what is refused, what commits.
+//! The follower's half of replication, by the catalogue's ids LR02–LR27: what is accepted, refused
+//! and committed.
 
 use super::hand::*;
 use crate::raft::*;
@@ -7,7 +8,7 @@ fn rejected_with(refused: Index, hint: LogId) -> AppendOutcome {
     AppendOutcome::Rejected { refused, hint }
 }
 
-/// A late AppendEntries with fewer entries takes away nothing of what a later one brought.
+/// A late AppendEntries with fewer entries removes nothing that a later one appended.
 #[test]
 fn lr02_a_late_request_removes_nothing() {
     let mut hand = Setup::of(3).start();
@@ -18,8 +19,8 @@ fn lr02_a_late_request_removes_nothing() {
     assert_eq!(hand.status().counters.truncations, 0);
 }
 
-/// What an empty request vouches for ends at its previous entry: a tail of another leader is neither committed nor
-/// acknowledged.
+/// An empty request covers the log only up to its previous entry: a tail of another leader is
+/// neither committed nor acknowledged.
 #[test]
 fn lr03_a_divergent_tail_is_neither_committed_nor_acknowledged() {
     let mut hand = Setup::of(3).log(&[1, 1, 2, 2]).start();
@@ -29,7 +30,7 @@ fn lr03_a_divergent_tail_is_neither_committed_nor_acknowledged() {
     assert_eq!(hand.status().commit, 2);
 }
 
-/// The answer names what the request showed, not the log's end (LR04).
+/// The answer names what the request covered, not the log's end (LR04).
 #[test]
 fn lr04_an_answer_acknowledges_what_was_verified() {
     let mut hand = Setup::of(3).log(&[1, 1, 1, 1]).start();
@@ -41,7 +42,8 @@ fn lr04_an_answer_acknowledges_what_was_verified() {
     assert_eq!(hand.append_answer().report.matched, 4);
 }
 
-/// Nor is the log's end acknowledged when what the request showed is there and not durable yet.
+/// The log's end is not acknowledged either if what the request covered is there and not durable
+/// yet.
 #[test]
 fn lr04_a_late_acknowledgement_covers_what_was_verified() {
     let mut hand = Setup::of(3).start();
@@ -53,7 +55,7 @@ fn lr04_a_late_acknowledgement_covers_what_was_verified() {
     assert_eq!(hand.append_answer().report.matched, 1);
 }
 
-/// What was verified against one leader says nothing of the next (LR05).
+/// What matched with one leader does not count for the next (LR05).
 #[test]
 fn lr05_a_new_term_verifies_anew() {
     let mut hand = Setup::of(3).start();
@@ -65,7 +67,7 @@ fn lr05_a_new_term_verifies_anew() {
     assert_eq!(hand.append_answer().report.matched, 1);
 }
 
-/// Requests that no leader can have sent are ignored whole (LR09).
+/// Requests that no leader can have sent are ignored as a whole (LR09).
 #[test]
 fn lr09_malformed_requests_are_ignored() {
     let good = Append {
@@ -108,7 +110,7 @@ fn lr09_malformed_requests_are_ignored() {
     assert_eq!(hand.terms(), [1, 1, 2]);
 }
 
-/// Before the log's start no term is known, and an unknown term matches nothing, 0 least of all.
+/// Before the log's start no term is known, and an unknown term matches nothing, not even 0.
 #[test]
 fn lr10_an_unknown_term_matches_nothing() {
     let mut hand = Setup::of(3).snapshot(id(5, 2)).log(&[2, 2]).start();
@@ -121,8 +123,8 @@ fn lr10_an_unknown_term_matches_nothing() {
     assert_eq!(hand.terms(), [2, 2]);
 }
 
-/// A request that begins before the own log's start, or below the commit index, is no conflict: its part up to there is
-/// passed over, the rest taken (LR11).
+/// A request that begins before the own log's start, or below the commit index, is no conflict: its
+/// part up to there is skipped, the rest accepted (LR11).
 #[test]
 fn lr11_what_is_committed_is_passed_over() {
     let mut hand = Setup::of(3).snapshot(id(5, 2)).log(&[2]).start();
@@ -138,7 +140,8 @@ fn lr11_what_is_committed_is_passed_over() {
     assert_eq!(hand.append_answer().outcome, AppendOutcome::Accepted);
 }
 
-/// A leader that differs below the commit index shows a broken cluster: an alarm, and nothing is taken.
+/// A leader that differs below the commit index indicates a broken cluster: an alarm, and nothing
+/// is accepted.
 #[test]
 fn lr11_a_committed_entry_is_never_overwritten() {
     let mut hand = Setup::of(3).log(&[1, 1, 1]).start();
@@ -150,8 +153,8 @@ fn lr11_a_committed_entry_is_never_overwritten() {
     assert!(hand.is_silent());
 }
 
-/// One reject skips a whole term's entries: where terms alternate over 300 conflicting entries, agreement takes a
-/// reject a term and no more (LR12, B21).
+/// One rejection skips all entries of a term: where terms alternate over 300 conflicting entries,
+/// agreement takes one rejection for each term and no more (LR12, B21).
 #[test]
 fn lr12_long_divergent_tails_are_found_in_few_steps() {
     let log = |terms: [Term; 3]| {
@@ -178,7 +181,8 @@ fn lr12_long_divergent_tails_are_found_in_few_steps() {
     assert!(rejects <= 4, "{rejects} rejects");
 }
 
-/// The hint is an own entry that can still agree: at or before the refused one and of no later term (B21).
+/// The hint is an own entry that may still match: at or before the refused one and of no later term
+/// (B21).
 #[test]
 fn b21_the_hint_is_the_last_entry_that_can_agree() {
     let cases = [
@@ -196,7 +200,7 @@ fn b21_the_hint_is_the_last_entry_that_can_agree() {
     }
 }
 
-/// What is committed agrees with every leader: no hint lies before it.
+/// Committed entries match every leader's: no hint is before them.
 #[test]
 fn b21_the_hint_is_never_below_the_commit_index() {
     let mut hand = Setup::of(3).log(&[1, 1, 2, 2, 4, 4]).start();
@@ -211,7 +215,7 @@ fn b21_the_hint_is_never_below_the_commit_index() {
     assert_eq!(hand.append_answer().outcome, rejected_with(9, id(5, 2)));
 }
 
-/// Only entries of terms up to the leader's come; the follower's own term does not colour them (LR15).
+/// Entries have terms up to the leader's; the follower's own term does not change them (LR15).
 #[test]
 fn lr15_entries_keep_the_term_they_were_made_in() {
     let mut hand = Setup::of(3).start();
@@ -219,7 +223,8 @@ fn lr15_entries_keep_the_term_they_were_made_in() {
     assert_eq!(hand.terms(), [1, 3, 5]);
 }
 
-/// What is handed to the state machine comes in pages and continues where it stopped; the commit index stays (LR19).
+/// Entries are dispatched to the state machine in pages, each continuing where the last one ended;
+/// the commit index stays (LR19).
 #[test]
 fn lr19_handing_over_in_pages_forgets_nothing() {
     let mut hand = Setup::of(3).with(|config| config.apply_queue_bytes = 70).start();
@@ -237,7 +242,8 @@ fn lr19_handing_over_in_pages_forgets_nothing() {
     assert_eq!(handed, (1..=7).map(|index| id(index, 1)).collect::<Vec<_>>());
 }
 
-/// One page that exceeds the queue's limit goes by itself, and the next waits until it is applied (B2).
+/// A page that exceeds the queue's limit is dispatched alone, and the next waits until it is
+/// applied (B2).
 #[test]
 fn b2_the_apply_queue_is_bounded() {
     for limit in [0, 1] {
@@ -266,7 +272,7 @@ fn lr20_without_a_cache_everything_is_read_back() {
     assert_eq!(append_of(&again).entries.range(0..3), entries(1, &[1, 1, 1]));
 }
 
-/// Only what is durable is asked back: the rest is in memory, and the disk does not have it yet (LR20).
+/// Only durable entries are read back: the others are in memory, and not on disk yet (LR20).
 #[test]
 fn lr20_only_durable_entries_are_read_back() {
     let mut hand = Setup::of(3).with(|config| config.log_cache_bytes = 0).log(&[1, 1, 1]).lead();
@@ -278,7 +284,7 @@ fn lr20_only_durable_entries_are_read_back() {
     assert_eq!((read.first, read.last), (1, 4));
 }
 
-/// A read that comes back late, for a log that has changed since, is not sent (LR20).
+/// The result of a late read is not sent if the log has changed since (LR20).
 #[test]
 fn lr20_a_read_of_entries_since_replaced_is_dropped() {
     let mut hand = Setup::of(3).log(&[1, 1, 1]).lead();
@@ -293,7 +299,8 @@ fn lr20_a_read_of_entries_since_replaced_is_dropped() {
     assert_eq!(ready.reads.len(), 1, "it is read again");
 }
 
-/// A read that comes back after the member acknowledged more is not sent: it would not follow what is sent next (LR20).
+/// The result of a read is not sent if the member has acknowledged more since: it would not precede
+/// what is sent next (LR20).
 #[test]
 fn lr20_a_read_of_entries_since_acknowledged_is_dropped() {
     let small = |config: &mut RaftConfig| (config.log_cache_bytes, config.append_entries) = (0, 1);
@@ -318,7 +325,8 @@ fn lr20_a_read_of_entries_since_acknowledged_is_dropped() {
     assert!(hand.appends(1).is_empty());
 }
 
-/// Messages that are not of this cluster, for this member, from another member or of the sender's present life.
+/// Ignored: messages of another cluster, for another member, from a non-member, or from an earlier
+/// incarnation of the sender.
 #[test]
 fn lr21_lr26_ac16_strangers_are_ignored() {
     let mut hand = Setup::of(3).start();
@@ -346,7 +354,8 @@ fn lr21_lr26_ac16_strangers_are_ignored() {
     assert_eq!(hand.status().counters.ignored_messages, 6);
 }
 
-/// An answer that names another life of this node, or a request that was never made, counts for nothing (LR14, AC16).
+/// An answer that names another incarnation of this node, or a request that was never sent, does
+/// not count (LR14, AC16).
 #[test]
 fn lr14_ac16_answers_to_another_life_do_not_count() {
     let mut hand = Setup::of(3).incarnation(3).start();
@@ -363,7 +372,8 @@ fn lr14_ac16_answers_to_another_life_do_not_count() {
     assert_eq!(hand.role(), Role::Leader);
 }
 
-/// Entries that are all there already are acknowledged like new ones, or the leader would send them for ever (LR27).
+/// Entries that are all there already are acknowledged like new ones; otherwise the leader would
+/// send them for ever (LR27).
 #[test]
 fn lr27_entries_that_are_there_already_are_acknowledged() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -372,7 +382,7 @@ fn lr27_entries_that_are_there_already_are_acknowledged() {
     assert_eq!((answer.outcome, answer.report.matched), (AppendOutcome::Accepted, 2));
 }
 
-/// Two leaders in one term show a broken cluster: an alarm, and the second is not followed.
+/// Two leaders in one term indicate a broken cluster: an alarm, and the second is not followed.
 #[test]
 fn a_second_leader_of_a_term_raises_an_alarm() {
     let mut hand = Setup::of(3).start();

@@ -1,4 +1,4 @@
-//! Rules of log compaction that are too plain to be anybody else's subject, by the rows of `docs/mechanisms.md`.
+//! Simple rules of log compaction that no other file covers, by the rows of `docs/mechanisms.md`.
 
 use bytes::Bytes;
 
@@ -16,7 +16,8 @@ fn none_trailing(config: &mut RaftConfig) {
 
 // ---- why and what ----------------------------------------------------------------------------
 
-/// The log is as long as what happened since the last snapshot, however much happened before.
+/// The length of the log depends on what happened since the last snapshot, not on what happened
+/// before.
 #[test]
 fn a1_the_log_stays_within_its_bound() {
     let limits = |config: &mut RaftConfig| {
@@ -56,8 +57,8 @@ fn a2_the_state_is_smaller_than_its_log() {
     assert!(state.len() * 100 < log_bytes, "{} bytes of {log_bytes}", state.len());
 }
 
-/// Behind a snapshot with nothing left of the log, the consistency check has the snapshot's own index and term: on the
-/// follower that judges with them and on the leader that sends them.
+/// After a snapshot, with an otherwise empty log, the consistency check uses the snapshot's own
+/// index and term: on the follower that checks, and on the leader that sends them.
 #[test]
 fn a3_a4_a_snapshot_knows_the_entry_it_ends_with() {
     for (prev, fits) in [(id(5, 2), true), (id(5, 1), false), (id(6, 2), false)] {
@@ -85,7 +86,7 @@ fn a8_a_fresh_log_begins_at_zero() {
 
 // ---- creating --------------------------------------------------------------------------------
 
-/// A follower takes its snapshot when it likes; nobody is asked and nobody is told.
+/// A follower takes its snapshot at any time, without asking or informing another member.
 #[test]
 fn a12_a_follower_takes_its_snapshot_by_itself() {
     let mut hand = Setup::of(3).with(none_trailing).log(&[1; 5]).start();
@@ -100,7 +101,7 @@ fn a12_a_follower_takes_its_snapshot_by_itself() {
     assert!(hand.sent.is_empty(), "{:?}", hand.sent);
 }
 
-/// The service may bring a snapshot that nobody asked for: it is judged like any other.
+/// The service may return a snapshot that was not requested: it is checked like any other.
 #[test]
 fn a13_a_snapshot_may_come_unasked() {
     let mut hand = Setup::of(1).with(none_trailing).lead();
@@ -114,7 +115,7 @@ fn a13_a_snapshot_may_come_unasked() {
     assert_eq!(hand.status().log_start, id(3, 1));
 }
 
-/// The trigger is looked at whenever something was reported applied, not from time to time.
+/// The trigger is checked at every report of applied entries, not periodically.
 #[test]
 fn a18_the_trigger_is_looked_at_after_every_applied_entry() {
     let limits = |config: &mut RaftConfig| {
@@ -131,7 +132,8 @@ fn a18_the_trigger_is_looked_at_after_every_applied_entry() {
     assert_eq!(hand.now, 0, "no time has passed");
 }
 
-/// Purged entries are let go at once, with the last of their block: nothing of the log keeps their bytes.
+/// Purged entries are released at once, with the last of their block: nothing in the log keeps
+/// their bytes.
 #[test]
 fn a25_purged_entries_leave_memory() {
     let mut log = RaftLog::new(LogOutline::default(), 0, 1_000_000);
@@ -155,7 +157,7 @@ fn a25_purged_entries_leave_memory() {
 
 // ---- sending ---------------------------------------------------------------------------------
 
-/// A member that is not there keeps nothing of the log: it will get a snapshot.
+/// A member that does not answer retains nothing of the log: it will get a snapshot.
 #[test]
 fn a33_a_silent_member_keeps_nothing_of_the_log() {
     let mut hand = Setup::of(3).with(none_trailing).log(&[1; 10]).lead();
@@ -166,7 +168,7 @@ fn a33_a_silent_member_keeps_nothing_of_the_log() {
     assert_eq!(hand.status().log_start, id(11, 2));
 }
 
-/// Entries that go while they are being read for a member: it gets the snapshot instead.
+/// Entries that are purged while they are read for a member: it gets the snapshot instead.
 #[test]
 fn a36_entries_purged_while_they_are_read_lead_to_a_snapshot() {
     let limits = |config: &mut RaftConfig| {
@@ -189,7 +191,8 @@ fn a36_entries_purged_while_they_are_read_lead_to_a_snapshot() {
 
 // ---- receiving -------------------------------------------------------------------------------
 
-/// A piece of a later term brings the term and its leader; one of an earlier term is answered with the own, and not stored.
+/// A chunk of a later term brings the term and its leader; one of an earlier term is answered with
+/// the own term, and not stored.
 #[test]
 fn a47_a_piece_brings_its_leaders_term() {
     let mut hand = Setup::of(3).term(1, Some(0)).start();
@@ -206,7 +209,7 @@ fn a47_a_piece_brings_its_leaders_term() {
     assert_eq!(hand.status().install, InstallStatus::Receiving { index: 10, bytes: 60 });
 }
 
-/// Offer, question, durable step, answer: nothing of a later one is there before the one before it is done.
+/// Offer, question, durable step, answer: each happens only after the one before it is done.
 #[test]
 fn a54_a61_b23_offer_ask_save_switch() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -226,7 +229,8 @@ fn a54_a61_b23_offer_ask_save_switch() {
     assert!(hand.out.snapshots.contains(&SnapshotJob::Current(S)));
 }
 
-/// An install moves what is applied forward to its index, the answers with it, and only ever forward.
+/// An install advances the applied index to its own, and the answers with it, and never moves it
+/// back.
 #[test]
 fn a52_a62_a63_b18_an_install_moves_everything_forward() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
@@ -253,7 +257,7 @@ fn a52_a62_a63_b18_an_install_moves_everything_forward() {
 
 // ---- restart, replication --------------------------------------------------------------------
 
-/// How far the replay goes is known from the start, and a read waits for all of it.
+/// The end of the replay is known from the start, and a read waits for all of it.
 #[test]
 fn a77_the_end_of_the_replay_is_known_from_the_start() {
     let mut hand = Setup::of(1).snapshot(id(5, 1)).log(&[1, 1]).start();
@@ -283,7 +287,7 @@ fn a80_logs_that_meet_agree_before() {
                 _ => {}
             }
             for node in 0..5 {
-                // Refused by all but leaders, deposed ones that do not know it among them.
+                // Refused by all but leaders; a deposed leader that does not know it may accept it.
                 let _ = world.propose(node, b"x");
             }
             check_matching(&world);

@@ -1,4 +1,4 @@
-//! A snapshot on its way out, by the ids A33–A45, B1, B15, B16, SN09–SN21: when it begins, how it goes on, how it ends.
+//! Sending a snapshot: when it begins, continues and ends (A33–A45, B1, B15, B16, SN09–SN21).
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::raft::*;
 
 const PENDING: InstallStatus = InstallStatus::Pending { index: 3 };
 
-/// A leader of term 2 whose log begins behind a snapshot of 3@1, and member 1 has been found to need it.
+/// A leader of term 2 whose log begins after a snapshot of 3@1; member 1 was found to need it.
 fn sending() -> Hand {
     sending_with(|_| {})
 }
@@ -27,7 +27,7 @@ fn is_sending(hand: &Hand) -> bool {
     matches!(hand.raft.progress[&1].state, ProgressState::Snapshot(_))
 }
 
-/// All of the snapshot is at member 1.
+/// Member 1 has received all of the snapshot.
 fn sent() -> Hand {
     let mut hand = sending();
     let piece = hand.send_piece(100);
@@ -35,7 +35,7 @@ fn sent() -> Hand {
     hand
 }
 
-/// A heartbeat to member 1 is answered with this match and status.
+/// Member 1 answers a heartbeat with this match and status.
 fn reports(hand: &mut Hand, matched: Index, install: InstallStatus) {
     hand.after(100);
     let beat = hand.appends(1).pop().expect("a heartbeat");
@@ -44,7 +44,7 @@ fn reports(hand: &mut Hand, matched: Index, install: InstallStatus) {
     hand.reply(&beat, Answer::Append(AppendAnswer { report, outcome }));
 }
 
-/// A member that needs what is purged gets the snapshot, piece after piece, and then entries at once (A34, A37, A42).
+/// A member that needs purged entries gets the snapshot by chunks, then entries (A34, A37, A42).
 #[test]
 fn a34_a42_snapshot_and_then_entries() {
     let mut hand = sending_with(|config| config.snapshot_chunk_bytes = 60);
@@ -69,7 +69,7 @@ fn a34_a42_snapshot_and_then_entries() {
     assert_eq!(hand.status().commit, 5);
 }
 
-/// The boundary is the log's start: what follows it directly goes as entries (A35, B22), what is it needs the snapshot.
+/// What follows the log's start is sent as entries (A35, B22); the start itself needs the snapshot.
 #[test]
 fn a35_b22_the_entry_behind_the_logs_start_goes_without_a_snapshot() {
     let cases = [(id(3, 1), false), (id(2, 1), true), (LogId::BASE, true)];
@@ -84,7 +84,7 @@ fn a35_b22_the_entry_behind_the_logs_start_goes_without_a_snapshot() {
     }
 }
 
-/// A member whose entry at the log's start is of another term is found out by one more request.
+/// A member whose entry at the log's start has another term is detected by one more request.
 #[test]
 fn b4_another_term_at_the_logs_start_needs_the_snapshot() {
     let mut hand = Setup::of(3).snapshot(id(3, 2)).log(&[2]).lead();
@@ -96,7 +96,7 @@ fn b4_another_term_at_the_logs_start_needs_the_snapshot() {
     assert!(is_sending(&hand));
 }
 
-/// The snapshot is an option only for members that have answered, and lately (A38).
+/// A snapshot is sent only to members that have answered, and recently (A38).
 #[test]
 fn a38_a_silent_member_gets_no_snapshot() {
     let mut hand = Setup::of(3).snapshot(id(3, 1)).log(&[1]).lead();
@@ -123,9 +123,9 @@ fn a38_a_silent_member_gets_no_snapshot() {
     assert!(!is_sending(&hand), "it has not answered for an election timeout");
 }
 
-/// Two of three pieces are under way to member 1, which falls silent: so many reads of pieces
-/// follow in three seconds, each answered, and in which the transport says of each piece that it
-/// did `arrive` or not.
+/// Two of three chunks are under way to member 1, which falls silent: returns how many chunks are
+/// read in three seconds. Each read is answered, and the transport reports for each chunk whether
+/// it did `arrive`.
 fn pieces_to_a_silent_member(hand: &mut Hand, arrive: bool) -> usize {
     let mut pieces = 0;
     for _ in 0..60 {
@@ -154,8 +154,7 @@ fn silent_in_the_middle() -> Hand {
     hand
 }
 
-/// A member that falls silent in the middle of a transfer is sent no pieces after an election
-/// timeout, only heartbeats (A38).
+/// A member that falls silent in a transfer gets only heartbeats after an election timeout (A38).
 #[test]
 fn a38_a_member_that_falls_silent_in_the_middle_is_not_sent_the_same_piece_for_ever() {
     for arrive in [true, false] {
@@ -171,8 +170,7 @@ fn a38_a_member_that_falls_silent_in_the_middle_is_not_sent_the_same_piece_for_e
     }
 }
 
-/// When it answers again the transfer goes on where it stood; one that was restarted begins anew
-/// (A38, SN12).
+/// When it answers again, the transfer continues; after a restart it begins anew (A38, SN12).
 #[test]
 fn a38_a_member_that_answers_again_gets_the_rest() {
     for incarnation in [1, 2] {
@@ -195,18 +193,17 @@ fn a38_a_member_that_answers_again_gets_the_rest() {
     }
 }
 
-/// How a link treats pieces that are on it at once.
+/// How a link treats several chunks under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
-    /// Each takes its time, however many there are.
+    /// Each takes the same time, however many there are.
     Long,
     /// One after the other.
     Narrow,
 }
 
-/// A member behind a link that takes longer for each piece than `request_timeout` gets the whole
-/// snapshot all the same: the answers that come late move the transfer on, and pieces are not sent
-/// again and again (A46).
+/// A member whose link takes longer for each chunk than `request_timeout` still gets the whole
+/// snapshot: late answers advance the transfer, and chunks are not sent again and again (A46).
 #[test]
 fn a46_a_link_slower_than_the_timeout_gets_the_whole_snapshot() {
     for link in [Link::Long, Link::Narrow] {
@@ -244,7 +241,7 @@ fn a46_a_link_slower_than_the_timeout_gets_the_whole_snapshot() {
     }
 }
 
-/// Answers the oldest read of a piece; the piece, if that is still wanted.
+/// Answers the oldest read of a chunk; returns the chunk if it is still wanted.
 fn read_piece(hand: &mut Hand) -> Option<Envelope> {
     let ChunkRead { to, transfer, offset, max_bytes, .. } = hand.out.chunk_reads.remove(0);
     let data = vec![7; max_bytes.min(100 - offset as usize)].into();
@@ -254,8 +251,7 @@ fn read_piece(hand: &mut Hand) -> Option<Envelope> {
     hand.sent_to(to).into_iter().find(is_piece)
 }
 
-/// A snapshot whose record is not durable yet can't be sent, nor can one that the log has gone beyond; it is tried again
-/// (A39).
+/// A snapshot is not sent before its record is durable, nor if it is outdated; it is retried (A39).
 #[test]
 fn a39_no_snapshot_before_it_is_durable() {
     let mut hand = Setup::of(3).with(|config| config.trailing_entries = 0).log(&[1, 1]).lead();
@@ -271,7 +267,7 @@ fn a39_no_snapshot_before_it_is_durable() {
     assert!(is_sending(&hand));
 }
 
-/// Nor is the last one sent when the log begins behind it: what follows it is gone.
+/// The last snapshot isn't sent if the log begins after it: the entries between are purged.
 #[test]
 fn a39_no_snapshot_that_the_log_does_not_continue() {
     let limits = |config: &mut RaftConfig| config.trailing_entries = 0;
@@ -287,7 +283,7 @@ fn a39_no_snapshot_that_the_log_does_not_continue() {
     assert_eq!(hand.out.chunk_reads[0].snapshot, id(5, 2));
 }
 
-/// While the snapshot is under way the member gets heartbeats and nothing else (A40).
+/// During a transfer the member gets heartbeats and nothing else (A40).
 #[test]
 fn a40_replication_pauses_while_a_snapshot_is_sent() {
     let mut hand = sending();
@@ -300,7 +296,7 @@ fn a40_replication_pauses_while_a_snapshot_is_sent() {
     assert!(is_sending(&hand), "that it answers is no reason to stop");
 }
 
-/// One piece at a time; the answer to it, and no other, asks for the next (SN09).
+/// One chunk at a time; only the answer to it asks for the next (SN09).
 #[test]
 fn sn09_only_the_answer_to_the_piece_under_way_moves_on() {
     let mut hand = sending_with(|config| config.snapshot_chunk_bytes = 60);
@@ -322,7 +318,7 @@ fn sn09_only_the_answer_to_the_piece_under_way_moves_on() {
     assert_eq!(hand.out.chunk_reads[0].offset, 0, "the member starts over");
 }
 
-/// A read that comes back for a piece no longer wanted is dropped (A41).
+/// The result of a read for a chunk that is no longer wanted is dropped (A41).
 #[test]
 fn a41_a_late_read_of_a_piece_is_dropped() {
     let mut hand = sending();
@@ -338,7 +334,7 @@ fn a41_a_late_read_of_a_piece_is_dropped() {
     assert_eq!(hand.sent.len(), 1);
 }
 
-/// A lost piece is read and sent again, after the request's timeout or when the transport knows.
+/// A lost chunk is read and sent again, after a request timeout or when it is reported lost.
 #[test]
 fn a46_a_lost_piece_is_sent_again() {
     let mut hand = sending();
@@ -357,7 +353,7 @@ fn a46_a_lost_piece_is_sent_again() {
     assert_eq!(hand.status().counters.snapshots_sent, 1, "the first was not the one under way");
 }
 
-/// The match of a member moves by its own word alone: that all pieces are there says nothing of the install (B1).
+/// Only a member's own answers advance its match: a complete transfer is not an install (B1).
 #[test]
 fn b1_a_complete_transfer_is_not_an_install() {
     let mut hand = sent();
@@ -366,7 +362,7 @@ fn b1_a_complete_transfer_is_not_an_install() {
     assert!(hand.appends(1).is_empty() && is_sending(&hand));
 }
 
-/// However long the install takes, a member that says Pending is waited for, and sent no second one (B15, SN11, SN28).
+/// A member that answers Pending, for however long, gets no second snapshot (B15, SN11, SN28).
 #[test]
 fn b15_a_pending_member_is_waited_for() {
     let mut hand = sent();
@@ -378,7 +374,7 @@ fn b15_a_pending_member_is_waited_for() {
     assert_eq!(hand.raft.progress[&1].failed_transfers, 0);
 }
 
-/// One that said Pending and is cut off is not taken to have lost it.
+/// A member that answered Pending and is cut off is not taken to have lost the snapshot.
 #[test]
 fn b15_a_pending_member_that_is_cut_off_has_not_failed() {
     let mut hand = sent();
@@ -391,7 +387,7 @@ fn b15_a_pending_member_that_is_cut_off_has_not_failed() {
     assert_eq!(hand.raft.progress[&1].failed_transfers, 0);
 }
 
-/// A piece that the member does not want, because another leader's snapshot waits there, is not sent again.
+/// A chunk refused because another leader's snapshot waits there is not sent again.
 #[test]
 fn b3_an_unwanted_piece_is_not_sent_again() {
     let mut hand = sending();
@@ -406,7 +402,7 @@ fn b3_an_unwanted_piece_is_not_sent_again() {
     assert!(!is_sending(&hand), "it was as good as this one");
 }
 
-/// A member that has everything and for an election timeout says nothing of it has lost it: begin again (B15).
+/// A member with a complete transfer that is silent about it for an election timeout lost it (B15).
 #[test]
 fn b15_a_member_that_forgot_the_snapshot_gets_it_again() {
     let mut hand = sent();
@@ -422,7 +418,7 @@ fn b15_a_member_that_forgot_the_snapshot_gets_it_again() {
     assert_eq!(hand.out.chunk_reads.len(), 1);
 }
 
-/// Sends all of the snapshot to member 1, which can't decode it; returns when it was asked for.
+/// Sends all of the snapshot to member 1, which can't decode it; returns when it was requested.
 fn sends_in_vain(hand: &mut Hand) -> Micros {
     for _ in 0..10_000 {
         if !hand.out.chunk_reads.is_empty() {
@@ -439,7 +435,7 @@ fn sends_in_vain(hand: &mut Hand) -> Micros {
     panic!("no snapshot is sent any more");
 }
 
-/// A member whose build can't decode the snapshot is sent it ever more seldom, up to the limit; no other member waits for it.
+/// A member that can't decode the snapshot gets it ever less often, up to a limit; no other waits.
 #[test]
 fn a_member_that_cannot_decode_is_sent_snapshots_ever_more_seldom() {
     let mut hand = sending_with(|config| config.undecodable_retry_max = 64_000 * MILLISECOND);
@@ -454,7 +450,7 @@ fn a_member_that_cannot_decode_is_sent_snapshots_ever_more_seldom() {
     assert_eq!(hand.status().counters.safety_alarms, 0);
 }
 
-/// It may come back with another build; or say that it is not so any more.
+/// It may return with another build, or report that it can decode now.
 #[test]
 fn a_restart_of_the_member_or_its_word_ends_the_wait_for_a_newer_build() {
     for restarted in [true, false] {
@@ -497,7 +493,7 @@ fn b3_a_member_with_a_snapshot_under_way_gets_no_other() {
     }
 }
 
-/// A refusal after all pieces were there ends the transfer, an older one does not (B1).
+/// A refusal after a complete transfer ends it, an older one does not (B1).
 #[test]
 fn b1_a_refusal_ends_the_transfer() {
     let refused = InstallStatus::Refused { commit: 4 };
@@ -510,8 +506,8 @@ fn b1_a_refusal_ends_the_transfer() {
     assert_eq!(append_of(&hand.append(1)).prev, id(4, 1));
 }
 
-/// A refusal by a member whose log is not durable up to the log's start yet does not begin another transfer at once:
-/// that would be refused as well, as fast as the network can carry it (SN11, LR27).
+/// A refusal by a member whose log is not yet durable up to the log's start does not begin another
+/// transfer at once: it would be refused again, as fast as the network can carry it (SN11, LR27).
 #[test]
 fn sn11_a_refusal_does_not_begin_the_next_transfer_at_once() {
     let refused = InstallStatus::Refused { commit: 4 };
@@ -535,8 +531,7 @@ fn sn11_a_refusal_does_not_begin_the_next_transfer_at_once() {
     assert!(!is_sending(&hand));
 }
 
-/// What does not verify at the member, or has gone at the leader, is begun anew after an interval, with the current
-/// snapshot.
+/// A transfer that does not verify, or is gone at the leader, restarts with the current snapshot.
 #[test]
 fn a_failed_transfer_begins_anew_after_an_interval() {
     let mut corrupt = sending();
@@ -554,7 +549,7 @@ fn a_failed_transfer_begins_anew_after_an_interval() {
     }
 }
 
-/// A member that catches up by other means ends the transfer under way (SN12, SN20).
+/// A member that catches up by other means ends its transfer (SN12, SN20).
 #[test]
 fn a_member_that_catches_up_ends_its_transfer() {
     let mut hand = sending();
@@ -565,7 +560,7 @@ fn a_member_that_catches_up_ends_its_transfer() {
     assert!(hand.out.chunk_reads.is_empty(), "a late answer revives nothing");
 }
 
-/// A restarted member, and a leader that is deposed, end transfers (SN12).
+/// The restart of a member, and the deposition of a leader, end transfers (SN12).
 #[test]
 fn sn12_restart_and_deposition_end_transfers() {
     let mut hand = sending();
@@ -589,7 +584,7 @@ fn sn12_restart_and_deposition_end_transfers() {
     assert!(hand.sent.is_empty());
 }
 
-/// Members beside the slow one are served as ever, and the leader sends no snapshot to itself (SN21, SN13).
+/// Other members are served as usual, and the leader sends no snapshot to itself (SN21, SN13).
 #[test]
 fn sn21_the_leader_has_no_progress_of_its_own() {
     let mut hand = sending();
@@ -599,7 +594,7 @@ fn sn21_the_leader_has_no_progress_of_its_own() {
     assert!(!hand.appends(2).is_empty());
 }
 
-/// The state of a transfer in the leader's books, from reading to installing.
+/// The state of a transfer at the leader, from reading to installing.
 #[test]
 fn a_transfer_goes_from_reading_to_installing() {
     let mut hand = sending();

@@ -1,10 +1,11 @@
-//! Clusters of one, two and four: where quorums are easily counted wrong (EL23, RD10, PS03, LR08).
+//! Clusters of one, two and four, where quorums are easily counted wrong (EL23, RD10, PS03, LR08).
 
 use super::hand::*;
 use super::world::{self, MILLISECOND, World};
 use crate::raft::*;
 
-/// A lone node elects itself when its timeout has passed, without anybody's answer, and after its vote is durable.
+/// A lone node elects itself when its timeout has passed, without any answer, and after its vote is
+/// durable.
 #[test]
 fn el23_a_lone_node_leads_after_a_timeout() {
     let mut hand = Setup::of(1).start();
@@ -16,7 +17,8 @@ fn el23_a_lone_node_leads_after_a_timeout() {
     assert_eq!(hand.status().commit, 1);
 }
 
-/// A disk slower than the election timeout elects a lone node all the same: one campaign at a time.
+/// With a disk slower than the election timeout a lone node is still elected: one campaign at a
+/// time.
 #[test]
 fn el23_a_lone_node_with_a_slow_disk_leads() {
     let mut world = World::new(1, 4, world::config());
@@ -39,7 +41,7 @@ fn el23_a_lone_node_leads_again_after_a_restart() {
     assert!(world.propose(0, b"on").is_ok());
 }
 
-/// What a lone node commits is durable before anybody hears of it.
+/// What a lone node commits is durable before it is reported.
 #[test]
 fn ps03_a_lone_node_commits_what_is_durable() {
     let mut hand = Setup::of(1).lead();
@@ -49,7 +51,7 @@ fn ps03_a_lone_node_commits_what_is_durable() {
     assert_eq!((hand.status().commit, hand.handed()), (2, vec![id(2, 1)]));
 }
 
-/// It is its own quorum for ever: no answer is waited for, nothing is sent, no read fails.
+/// It is always its own quorum: it waits for no answer, sends nothing, and no read fails.
 #[test]
 fn rd10_a_lone_node_needs_nobody() {
     let mut hand = Setup::of(1).lead();
@@ -81,7 +83,7 @@ fn lr08_of_two_both_are_needed() {
     assert_eq!(hand.role(), Role::Follower, "nobody else answers");
 }
 
-/// Of four, three: two halves elect nobody.
+/// Of four nodes three are needed: neither half elects a leader.
 #[test]
 fn lr08_of_four_three_are_needed() {
     let mut hand = Setup::of(4).start();
@@ -119,7 +121,8 @@ fn lr08_two_of_four_refuse_and_it_is_lost() {
     assert_eq!(hand.role(), Role::Follower);
 }
 
-/// Two halves of four, cut from each other: nothing is committed on either side until they meet.
+/// Two halves of four, cut off from each other: nothing is committed in either until they are
+/// connected.
 #[test]
 fn lr08_two_halves_of_four_commit_nothing() {
     let mut world = World::new(4, 6, world::config());

@@ -1,4 +1,5 @@
-//! A snapshot on its way in, until all of it is there: A46–A51, B9, SN05–SN26 as far as the receiver can tell.
+//! Receiving a snapshot, until it is complete: A46–A51, B9, SN05–SN26 as far as the receiver is
+//! concerned.
 
 use super::hand::*;
 use crate::raft::*;
@@ -10,9 +11,10 @@ fn outcome(hand: &mut Hand) -> ChunkOutcome {
     hand.chunk_answer().outcome
 }
 
-// ---- pieces ----------------------------------------------------------------------------------
+// ---- chunks ----------------------------------------------------------------------------------
 
-/// A piece that is not the next one is answered with the offset to go on at, and not stored (SN09).
+/// A chunk that is not the next one is answered with the offset to continue at, and not stored
+/// (SN09).
 #[test]
 fn sn09_a_piece_out_of_place_is_not_stored() {
     let mut hand = Setup::of(3).start();
@@ -31,7 +33,8 @@ fn sn09_a_piece_out_of_place_is_not_stored() {
     assert!(hand.out.snapshots.is_empty());
 }
 
-/// A piece that comes twice while it is being stored is stored once; each request gets its answer (SN09).
+/// A chunk that arrives twice while it is being stored is stored once; each request gets its answer
+/// (SN09).
 #[test]
 fn sn09_a_piece_repeated_while_it_is_stored_is_stored_once() {
     let mut hand = Setup::of(3).term(1, None).start();
@@ -46,7 +49,8 @@ fn sn09_a_piece_repeated_while_it_is_stored_is_stored_once() {
     assert_eq!(outcome(&mut hand), ChunkOutcome::Continue { offset: 60 });
 }
 
-/// Pieces that no leader can have sent are ignored; so is one of another snapshot under the same transfer.
+/// Chunks that no leader can have sent are ignored; so is one of another snapshot in the same
+/// transfer.
 #[test]
 fn sn09_malformed_pieces_are_ignored() {
     type Change = fn(&mut SnapshotChunk);
@@ -74,7 +78,7 @@ fn sn09_malformed_pieces_are_ignored() {
     assert_eq!((hand.status().counters.ignored_messages, hand.out.snapshots.len()), (1, 1));
 }
 
-/// What does not verify is dropped, and begun anew (SN26).
+/// A transfer that does not verify is dropped, and restarted (SN26).
 #[test]
 fn sn26_a_corrupt_transfer_begins_anew() {
     let mut hand = Setup::of(3).term(1, None).start();
@@ -87,7 +91,7 @@ fn sn26_a_corrupt_transfer_begins_anew() {
     assert_eq!(hand.status().install, InstallStatus::Pending { index: 10 });
 }
 
-/// The sender's number tells a new transfer from a late piece of the one before.
+/// The sender's transfer number distinguishes a new transfer from a late chunk of the one before.
 #[test]
 fn a46_a_late_piece_of_an_earlier_transfer_is_unwanted() {
     let mut hand = Setup::of(3).term(1, None).start();
@@ -105,7 +109,8 @@ fn a46_a_late_piece_of_an_earlier_transfer_is_unwanted() {
     assert!(matches!(hand.out.snapshots[0], SnapshotJob::AbortTransfer(key) if key.transfer == 2));
 }
 
-/// A sender that falls silent keeps the place for one election timeout (SN14); what is being stored keeps it longer.
+/// A sender that falls silent keeps the slot for one election timeout (SN14); a chunk being stored
+/// keeps it longer.
 #[test]
 fn sn14_a_silent_sender_loses_the_place() {
     let mut hand = Setup::of(3).term(1, None).start();
@@ -121,8 +126,8 @@ fn sn14_a_silent_sender_loses_the_place() {
     assert!(matches!(hand.out.snapshots[..], [SnapshotJob::AbortTransfer(_)]));
 }
 
-/// Another leader's transfer takes the place of one that is not complete; a piece still being stored is answered
-/// (SN14, SN10).
+/// Another leader's transfer replaces one that is not complete; a chunk still being stored is
+/// answered (SN14, SN10).
 #[test]
 fn sn14_a_new_leaders_transfer_takes_over() {
     let mut hand = Setup::of(3).term(1, None).start();
@@ -145,7 +150,7 @@ fn sn14_a_new_leaders_transfer_takes_over() {
     assert!(
         matches!(hand.out.snapshots[..], [SnapshotJob::AbortTransfer(key), SnapshotJob::WriteChunk { .. }] if key == abandoned)
     );
-    // The abandoned piece was stored after all.
+    // The abandoned chunk was stored after all.
     hand.does(|raft, now| raft.chunk_written(now, abandoned, ChunkWritten::Complete));
     assert_eq!(hand.status().install, InstallStatus::Receiving { index: 10, bytes: 0 });
     assert!(
@@ -155,7 +160,8 @@ fn sn14_a_new_leaders_transfer_takes_over() {
     assert_eq!(hand.status().install, InstallStatus::Pending { index: 10 });
 }
 
-/// A candidate that hears a leader's piece follows it (SN14); the timer begins anew with each piece (B9).
+/// A candidate that receives a leader's chunk follows it (SN14); the timer restarts with each chunk
+/// (B9).
 #[test]
 fn sn14_b9_a_piece_is_heard_as_the_leaders_word() {
     let mut hand = Setup::of(3).start();
@@ -172,7 +178,8 @@ fn sn14_b9_a_piece_is_heard_as_the_leaders_word() {
     }
 }
 
-/// Neither the term nor the role comes from the snapshot: a snapshot of an old term in a later leader's (SN05, SN25).
+/// Neither the term nor the role comes from the snapshot: an old term's snapshot in a later
+/// leader's term (SN05, SN25).
 #[test]
 fn sn05_sn25_the_term_is_the_leaders() {
     let mut hand = Setup::of(3).term(6, Some(2)).start();
@@ -187,7 +194,8 @@ fn sn05_sn25_the_term_is_the_leaders() {
     assert_eq!(hand.status().last, id(10, 3));
 }
 
-/// A snapshot with other members than the own, where members do not change, is refused before it is offered (SN07).
+/// A snapshot with other members than the own, where members do not change, is refused before it is
+/// offered (SN07).
 #[test]
 fn sn07_a_snapshot_of_other_members_is_refused() {
     let mut hand = Setup::of(3).start();
@@ -201,7 +209,8 @@ fn sn07_a_snapshot_of_other_members_is_refused() {
 
 // ---- stale, or in the log already ------------------------------------------------------------
 
-/// A snapshot that ends at or before the commit index is answered with how far this node is (A48, A50): what is durable.
+/// A snapshot that ends at or before the commit index is answered with this node's durable match
+/// (A48, A50).
 #[test]
 fn a48_a50_a_stale_snapshot_teaches_the_leader_the_commit_index() {
     let mut hand = Setup::of(3).term(1, None).start();
@@ -223,7 +232,8 @@ fn a48_a50_a_stale_snapshot_teaches_the_leader_the_commit_index() {
     );
 }
 
-/// A snapshot whose last entry the log holds moves the commit index, whatever had been committed (A51).
+/// A snapshot whose last entry the log holds advances the commit index, whatever was committed
+/// before (A51).
 #[test]
 fn a51_a_snapshot_of_what_is_in_the_log_is_not_fetched() {
     let mut hand = Setup::of(3).log(&[1; 12]).start();
@@ -236,7 +246,8 @@ fn a51_a_snapshot_of_what_is_in_the_log_is_not_fetched() {
     assert_eq!(hand.handed().len(), 10);
 }
 
-/// One whose last entry has another term in the log is needed (B4, SN03), and one beyond the log's end.
+/// A snapshot is needed if its last entry has another term in the log (B4, SN03), or is beyond the
+/// log's end.
 #[test]
 fn sn03_b4_the_term_counts_with_the_index() {
     let mut hand = Setup::of(3).log(&[1; 12]).start();
@@ -246,7 +257,7 @@ fn sn03_b4_the_term_counts_with_the_index() {
     assert_eq!(hand.status().commit, 0);
 }
 
-/// A transfer under way is given up when the commit index reaches it.
+/// A transfer is abandoned when the commit index reaches it.
 #[test]
 fn a48_a_transfer_is_given_up_when_it_is_overtaken() {
     let mut hand = Setup::of(3).term(1, None).start();
@@ -261,7 +272,8 @@ fn a48_a_transfer_is_given_up_when_it_is_overtaken() {
     assert!(matches!(hand.out.snapshots.last(), Some(SnapshotJob::AbortTransfer(_))));
 }
 
-/// It may be complete only after the log has come to hold its last entry: then it is dropped, not offered.
+/// It may be complete only after the log has received its last entry: then it is dropped, not
+/// offered.
 #[test]
 fn a51_a_complete_snapshot_is_judged_again() {
     let mut hand = Setup::of(3).term(1, None).start();

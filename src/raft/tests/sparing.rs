@@ -1,5 +1,5 @@
-//! What spares messages, and what it must not cost: batches, distances, notices of a commit, members that count with
-//! their leader, campaigns that probe, deadlines.
+//! What saves messages, and what it must not cost: batches, minimum distances, commit notices,
+//! members that count with their leader, campaigns that probe, deadlines.
 
 use super::hand::*;
 use super::world::MILLISECOND;
@@ -13,7 +13,7 @@ fn sparing(config: &mut RaftConfig) {
     config.noop_on_election = false;
 }
 
-/// A leader of `size` members, which have all answered it once.
+/// A leader of `size` members, all of which have answered it once.
 fn settled(size: u64) -> Hand {
     let mut hand = Setup::of(size).with(sparing).lead();
     (1..size).for_each(|node| hand.accept_all(node));
@@ -26,7 +26,7 @@ fn count(hand: &mut Hand, node: NodeId) -> Vec<usize> {
 
 // ---- batches and distances -------------------------------------------------------------------
 
-/// Proposals of a moment leave together; the next batch begins with what comes after.
+/// Proposals of one moment are sent together; the next batch begins with later ones.
 #[test]
 fn a_batch_waits_for_company() {
     let mut hand = settled(3);
@@ -41,7 +41,7 @@ fn a_batch_waits_for_company() {
     assert_eq!(count(&mut hand, 1), [] as [usize; 0], "the next batch waits again");
 }
 
-/// Small messages to one member keep their distance; a full one does not wait.
+/// Small messages to one member keep a minimum distance; a full one does not wait.
 #[test]
 fn small_messages_keep_their_distance() {
     let mut hand = settled(3);
@@ -70,7 +70,8 @@ fn a_message_that_is_just_full_does_not_wait() {
     }
 }
 
-/// The disk works while a batch waits: then the leader's own copy is durable when the entries leave, and they say so.
+/// Entries that waited for the disk are sent with the information that the leader's copy is
+/// durable.
 #[test]
 fn entries_leave_with_what_is_durable_at_the_leader() {
     let mut hand = settled(3);
@@ -83,7 +84,7 @@ fn entries_leave_with_what_is_durable_at_the_leader() {
     assert_eq!(append_of(&hand.append(1)).leader_durable, 1, "2 is on its way to the disk");
 }
 
-// ---- commit without being told ---------------------------------------------------------------
+// ---- commit without a notice ------------------------------------------------------------------
 
 fn with_durable(request: Request, leader_durable: Index) -> Request {
     match request {
@@ -94,7 +95,7 @@ fn with_durable(request: Request, leader_durable: Index) -> Request {
     }
 }
 
-/// Two of three are a quorum: what is durable at the leader and here is committed, as soon as it is durable here.
+/// Two of three are a quorum: what is durable at the leader is committed once it is durable here.
 #[test]
 fn a_member_of_three_counts_its_leader_and_itself() {
     let mut hand = Setup::of(3).start();
@@ -106,7 +107,7 @@ fn a_member_of_three_counts_its_leader_and_itself() {
     assert_eq!(hand.status().commit, 3);
 }
 
-/// Raft §5.4.2 (LR01): entries of earlier terms are not counted, whoever holds them.
+/// Raft §5.4.2 (LR01): entries of earlier terms are not counted, whichever members hold them.
 #[test]
 fn lr01_a_member_counts_only_entries_of_the_leaders_own_term() {
     let mut hand = Setup::of(3).start();
@@ -118,7 +119,7 @@ fn lr01_a_member_counts_only_entries_of_the_leaders_own_term() {
     assert_eq!(hand.status().commit, 3, "one of its own term takes them along");
 }
 
-/// Among five, two are none; a learner is no voter; a damaged member does not count, by its own word or its leader's.
+/// Not counted: two of five; a learner; a damaged member, as it or its leader reports.
 #[test]
 fn who_does_not_count_commits_nothing_by_itself() {
     let request = || with_durable(append(LogId::BASE, &[2], 0), 1);
@@ -140,7 +141,7 @@ fn who_does_not_count_commits_nothing_by_itself() {
     assert_eq!(append_of(&hand.append(2)).leader_durable, 1);
 }
 
-/// What an earlier leader's log held says nothing of its successor's.
+/// The durable index of an earlier leader does not count for its successor.
 #[test]
 fn a_new_leader_says_anew_what_is_durable() {
     let mut hand = Setup::of(3).start();
@@ -152,7 +153,7 @@ fn a_new_leader_says_anew_what_is_durable() {
 
 // ---- notices ---------------------------------------------------------------------------------
 
-/// Members that can't know of a commit are told a little later, once, and not if something else tells them first.
+/// Members that can't know of a commit are notified a little later, once, if nothing else does it.
 #[test]
 fn a_commit_is_told_a_little_later() {
     let mut hand = settled(5);
@@ -197,7 +198,7 @@ fn who_knows_of_a_commit_is_not_told() {
 
 // ---- members that do not answer --------------------------------------------------------------
 
-/// A member that is silent is sent no entries, however much is proposed; once it answers, all of them.
+/// A silent member is sent no entries, however much is proposed; once it answers, it gets them all.
 #[test]
 fn a_silent_member_is_asked_and_sent_nothing() {
     let mut hand = settled(3);
@@ -220,7 +221,7 @@ fn a_silent_member_is_asked_and_sent_nothing() {
     assert_eq!(count(&mut hand, 1), [2], "it does: the other two");
 }
 
-/// On a network with slow answers a reject comes when its question was given up and asked again: it counts all the same.
+/// A late rejection counts even if its request was given up and repeated: the network may be slow.
 #[test]
 fn a_late_reject_answers_the_question_that_is_open() {
     let mut hand = Setup::of(3).with(sparing).log(&[1, 1, 1]).lead();
@@ -234,7 +235,7 @@ fn a_late_reject_answers_the_question_that_is_open() {
     assert_eq!(count(&mut hand, 1), [] as [usize; 0], "and counts once");
 }
 
-/// A heartbeat known to be lost is sent again soon, not an interval later.
+/// A heartbeat reported lost is sent again soon, not an interval later.
 #[test]
 fn a_lost_heartbeat_goes_again() {
     let mut hand = settled(3);
@@ -247,7 +248,7 @@ fn a_lost_heartbeat_goes_again() {
     assert_eq!(count(&mut hand, 1), [0]);
 }
 
-/// A disk slower than the request timeout: the member says that it holds what it was sent, so that is not sent again.
+/// A member with a slow disk reports what it has received, so that is not sent again.
 #[test]
 fn what_a_slow_disk_still_writes_is_not_sent_again() {
     let mut hand = settled(3);
@@ -265,7 +266,7 @@ fn what_a_slow_disk_still_writes_is_not_sent_again() {
     assert_eq!(hand.raft.progress[&1].matched, 1);
 }
 
-/// A member that stays silent is asked no more often than it would be sent heartbeats, however short the request timeout.
+/// A silent member is probed no more often than heartbeats are due, even with short timeouts.
 #[test]
 fn a_silent_member_is_asked_as_often_as_a_heartbeat_is_due() {
     let few = |config: &mut RaftConfig| {
@@ -289,7 +290,7 @@ fn a_silent_member_is_asked_as_often_as_a_heartbeat_is_due() {
     assert_eq!(count(&mut hand, 1), [0], "a heartbeat's time");
 }
 
-/// News is a reason to ask earlier, a request timeout after the last question.
+/// New entries are a reason to probe earlier, a request timeout after the last probe.
 #[test]
 fn a_silent_member_is_asked_again_for_news() {
     let few = |config: &mut RaftConfig| {
@@ -312,7 +313,7 @@ fn a_silent_member_is_asked_again_for_news() {
     assert_eq!(count(&mut hand, 1), [0]);
 }
 
-/// A read asks members that are silent too: one that is back confirms it.
+/// A read asks silent members too: one that is back confirms it.
 #[test]
 fn rd03_a_read_asks_silent_members() {
     let mut hand = settled(3);
@@ -331,7 +332,7 @@ fn rd03_a_read_asks_silent_members() {
     assert_eq!(hand.out.reads_confirmed.len(), 1);
 }
 
-/// Nothing that a member can say of what it refused stops a leader.
+/// No rejection, whatever it claims, stops a leader.
 #[test]
 fn a_reject_of_an_impossible_index_is_passed_over() {
     let mut hand = Setup::of(3).with(sparing).log(&[1, 1, 1]).lead();
@@ -341,7 +342,7 @@ fn a_reject_of_an_impossible_index_is_passed_over() {
     assert_eq!(hand.raft.progress[&1].next, 4);
 }
 
-/// Without a blank entry a new leader still finds out where a member stands whose first probe was lost.
+/// Without a blank entry a new leader repeats a lost first probe and finds the member's position.
 #[test]
 fn a_lost_first_probe_is_made_up_for() {
     let mut hand = Setup::of(3).with(sparing).log(&[1, 1, 1]).lead();
@@ -353,7 +354,7 @@ fn a_lost_first_probe_is_made_up_for() {
     assert_eq!(count(&mut hand, 1), [3]);
 }
 
-/// A disk that is slow is no silence: while entries wait for it, heartbeats are sent and answered.
+/// A slow disk is not silence: while entries wait for it, heartbeats are sent and answered.
 #[test]
 fn el18_a_slow_disk_at_the_members_deposes_nobody() {
     let patient = |config: &mut RaftConfig| config.request_timeout = 5_000 * MILLISECOND;
@@ -376,7 +377,7 @@ fn asked(hand: &mut Hand) -> Vec<NodeId> {
     std::mem::take(&mut hand.sent).iter().filter(|e| is_question(e)).map(|e| e.to).collect()
 }
 
-/// The leader that fell silent is not asked; nobody answers: one member a round; one answers: all.
+/// The silent leader is not asked; without an answer: one member a round; after an answer: all.
 #[test]
 fn el18_a_campaign_knocks() {
     let mut hand = Setup::of(5).start();
@@ -395,7 +396,7 @@ fn el18_a_campaign_knocks() {
     assert_eq!(asked(&mut hand).len(), 3, "and the others too");
 }
 
-/// Votes are asked of all but those who refused the pre-vote.
+/// Votes are requested from all members but those that refused the pre-vote.
 #[test]
 fn votes_are_asked_of_the_willing() {
     let mut hand = Setup::of(5).start();
@@ -414,7 +415,7 @@ fn votes_are_asked_of_the_willing() {
     assert_eq!(asked, willing);
 }
 
-/// Raft §5.1: where others answer, who does not is asked again, in either half of a campaign; where nobody does, nobody is.
+/// Raft §5.1: if others answer, a silent member is asked again, in either half of a campaign.
 #[test]
 fn who_does_not_answer_is_asked_again() {
     let mut hand = Setup::of(5).start();
@@ -437,7 +438,7 @@ fn who_does_not_answer_is_asked_again() {
     assert_eq!((hand.votes_asked().len(), hand.role()), (3, Role::Candidate));
 }
 
-/// A yes of an earlier round does not outweigh the no that the same member says now: its leader lives.
+/// An earlier grant does not outweigh the present refusal of the same member: its leader is active.
 #[test]
 fn el13_a_late_yes_does_not_outweigh_a_no() {
     let mut hand = Setup::of(3).start();
@@ -457,7 +458,8 @@ fn el13_a_late_yes_does_not_outweigh_a_no() {
     assert_eq!((hand.role(), hand.term()), (Role::PreCandidate, 0));
 }
 
-/// While the own vote is on its way to the disk nobody is asked, nor asked again (PS01): one question a member waits.
+/// While the own vote is being written no member is asked (again) (PS01): one request waits for
+/// each.
 #[test]
 fn ps01_a_slow_disk_gathers_no_questions() {
     let mut hand = Setup::of(3).start();
@@ -474,7 +476,7 @@ fn ps01_a_slow_disk_gathers_no_questions() {
     assert_eq!(hand.votes_asked().len(), 2, "now they are");
 }
 
-/// The leader has been restarted and asks for votes: whoever followed it helps it at once.
+/// The leader was restarted and asks for votes: a member that followed it grants its vote at once.
 #[test]
 fn el18_a_leader_that_asks_for_votes_leads_no_longer() {
     let mut hand = Setup::of(3).start();
@@ -490,7 +492,7 @@ fn el18_a_leader_that_asks_for_votes_leads_no_longer() {
     assert!(hand.vote());
 }
 
-/// A question known to be lost is asked once more, in either half of a campaign.
+/// A request reported lost is sent once more, in either half of a campaign.
 #[test]
 fn a_lost_question_is_asked_again() {
     let mut hand = Setup::of(3).with(sparing).start();
@@ -511,7 +513,7 @@ fn a_lost_question_is_asked_again() {
     assert!(matches!(vote.body, Body::Request(Request::Vote { .. })), "{vote:?}");
 }
 
-/// A leader that is asked for a pre-vote lets the asker hear of it at once.
+/// A leader that is asked for a pre-vote sends the candidate a heartbeat at once.
 #[test]
 fn el18_a_leader_answers_a_campaign_with_a_heartbeat() {
     let mut hand = settled(3);
@@ -523,7 +525,8 @@ fn el18_a_leader_answers_a_campaign_with_a_heartbeat() {
 
 // ---- deadlines -------------------------------------------------------------------------------
 
-/// Whoever ticks only when a deadline is due misses nothing: at each of them something is done, and before it nothing.
+/// A driver that ticks only at deadlines misses nothing: each has an effect, and nothing is
+/// earlier.
 #[test]
 fn ac07_deadlines_are_when_something_is_done() {
     let mut hand = settled(5);
@@ -576,7 +579,7 @@ fn a_followers_deadline_is_its_election() {
     assert!(hand.raft.next_deadline() > deadline);
 }
 
-/// A leader that no quorum answers asks again and again before it steps down; answers are slow on some networks.
+/// A leader without answers asks repeatedly before it steps down; answers may be slow.
 #[test]
 fn el18_a_leader_in_doubt_asks_again() {
     let few = |config: &mut RaftConfig| {

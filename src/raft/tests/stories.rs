@@ -1,6 +1,6 @@
-//! Scripted runs that are told in words and compared with the texts in `stories/`. Heartbeats are left out.
+//! Scripted runs whose output is compared with the texts in `stories/`. Heartbeats are left out.
 //!
-//! `UPDATE_STORIES=1 cargo test stories` writes the texts anew; the difference is then to be read like code.
+//! `UPDATE_STORIES=1 cargo test stories` rewrites the texts; review the difference like code.
 
 use super::world::{MILLISECOND, World, config};
 use crate::raft::*;
@@ -77,12 +77,12 @@ fn tell_report(report: &FollowerReport) -> String {
     format!("matched {}{install}", report.matched)
 }
 
-/// Compares what was told with the text of this name, which opens with the rule it shows.
+/// Compares the output with the text of this name, which begins with the rule that it shows.
 fn assert_story(name: &str, rule: &str, world: &World) {
     let mut told = format!("{rule}\n\n");
     let mut before = "";
     for line in world.log.iter().filter(|line| !line.contains(": heartbeat")) {
-        // Answers to heartbeats say the same again and again.
+        // Answers to heartbeats repeat.
         if line != before {
             told.push_str(line);
             told.push('\n');
@@ -97,7 +97,7 @@ fn assert_story(name: &str, rule: &str, world: &World) {
     assert_eq!(told, expected, "{path} tells another story; UPDATE_STORIES=1 writes it anew");
 }
 
-/// The first thing a cluster does: a pre-vote, a vote, a blank entry on everybody.
+/// The start of a cluster: a pre-vote, a vote, a blank entry on all members.
 #[test]
 fn first_election() {
     let mut world = World::new(3, 1, config());
@@ -112,7 +112,8 @@ fn first_election() {
     );
 }
 
-/// A leader that was cut off has entries that nobody else has; the next leader's replace them.
+/// A leader that was cut off has entries that no other member has; the next leader's entries
+/// replace them.
 #[test]
 fn conflicting_tail_is_replaced() {
     let mut world = World::new(3, 2, config());
@@ -141,7 +142,7 @@ fn conflicting_tail_is_replaced() {
     );
 }
 
-/// A member that was away comes back when the log does not reach it any more.
+/// A member returns when the log does not reach its position any more.
 #[test]
 fn snapshot_goes_by_pieces_and_is_installed() {
     let mut world = World::new(3, 3, config());
@@ -161,8 +162,9 @@ fn snapshot_goes_by_pieces_and_is_installed() {
     );
 }
 
-/// A leader cut off while a member decodes its snapshot, and a successor whose log reaches back: what it appends makes
-/// the snapshot superfluous, and the offer ends in a refusal (A55, interleavings (a), (h)).
+/// A leader is cut off while a member decodes its snapshot, and its successor's log reaches back:
+/// what the successor appends makes the snapshot obsolete, and the offer is refused (A55,
+/// interleavings (a), (h)).
 #[test]
 fn offer_is_refused_after_a_successor_appended_past_it() {
     let mut world = World::uneven(3, 3, config());
@@ -190,7 +192,8 @@ fn offer_is_refused_after_a_successor_appended_past_it() {
     );
 }
 
-/// A leader that hears no quorum gives up by itself, and comes back as a follower without disturbing anybody.
+/// A leader that hears no quorum steps down by itself, and returns as a follower without disturbing
+/// other members.
 #[test]
 fn leader_cut_off_steps_down_and_rejoins() {
     let mut world = World::new(3, 4, config());

@@ -1,4 +1,4 @@
-//! Entries, requests and answers in a few words each, for tests.
+//! Short constructors of entries, requests and answers for tests.
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ pub(super) fn entry(log_id: LogId) -> Entry {
     Entry { log_id, kind: EntryKind::Command, stamp_ms: 0, data }
 }
 
-/// Entries of these terms from `first` on.
+/// Entries of these terms, starting at `first`.
 pub(super) fn entries(first: Index, terms: &[Term]) -> Entries {
     terms.iter().zip(first..).map(|(&term, index)| entry(id(index, term))).collect()
 }
@@ -23,7 +23,7 @@ pub(super) fn meta(log_id: LogId, members: &Membership) -> SnapshotMeta {
     SnapshotMeta { log_id, membership: members.clone(), size_bytes: 100 }
 }
 
-/// AppendEntries: entries of these terms behind `prev`.
+/// AppendEntries: entries of these terms after `prev`.
 pub(super) fn append(prev: LogId, terms: &[Term], commit: Index) -> Request {
     let entries = entries(prev.index + 1, terms);
     Request::Append(Append {
@@ -63,7 +63,7 @@ pub(super) fn append_of(envelope: &Envelope) -> &Append {
     }
 }
 
-/// The last index that an AppendEntries speaks of.
+/// The last index that an AppendEntries covers.
 pub(super) fn last_of(envelope: &Envelope) -> Index {
     let append = append_of(envelope);
     append.prev.index + append.entries.len() as u64

@@ -1,11 +1,11 @@
-//! What must hold at every moment, checked after every event; a breach is a panic.
+//! Invariants, checked after every event; a violation is a panic.
 
 use crate::raft::*;
 
 use super::{Disk, Node, World};
 
 impl World {
-    /// StateMachineSafety, and no gap or repeat: every machine passes through the same states.
+    /// StateMachineSafety, without gaps or repeats: every machine passes through the same states.
     pub(super) fn remember_applied(&mut self, id: NodeId) {
         let machine = self.nodes[&id].machine.clone();
         let at = machine.applied.index as usize;
@@ -24,7 +24,8 @@ impl World {
         }
     }
 
-    /// A granted vote and an acknowledgement leave only after what they promise is durable (PS01, PS02).
+    /// A granted vote and an acknowledgement are sent only after what they promise is durable
+    /// (PS01, PS02).
     pub(super) fn check_promise(&self, envelope: &Envelope) {
         let Body::Answer { answer, .. } = &envelope.body else { return };
         let node = &self.nodes[&envelope.from];
@@ -57,7 +58,8 @@ impl World {
         let status = raft.status();
         let node = self.node(id);
         node.unnoticed &= !status.recovering;
-        // A crash before it is durable that it counts again makes it recover once more.
+        // After a crash before it is durable that the member counts again, the member recovers once
+        // more.
         node.damaged = status.recovering || node.unnoticed || node.disk.life.loss.is_some();
         assert!(self.lossy || status.counters.safety_alarms == 0, "n{id} raised an alarm");
         if status.role == Role::Leader {
@@ -71,7 +73,7 @@ impl World {
             panic!("n{id} takes {} for durable, a step removes {from}", status.persisted);
         }
         self.check_committed(id, &status);
-        // Whoever commits it first: whatever others take for committed must be that.
+        // The first member to commit it decides: it must be what the others take for committed.
         let first = (status.log_start.index + 1).max(status.commit.saturating_sub(64));
         for index in first..=status.commit {
             let raft = self.nodes[&id].raft.as_ref().expect("living");
@@ -101,13 +103,15 @@ impl World {
         }
     }
 
-    /// CommittedOnQuorum, on what is durable: by a leader's counting, or by a member that counts its leader and itself.
+    /// CommittedOnQuorum, for durable entries: counted by a leader, or by a member that counts its
+    /// leader and itself.
     pub(super) fn check_committed(&mut self, id: NodeId, status: &RaftStatus) {
         let known = self.committed.len() as u64;
         let raft = self.nodes[&id].raft.as_ref().expect("living");
         for index in known + 1..=status.commit {
             let log_id = raft.log.id_at(index);
-            // One that lost the entry counts with its earlier word: it helps nobody to power until it holds it again.
+            // A member that lost the entry counts with its earlier acknowledgement: it helps elect
+            // no leader until it holds it again.
             let keeps = |node: &&Node| node.damaged || node.keeps(log_id);
             let keepers = self.nodes.values().filter(keeps).count();
             assert!(keepers > self.nodes.len() / 2, "n{id} commits {log_id}, durable on {keepers}");

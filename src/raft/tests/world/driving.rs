@@ -1,4 +1,4 @@
-//! Words for tests: who leads, what is proposed, and a world without faults that has to get well.
+//! Helpers for tests: find the leader, propose, and check that a world without faults recovers.
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use crate::raft::*;
 use super::{Faults, MILLISECOND, Node, World};
 
 impl World {
-    /// The leader of the highest term among the living, if any.
+    /// The leader of the highest term among the running nodes, if any.
     pub(in crate::raft::tests) fn leader(&self) -> Option<NodeId> {
         let leads = |(&id, node): (&NodeId, &Node)| {
             let (role, term, _) = node.raft.as_ref()?.role();
@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    /// Runs `input` on a peer and carries out what it wants.
+    /// Runs `input` on a peer and carries out its output.
     pub(in crate::raft::tests) fn with<R>(
         &mut self,
         id: NodeId,
@@ -69,7 +69,7 @@ impl World {
         result
     }
 
-    /// Somebody says what can't be: alarms are in order.
+    /// A member sends malformed messages: alarms are expected.
     pub(in crate::raft::tests) fn expect_alarms(&mut self) {
         self.lossy = true;
     }
@@ -94,7 +94,8 @@ impl World {
         panic!("n{id} is not elected: {:#?}", self.positions());
     }
 
-    /// Proposes `count` commands to the leader `id`, as fast as it takes them, and lets everybody who hears of them apply.
+    /// Proposes `count` commands to the leader `id`, as fast as it accepts them; all nodes that
+    /// receive them apply them.
     pub(in crate::raft::tests) fn load(&mut self, id: NodeId, count: u64) {
         for number in 0..count {
             let mut tries = 0;
@@ -107,7 +108,8 @@ impl World {
         self.run_for(300 * MILLISECOND);
     }
 
-    /// No faults any more, everybody up: one leader, equal logs and states within a bound; returns the time it took.
+    /// Ends all faults and starts all nodes: one leader, equal logs and states within a bound;
+    /// returns the time it took.
     pub(in crate::raft::tests) fn heal_and_converge(&mut self) -> Micros {
         let begun = self.now;
         self.faults = Faults::none();
@@ -155,7 +157,7 @@ impl World {
         self.nodes.iter().map(line).collect()
     }
 
-    /// Counts of all incarnations of all nodes.
+    /// The counters of all incarnations of all nodes.
     pub(in crate::raft::tests) fn totals(&self) -> Counters {
         let mut totals = Counters::default();
         for node in self.nodes.values() {

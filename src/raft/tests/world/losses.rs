@@ -1,4 +1,4 @@
-//! Disks that come back with less than they held.
+//! Disks that lose data.
 
 use crate::raft::*;
 
@@ -11,14 +11,14 @@ impl World {
         self.has_lost(id, "less of its log");
     }
 
-    /// The same, and storage can't tell whether terms and votes went with it.
+    /// The same, and storage can't tell whether terms and votes were lost too.
     pub(in crate::raft::tests) fn lose_votes(&mut self, id: NodeId, count: u64) {
         let terms = self.random.between(0, 2);
         self.node(id).disk.lose_votes(count, terms);
         self.has_lost(id, "less of its log, and old votes");
     }
 
-    /// Whether all others would notice an earlier life of `id` than the one that it has.
+    /// Whether all others would notice an earlier incarnation of `id` than its present one.
     pub(in crate::raft::tests) fn is_remembered(&self, id: NodeId, earlier: Incarnation) -> bool {
         let life = self.nodes[&id].disk.life.incarnation;
         let remembers = |node: &Node| {

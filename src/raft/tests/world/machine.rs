@@ -1,10 +1,10 @@
-//! A state machine that knows what it has applied.
+//! A state machine that records what it has applied.
 
 use bytes::Bytes;
 
 use crate::raft::{Entry, LogId};
 
-/// The state machine: what it has applied, in order, as one running digest.
+/// The state machine: a running digest of what was applied, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
     pub applied: LogId,

@@ -1,17 +1,17 @@
 //! Peers, disks, a network and state machines in virtual time, event by event from one seed.
 //!
-//! The world does what the actors do, without them: it carries out each `Ready`, later and in any order that the types
-//! allow, and loses what was not durable when a node crashes. After every event it checks the invariants that must
-//! hold at every moment; [`World::heal_and_converge`] checks that a world without faults gets well.
+//! The world does the work of the actors: it carries out each `Ready`, later and in any order that
+//! the types allow, and drops what was not durable when a node crashes. After every event it checks
+//! the invariants; [`World::heal_and_converge`] checks that a world without faults recovers.
 //!
-//! - `turns.rs`: a `Ready`, carried out.
+//! - `turns.rs`: carries out a `Ready`.
 //! - `machine.rs`: the state machine. The disk is the simulator's.
-//! - `losses.rs`: disks that come back with less.
+//! - `losses.rs`: disks that lose data.
 //! - `checks.rs`: the invariants.
-//! - `driving.rs`: words for tests.
+//! - `driving.rs`: helpers for tests.
 //!
-//! *What it does not do:* clients, clocks that differ and whole schedules of faults are the simulator's. Here a test has
-//! every peer in its hand.
+//! *What it does not do:* clients, different clocks and whole schedules of faults are in the
+//! simulator. Here a test controls every peer.
 
 mod checks;
 mod driving;
@@ -29,10 +29,10 @@ pub(super) use crate::simulation::protocol::Disk;
 use machine::Machine;
 
 const TICK: Micros = 10 * MILLISECOND;
-/// Between ticks that no deadline asks for, in an exact world.
+/// The time between ticks without a deadline, in an exact world.
 const SELDOM: Micros = 400 * MILLISECOND;
 
-/// What can go wrong, in thousandths of the occasions.
+/// Probabilities of faults, in thousandths.
 #[derive(Clone, Debug)]
 pub(super) struct Faults {
     pub drop: u64,
@@ -59,21 +59,21 @@ impl Faults {
 pub(super) struct Node {
     pub raft: Option<Raft>,
     pub disk: Disk,
-    /// Its disk lost what was durable, and it has not caught up.
+    /// Its disk lost durable data, and it has not caught up.
     pub damaged: bool,
-    /// Nobody has noticed that yet.
+    /// The loss has not been noticed yet.
     pub unnoticed: bool,
     /// Others remember a later start of it.
     outlived: bool,
     pub machine: Machine,
     queue: VecDeque<ApplyItem>,
-    /// The state machine waits for the answer to CondInstallSnapshot.
+    /// The offer for which the state machine waits for the answer to CondInstallSnapshot.
     asking: Option<LogId>,
-    /// It has a step of its own under way.
+    /// It is applying a step.
     applying: bool,
     jobs: VecDeque<SnapshotJob>,
     working: bool,
-    /// When it looks at its deadline again.
+    /// When it checks its deadline next.
     armed: Option<Micros>,
     pub confirmed: Vec<ReadConfirmed>,
     pub events: Vec<Event>,
@@ -105,19 +105,19 @@ pub(super) struct World {
     pub config: RaftConfig,
     /// Every other node keeps much more log behind its snapshots.
     uneven: bool,
-    /// Ticks come when a deadline is due and hardly otherwise; of what is lost the network often tells.
+    /// Ticks come mostly when a deadline is due; the network often reports losses.
     pub exact: bool,
     /// Directed links that are cut.
     pub cut: std::collections::BTreeSet<(NodeId, NodeId)>,
     agenda: BTreeMap<(Micros, u64), (NodeId, Incarnation, Happening)>,
     next_event: u64,
-    /// Everything ever applied anywhere: id and digest after it.
+    /// Everything that was ever applied: the id and the digest after it.
     pub history: Vec<(LogId, u64)>,
     committed: Vec<LogId>,
     leaders: BTreeMap<Term, NodeId>,
     pub log: Vec<String>,
     pub tracing: bool,
-    /// Some disk has lost what it had promised to keep: alarms are in order.
+    /// Some disk has lost data that it had acknowledged: alarms are expected.
     lossy: bool,
     pub requests: u64,
 }
@@ -163,7 +163,7 @@ impl World {
         World::build(size, seed, config, false)
     }
 
-    /// Peers of which every other keeps much more log behind its snapshots.
+    /// Peers of which every other one keeps much more log behind its snapshots.
     pub(super) fn uneven(size: u64, seed: u64, config: RaftConfig) -> World {
         World::build(size, seed, config, true)
     }
@@ -251,7 +251,7 @@ impl World {
         self.plan(id, phase, Happening::Tick);
     }
 
-    /// The node ends here; of the steps given to its disk, none, some or all were done.
+    /// The node's process ends; of the steps given to the disk, none, some or all were done.
     pub(super) fn crash(&mut self, id: NodeId) {
         let done = self.random.between(0, 3);
         let node = self.node(id);
@@ -299,7 +299,7 @@ impl World {
         self.random.between(0, 999) < thousandths
     }
 
-    /// The next event, if it comes before `until`; whether there was one.
+    /// Runs the next event, if its time is before `until`; returns whether there was one.
     pub(super) fn turn(&mut self, until: Micros) -> bool {
         let due = self.agenda.first_key_value().is_some_and(|(key, _)| key.0 <= until);
         if !due {
@@ -312,7 +312,7 @@ impl World {
         self.now = self.now.max(at);
         let node = &self.nodes[&id];
         let current = node.raft.is_some() && node.disk.life.incarnation == incarnation;
-        // A message does not know whether its receiver has been restarted meanwhile.
+        // A message can't tell whether its receiver has been restarted meanwhile.
         if current || node.raft.is_some() && matches!(happening, Happening::Deliver(_)) {
             self.happen(id, happening);
             self.carry_out(id);
@@ -330,7 +330,7 @@ impl World {
         while self.turn(until) {}
     }
 
-    /// Runs until `done`, at most for `limit`; whether it came to pass.
+    /// Runs until `done`, for at most `limit`; returns whether it became true.
     pub(super) fn run_until(
         &mut self,
         limit: Micros,

@@ -1,4 +1,4 @@
-//! What follows a peer's input: its `Ready`, carried out as the actors would.
+//! Carries out the `Ready` after a peer's input, as the actors would.
 
 use crate::raft::*;
 
