@@ -1,18 +1,18 @@
-//! Fixed little-endian fields, and a reader of them that trusts no length.
+//! Fixed little-endian fields, and a decoder that trusts no length.
 //!
-//! A length is believed only as far as bytes are there (PS15): nothing is allocated for what a
-//! damaged or hostile count promises.
+//! A length is accepted only as far as there are bytes (PS15): nothing is allocated for the count
+//! that a damaged or hostile input announces.
 
 use crate::raft::{COUNT_MAX, LogId, Membership, NodeId, SnapshotMeta};
 
-/// Most members that a stored list may name; a bound for the decoder, far above any cluster.
+/// Maximum number of members in a stored list: a bound for the decoder, far above any cluster.
 pub(crate) const MAX_MEMBERS: usize = 4096;
 
-/// The bytes did not hold what they should; says what.
+/// The bytes are not a valid encoding; the string says why.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub &'static str);
 
-/// Takes fields off the front of a slice.
+/// Decodes fields from the front of a slice.
 pub(crate) struct Fields<'a> {
     rest: &'a [u8],
 }
@@ -63,7 +63,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A term or an index: within the numbers that a log can reach, so that nothing that counts on from it overflows.
+    /// A term or an index: at most [`COUNT_MAX`], so that incrementing it cannot overflow.
     pub(crate) fn count(&mut self) -> Result<u64, Malformed> {
         let value = self.u64()?;
         if value > COUNT_MAX {
@@ -108,7 +108,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// That nothing is left over.
+    /// Checks that no bytes remain.
     pub(crate) fn end(&self) -> Result<(), Malformed> {
         if self.is_empty() { Ok(()) } else { Err(Malformed("goes on behind its end")) }
     }

@@ -1,12 +1,12 @@
-//! Whose storage this is, and with which members its cluster began.
+//! The bootstrap record: the owner of a storage, and the first members of its cluster.
 //!
-//! Written once, before anything else can be, and compared at every start: a directory that was copied, mixed
-//! up or bootstrapped with another list must not take part (PS20).
+//! It is written once, before anything else, and compared at every start: a directory that was
+//! copied, mixed up or bootstrapped with other members must not be used (PS20).
 
 use super::{Identity, Start};
 use crate::raft::{Membership, is_possible_birth};
 
-/// What is written when storage is founded: the base record (index 0, term 0) with its owner.
+/// Written when a storage is created: the base record (index 0, term 0) with its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Founding {
     /// The owner.
@@ -16,7 +16,7 @@ pub(crate) struct Founding {
 }
 
 impl Founding {
-    /// A storage founded now; otherwise why not and what to do.
+    /// The record of a new storage. The error says why it can't be created and how to correct it.
     pub(crate) fn new(identity: Identity, base: Membership) -> Result<Founding, String> {
         if !is_possible_birth(identity.created_at_ms) {
             return Err(format!(
@@ -35,7 +35,8 @@ impl Founding {
         Ok(Founding { identity, base })
     }
 
-    /// Whether `identity` may start on this storage in the way of `start`; otherwise why not and what to do.
+    /// Checks that `identity` may start on this storage with `start`. The error says why not and
+    /// how to correct it.
     pub(crate) fn check(&self, identity: Identity, start: &Start) -> Result<(), String> {
         let own = self.identity;
         if own.cluster != identity.cluster {
@@ -60,6 +61,6 @@ impl Founding {
     }
 }
 
-/// Why storage without a founding record is not opened by [`Start::Open`].
+/// Why [`Start::Open`] refuses a storage without a bootstrap record.
 pub(crate) const NOTHING_TO_OPEN: &str = "holds no node's state: begin a cluster with Start::Bootstrap. If this node took part \
      before, its state is lost; starting it anew under the same id could lose acknowledged entries";

@@ -1,8 +1,8 @@
-//! What a log amounts to, without its entries, and which changes of it make sense.
+//! A log's state without its entries, and the rules for changing it.
 //!
-//! Every store keeps one [`LogState`] and passes every change through it: on the way in, where a
-//! refusal is a broken contract (the caller asserts), and on the way back from disk, where it is damage.
-//! One set of rules, checked on both sides.
+//! Every store keeps one [`LogState`] and applies every change to it: when writing, where a refusal
+//! is a broken contract (the caller asserts), and when reading back from disk, where it is damage.
+//! Both directions use the same rules.
 //!
 //! ```text
 //!      start                 snapshot                    last
@@ -12,25 +12,25 @@
 //!                               behind it, purge before it
 //! ```
 //!
-//! Not here: entries, files, and where anything is stored.
+//! *What it does not do:* keep entries or files, or know where anything is stored.
 
 use crate::raft::{
     COUNT_MAX, Entry, HardState, Index, Install, KnownPeers, Life, LogChange, LogId, NodeId,
     PeerRecord, SnapshotMeta, Term, TermRun, is_possible_incarnation,
 };
 
-/// Why a change does not fit the log it is meant for, with the values.
+/// Why a change does not fit the log, with the values.
 pub(crate) type Breach = String;
 
-/// A log without its entries. Invariants, kept by every method:
+/// A log without its entries. Invariants that every method keeps:
 /// - `start.index <= last`, and `runs` cover exactly `start.index + 1 ..= last`, terms ascending
 /// - the snapshot, if any, lies in `start.index ..= last` and has the log's term there
 /// - without a snapshot `start` is the base
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogState {
-    /// The last start, and what was lost before it.
+    /// The last incarnation, and the data loss before it.
     pub life: Life,
-    /// What is remembered of other members.
+    /// Records of the other members.
     pub known_peers: KnownPeers,
     /// Term and vote.
     pub hard_state: HardState,
@@ -45,8 +45,8 @@ pub(crate) struct LogState {
 }
 
 impl LogState {
-    /// Carries out the change without its entries' data, in the order of the fields. After a refusal
-    /// the state is of no use any more.
+    /// Applies the change without its entries' data, in the order of the fields. After a refusal
+    /// the state must not be used.
     pub(crate) fn apply(&mut self, change: &LogChange) -> Result<(), Breach> {
         if let Some(life) = change.life {
             self.set_life(life)?;
@@ -75,7 +75,7 @@ impl LogState {
         Ok(())
     }
 
-    /// That the invariants hold: for a state that comes from disk.
+    /// Checks the invariants of a state that was read from disk.
     pub(crate) fn check(&self) -> Result<(), Breach> {
         if !is_possible_incarnation(self.life.incarnation) {
             return Err(format!("{:?}, a start that nobody can have made", self.life));
@@ -117,17 +117,17 @@ impl LogState {
         self.runs.get(after.checked_sub(1)?).map(|run| run.term)
     }
 
-    /// Whether the log holds exactly this entry, or starts with it.
+    /// Whether the log contains this entry, or starts right after it.
     pub(crate) fn holds(&self, id: LogId) -> bool {
         self.term_at(id.index) == Some(id.term)
     }
 
-    /// The life that a start begins.
+    /// The incarnation record of the next start.
     pub(crate) fn next_life(&self) -> Life {
         Life { incarnation: self.life.incarnation + 1, ..self.life }
     }
 
-    /// That there can be a next life: for a state that a start is to go on from.
+    /// Checks that another incarnation is possible, before a start continues from this state.
     pub(crate) fn check_next_life(&self) -> Result<(), Breach> {
         if is_possible_incarnation(self.next_life().incarnation) {
             return Ok(());
@@ -135,7 +135,7 @@ impl LogState {
         Err(format!("was left by {:?}, which no start can follow", self.life))
     }
 
-    /// A start, a loss, or that a loss is made good. Incarnations never fall.
+    /// Records a start, a data loss, or the recovery from one. Incarnations never decrease.
     pub(crate) fn set_life(&mut self, life: Life) -> Result<(), Breach> {
         let falls =
             life.incarnation < self.life.incarnation || life.predecessor < self.life.predecessor;
@@ -146,12 +146,12 @@ impl LogState {
         Ok(())
     }
 
-    /// What is remembered of a member from now on.
+    /// Replaces the record of a member.
     pub(crate) fn remember(&mut self, node: NodeId, peer_record: PeerRecord) {
         self.known_peers.insert(node, peer_record);
     }
 
-    /// The term never falls, and a vote is never changed within a term.
+    /// The term never decreases, and a vote never changes within a term.
     pub(crate) fn set_hard_state(&mut self, new: HardState) -> Result<(), Breach> {
         let old = self.hard_state;
         let revoked = new.term == old.term && old.vote.is_some() && new.vote != old.vote;
@@ -162,7 +162,7 @@ impl LogState {
         Ok(())
     }
 
-    /// An installed snapshot: the log ends up starting with it (A56, A58, A59).
+    /// Applies an installed snapshot: the log then starts with it (A56, A58, A59).
     pub(crate) fn install(&mut self, install: &Install) -> Result<(), Breach> {
         let id = install.meta.log_id;
         if id.index <= self.snapshot_index() {
@@ -189,7 +189,8 @@ impl LogState {
         Ok(())
     }
 
-    /// A snapshot made here: of entries that the log holds, never older than the current one (B20).
+    /// Records a snapshot made by this node. The log must hold its last entry, and it must not be
+    /// older than the current one (B20).
     pub(crate) fn record_snapshot(&mut self, meta: &SnapshotMeta) -> Result<(), Breach> {
         let id = meta.log_id;
         if id.index == 0 || id.index < self.snapshot_index() || !self.holds(id) {
@@ -203,7 +204,8 @@ impl LogState {
         Ok(())
     }
 
-    /// Goes back to an older snapshot, or to the base, from where the log still reaches on. Only recovery does.
+    /// Returns to an older snapshot, or to the base, if the log still holds all entries behind it.
+    /// Only recovery does this.
     pub(crate) fn fall_back(&mut self, older: Option<&SnapshotMeta>) -> Result<(), Breach> {
         let id = older.map_or(LogId::BASE, |meta| meta.log_id);
         if !self.holds(id) {
@@ -213,7 +215,8 @@ impl LogState {
         Ok(())
     }
 
-    /// Removes the entries from `from` on: never covered ones, they are committed.
+    /// Removes the entries from `from` on. Entries covered by the snapshot are committed and never
+    /// removed here.
     pub(crate) fn truncate(&mut self, from: Index) -> Result<(), Breach> {
         let covered = self.start.index.max(self.snapshot_index());
         if from <= covered || from > self.last + 1 {
@@ -229,7 +232,7 @@ impl LogState {
         Ok(())
     }
 
-    /// One entry behind the last.
+    /// Appends one entry behind the last.
     pub(crate) fn append(&mut self, id: LogId) -> Result<(), Breach> {
         let last_term = self.runs.last().map_or(self.start.term, |run| run.term);
         if id.index != self.last + 1 || id.term < last_term || id.term == 0 {
@@ -242,7 +245,8 @@ impl LogState {
         Ok(())
     }
 
-    /// Forgets entries up to `through`, which the current snapshot covers. Already purged ones do no harm.
+    /// Removes entries up to `through`, which the current snapshot covers. Does nothing if they are
+    /// already purged.
     pub(crate) fn purge(&mut self, through: LogId) -> Result<(), Breach> {
         if through.index <= self.start.index {
             return Ok(());
@@ -278,7 +282,8 @@ impl LogState {
     }
 }
 
-/// Asserts that a caller kept the contract: a change that does not fit is our own error, not the disk's.
+/// Asserts that the caller kept the contract: a change that does not fit is a bug, not a disk
+/// error.
 pub(crate) fn assert_fits(outcome: Result<(), Breach>, change: &LogChange) {
     if let Err(breach) = outcome {
         panic!("a change does not fit the log: {breach} ({})", describe(change));

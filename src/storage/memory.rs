@@ -1,10 +1,13 @@
-//! Storage in memory: the file storage's rules without files, for tests, simulations and throw-away clusters.
+//! Storage in memory: the file storage's rules without files, for tests, simulations and
+//! short-lived clusters.
 //!
-//! A [`MemoryStorage`] is a *disk*: clones share it, a node opens one of them, and what it wrote is there at
-//! the next open, after a shutdown or a crash of the node. As with a directory, only one may have it open;
-//! [`MemoryStorage::fence`] takes it away from a node that is to look dead.
+//! A [`MemoryStorage`] is a *disk*. Clones share it, a node opens one of them, and what the node
+//! wrote is present at the next open, after a shutdown or a crash of the node. As with a directory,
+//! only one opening may exist at a time; [`MemoryStorage::fence`] revokes it from a node that is to
+//! appear dead.
 //!
-//! What it does not do: survive the process, tear writes, or fail. `write` returns with everything kept.
+//! *What it does not do:* outlive the process, tear writes, or fail. Once `write` returns,
+//! everything is kept.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -25,7 +28,7 @@ use super::{
 };
 use crate::raft::{Entry, Index, LogChange, LogId, Membership, SnapshotMeta, unborn};
 
-/// A disk in memory. Clones are the same disk.
+/// A disk in memory. Clones share the same disk.
 #[derive(Clone, Default)]
 pub struct MemoryStorage {
     disk: Arc<Mutex<Disk>>,
@@ -36,7 +39,7 @@ struct Disk {
     founding: Option<Founding>,
     log: LogMirror,
     snapshots: BTreeMap<LogId, Pieces>,
-    /// Number of the last opening; handles of an earlier one are cut off.
+    /// Number of the last opening; handles of earlier ones are fenced.
     opening: u64,
     in_use: bool,
 }
@@ -47,8 +50,8 @@ impl MemoryStorage {
         MemoryStorage::default()
     }
 
-    /// Cuts off whoever has the disk open, as if its process had died: every further call of it fails, and
-    /// the disk can be opened again with what had been written.
+    /// Revokes the current opening, as if its process had died: every further call of it fails, and
+    /// the disk can be opened again with the data written so far.
     pub fn fence(&self) {
         let mut disk = self.disk.lock();
         disk.opening += 1;
@@ -100,7 +103,7 @@ impl Disk {
         Ok(self.founding.as_ref().map(|founding| founding.base.clone()).unwrap_or_default())
     }
 
-    /// Makes sure of the current snapshot, and sweeps out what no record names.
+    /// Verifies or substitutes the current snapshot and removes snapshots that no record names.
     fn find_snapshot(&mut self) -> Result<(), String> {
         let stored: Vec<LogId> = self.snapshots.keys().copied().collect();
         let Disk { log, snapshots, .. } = self;
@@ -124,8 +127,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Takes out what is superfluous. For the caller to drop without holding the disk: freeing a large snapshot takes long,
-    /// and the log's writer waits for nobody.
+    /// Removes obsolete snapshots and returns them. The caller drops them after releasing the
+    /// disk's lock: freeing a large snapshot takes long and would block the log's writer.
     fn retain(&mut self, current: LogId, keep: Option<LogId>) -> Vec<Pieces> {
         let stored: Vec<LogId> = self.snapshots.keys().copied().collect();
         let superfluous = superfluous(&stored, current, keep, DEFAULT_RETAINED);
@@ -133,7 +136,7 @@ impl Disk {
     }
 }
 
-/// A way to the disk that ends with the opening it was made for.
+/// A handle to the disk, valid as long as its opening is the current one.
 #[derive(Clone)]
 struct Link {
     disk: Arc<Mutex<Disk>>,
@@ -152,7 +155,8 @@ impl Link {
     }
 }
 
-/// One opening of the disk; it ends when the log, the snapshots and what they are writing are gone.
+/// One opening of the disk. It ends when the log, the snapshots and the unfinished sinks and
+/// receivers are dropped.
 struct Opened {
     link: Link,
     cluster: u64,
@@ -160,7 +164,7 @@ struct Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        // A fenced opening has nothing left to give back.
+        // A fenced opening has nothing to release.
         let _ = self.link.with(|disk| disk.in_use = false);
     }
 }
@@ -276,7 +280,8 @@ impl SnapshotSink for MemorySink {
         let MemorySink { opened, mut meta, writer } = *self;
         let (bytes, _) = writer.finish().map_err(damaged)?;
         let bytes = bytes.finish();
-        // Where one of the same entry is there already these are superfluous, and not to be freed while the disk is held.
+        // If a snapshot of the same entry exists, the new bytes are obsolete. They are not freed
+        // while the disk is locked.
         meta.size_bytes = opened.link.with(|disk| {
             disk.snapshots.entry(meta.log_id).or_insert_with(|| bytes.clone()).len()
         })?;

@@ -1,15 +1,16 @@
-//! A log in memory, beside a store that keeps it elsewhere: what every storage of one's own needs.
+//! An in-memory copy of a log that a custom storage keeps elsewhere.
 //!
 //! ```text
 //! LogStore::write(changes) ─▶ LogMirror::change ─▶ LogEdit ─▶ written to wherever it is kept
 //!                                   │
 //!                                   └─ reads, what a start recovers: from the mirror
 //! ```
-//! A storage that keeps one record per entry, and one with everything else, has nothing left to decide: it writes what the
-//! [`LogEdit`] says, and makes a [`StoredLog`] of it at the next start. `examples/stdio_peer` has one.
+//! A storage that keeps one record for each entry and one for everything else needs no further
+//! logic: it writes what the [`LogEdit`] says, and builds a [`StoredLog`] from the records at the
+//! next start. `examples/stdio_peer` has one.
 //!
-//! *What it does not do:* keep anything. Entries stay in memory, all of them, so such a storage suits logs of a few
-//! megabytes; [`file`](super::file) reads old entries from disk instead.
+//! *What it does not do:* persist anything. All entries stay in memory, so such a storage suits
+//! logs of a few megabytes; [`file`](super::file) reads old entries from disk instead.
 
 use super::StorageError;
 use super::log_state::{Breach, LogState, assert_fits};
@@ -18,21 +19,22 @@ use crate::raft::{
     Membership, Recovered, SnapshotMeta,
 };
 
-/// A change frees so many purged entries ..
+/// Each change frees this many purged entries ..
 const FREED_MIN: usize = 64;
-/// .. and so many more for each entry that it appends: sooner than as many can be purged again.
+/// .. and this many more for each entry it appends, so that they are freed before as many can
+/// be purged again.
 const FREED_PER_ENTRY: usize = 2;
 
-/// A log as it has to be stored.
+/// The complete log as a storage keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredLog {
-    /// The last start, and what was lost before it.
+    /// The last incarnation, and the data loss before it.
     pub life: Life,
-    /// What is remembered of other members.
+    /// Records of the other members.
     pub known_peers: KnownPeers,
     /// Term and vote.
     pub hard_state: HardState,
-    /// The current snapshot: the one that was named last.
+    /// The current snapshot: the one named by the last record.
     pub snapshot: Option<SnapshotMeta>,
     /// The id just before the first entry.
     pub start: LogId,
@@ -40,12 +42,13 @@ pub struct StoredLog {
     pub entries: Vec<Entry>,
 }
 
-/// What changes did to the list of entries: it is `before[dropped..dropped + kept]` now, with new ones behind.
+/// The effect of changes on the list of entries: it is now `before[dropped..dropped + kept]`,
+/// followed by new entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogEdit {
-    /// Entries that went at the front; 0 if none is kept.
+    /// Number of entries removed at the front; 0 if none is kept.
     pub dropped: usize,
-    /// Entries behind them that are still there.
+    /// Number of entries kept behind the removed ones.
     pub kept: usize,
 }
 
@@ -54,8 +57,9 @@ pub struct LogEdit {
 pub struct LogMirror {
     state: LogState,
     entries: Entries,
-    /// Purged and still to be freed. A snapshot purges a large part of the log at a time, an installed one all of it, and freeing that
-    /// at once would hold up whoever writes. Where nothing is written any more it stays.
+    /// Purged entries that are not freed yet. A snapshot purges a large part of the log at a time,
+    /// and an installed one purges all of it; freeing that at once would delay the writer. Without
+    /// further writes they stay.
     purged: Entries,
 }
 
@@ -65,7 +69,7 @@ impl LogMirror {
         LogMirror::default()
     }
 
-    /// The log that was stored. Fails with `Damaged` if it contradicts itself.
+    /// Restores a stored log. Fails with `Damaged` if it contradicts itself.
     pub fn restore(stored: StoredLog) -> Result<LogMirror, StorageError> {
         let StoredLog { life, known_peers, hard_state, snapshot, start, entries } = stored;
         let last = start.index;
@@ -92,14 +96,14 @@ impl LogMirror {
         self.state.check_next_life()
     }
 
-    /// Counts a start; to be stored before anything else happens.
+    /// Begins a new incarnation; it must be stored before anything else happens.
     pub fn begin(&mut self) -> Incarnation {
         self.state.life = self.state.next_life();
         self.state.life.incarnation
     }
 
-    /// Carries out changes, in order. A change that does not fit breaks the contract of [`LogStore`](super::LogStore) and
-    /// is asserted.
+    /// Applies changes, in order. A change that does not fit breaks the contract of
+    /// [`LogStore`](super::LogStore) and panics.
     pub fn change(&mut self, changes: &[LogChange]) -> LogEdit {
         let mut edit = LogEdit { dropped: 0, kept: self.entries.len() };
         changes.iter().for_each(|change| self.change_one(change, &mut edit));
@@ -134,11 +138,12 @@ impl LogMirror {
         edit.kept = edit.kept.min(left);
     }
 
-    /// Entries as [`LogReader::read`](super::LogReader::read) returns them; `None`: `first` has been purged.
+    /// Returns entries as [`LogReader::read`](super::LogReader::read) does; `None`: `first` has
+    /// been purged.
     pub fn read(&self, first: Index, last: Index, max_bytes: usize) -> Option<Vec<Entry>> {
         let skipped = first.checked_sub(self.state.start.index + 1)?;
         let (mut wanted, mut size_bytes) = (Vec::new(), 0);
-        // Whoever writes waits meanwhile, so nothing behind is looked at.
+        // The writer waits meanwhile, so no entry after the range is visited.
         self.entries.look_at(skipped as usize, |entry| {
             size_bytes += entry.size_bytes();
             let fits = wanted.is_empty() || size_bytes <= max_bytes;
@@ -151,7 +156,7 @@ impl LogMirror {
         Some(wanted)
     }
 
-    /// What a node starts from, in a cluster that began with the members `base`.
+    /// The state a node starts from, in a cluster that began with the members `base`.
     pub fn recovered(&self, base: Membership) -> Recovered {
         let sizes_bytes = self.entries.iter().map(|entry| entry.size_bytes() as u32).collect();
         Recovered {
@@ -164,12 +169,12 @@ impl LogMirror {
         }
     }
 
-    /// The last start, and what was lost before it.
+    /// The last incarnation, and the data loss before it.
     pub fn life(&self) -> Life {
         self.state.life
     }
 
-    /// What is remembered of other members.
+    /// Records of the other members.
     pub fn known_peers(&self) -> &KnownPeers {
         &self.state.known_peers
     }
@@ -231,7 +236,8 @@ mod tests {
         SnapshotMeta { log_id, membership: Membership::default(), size_bytes: 1 }
     }
 
-    /// What `change` purges is gone before as many entries can be purged again, and never much of it at a time.
+    /// Asserts that the entries that `change` purges are freed before as many can be purged again,
+    /// and never many of them at a time.
     fn assert_freed_by_and_by(change: LogChange) {
         let mut mirror = long();
         assert_eq!(mirror.change(&[change]), LogEdit { dropped: 0, kept: 0 });

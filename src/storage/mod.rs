@@ -1,17 +1,20 @@
-//! What must outlive the process: the log with its records, and snapshots.
+//! Persistent storage: the log with its records, and snapshots.
 //!
-//! Two contracts, two owners. A [`LogStore`] is written by the persister alone; a [`SnapshotStore`]
-//! is written by the snapshotter alone. Their calls block as long as the disk does: the actors that
-//! own them stand on placements of their own and report completions by message, so nobody waits.
-//! [`LogReader`] and [`SnapshotReader`] give the reader actor old data without queueing behind an fsync.
+//! There are two contracts with one owner each. Only the persister writes a [`LogStore`]; only the
+//! snapshotter writes a [`SnapshotStore`]. Their calls block as long as the disk does. The actors
+//! that own them have executors of their own and report completions by message, so no other actor
+//! blocks. [`LogReader`] and [`SnapshotReader`] let the reader actor read old data without queueing
+//! behind an fsync.
 //!
-//! A snapshot file is *current* only once the log's record names it (`docs/storage.md`): the file
-//! is published first, the record written after, and a file without a record is an orphan (B10).
+//! A snapshot file is *current* only once the log's snapshot record names it (`docs/storage.md`).
+//! The file is published first and the record is written afterwards; a file without a record is an
+//! orphan.
 //!
-//! A storage of one's own implements the contracts; [`LogMirror`] and [`RawSnapshots`] are most of one that keeps its log
-//! in memory as well.
+//! A custom storage implements these contracts. [`LogMirror`] and [`RawSnapshots`] are most of one
+//! that also keeps its log in memory.
 //!
-//! Not here: any decision about when. Errors are not results: an actor that gets one stops the node (PS04).
+//! *What it does not do:* decide when to write, read or remove anything. An actor that gets an
+//! error stops the node, unless it may retry ([`StorageError::is_out_of_descriptors`]).
 
 use std::io::{Read, Write};
 
@@ -38,7 +41,9 @@ mod tests;
 pub use mirror::{LogEdit, LogMirror, StoredLog};
 pub use raw_snapshots::RawSnapshots;
 
-/// Why a store cannot go on. Whatever it is, the node stops: nothing is retried over a failed fsync.
+/// Why a store cannot continue. The node stops on every one of these errors, except that reads and
+/// snapshots are retried after [`StorageError::is_out_of_descriptors`]. Nothing is retried after a
+/// failed fsync.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
@@ -49,20 +54,21 @@ pub enum StorageError {
         operation: &'static str,
         /// The file.
         path: String,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// What is stored does not verify. Nothing was changed.
+    /// The stored bytes do not verify. Nothing was changed.
     #[error("{path} at byte {offset}: {what}")]
     Damaged {
         /// The file.
         path: String,
-        /// Where in it.
+        /// Byte offset in the file.
         offset: u64,
         /// What is wrong and what can be done.
         what: String,
     },
-    /// The directory can't be used as asked: in use, empty, not empty, of another node, of a newer format.
+    /// The directory can't be used as requested: it is in use, empty, not empty, of another node,
+    /// or of a newer format.
     #[error("{path}: {what}")]
     Refused {
         /// The directory or file.
@@ -80,32 +86,34 @@ impl StorageError {
     }
 }
 
-/// EMFILE and ENFILE, for which the standard library has no name.
+/// EMFILE and ENFILE; the standard library has no names for them.
 fn lacks_descriptors(error: &std::io::Error) -> bool {
     let codes: &[i32] = if cfg!(windows) { &[4] } else { &[23, 24] };
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
-/// The durable log with term, vote and the snapshot's record. One owner, one writer, in order.
+/// The durable log with term, vote and the snapshot record. It has one owner, which writes in
+/// order.
 pub trait LogStore: Send + 'static {
-    /// Makes `changes` durable, in order, as one step: one fsync. On return nothing of it can be lost;
-    /// after a crash during the call a prefix of the changes may be there, each whole or not at all.
-    /// After an error the store refuses every further call.
+    /// Makes `changes` durable, in order, as one step with one fsync. Once it returned, none of
+    /// them can be lost. After a crash during the call a prefix of the changes may be stored; each
+    /// change is stored whole or not at all. After an error the store refuses every further call.
     fn write(&mut self, changes: &[LogChange]) -> Result<(), StorageError>;
 
-    /// A reader that sees what `write` has returned for, beside the writer.
+    /// Returns a reader that works concurrently with the writer and sees every completed `write`.
     fn reader(&self) -> Box<dyn LogReader>;
 
-    /// Makes durable where the log ends, so that a log that ends sooner is known to be damaged.
-    /// Called when idle and at shutdown; does nothing if nothing changed.
+    /// Makes the position of the log's end durable, so that a log that ends earlier is known to be
+    /// damaged. Called when idle and at shutdown; does nothing if nothing changed.
     fn seal(&mut self) -> Result<(), StorageError>;
 }
 
-/// Reads old entries of a log that somebody else writes.
+/// Reads old entries of a log while another actor writes it.
 pub trait LogReader: Send + 'static {
-    /// Entries from `first` to `last`, fewer if their sizes would exceed `max_bytes` (one always comes).
-    /// `Ok(None)`: `first` has been purged. An empty list: the log ends before `first`, it was truncated
-    /// meanwhile. An entry that should be there and is not readable is an error, never the end of the log (PS24).
+    /// Returns entries from `first` to `last`, fewer if their sizes would exceed `max_bytes`, but
+    /// at least one. `Ok(None)`: `first` has been purged. An empty list: the log ends before
+    /// `first` because it was truncated meanwhile. An entry that should exist and is not readable
+    /// is an error; it is never reported as the end of the log.
     fn read(
         &mut self,
         first: Index,
@@ -114,58 +122,64 @@ pub trait LogReader: Send + 'static {
     ) -> Result<Option<Vec<Entry>>, StorageError>;
 }
 
-/// Where snapshots are kept, by log id. Names are made here, never taken from elsewhere.
+/// Published snapshots by log id. The store makes their names; no name comes from outside.
 pub trait SnapshotStore: Send + 'static {
-    /// Begins writing a snapshot. Nothing is visible until [`SnapshotSink::publish`].
-    /// `log_id` and `membership` go into the header. Whoever begins anew drops the unfinished sink; the two never
-    /// touch each other's bytes.
+    /// Begins writing a snapshot. Nothing is visible until [`SnapshotSink::publish`]. `log_id` and
+    /// `membership` go into the header. To begin again, drop the unfinished sink; two sinks never
+    /// share bytes.
     fn create(
         &mut self,
         log_id: LogId,
         membership: &Membership,
     ) -> Result<Box<dyn SnapshotSink>, StorageError>;
 
-    /// Begins storing a snapshot that arrives from elsewhere, byte for byte as its sender stored it.
+    /// Begins storing a snapshot received from another member, byte for byte as the sender stored
+    /// it.
     fn receive(&mut self, meta: &SnapshotMeta) -> Result<Box<dyn SnapshotReceiver>, StorageError>;
 
-    /// Opens a published snapshot's content for decoding. Fails with `Damaged` where a checksum does not hold.
+    /// Opens a published snapshot's content for decoding. Fails with `Damaged` if a checksum does
+    /// not match.
     fn open(&mut self, log_id: LogId) -> Result<Box<dyn Read + Send>, StorageError>;
 
-    /// A reader of stored bytes for sending, beside the writer.
+    /// Returns a reader of the stored bytes, for sending, that works concurrently with the writer.
     fn reader(&self) -> Box<dyn SnapshotReader>;
 
-    /// Removes a published snapshot, if it is there.
+    /// Removes a published snapshot if it exists.
     fn remove(&mut self, log_id: LogId) -> Result<(), StorageError>;
 
-    /// `current` is named by the log's record: keeps it and the configured number of older ones, and of those before them only
-    /// `keep`. Newer ones stay whatever they are: one may be published while its record is still on its way.
+    /// Called once the log's record names `current`. Keeps `current` and as many older snapshots as
+    /// configured; of the remaining older ones it keeps only `keep`. Newer snapshots always stay:
+    /// one may be published before its record is written.
     fn retain(&mut self, current: LogId, keep: Option<LogId>) -> Result<(), StorageError>;
 }
 
-/// A snapshot being written from a view. `Write` takes the content; the format around it is the store's.
+/// A snapshot being written from a view. `Write` takes the content; the store adds the format
+/// around it.
 pub trait SnapshotSink: Write + Send {
-    /// Ends the snapshot, makes it durable and visible: tmp, write, fsync, rename, fsync of the directory.
-    /// Where an intact snapshot of the same entry is there already, that one stays and its meta is returned.
-    /// Dropping the sink instead leaves nothing.
+    /// Completes the snapshot and makes it durable and visible: write a temporary file, fsync,
+    /// rename, fsync of the directory. If an intact snapshot of the same entry exists, that one
+    /// stays and its meta is returned. Dropping the sink instead leaves nothing behind.
     fn publish(self: Box<Self>) -> Result<SnapshotMeta, StorageError>;
 }
 
 /// A snapshot being received.
 pub trait SnapshotReceiver: Send {
-    /// Stores bytes behind those received so far. May keep `data` itself, and with it what that is a part of.
+    /// Appends bytes to those received so far. May keep `data` itself, and with it the allocation
+    /// that it is a slice of.
     fn append(&mut self, data: &Bytes) -> Result<(), StorageError>;
 
-    /// Bytes received so far, those beyond the announced length included (they are not kept).
+    /// Bytes received so far, including those beyond the announced length, which are not kept.
     fn received_bytes(&self) -> u64;
 
-    /// Verifies the whole against its meta and own checksums and publishes it durably. `Ok(false)`: it does not
-    /// verify; nothing is kept.
+    /// Verifies the received bytes against their meta and their own checksums and publishes them
+    /// durably. `Ok(false)`: they do not verify; nothing is kept.
     fn publish(self: Box<Self>) -> Result<bool, StorageError>;
 }
 
-/// Reads published snapshots as stored, piece by piece.
+/// Reads published snapshots in chunks, as stored.
 pub trait SnapshotReader: Send + 'static {
-    /// Up to `max_bytes` from `offset`; empty exactly at the end. `Ok(None)`: no such snapshot (any more).
+    /// Returns up to `max_bytes` from `offset`; empty only at the end. `Ok(None)`: the snapshot
+    /// does not exist, or was removed.
     fn read_at(
         &mut self,
         log_id: LogId,
@@ -176,7 +190,7 @@ pub trait SnapshotReader: Send + 'static {
 
 /// A node's opened storage.
 pub struct OpenedStorage {
-    /// What the protocol starts from.
+    /// The state the protocol starts from.
     pub recovered: Recovered,
     /// The log, for the persister.
     pub log: Box<dyn LogStore>,
@@ -184,40 +198,44 @@ pub struct OpenedStorage {
     pub snapshots: Box<dyn SnapshotStore>,
 }
 
-/// How a node comes to its storage. Exactly one of these is meant at each start; none guesses.
+/// What a node expects of its storage at a start. Exactly one of these applies to each start;
+/// neither is guessed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// Begin a new cluster with these members, on an empty directory; on a directory of the same cluster with the
-    /// same members this is the same as `Open`. Any difference is an error. The node itself is one
-    /// of the members.
+    /// Begins a new cluster with these members, on an empty directory. On a directory of the same
+    /// cluster with the same members it is the same as `Open`; any difference is an error. The node
+    /// itself must be one of the members.
     Bootstrap(Membership),
-    /// Go on with what is there; an empty directory is refused. A node that is not among the
+    /// Continues with the stored state; an empty directory is refused. A node that is not among the
     /// members which the directory names starts, warns once, and never campaigns: it may have been
     /// removed from the cluster.
     Open,
 }
 
-/// Who opens storage: checked against, or written into, what is stored.
+/// The owner of a storage: compared with what is stored, or written into a new storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster's id.
     pub cluster: u64,
     /// The node's id.
     pub node: NodeId,
-    /// The time in milliseconds since 1970: the birth of a storage that is founded now. Not compared.
+    /// Milliseconds since 1970: the creation time that a new storage records. Not compared.
     pub created_at_ms: u64,
 }
 
-/// Something that can be opened to a node's storage: file directory, memory, or a user's own.
+/// A storage that a node can open: a file directory, memory, or a custom one.
 pub trait Storage: Send + 'static {
-    /// Whether writing its log may wait for a device. One that never waits stands beside the peer where every part would have
-    /// a thread of its own: handing a step to another thread takes longer than the step.
+    /// Whether a write to its log may block on a device; default `true`. A storage that never
+    /// blocks runs co-located with the Raft peer even where every component has a thread of its
+    /// own, because passing a step to another thread takes longer than the step.
     fn waits(&self) -> bool {
         true
     }
 
-    /// Opens it, takes its lock, makes the new incarnation durable and finds the state to go on from. Without
-    /// a current snapshot's file, or with damage that an acknowledged entry may have fallen into, this is an error.
+    /// Opens the storage, takes its lock, makes the new incarnation durable and determines the
+    /// state to continue from. Fails if the current snapshot's file is missing, or if damage may
+    /// affect an acknowledged entry, unless the storage continues with a recorded data loss
+    /// ([`file::OnDamage::CatchUp`]).
     fn open(
         self: Box<Self>,
         identity: Identity,

@@ -1,38 +1,39 @@
-//! A long run of bytes in memory that is only ever added to: in pieces, shared instead of copied.
+//! Chunked bytes in memory: append-only, and shared instead of copied.
 //!
-//! A snapshot of a GiB in one piece would be copied whenever that has to grow, and once more by each member that it is sent to.
-//! In pieces nothing is copied but what is written, and members of one process that have a snapshot from each other
-//! have it once.
+//! A snapshot of 1 GiB in one buffer would be copied whenever the buffer grows, and once more for
+//! each member it is sent to. With chunks only written bytes are copied, and members of one process
+//! that sent a snapshot to each other share one copy.
 //!
-//! Not here: what the bytes mean.
+//! *What it does not do:* interpret the bytes.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// A written piece has so many bytes, the last one fewer: as many as are sent at a time unless told otherwise.
+/// Length of a written piece; the last one may be shorter. It is the default size of a sent chunk.
 const PIECE_BYTES: usize = 1 << 20;
-/// Fewer bytes are copied instead of shared: what they are a part of may be much larger.
+/// Fewer bytes are copied instead of shared, because sharing keeps their whole allocation, which
+/// may be much larger.
 const SHARED_BYTES_MIN: usize = 256 << 10;
 
-/// Bytes being added.
+/// Builds [`Pieces`] by appending.
 #[derive(Default)]
 pub(super) struct PiecesWriter {
     full: Pieces,
-    /// Not full yet.
+    /// The unfinished piece.
     last: Vec<u8>,
 }
 
-/// Bytes that stay as they are. A clone shares them.
+/// Immutable bytes in pieces. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Pieces {
-    /// Each with where it ends; none is empty.
+    /// Each piece with the offset of its end; none is empty.
     pieces: Arc<Vec<(u64, Bytes)>>,
 }
 
 impl PiecesWriter {
-    /// Adds bytes, without copying them where they are many.
+    /// Appends bytes; from [`SHARED_BYTES_MIN`] on without copying them.
     pub(super) fn share(&mut self, bytes: Bytes) {
         if bytes.len() >= SHARED_BYTES_MIN {
             self.end_piece();
@@ -57,7 +58,7 @@ impl PiecesWriter {
         self.full.len() + self.last.len() as u64
     }
 
-    /// What was added.
+    /// The appended bytes.
     pub(super) fn finish(mut self) -> Pieces {
         self.end_piece();
         self.full
@@ -84,7 +85,8 @@ impl Pieces {
         self.pieces.last().map_or(0, |(end, _)| *end)
     }
 
-    /// Bytes from `offset` on, at most so many; fewer where a piece ends, and none exactly at the end of all.
+    /// Bytes from `offset` on, at most `max_bytes`; fewer at the end of a piece, none only at the
+    /// end of all.
     pub(super) fn at(&self, offset: u64, max_bytes: usize) -> Bytes {
         let place = self.pieces.partition_point(|(end, _)| *end <= offset);
         let Some((end, piece)) = self.pieces.get(place) else { return Bytes::new() };
@@ -92,7 +94,7 @@ impl Pieces {
         piece.slice(piece.len() - left..piece.len() - left + left.min(max_bytes))
     }
 
-    /// Reads all of it.
+    /// A reader of all bytes.
     pub(super) fn reader(&self) -> PiecesReader {
         PiecesReader { pieces: self.clone(), offset: 0 }
     }
@@ -105,7 +107,7 @@ impl Pieces {
     }
 }
 
-/// From the first byte to the last.
+/// Reads from the first byte to the last.
 pub(super) struct PiecesReader {
     pieces: Pieces,
     offset: u64,
@@ -126,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// As many bytes as that, no two neighbours alike.
+    /// `count` bytes; neighbouring bytes differ.
     fn pattern(from: usize, count: usize) -> Vec<u8> {
         (from..from + count).map(|at| (at % 251) as u8).collect()
     }

@@ -1,10 +1,12 @@
 //! Snapshots in memory, byte for byte as the apply side encodes them.
 //!
-//! For a storage of one's own that keeps a snapshot together with the record that names it: it takes the bytes from here when
-//! the log's change makes them current, and puts them back at the next start.
+//! For a custom storage that keeps a snapshot together with the record that names it: the storage
+//! takes the bytes from here when a log change makes them current, and puts them back at the next
+//! start.
 //!
-//! *What it does not do:* there is no format around the bytes, so no checksum and no name in them, and all members of a
-//! cluster must have this store. An empty snapshot does not travel. Nothing outlives the process.
+//! *What it does not do:* there is no format around the bytes, so they contain no checksum and no
+//! log id, and all members of a cluster must use this store. An empty snapshot cannot be sent.
+//! Nothing outlives the process.
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
@@ -31,7 +33,7 @@ impl RawSnapshots {
         self.0.lock().get(&log_id).cloned()
     }
 
-    /// Publishes a snapshot that was kept elsewhere.
+    /// Publishes a snapshot that the caller stored elsewhere.
     pub fn insert(&self, log_id: LogId, bytes: Bytes) {
         self.0.lock().insert(log_id, bytes);
     }
@@ -73,7 +75,8 @@ impl SnapshotStore for RawSnapshots {
         Ok(())
     }
 
-    /// No older one is kept to fall back to: whoever stores the current one stores it with its record.
+    /// Keeps no older snapshot to fall back to: the storage keeps the current one together with its
+    /// record.
     fn retain(&mut self, current: LogId, keep: Option<LogId>) -> Result<(), StorageError> {
         self.0.lock().retain(|id, _| id.index >= current.index || Some(*id) == keep);
         Ok(())
@@ -94,7 +97,7 @@ impl SnapshotReader for RawSnapshots {
     }
 }
 
-/// A snapshot that is being encoded here, or received.
+/// A snapshot being encoded here, or received.
 struct Unpublished {
     meta: SnapshotMeta,
     bytes: Vec<u8>,
@@ -129,7 +132,7 @@ impl SnapshotReceiver for Unpublished {
         self.bytes.len() as u64
     }
 
-    /// Each piece was verified on its way; here it is enough that they make up the whole.
+    /// Each chunk was verified in transfer; this checks only the total length.
     fn publish(self: Box<Self>) -> Result<bool, StorageError> {
         let Unpublished { meta, bytes, store } = *self;
         let whole = bytes.len() as u64 == meta.size_bytes;

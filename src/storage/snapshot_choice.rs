@@ -1,42 +1,42 @@
-//! Which stored snapshots stay, and which one a node starts from.
+//! Which stored snapshots are kept, and which one a node starts from.
 //!
-//! The log's record decides (A72). Only if the snapshot it names is missing or does not verify, an older one
-//! may stand in, and only where the log still holds every entry behind it (A76); never a newer one, which
-//! would be an orphan that no durable step ever accepted (B10).
+//! The log's record decides (A72). If the snapshot it names is missing or does not verify, an older
+//! one may replace it, but only if the log still holds every entry behind that one (A76). A newer
+//! one never replaces it: that would be an orphan that no durable step accepted (B10).
 
 use super::StorageError;
 use super::log_state::LogState;
 use crate::raft::{LogId, SnapshotMeta};
 
-/// How many snapshots are kept unless configured: the current one and one to fall back to.
+/// Default number of snapshots kept: the current one and one to fall back to.
 pub(crate) const DEFAULT_RETAINED: usize = 2;
 
-/// An older snapshot, or none, for the one that the log names.
+/// An older snapshot, or none, that replaces the one named by the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Substitute {
-    /// The one that the log names.
+    /// The snapshot named by the log.
     pub named: LogId,
     /// What is wrong with it.
     pub flaw: String,
-    /// What stands in; the base: none is needed.
+    /// The replacement; the base if no snapshot is needed.
     pub older: LogId,
 }
 
 impl Substitute {
-    /// For whoever looks after the node.
+    /// Logs a warning for the operator.
     pub(crate) fn warn(&self) {
         let Substitute { named, flaw, older } = self;
         tracing::warn!(current = %named, flaw, older = %older, "a snapshot is unusable, an older one stands in");
     }
 }
 
-/// What stands in for the named snapshot, if anything has to. The inner error: there is no snapshot
-/// to start from; it says why and what to do. The outer one: a call failed, which says nothing
-/// about a snapshot.
+/// The replacement of the named snapshot, if one is needed. The inner error: there is no snapshot
+/// to start from; it says why and how to correct it. The outer error: a call failed, which says
+/// nothing about a snapshot.
 pub(crate) type Choice<E = StorageError> = Result<Result<Option<Substitute>, String>, E>;
 
-/// Finds the snapshot to start from and makes it the state's. `stored` are the ids of all published ones,
-/// `verify` reads one through.
+/// Finds the snapshot to start from and makes it the state's current one. `stored` are the ids of
+/// all published snapshots; `verify` reads one completely.
 pub(crate) fn choose<E>(
     state: &mut LogState,
     stored: &[LogId],
@@ -72,8 +72,8 @@ pub(crate) fn choose<E>(
     Ok(substituted.map(|()| Some(Substitute { named: named.log_id, flaw, older: substitute_id })))
 }
 
-/// The stored snapshots that are not needed once `current` is named by the log's record. Newer ones stay: one of them
-/// may be published already while its record is still on its way (B10).
+/// The stored snapshots that are obsolete once the log's record names `current`. Newer ones stay:
+/// one of them may be published before its record is written (B10).
 pub(crate) fn superfluous(
     stored: &[LogId],
     current: LogId,
@@ -87,8 +87,8 @@ pub(crate) fn superfluous(
     needless.filter(|id| Some(*id) != keep).collect()
 }
 
-/// The stored snapshots that go at a start: beside the superfluous ones all that no record names, for nobody will record
-/// them any more.
+/// The stored snapshots to remove at a start: the obsolete ones, and all that no record names,
+/// because no later record will name them.
 pub(crate) fn swept(stored: &[LogId], current: LogId, retained: usize) -> Vec<LogId> {
     let orphans = stored.iter().copied().filter(|id| id.index >= current.index && *id != current);
     superfluous(stored, current, None, retained).into_iter().chain(orphans).collect()

@@ -1,4 +1,5 @@
-//! A snapshot's bytes: the same in a file, in memory and on the wire, so that any member can send to any.
+//! A snapshot's bytes. They are the same in a file, in memory and on the wire, so that any member
+//! can send to any other.
 //!
 //! ```text
 //! header   magic, version, cluster, group, log id, membership                    CRC-32C
@@ -6,10 +7,11 @@
 //!  ..
 //! footer   length 0, CRC-32C likewise, content bytes, whole bytes, whole hash
 //! ```
-//! Chunks can be neither exchanged between snapshots nor reordered; the footer notices missing ones, and
-//! its hash is of another kind than the CRCs, for what a CRC can't see. `docs/formats.md` has every byte.
+//! Chunks can be neither exchanged between snapshots nor reordered. The footer detects missing
+//! ones; its hash is of another kind than the CRCs and detects what a CRC misses. `docs/formats.md`
+//! describes every byte.
 //!
-//! Not here: where the bytes are kept, and what the content means.
+//! *What it does not do:* store the bytes, or interpret the content.
 
 use std::io::{self, Read, Write};
 
@@ -17,47 +19,47 @@ use super::binary::{Fields, Malformed, put_log_id, put_membership, put_u32, put_
 use crate::raft::{LogId, Membership, SnapshotMeta};
 
 const MAGIC: &[u8; 8] = b"QRTSNAP\n";
-/// The version this code writes, and the newest that it reads.
+/// The version this code writes, and the newest it reads.
 pub(crate) const VERSION: u32 = 1;
-/// Content bytes of a full chunk; the last one is shorter.
+/// Content bytes of a full chunk; the last one may be shorter.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 /// Magic, version, length of the whole header.
 const PREFIX_BYTES: usize = 16;
-/// A header is at most this long (PS15): its bound is the bound on members.
+/// Maximum length of a header (PS15); it follows from the maximum number of members.
 const MAX_HEADER_BYTES: usize = 256 * 1024;
 const CHUNK_HEAD_BYTES: usize = 8;
 const FOOTER_BYTES: usize = 32;
 
-/// What a snapshot's bytes have wrong, and where.
+/// What is wrong with a snapshot's bytes, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {offset}: {what}")]
 pub(crate) struct Flaw {
-    /// Where in the snapshot.
+    /// Byte offset in the snapshot.
     pub offset: u64,
     /// What is wrong.
     pub what: &'static str,
 }
 
 impl Flaw {
-    /// As an error of kind `InvalidData`.
+    /// Converts it to an error of kind `InvalidData`.
     pub(crate) fn error(offset: u64, what: &'static str) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidData, Flaw { offset, what })
     }
 
-    /// The flaw inside an error of this module; `None`: reading itself failed.
+    /// The flaw in an error of this module; `None`: reading itself failed.
     pub(crate) fn of(error: &io::Error) -> Option<Flaw> {
         error.get_ref()?.downcast_ref::<Flaw>().copied()
     }
 }
 
-/// What stands before the content.
+/// The fields before the content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     /// The cluster it belongs to.
     pub cluster: u64,
-    /// The last entry covered.
+    /// The last entry that the snapshot covers.
     pub log_id: LogId,
-    /// The members then.
+    /// The members as of that entry.
     pub membership: Membership,
 }
 
@@ -113,7 +115,7 @@ impl WholeHash {
         }
     }
 
-    /// The rotation carries a word's high bits into the low ones, which a multiplication alone never does.
+    /// The rotation moves a word's high bits into the low ones; a multiplication alone never does.
     fn word(&mut self, word: u64) {
         self.0 = (self.0 ^ word).wrapping_mul(Self::PRIME).rotate_left(29);
     }
@@ -124,10 +126,10 @@ fn chunk_crc(header_crc: u32, number: u64, content: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, content)
 }
 
-/// Writes a snapshot: content in through `Write`, the format out.
+/// Writes a snapshot: takes the content through `Write` and writes the format to `out`.
 pub(crate) struct SnapshotWriter<W> {
     out: W,
-    /// Room for a chunk's head, then its content so far.
+    /// Space for a chunk's head, followed by its content so far.
     chunk: Vec<u8>,
     header_crc: u32,
     hash: WholeHash,
@@ -170,7 +172,7 @@ impl<W: Write> SnapshotWriter<W> {
         Ok(())
     }
 
-    /// Ends the content. Returns what was written to, and the whole length.
+    /// Ends the content. Returns `out` and the total length.
     pub(crate) fn finish(mut self) -> io::Result<(W, u64)> {
         self.end_chunk()?;
         let whole_bytes = self.whole_bytes + FOOTER_BYTES as u64;
@@ -206,7 +208,7 @@ fn encode_footer(
     hash: WholeHash,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(FOOTER_BYTES);
-    put_u64(&mut out, 0); // length 0, and the place of the checksum
+    put_u64(&mut out, 0); // length 0 and space for the checksum
     put_u64(&mut out, content_bytes);
     put_u64(&mut out, whole_bytes);
     put_u64(&mut out, hash.0);
@@ -215,8 +217,8 @@ fn encode_footer(
     out
 }
 
-/// Reads a snapshot's content. Every byte it returns is verified; it ends only behind a verified footer.
-/// Flaws are errors of kind `InvalidData` that carry a [`Flaw`].
+/// Reads a snapshot's content. Every byte it returns is verified; the end is reported only after a
+/// verified footer. Flaws are errors of kind `InvalidData` that carry a [`Flaw`].
 pub(crate) struct SnapshotContent<R> {
     input: R,
     header: Header,
@@ -256,12 +258,12 @@ impl<R: Read> SnapshotContent<R> {
         })
     }
 
-    /// What stands before the content.
+    /// The fields before the content.
     pub(crate) fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Reads and verifies to the end; what the bytes say about themselves.
+    /// Reads and verifies the rest; returns the meta that the bytes contain.
     pub(crate) fn verify_rest(mut self) -> io::Result<SnapshotMeta> {
         while !self.ended {
             self.next_chunk()?;
@@ -362,7 +364,7 @@ fn fill(input: &mut impl Read, out: &mut [u8], offset: u64) -> io::Result<()> {
     })
 }
 
-/// Whether a received snapshot is what its sender announced, for this cluster.
+/// Verifies that a received snapshot is the announced one and belongs to this cluster.
 pub(crate) fn verify_received(
     input: impl Read,
     cluster: u64,

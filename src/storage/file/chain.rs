@@ -1,17 +1,17 @@
-//! Which segments make up the log, before any of them is read.
+//! Determines which segments make up the log, before they are read.
 //!
-//! Every segment's first frame says where the one before it ended. From the newest segment these words lead back to the
-//! oldest that is there; whatever they do not lead to is not part of the log.
+//! Every segment's first frame records where the previous one ended. These records lead from the
+//! newest segment back to the oldest one that exists; other segments are not part of the log.
 //!
 //! ```text
 //! 1 .. 4   left over from a purge
-//! 5 ──▶ 6 ──▶ 7 up to byte X ──▶ 9            7 is damaged behind X, and was set aside from there with all of 8:
-//!             │ set aside │ 8 set aside       9 goes on from X
+//! 5 ──▶ 6 ──▶ 7 up to byte X ──▶ 9       7 is damaged behind X, and was set aside from there
+//!             │ set aside │ 8 set aside  with all of 8: 9 continues from X
 //! ```
-//! The newest may be one that was begun and never used: then it is none (PS14). One that the mark
-//! of the log's end names was used.
+//! The newest segment may have been created and never used: then it is not part of the log (PS14).
+//! A segment that the mark of the log's end names was used.
 //!
-//! Not here: what is in the segments.
+//! *What it does not do:* read the segments' content.
 
 use super::super::{Identity, StorageError};
 use super::directory::{Layout, refused};
@@ -27,11 +27,11 @@ pub(crate) struct Chain {
     pub links: Vec<Link>,
     /// Segments that are not part of the log, ascending.
     pub left_over: Vec<u64>,
-    /// The newest file, if it was begun and never used.
+    /// The newest file, if it was created and never used.
     pub unused: Option<u64>,
-    /// The highest number that a segment has or had, as far as is known.
+    /// The highest known number that a segment has or had.
     pub highest: u64,
-    /// The latest start that a segment which does not begin as it should still tells of.
+    /// The latest incarnation found in segments whose beginning is damaged.
     pub incarnation: Incarnation,
 }
 
@@ -40,23 +40,23 @@ pub(crate) struct Chain {
 pub(crate) struct Link {
     /// Its number.
     pub segment: u64,
-    /// Where the next one says that it ended. `None`: nobody says so.
+    /// Where this segment ended, by the next one's first frame. `None`: unknown.
     pub end: Option<u64>,
 }
 
-/// How a segment begins.
+/// The beginning of a segment.
 enum Beginning {
-    /// As it should; the one before ended here.
+    /// Valid; the previous segment ended here.
     Follows(Position),
-    /// Not as it should, and frames behind vouch for its having been used.
+    /// Invalid, but frames behind it confirm that the segment was used.
     Damaged(Behind),
-    /// Nothing in it was ever acknowledged, by itself.
+    /// By its own content, nothing in it was acknowledged.
     Unused,
 }
 
 impl Chain {
-    /// Follows the segments of the directory. Those up to number `noted` were used, as the mark of
-    /// the log's end says.
+    /// Follows the segments of the directory. Segments up to number `noted` were used, according to
+    /// the mark of the log's end.
     pub(crate) fn find(
         files: &Files,
         layout: &Layout,
@@ -81,7 +81,7 @@ impl Chain {
             chain.links.push(Link { segment, end });
             let before = match look(segment)? {
                 Beginning::Follows(before) => before,
-                // It can't say what was before it: most likely the one before.
+                // It can't name its predecessor; most likely that is the segment before it.
                 Beginning::Damaged(behind) => {
                     chain.incarnation = chain.incarnation.max(behind.incarnation);
                     end = None;

@@ -1,17 +1,18 @@
-//! A node's directory: what is where, whose it is, and how it begins.
+//! A node's directory: its files, its owner, and its creation.
 //!
 //! ```text
 //! LOCK                     held while a node has the directory open
-//! identity                 format, cluster, node, base membership; written once, last of all at the bootstrap
+//! identity                 format, cluster, node, base membership;
+//!                          written once, last of all at the bootstrap
 //! end                      how far the log is durable
 //! log/<number>.wal         the log, oldest segment first
-//! log/<number>.spare       a file for a segment to come
+//! log/<number>.spare       a file for a later segment
 //! snapshots/<index>-<term>.snap
 //! ```
-//! Names are made from numbers, never from anything that was received. `identity` is the end of a bootstrap: a
-//! directory without it holds nothing that was ever acknowledged, one with it has a log.
+//! Names are made from numbers, never from received data. Writing `identity` completes a bootstrap:
+//! a directory without it holds nothing that was acknowledged, and one with it has a log.
 //!
-//! Not here: what is inside the log and the snapshots.
+//! *What it does not do:* know the contents of the log and the snapshots.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,11 +25,11 @@ use super::{end, segment};
 use crate::raft::LogId;
 
 const MAGIC: &[u8; 8] = b"QRTIDEN\n";
-/// The directory format this code writes, and the newest that it reads.
+/// The directory format this code writes, and the newest it reads.
 const VERSION: u32 = 1;
 /// Magic, version, length.
 const PREFIX_BYTES: usize = 16;
-/// An identity is at most this long (PS15).
+/// Maximum length of an identity file (PS15).
 const MAX_IDENTITY_BYTES: usize = 256 * 1024;
 
 /// The paths of a directory.
@@ -109,7 +110,8 @@ fn number(digits: &str) -> Option<u64> {
     if plain { digits.parse().ok() } else { None }
 }
 
-/// Locks the directory for `identity`, founding it first where that is asked for and nothing is there.
+/// Locks the directory for `identity`. Bootstraps it first if that is requested and the directory
+/// is unused.
 pub(crate) fn enter(
     files: &Files,
     layout: &Layout,
@@ -147,7 +149,8 @@ pub(crate) fn enter(
     Ok((guard, founding))
 }
 
-/// Whose directory it is, for whoever only looks; if it is nobody's, what it is instead.
+/// The directory's bootstrap record, for read-only inspection; if there is none, the error says
+/// what the directory is instead.
 pub(crate) fn look(files: &Files, layout: &Layout) -> Result<Founding, StorageError> {
     let root = layout.root();
     let names = match files.list_if_there(root) {
@@ -185,10 +188,10 @@ pub(crate) fn look(files: &Files, layout: &Layout) -> Result<Founding, StorageEr
     ))
 }
 
-/// What an unfinished bootstrap leaves in a directory.
+/// File names that an unfinished bootstrap leaves in a directory.
 const BOOTSTRAP_NAMES: [&str; 5] = ["LOCK", "end", "identity.tmp", "log", "snapshots"];
 
-/// Only what an interrupted bootstrap leaves may be there.
+/// Checks that the directory holds only what an interrupted bootstrap leaves.
 fn check_unused(files: &Files, layout: &Layout, names: &[String]) -> Result<(), StorageError> {
     let foreign = |name: &str| {
         let what = format!(
@@ -213,7 +216,7 @@ fn check_unused(files: &Files, layout: &Layout, names: &[String]) -> Result<(), 
     Ok(())
 }
 
-/// The log and its end first, then the identity that says they are there.
+/// Writes the log and its end first, then the identity, which completes the bootstrap.
 fn found(files: &Files, layout: &Layout, founding: &Founding) -> Result<(), StorageError> {
     files.create_dir(&layout.log())?;
     files.create_dir(&layout.snapshots())?;
@@ -230,8 +233,9 @@ fn found(files: &Files, layout: &Layout, founding: &Founding) -> Result<(), Stor
     files.rename(&tmp, &layout.identity())
 }
 
-/// Makes the directory's own name and the identity's durable, which a crash right after the bootstrap's rename
-/// may have left undone. A parent that may be passed but not read can't be synced; whoever made it so vouches.
+/// Syncs the parent directories: makes the directory's own name and the identity's durable, because
+/// a crash right after the bootstrap's rename may have prevented that. A parent that may be
+/// traversed but not read can't be synced; its durability is left to the user who created it so.
 fn settle(files: &Files, layout: &Layout) -> Result<(), StorageError> {
     files.sync_dir(layout.root())?;
     let parent =
@@ -281,8 +285,8 @@ fn encode(founding: &Founding) -> Vec<u8> {
     out
 }
 
-/// What a file of this directory begins with: `magic`, and the format `version`, which no older one is
-/// read beside.
+/// Reads the start of a file of this directory: `magic`, and the format `version`. No older version
+/// is accepted.
 pub(super) fn read_format(
     fields: &mut Fields<'_>,
     magic: &[u8; 8],

@@ -1,23 +1,23 @@
-//! How far the log is durable, in a file of its own.
+//! How far the log is durable, recorded in a file of its own.
 //!
-//! A frame of the log vouches for what stands before it. Nothing in the log vouches for the last
-//! write: if it is missing, it looks like a write that was never finished. The file `end` holds a
-//! *mark*: the position through which the log is durable. A log that ends before its mark is
-//! damaged.
+//! Each frame of the log confirms the frames before it as durable. Nothing in the log confirms the
+//! last write: if it is missing, it looks like a write that was never finished. The file `end`
+//! therefore holds a *mark*: the position through which the log is durable. A log that ends before
+//! its mark is damaged.
 //!
 //! ```text
 //! write              log, fdatasync ─▶ copy 0, not synced ─▶ acknowledged
 //! seal, new segment  copy 0, fdatasync ─▶ copy 1, fdatasync
 //! ```
-//! Positions only grow, and no segment number is used twice. So a mark stays true when the log goes
-//! on: nothing has to be taken back before the next write. The mark is written only after the
-//! `fdatasync` that it speaks of.
+//! Positions only grow, and no segment number is used twice. So a mark remains true as the log
+//! grows: nothing has to be revoked before the next write. The mark is written only after the
+//! `fdatasync` that it confirms.
 //!
-//! There are two copies, each on a page of its own. A copy is written only while the other one is
-//! durable, so a crash tears one at most. The file exists from the bootstrap on: if no copy
-//! verifies, that is damage.
+//! There are two copies on separate pages. A copy is written only while the other one is durable,
+//! so a crash tears at most one. The file exists from the bootstrap on: if no copy verifies, that
+//! is damage.
 //!
-//! Not here: what the log holds, and what a start makes of damage.
+//! *What it does not do:* know the log's content, or decide what a start does about damage.
 
 use std::path::{Path, PathBuf};
 
@@ -30,29 +30,31 @@ use super::segment::{self, Position};
 use crate::raft::{Incarnation, LogId, is_possible_incarnation, unborn};
 
 const MAGIC: &[u8; 8] = b"QRTLEND\n";
-/// The version this code writes, and the newest that it reads.
+/// The version this code writes, and the newest it reads.
 const VERSION: u32 = 1;
 /// Length of a mark with its checksum.
 const MARK_BYTES: usize = 84;
-/// A copy begins every so many bytes: no sector and no page holds parts of both.
+/// Distance between copies: no sector and no page holds parts of both.
 const COPY_BYTES: usize = 4096;
-/// How many copies there are.
+/// Number of copies.
 const COPIES: usize = 2;
-/// No log has so many segments: a number above comes from no writer.
+/// Upper bound of segment numbers; no log reaches it, so a higher number was not written by this
+/// code.
 const MAX_SEGMENT: u64 = 1 << 62;
 
-/// Through where the log was durable when this was written, and what it ended with.
+/// The position through which the log was durable when the mark was written, and the log's last
+/// entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EndMark {
-    /// The end of the log's last durable frame.
+    /// End of the log's last durable frame.
     pub through: Position,
-    /// The start that wrote the mark.
+    /// The incarnation that wrote the mark.
     pub incarnation: Incarnation,
     /// The last entry, or the log's start if there is none.
     pub last: LogId,
 }
 
-/// The mark of the log that a bootstrap makes.
+/// The mark of a newly bootstrapped log.
 fn founded(identity: Identity) -> EndMark {
     EndMark {
         through: Position { segment: segment::FIRST, offset: segment::FOUNDED_BYTES },
@@ -61,7 +63,7 @@ fn founded(identity: Identity) -> EndMark {
     }
 }
 
-/// Writes the file of a bootstrap. Its name is durable with the next sync of the directory.
+/// Writes the file at a bootstrap. Its name is durable with the next sync of the directory.
 pub(crate) fn found(
     files: &Files,
     layout: &Layout,
@@ -72,12 +74,12 @@ pub(crate) fn found(
     file.sync_all()
 }
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Debug)]
 pub(crate) struct StoredMarks {
     path: PathBuf,
     is_there: bool,
-    /// The marks, or what is wrong with each.
+    /// Each copy's mark, or what is wrong with it.
     copies: [Result<EndMark, &'static str>; COPIES],
 }
 
@@ -107,41 +109,41 @@ impl StoredMarks {
         Ok(StoredMarks { path, is_there: true, copies })
     }
 
-    /// The mark that counts: the farther one. Both are true.
+    /// The effective mark: the later one. Both are true.
     pub(crate) fn mark(&self) -> Option<EndMark> {
         self.copies.iter().flatten().copied().max_by_key(|mark| mark.through)
     }
 
-    /// No copy can be read: how far the log went is not known.
+    /// The damage if no copy can be read: then it is unknown how far the log went.
     pub(crate) fn damage(&self) -> Option<Damage> {
         let [Err(what), Err(_)] = self.copies else { return None };
         let what = format!("{what}: how far the log went is not known");
         Some(Damage::new(&self.path, 0, what))
     }
 
-    /// One copy can't be read, the other one can.
+    /// The damage if one copy can't be read and the other one can.
     pub(crate) fn flaw(&self) -> Option<Damage> {
         let offset = self.copies.iter().position(Result::is_err)? * COPY_BYTES;
         let what = self.copies[offset / COPY_BYTES].err()?;
         self.mark().map(|_| Damage::new(&self.path, offset as u64, what))
     }
 
-    /// Whether both copies name this as the log's end.
+    /// Whether both copies name this position as the log's end.
     pub(crate) fn is_sealed_at(&self, end: Position) -> bool {
         self.copies.iter().all(|copy| copy.is_ok_and(|mark| mark.through == end))
     }
 }
 
-/// The file of an opened directory.
+/// The end file of an opened directory.
 pub(crate) struct EndFile {
     file: OutFile,
     identity: Identity,
-    /// Both copies say at least this, durably.
+    /// Both copies durably hold at least this position.
     settled: Position,
 }
 
 impl EndFile {
-    /// Opens the file, or makes it. Nothing in it changes before [`resume`](EndFile::resume).
+    /// Opens or creates the file. Its content does not change before [`resume`](EndFile::resume).
     pub(crate) fn open(
         files: &Files,
         layout: &Layout,
@@ -153,8 +155,8 @@ impl EndFile {
         Ok(EndFile { file, identity, settled: Position::default() })
     }
 
-    /// Goes on with the stored marks, and settles `mark`. Called when a loss is durable in the log:
-    /// a file without a mark tells of one.
+    /// Continues with the stored marks and makes `mark` durable. Called once a data loss is durable
+    /// in the log, because a file without a mark indicates one.
     pub(crate) fn resume(
         &mut self,
         files: &Files,
@@ -162,9 +164,9 @@ impl EndFile {
         stored: &StoredMarks,
         mark: EndMark,
     ) -> Result<(), StorageError> {
-        // After a failed fdatasync the cache may show a copy that the disk does not hold. As only
-        // one of them can be such, both are written as they were read: what is torn now was in
-        // doubt before.
+        // After a failed fdatasync the page cache may show a copy that the disk does not hold. At
+        // most one of the copies can be in that state, so both are written as they were read: a
+        // copy that is torn by this was already in doubt.
         let usable = stored.mark().unwrap_or(mark);
         let copies = stored.copies.map(|copy| copy.unwrap_or(usable));
         self.file.write_at(&encode_copies(self.identity, copies), 0)?;
@@ -175,13 +177,13 @@ impl EndFile {
         self.settle(mark)
     }
 
-    /// The log is durable through the mark. Not synced: it outlives the process at once, the power
-    /// only later.
+    /// Records that the log is durable through the mark, without a sync. The mark outlives the
+    /// process at once, and a power failure only after a later sync.
     pub(crate) fn note(&mut self, mark: EndMark) -> Result<(), StorageError> {
         self.write(0, mark)
     }
 
-    /// The same, durable in both copies.
+    /// Makes the mark durable in both copies.
     pub(crate) fn settle(&mut self, mark: EndMark) -> Result<(), StorageError> {
         for copy in 0..COPIES {
             self.write(copy, mark)?;
@@ -191,7 +193,7 @@ impl EndFile {
         Ok(())
     }
 
-    /// Whether a mark of this end is durable in both copies.
+    /// Whether a mark at this end is durable in both copies.
     pub(crate) fn is_settled(&self, end: Position) -> bool {
         self.settled == end
     }
@@ -231,7 +233,7 @@ fn encode(out: &mut Vec<u8>, identity: Identity, mark: EndMark) {
 const FOREIGN: &str = "belongs to the log of another node: restore this node's own";
 const REFUSED: [&str; 2] = [NEWER, FOREIGN];
 
-/// The mark of a copy, all of whose bytes are checked.
+/// Decodes the mark of a copy; checks every byte of its page.
 fn decode(page: &[u8], identity: Identity) -> Result<EndMark, Malformed> {
     let Some((body, crc)) = page.get(..MARK_BYTES).and_then(|mark| mark.split_last_chunk::<4>())
     else {
@@ -263,13 +265,13 @@ fn decode(page: &[u8], identity: Identity) -> Result<EndMark, Malformed> {
     Ok(EndMark { through, incarnation, last })
 }
 
-/// For a sentence that begins with the file's name: the log ends before its mark.
+/// A clause that follows the file's name: the log ends before its mark.
 pub(crate) fn ends_before(mark: EndMark, flaw: &str) -> String {
     let EndMark { through, last, .. } = mark;
     format!("{flaw}, but the log was durable through byte {}, entry {last}", through.offset)
 }
 
-/// The newest segment that the mark names is not there.
+/// The damage if the segment that the mark names does not exist.
 pub(crate) fn missing_segment(mark: EndMark, path: &Path) -> Damage {
     Damage::new(path, 0, ends_before(mark, "is missing"))
 }

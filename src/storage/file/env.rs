@@ -1,9 +1,10 @@
-//! Every file call the storage makes, and none beside it.
+//! All file calls of the storage.
 //!
-//! The calls are few and plain so that a test can count them, fail any of them, and crash after any of them
-//! with un-synced data lost, kept or torn. [`Files`] adds the path and the call's name to an error.
+//! They are few and simple, so that a test can count them, make any of them fail, and crash after
+//! any of them with unsynced data lost, kept or torn. [`Files`] adds the path and the call's name
+//! to an error.
 //!
-//! Not here: retries. A failed call is reported; who called it stops (PS04).
+//! *What it does not do:* retry. A failed call is reported, and its caller stops (PS04).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -23,58 +24,59 @@ pub(crate) type Guard = Box<dyn Send + Sync>;
 /// How a file is opened for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteMode {
-    /// It must not be there yet.
+    /// The file must not exist.
     New,
-    /// It must be there; its content stays.
+    /// The file must exist; its content stays.
     Existing,
-    /// It is made, or emptied.
+    /// The file is created or emptied.
     Fresh,
 }
 
-/// The file system, as far as the storage needs one.
+/// The file system calls that the storage needs.
 pub(crate) trait Env: Send + Sync + 'static {
-    /// Makes a directory and those above it; one that is there is fine.
+    /// Creates a directory and its parents; an existing one is no error.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Names in a directory, in any order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// Takes the lock that the file at `path` stands for; `None`: somebody holds it, and not just to look.
+    /// Takes the lock that the file at `path` represents. `None`: another process holds the
+    /// exclusive lock.
     fn lock(&self, path: &Path) -> io::Result<Option<Guard>>;
-    /// Whether somebody holds the lock that the file at `path` stands for. Makes nothing.
+    /// Whether another process holds the exclusive lock at `path`. Creates nothing.
     fn is_locked(&self, path: &Path) -> io::Result<bool>;
     /// Opens a file for reading.
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn ReadFile>>;
     /// Opens a file for writing.
     fn open_write(&self, path: &Path, mode: WriteMode) -> io::Result<Box<dyn WriteFile>>;
-    /// Gives a file another name, replacing what had it.
+    /// Renames a file, replacing an existing one of the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Opens a directory that is going to be synced: no call of [`Env::sync_dir`] for it needs a
-    /// file descriptor then.
+    /// Keeps a directory open for later syncs: [`Env::sync_dir`] then needs no file descriptor for
+    /// it.
     fn keep_dir(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
     }
-    /// How many bytes can still be written to files in a directory, where that is known.
+    /// Free space for files in a directory in bytes, if known.
     fn free_bytes(&self, _dir: &Path) -> io::Result<Option<u64>> {
         Ok(None)
     }
-    /// Does something beside the caller; a simulated file system does it at once.
+    /// Runs work in the background; a simulated file system runs it at once.
     fn background(&self, work: Box<dyn FnOnce() + Send>) -> Job;
 }
 
-/// Work beside the caller.
+/// Background work.
 pub(crate) struct Job(Option<thread::JoinHandle<()>>);
 
 impl Job {
-    /// Work that has been done already.
+    /// Work that is done already.
     #[cfg(any(test, fuzzing, feature = "testing"))]
     pub(crate) fn done() -> Job {
         Job(None)
     }
 
-    /// Waits until it is done. A panic in it has closed the storage, and is reported there.
+    /// Waits until it is done. A panic in it has closed the storage and is reported there.
     pub(crate) fn join(self) {
         let _ = self.0.map(thread::JoinHandle::join);
     }
@@ -82,9 +84,9 @@ impl Job {
 
 /// A file being read.
 pub(crate) trait ReadFile: Send {
-    /// Its length now.
+    /// Its current length.
     fn len(&mut self) -> io::Result<u64>;
-    /// Bytes from `offset`; 0 exactly at the end.
+    /// Bytes from `offset`; 0 only at the end.
     fn read_at(&mut self, out: &mut [u8], offset: u64) -> io::Result<usize>;
 }
 
@@ -92,15 +94,15 @@ pub(crate) trait ReadFile: Send {
 pub(crate) trait WriteFile: Send {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Makes the content durable, and the length as far as reading the content needs it.
+    /// Makes the content durable, and the length if reading the content needs it.
     fn sync_data(&mut self) -> io::Result<()>;
     /// Makes content and length durable.
     fn sync_all(&mut self) -> io::Result<()>;
 }
 
-/// How often a lock is tried. Whoever asks whether it is held has to hold it for a moment.
+/// Number of attempts to lock. Checking whether a lock is held takes it for a moment.
 const LOCK_ATTEMPTS: u32 = 11;
-/// How long to wait between two attempts: for all of them a quarter of a second.
+/// Pause between two attempts; all of them take a quarter of a second.
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 fn patiently<T>(
@@ -125,11 +127,10 @@ fn try_lock(path: &Path) -> io::Result<Option<Guard>> {
     }
 }
 
-/// The system's file system.
+/// The operating system's file system.
 #[derive(Default)]
 pub(crate) struct RealEnv {
-    /// Directories that are synced, once opened: a name can be made durable when no file can be
-    /// opened.
+    /// Opened directories, kept to sync them even if no further file can be opened.
     dirs: Mutex<BTreeMap<PathBuf, Arc<File>>>,
 }
 
@@ -195,7 +196,7 @@ impl Env for RealEnv {
         fs::remove_file(path)
     }
 
-    /// Elsewhere than on Unix a directory can't be opened, and names are durable with the file.
+    /// Only on Unix can a directory be opened; elsewhere names are durable with the file.
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         if cfg!(unix) { self.dir(dir)?.sync_all() } else { Ok(()) }
     }
@@ -208,10 +209,10 @@ impl Env for RealEnv {
         free_bytes(dir)
     }
 
-    /// Where no thread can be had the caller does it.
+    /// If no thread can be started, the caller runs the work.
     fn background(&self, work: Box<dyn FnOnce() + Send>) -> Job {
         let work = Arc::new(Mutex::new(Some(work)));
-        // What it logs is the member's that asked for it.
+        // The background work logs in the span of the member that requested it.
         let span = tracing::Span::current();
         let run = move || {
             let work = work.lock().take();
@@ -263,7 +264,7 @@ fn free_bytes(_dir: &Path) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// Reading and writing at an offset: one call where the system has one.
+/// Reads and writes at an offset, in one call where the system has one.
 #[cfg(unix)]
 mod at_offset {
     use std::fs::File;
@@ -295,7 +296,7 @@ mod at_offset {
     }
 }
 
-/// An error with the call and the path it happened at.
+/// An error with the call and the path of the file.
 pub(crate) fn failed(
     operation: &'static str,
     path: &Path,
@@ -307,7 +308,7 @@ pub(crate) fn failed(
     }
 }
 
-/// Says what can be done, where that is known.
+/// Adds what to do about the error, if known.
 fn with_remedy(error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::StorageFull {
         return error;
@@ -316,7 +317,7 @@ fn with_remedy(error: io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::StorageFull, what)
 }
 
-/// The file system with errors that say where.
+/// The file system, with the call and the path in errors.
 #[derive(Clone)]
 pub(crate) struct Files {
     env: Arc<dyn Env>,
@@ -331,12 +332,12 @@ impl Files {
         self.env.create_dir(dir).map_err(failed("create directory", dir))
     }
 
-    /// Names in a directory, in order; none if it is not there.
+    /// Sorted names in a directory; none if it does not exist.
     pub(crate) fn list(&self, dir: &Path) -> Result<Vec<String>, StorageError> {
         self.list_if_there(dir).map(Option::unwrap_or_default)
     }
 
-    /// Names in a directory, in order. `None`: there is no such directory.
+    /// Sorted names in a directory. `None`: it does not exist.
     pub(crate) fn list_if_there(&self, dir: &Path) -> Result<Option<Vec<String>>, StorageError> {
         let mut names = match self.env.list(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -350,7 +351,7 @@ impl Files {
         self.env.lock(path).map_err(failed("lock", path))
     }
 
-    /// Whether somebody holds the lock; without such a file nobody does.
+    /// Whether another process holds the lock; `false` if the file does not exist.
     pub(crate) fn is_locked(&self, path: &Path) -> Result<bool, StorageError> {
         match self.env.is_locked(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -363,7 +364,7 @@ impl Files {
         Ok(InFile { path: path.to_owned(), file, position: 0 })
     }
 
-    /// `None`: there is no such file.
+    /// `None`: the file does not exist.
     pub(crate) fn open_read_if_there(&self, path: &Path) -> Result<Option<InFile>, StorageError> {
         match self.open_read(path) {
             Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -401,18 +402,18 @@ impl Files {
         self.env.sync_dir(dir).map_err(failed("fsync directory", dir))
     }
 
-    /// Syncing this directory needs no file descriptor from now on.
+    /// Keeps this directory open: syncing it then needs no file descriptor.
     pub(crate) fn keep_dir(&self, dir: &Path) -> Result<(), StorageError> {
         self.env.keep_dir(dir).map_err(failed("open", dir))
     }
 
-    /// How many bytes can still be written to files in a directory, where that is known.
+    /// Free space for files in a directory in bytes, if known.
     pub(crate) fn free_bytes(&self, dir: &Path) -> Option<u64> {
         self.env.free_bytes(dir).ok().flatten()
     }
 }
 
-/// A file being read, at any place or from the front on.
+/// A file being read, at any offset or from the beginning.
 pub(crate) struct InFile {
     pub path: PathBuf,
     file: Box<dyn ReadFile>,
@@ -424,7 +425,7 @@ impl InFile {
         self.file.len().map_err(failed("stat", &self.path))
     }
 
-    /// Fills `out` from `offset` as far as the file goes; how much that was.
+    /// Fills `out` from `offset` as far as the file goes; returns the number of bytes.
     pub(crate) fn read_at(&mut self, out: &mut [u8], offset: u64) -> Result<usize, StorageError> {
         let mut filled = 0;
         while filled < out.len() {
@@ -471,7 +472,7 @@ impl OutFile {
 mod tests {
     use super::*;
 
-    /// `quorate inspect` holds a lock for a moment; a start at that moment is none of its business.
+    /// `quorate inspect` takes the lock for a moment; a start at that moment must not fail.
     #[test]
     fn a_lock_that_is_only_looked_at_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,16 +1,17 @@
-//! Where entries are, for the reader beside the writer.
+//! The positions of entries, for the reader.
 //!
-//! A *block* is a stretch of one segment in which entries follow each other; only its beginning is kept, so
-//! the index costs 32 bytes for each 16 KiB of log, or less: with entries of 256 bytes, half a byte an entry. Whoever wants an entry walks its block's frames.
+//! A *block* is a part of one segment with consecutive entries. The index keeps only the block's
+//! start, so it costs at most 32 bytes for each 16 KiB of log: half a byte for each entry of 256
+//! bytes. To find an entry, the reader scans the frames of its block.
 //!
 //! ```text
 //! block 1        block 2          block 3 (a truncation begins a new one)
 //! │ 1 2 3 4 5 6  │ 7 8 9 10 11 ✗✗ │ 11 12 13
 //! ```
-//! The writer stages blocks while it encodes and enters them once they are durable; the lock is held for that
-//! alone, never during a file call.
+//! The writer stages blocks while it encodes and enters them once they are durable. The lock is
+//! held only to enter or look up, never during a file call.
 //!
-//! Not here: terms and sizes of entries. The protocol keeps those.
+//! *What it does not do:* hold terms and sizes of entries. The protocol keeps those.
 
 use std::collections::VecDeque;
 
@@ -18,28 +19,28 @@ use crate::raft::Index;
 
 use super::segment::Position;
 
-/// A block ends with the frame in which it has grown to this.
+/// A block ends with the frame in which it reaches this size.
 const BLOCK_BYTES: u64 = if cfg!(test) { 300 } else { 16 * 1024 };
 
-/// Where a run of entries begins.
+/// The start of a run of entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
     /// Its first entry.
     pub first: Index,
-    /// The frame that holds it.
+    /// Position of the frame with that entry.
     pub frame: Position,
-    /// The entry's record in the frame's payload.
+    /// Offset of the entry's record in the frame's payload.
     pub record: u32,
 }
 
-/// A change of the index that waits until the log is durable.
+/// A change of the index that is applied once the log is durable.
 #[derive(Clone, Copy, Debug)]
 enum Staged {
     Block(Block),
     Cut(Index),
 }
 
-/// Decides where blocks begin.
+/// Collects changes of the index, and decides where blocks begin.
 #[derive(Default)]
 pub(crate) struct Stage {
     staged: Vec<Staged>,
@@ -47,7 +48,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// An entry was appended in this place.
+    /// Stages an entry appended at this position.
     pub(crate) fn entry(&mut self, index: Index, frame: Position, record: usize) {
         let fits = |open: Position| {
             open.segment == frame.segment && frame.offset - open.offset < BLOCK_BYTES
@@ -58,13 +59,13 @@ impl Stage {
         }
     }
 
-    /// Entries from `from` on are gone.
+    /// Stages the removal of the entries from `from` on.
     pub(crate) fn cut(&mut self, from: Index) {
         self.open = None;
         self.staged.push(Staged::Cut(from));
     }
 
-    /// Enters what was staged; the log now holds the entries behind `start` up to `last`.
+    /// Applies the staged changes; the log now holds the entries after `start` up to `last`.
     pub(crate) fn enter(&mut self, index: &mut LogIndex, start: Index, last: Index) {
         for staged in self.staged.drain(..) {
             match staged {
@@ -90,24 +91,24 @@ pub(crate) struct LogIndex {
     epoch: u64,
 }
 
-/// What the index says about an entry.
+/// Result of a lookup.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
-    /// It has been purged.
+    /// The entry has been purged.
     Purged,
-    /// The log ends before it.
+    /// The log ends before the entry.
     Beyond,
-    /// It is in this block, whose entries up to `through` count.
+    /// The entry is in this block, whose entries up to `through` are valid.
     Found {
         /// The block.
         block: Block,
-        /// The last of its entries that counts.
+        /// The last valid entry of the block.
         through: Index,
     },
 }
 
 impl LogIndex {
-    /// Where `index` is.
+    /// Looks up the block of `index`.
     pub(crate) fn look_up(&self, index: Index) -> Lookup {
         if index <= self.start {
             return Lookup::Purged;
@@ -122,7 +123,7 @@ impl LogIndex {
         Lookup::Found { block, through }
     }
 
-    /// Changes whenever entries were cut off the end: what was looked up before may be superseded.
+    /// Changes with every truncation: an earlier lookup may then be superseded.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }

@@ -1,18 +1,19 @@
-//! The log as its one writer sees it: changes in, one write and one `fdatasync` for each call.
+//! The log's single writer: one write and one `fdatasync` for each call.
 //!
 //! ```text
-//! write(changes): check and encode all ─▶ write ─▶ fdatasync ─▶ mark the end ─▶ enter into the
-//! index ─▶ retire purged segments                 (a full segment: the next one is begun in the
-//! same buffer; its name and the mark are made durable too)
+//! write(changes): check and encode all ─▶ write ─▶ fdatasync ─▶ mark the end ─▶ update the index
+//! ─▶ retire purged segments       (if the segment is full, the next one begins in the same buffer;
+//! its name and the mark are made durable too)
 //! ```
-//! Nothing is visible to readers and nothing is removed before it is durable. A call that fails, or panics,
-//! leaves the log closed for good (PS04): what the disk holds is then known only after a restart.
+//! Nothing is visible to readers, and nothing is removed, before it is durable. A call that fails
+//! or panics closes the log permanently (PS04): only a restart can determine what the disk holds
+//! then.
 //!
-//! Bytes go where zeros or an old segment stood before, up to the end of a page, the rest of it zeros: whole pages are
-//! never read before they are written, and the log's end is plain to see.
+//! Writes overwrite zeros or an old segment, and are padded with zeros to the end of a page: whole
+//! pages are never read before they are written, and the log's end is recognizable.
 //!
-//! Not here: where the next file comes from ([`spares`](super::spares)), and what the mark is
-//! ([`end`](super::end)).
+//! *What it does not do:* provide the next file ([`spares`](super::spares) does), or encode the
+//! mark ([`end`](super::end) does).
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -35,47 +36,48 @@ use super::spares::Spares;
 use super::verdict::{Onwards, Verdict};
 use crate::raft::{LogChange, LogId};
 
-/// What the buffer may keep allocated between two calls.
+/// Maximum capacity of the buffer kept between two calls.
 const KEPT_BUFFER_BYTES: usize = 4 << 20;
-/// What the system reads and writes at once.
+/// The page size of the operating system's cache.
 const PAGE_BYTES: u64 = 4096;
-/// So many zeros at least stand behind the log's end: no frame begins with them.
+/// Minimum number of zeros behind the log's end; no frame begins with zeros.
 const END_BYTES: u64 = 8;
 
 /// The log of an opened directory.
 pub(crate) struct FileLog {
     opened: Arc<Opened>,
     segment_bytes: u64,
-    /// What the log amounts to with everything encoded so far; durable whenever no call is running.
+    /// The log's state including everything encoded so far; durable whenever no call is running.
     state: LogState,
     stage: Stage,
     index: Arc<Mutex<LogIndex>>,
-    /// The newest segment: where it is written, and how long it is.
+    /// The newest segment: the file and its length.
     file: OutFile,
     file_bytes: u64,
-    /// Where the next frame goes. Everything before it is durable whenever no call is running.
+    /// Position of the next frame. Everything before it is durable whenever no call is running.
     end: Position,
-    /// Segments that the log is made of, oldest first.
+    /// The log's segments, oldest first.
     segments: VecDeque<u64>,
-    /// Segments that are part of the log no more and stay until what was lost is there again.
+    /// Segments that no longer belong to the log; they are kept until the lost data is recovered.
     set_aside: Vec<u64>,
     spares: Spares,
     end_file: EndFile,
-    /// The newest segment is longer than it should be, for want of a file descriptor.
+    /// The newest segment is longer than configured, because there was no file descriptor for the
+    /// next one.
     is_overlong: bool,
     buffer: Vec<u8>,
 }
 
-/// What is known of a directory's files when its log goes on.
+/// The files of a directory when its log continues.
 pub(crate) struct Found {
-    /// Segments that are no part of the log, ascending.
+    /// Segments that do not belong to the log, ascending.
     pub set_aside: Vec<u64>,
-    /// The highest number that any segment has.
+    /// The highest segment number.
     pub highest: u64,
 }
 
 impl FileLog {
-    /// Makes the new incarnation durable, and whatever the verdict changes.
+    /// Makes the new incarnation durable, and the changes of the recovery plan.
     pub(crate) fn resume(
         opened: Arc<Opened>,
         verdict: Verdict,
@@ -125,8 +127,9 @@ impl FileLog {
         &self.state
     }
 
-    /// The buffer holds the log's last bytes, for which no later `fdatasync` vouches: after a failed one the cache
-    /// may show what the disk does not hold, so they are written again with the new incarnation's frame.
+    /// Loads the log's last bytes, which no later `fdatasync` confirmed, into the buffer. After a
+    /// failed `fdatasync` the page cache may show bytes that the disk does not hold, so they are
+    /// written again, together with the new incarnation's frame.
     fn begin_here(
         &mut self,
         tail_at: u64,
@@ -152,7 +155,7 @@ impl FileLog {
         Ok(())
     }
 
-    /// A new segment whose checkpoint says what is left of the log.
+    /// Begins a new segment; its checkpoint holds the remaining state of the log.
     fn begin_elsewhere(&mut self, number: u64) -> Result<(), StorageError> {
         self.begin_life();
         self.encode_segment_start(number);
@@ -203,8 +206,8 @@ impl FileLog {
         Ok(())
     }
 
-    /// Whether the next segment's file is open. Where there is no file descriptor for it, the
-    /// newest segment grows instead.
+    /// Whether the next segment's file is open. If there is no file descriptor for it, the newest
+    /// segment grows instead.
     fn open_next(&mut self) -> Result<bool, StorageError> {
         match self.spares.take(self.end.segment + 1) {
             Ok((file, file_bytes)) => {
@@ -221,7 +224,8 @@ impl FileLog {
         }
     }
 
-    /// Whether the newest segment takes the changes. Its bytes may go over the configured size by what is not counted.
+    /// Whether the newest segment has room for the changes. Only the entries are counted, so it may
+    /// exceed the configured size by the other records.
     fn has_room_for(&self, changes: &[LogChange]) -> bool {
         let entries = changes.iter().flat_map(|change| &change.append);
         let entries_bytes: usize = entries.map(|entry| entry.size_bytes()).sum();
@@ -239,7 +243,7 @@ impl FileLog {
         self.segments.push_back(number);
     }
 
-    /// Frames for all changes.
+    /// Encodes frames for all changes.
     fn encode(&mut self, changes: &[LogChange], synced: Position) {
         let mut frame = FrameStart::begin(&mut self.buffer, self.end);
         for change in changes.iter().filter(|change| !change.is_empty()) {
@@ -268,7 +272,8 @@ impl FileLog {
         record::put_behind_entries(&mut self.buffer, change);
     }
 
-    /// Writes the buffer at `offset` of the newest segment, with zeros to the end of the page, and makes it durable.
+    /// Writes the buffer at `offset` of the newest segment, with zeros to the end of the page, and
+    /// makes it durable.
     fn flush(&mut self, offset: u64) -> Result<(), StorageError> {
         let end = offset + self.buffer.len() as u64;
         let filled = (end + END_BYTES).next_multiple_of(PAGE_BYTES).min(self.file_bytes).max(end);
@@ -278,15 +283,15 @@ impl FileLog {
         self.file.sync_data()
     }
 
-    /// What was encoded is durable: readers may see it.
+    /// Makes the encoded changes visible to readers; they are durable now.
     fn enter(&mut self) {
         self.stage.enter(&mut self.index.lock(), self.state.start.index, self.state.last);
         self.buffer.clear();
         self.buffer.shrink_to(KEPT_BUFFER_BYTES);
     }
 
-    /// Whole segments before the oldest entry go: the newest one's checkpoint holds all else that they held. Those that were set
-    /// aside go once nothing is lost any more.
+    /// Retires whole segments before the oldest entry: the newest segment's checkpoint holds all
+    /// their other records. Segments that were set aside are retired once no data loss is recorded.
     fn retire(&mut self) {
         let needed = self.index.lock().oldest_segment().unwrap_or(self.end.segment);
         let purged = self.segments.partition_point(|&segment| segment < needed);
@@ -331,7 +336,7 @@ fn reopen(opened: &Opened, path: &Path) -> Result<(OutFile, u64), StorageError> 
     Ok((opened.files.open_write(path, WriteMode::Existing)?, length_bytes))
 }
 
-/// The bytes of the newest segment that no later frame vouches for, and where they begin.
+/// The bytes of the newest segment that no later frame confirms as durable, and their offset.
 fn read_tail(opened: &Opened, path: &Path, log: &Replay) -> Result<(Vec<u8>, u64), StorageError> {
     let is_here = log.synced.segment == log.end.segment;
     let from = if is_here { log.synced.offset } else { 0 };

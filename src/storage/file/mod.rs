@@ -1,23 +1,25 @@
-//! Storage in files: a directory for each node.
+//! Storage in files, one directory for each node.
 //!
-//! | part | idea |
+//! | module | content |
 //! |---|---|
-//! | `directory` | what is where, whose it is, how it begins |
+//! | `directory` | file names, the owner, the creation of a directory |
 //! | `segment`, `record` | the log's bytes |
-//! | `end` | how far the log is durable, beside the log |
-//! | `chain`, `scanner`, `replay`, `recovery` | reading them back, and what is damage |
-//! | `verdict` | what a node goes on from |
-//! | `log`, `index`, `reader` | one writer, readers beside it |
-//! | `spares` | files for the segments to come |
+//! | `end` | how far the log is durable, recorded in a file of its own |
+//! | `chain`, `scanner`, `replay`, `recovery` | reading the log back, and detecting damage |
+//! | `verdict` | the recovery plan: the state a node continues from |
+//! | `log`, `index`, `reader` | one writer and concurrent readers |
+//! | `spares` | the segment pool: files for future segments |
 //! | `snapshots` | snapshots, published by a rename |
-//! | [`inspection`] | all of it for whoever only looks |
-//! | `env` | every file call there is |
-//! | `sim_disk`, `recording` | a disk for tests: what is durable on it, what fails, what a crash leaves |
+//! | [`inspection`] | read-only inspection of a directory |
+//! | `env` | all file calls |
+//! | `sim_disk`, `recording` | a disk for tests with durability, failures and crashes |
 //!
-//! Opening goes: lock, identity, replay of the log, choice of the snapshot; all of that only looks. Then the new
-//! incarnation, and the sweep. A start that is refused has changed nothing.
+//! Opening a directory takes the lock, checks the identity, replays the log and chooses the
+//! snapshot; these steps only read. Then it writes the new incarnation and removes orphans. A
+//! refused start has changed nothing.
 //!
-//! What it does not do: encrypt, compress, or keep two copies. `docs/formats.md` has every byte.
+//! *What it does not do:* encrypt, compress, or keep two copies. `docs/formats.md` describes every
+//! byte.
 
 mod chain;
 mod directory;
@@ -57,39 +59,43 @@ use super::{Identity, OpenedStorage, Start, Storage, StorageError};
 use crate::raft::Recovered;
 use crate::settings::{Rules, SettingError};
 
-/// Below this a segment holds little more than its header.
+/// A smaller segment would hold little more than its header.
 const SEGMENT_BYTES_MIN: u64 = 512;
-/// A segment is written to its end before it is used.
+/// A segment is allocated to its full length before it is used.
 const SEGMENT_BYTES_MAX: u64 = 1 << 40;
-/// Spare segments take room from whatever else is on the disk.
+/// Spare segments take disk space that other files could use.
 const SPARE_SEGMENTS_MAX: usize = 1024;
 
-/// What can be chosen about a [`FileStorage`].
+/// Options of a [`FileStorage`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileOptions {
-    /// A log file is made this long, and the next one begun when it is full; a log is removed file by file.
+    /// Length of a log file in bytes; default 16 MiB. A full one is followed by the next. The log
+    /// is removed file by file.
     pub segment_bytes: u64,
-    /// How many files that are not needed any more are kept to become log files again; 0: none, and no file is made long
-    /// before it is written.
+    /// How many log files that are no longer needed are kept for reuse; default 2. With 0 none is
+    /// kept, and no file is allocated before it is written.
     pub spare_segments: usize,
-    /// How many snapshots stay, the current one included: more than one gives something to fall back to.
+    /// How many snapshots are kept, including the current one. With more than one there is an older
+    /// one to fall back to.
     pub retained_snapshots: usize,
-    /// A snapshot is synced each time so many more bytes of it are written, so that the log's syncs never wait behind all of it;
-    /// 0: once, when it is whole.
+    /// A snapshot is synced after each this many bytes written, so that the log's syncs never wait
+    /// for the whole snapshot; default 8 MiB. With 0 it is synced once, when it is complete.
     pub snapshot_sync_bytes: u64,
-    /// What a start makes of damage to what was durable.
+    /// How a start treats damage to durable data.
     pub on_damage: OnDamage,
 }
 
-/// What a start makes of damage to what was durable: a log that does not verify, a snapshot without another to stand in.
-/// Whatever it is, damage is named, and no damaged byte is taken for anything else.
+/// How a start treats damage to durable data: a log that does not verify, or an unusable snapshot
+/// without a substitute. Damage is always reported, and a damaged byte is never interpreted as
+/// data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDamage {
-    /// The node goes on from what is whole and catches up from the others; it does not vote for what it no longer knows and
-    /// does not count before it has caught up. The damaged files stay until then. In a cluster of one: as `Refuse`.
+    /// The node continues from the intact data and catches up from the other members. Until it has
+    /// caught up, it grants no vote that could contradict what it forgot, it does not count
+    /// towards a majority, and the damaged files stay. In a cluster of one: as `Refuse`.
     #[default]
     CatchUp,
-    /// The start is an error that says where the damage is; nothing is changed.
+    /// The start fails with an error that says where the damage is; nothing is changed.
     Refuse,
 }
 
@@ -106,7 +112,7 @@ impl Default for FileOptions {
 }
 
 impl FileOptions {
-    /// Whether none of the options stops the storage.
+    /// Checks that every option is within its range.
     pub fn validate(&self) -> Result<(), SettingError> {
         let mut rules = Rules::default();
         rules
@@ -125,17 +131,18 @@ pub struct FileStorage {
 }
 
 impl FileStorage {
-    /// The directory `dir`, which need not be there yet. Nothing happens before it is opened.
+    /// Storage in the directory `dir`, which need not exist yet. Nothing happens before it is
+    /// opened.
     pub fn new(dir: impl Into<PathBuf>) -> FileStorage {
         FileStorage::with_options(dir, FileOptions::default())
     }
 
-    /// The same with chosen options.
+    /// The same with the given options.
     pub fn with_options(dir: impl Into<PathBuf>, options: FileOptions) -> FileStorage {
         FileStorage { dir: dir.into(), options, env: Arc::<RealEnv>::default() }
     }
 
-    /// The same in another file system.
+    /// The same in another environment of file calls.
     #[cfg(any(test, fuzzing, feature = "testing"))]
     pub(crate) fn on(env: impl Env, dir: impl Into<PathBuf>, options: FileOptions) -> FileStorage {
         FileStorage { dir: dir.into(), options, env: Arc::new(env) }
@@ -187,7 +194,7 @@ impl Storage for FileStorage {
             failed: Mutex::default(),
             _guard: guard,
         });
-        // Names in it are made durable later, when there may be no file descriptor left.
+        // File names in this directory are synced later, when there may be no file descriptor left.
         opened.files.keep_dir(&opened.layout.snapshots())?;
         let found = tidy(&opened, recovery.chain, &verdict.log.segments)?;
         let log = FileLog::resume(opened.clone(), verdict, found, &recovery.marks)?;
@@ -209,8 +216,8 @@ impl Storage for FileStorage {
     }
 }
 
-/// Removes what no log can be made of, durably, so that it does not come back as if it followed what is written from now
-/// on: the segment that was begun and never used, and spare files.
+/// Durably removes unused files, so that a crash cannot bring them back as part of the log: the
+/// segment that was created and never used, and spare files.
 fn tidy(
     opened: &Opened,
     chain: Chain,
@@ -239,20 +246,21 @@ fn tidy(
     Ok(Found { set_aside, highest })
 }
 
-/// What the log and the snapshots of one opening share. The lock goes with the last of them, readers apart.
+/// State shared by the log and the snapshots of one opening. The lock is released with the last of
+/// them; readers do not hold it.
 struct Opened {
     files: Files,
     layout: Layout,
     identity: Identity,
     options: FileOptions,
-    /// What failed first.
+    /// The first failure.
     failed: Mutex<Option<String>>,
     _guard: Guard,
 }
 
 impl Opened {
-    /// Runs something that changes files. If it fails, or panics, nothing is ever tried again (PS04): what the disk
-    /// holds after a failed call is known only after a restart.
+    /// Runs work that changes files. If it fails or panics, nothing is ever retried (PS04): only a
+    /// restart can determine what the disk holds after a failed call.
     fn latched<T>(
         &self,
         work: impl FnOnce() -> Result<T, StorageError>,
@@ -267,8 +275,8 @@ impl Opened {
         outcome
     }
 
-    /// The same for work that opens what it needs before it changes anything: where there is no
-    /// file descriptor for that, the storage stays open, and the work may be tried again.
+    /// The same for work that opens the files it needs before it changes anything. If no file
+    /// descriptor is available for that, the storage stays open, and the work may be retried.
     fn latched_once_open<T>(
         &self,
         work: impl FnOnce() -> Result<T, StorageError>,
@@ -280,7 +288,7 @@ impl Opened {
     }
 }
 
-/// Closes the storage when dropped, unless the work went well.
+/// Closes the storage when dropped, unless the work succeeded.
 struct Latch<'a> {
     opened: &'a Opened,
     cause: Option<String>,

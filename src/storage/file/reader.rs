@@ -1,11 +1,11 @@
-//! Old entries, read beside the writer.
+//! Reads old entries concurrently with the writer.
 //!
-//! The reader asks the index where an entry is, lets go of the lock, and walks the block's frames through a file
-//! handle of its own; every frame is verified again. What the writer does meanwhile is noticed afterwards: a
-//! purge may have taken the file away (then the entries are gone), a truncation may have superseded what was
-//! read (then it is read anew).
+//! The reader looks up the entry in the index, releases the lock, and scans the block's frames
+//! through its own file handle; every frame is verified again. Concurrent changes are detected
+//! afterwards: a purge may have removed the file (then the entries are gone), and a truncation may
+//! have superseded what was read (then it is read again).
 //!
-//! Not here: a cache. The protocol keeps the recent entries.
+//! *What it does not do:* cache. The protocol keeps the recent entries.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use super::record::{EntryView, Record, Records};
 use super::scanner::Scanner;
 use crate::raft::{Entry, Index};
 
-/// Reads the log of an opened directory.
+/// The log reader of an opened directory.
 pub(crate) struct FileLogReader {
     files: Files,
     layout: Layout,
     index: Arc<Mutex<LogIndex>>,
-    /// The segment read last stays open.
+    /// The last segment read; it stays open.
     scanner: Option<Scanner>,
 }
 
-/// Entries on their way to whoever asked.
+/// Entries collected for the caller.
 struct Collected {
     entries: Vec<Entry>,
     next: Index,
@@ -59,7 +59,7 @@ impl FileLogReader {
         FileLogReader { files, layout, index, scanner: None }
     }
 
-    /// One attempt; its result counts only if nothing was truncated meanwhile.
+    /// One attempt. Its result is valid only if nothing was truncated meanwhile.
     fn attempt(
         &mut self,
         first: Index,
@@ -120,7 +120,7 @@ impl FileLogReader {
     }
 }
 
-/// Walks a frame's entries, of which `index` must be the first; takes those that are wanted.
+/// Iterates a frame's entries, the first of which must be `index`, and collects the requested ones.
 fn take_entries(
     payload: &[u8],
     from: usize,

@@ -1,9 +1,11 @@
-//! The log's records: what a frame's payload is made of.
+//! The log's records: the payload of a frame.
 //!
-//! A record is a tag and fixed fields, each change's in the order of its fields; an entry is 32 bytes and its
-//! data, so that the append path writes nothing but those. `docs/formats.md` has every byte.
+//! A record is a tag and fixed fields; the records of a change are in the order of its fields. An
+//! entry is 32 bytes and its data, so the append path writes nothing else. `docs/formats.md`
+//! describes every byte.
 //!
-//! Not here: checksums (the [frame](super::segment) has one over all its records), and what records mean together.
+//! *What it does not do:* compute checksums (the [frame](super::segment) has one over all its
+//! records), or interpret records together.
 
 use super::super::binary::{Fields, Malformed, put_log_id, put_snapshot_meta, put_u32, put_u64};
 use super::super::log_state::LogState;
@@ -26,11 +28,11 @@ const PEER_RECORD: u8 = 10;
 /// One record of a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Record<'a> {
-    /// The whole state at the beginning of a segment.
+    /// The whole state, at the beginning of a segment.
     Checkpoint(LogState),
-    /// A start of the node, a loss, or that one is made good.
+    /// A start of the node, a data loss, or the recovery from one.
     Life(Life),
-    /// What is remembered of a member.
+    /// The record of a member.
     Peer(NodeId, PeerRecord),
     /// Term and vote.
     HardState(HardState),
@@ -38,37 +40,37 @@ pub(crate) enum Record<'a> {
     Install(Install),
     /// A snapshot made here.
     Snapshot(SnapshotMeta),
-    /// Entries from here on are gone.
+    /// Entries from this index on are removed.
     Truncate(Index),
     /// An entry.
     Entry(EntryView<'a>),
-    /// Entries up to here are gone.
+    /// Entries up to this one are purged.
     Purge(LogId),
-    /// At this start an older snapshot, or none, stood in for the current one.
+    /// At this start an older snapshot, or none, replaced the current one.
     FallBack(Option<SnapshotMeta>),
 }
 
-/// An entry whose data is still in the frame.
+/// An entry that borrows its data from the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryView<'a> {
     /// Its id.
     pub log_id: LogId,
     /// Its kind.
     pub kind: EntryKind,
-    /// Its leader's clock.
+    /// The leader's clock.
     pub stamp_ms: u64,
     /// Its data.
     pub data: &'a [u8],
 }
 
 impl EntryView<'_> {
-    /// The entry with a copy of its data: it must not keep the frame in memory.
+    /// Copies the entry and its data, so that it does not keep the frame in memory.
     pub(crate) fn to_entry(self) -> Entry {
         let EntryView { log_id, kind, stamp_ms, data } = self;
         Entry { log_id, kind, stamp_ms, data: bytes::Bytes::copy_from_slice(data) }
     }
 
-    /// What it counts against limits.
+    /// The size that counts towards limits.
     pub(crate) fn size_bytes(self) -> usize {
         self.data.len() + Entry::OVERHEAD_BYTES
     }
@@ -126,7 +128,7 @@ pub(crate) fn put_fall_back(out: &mut Vec<u8>, snapshot: Option<&SnapshotMeta>) 
     put_optional_snapshot(out, snapshot);
 }
 
-/// The change's records without its entries and what comes behind them.
+/// Encodes the change's records before its entries.
 pub(crate) fn put_before_entries(out: &mut Vec<u8>, change: &LogChange) {
     if let Some(life) = change.life {
         put_life(out, life);
@@ -154,7 +156,7 @@ pub(crate) fn put_before_entries(out: &mut Vec<u8>, change: &LogChange) {
     }
 }
 
-/// Tag, kind, two zeros, data length, term, index, stamp: 32 bytes; the data.
+/// Tag, kind, two zeros, data length, term, index, stamp: 32 bytes; then the data.
 pub(crate) fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     let length = entry.data.len();
     assert!(length <= u32::MAX as usize, "entry {} has {length} bytes of data", entry.log_id);
@@ -172,7 +174,7 @@ pub(crate) fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     out.extend_from_slice(&entry.data);
 }
 
-/// The change's records behind its entries.
+/// Encodes the change's records behind its entries.
 pub(crate) fn put_behind_entries(out: &mut Vec<u8>, change: &LogChange) {
     if let Some(through) = change.purge_through {
         out.push(PURGE);
@@ -193,14 +195,14 @@ fn put_optional_snapshot(out: &mut Vec<u8>, snapshot: Option<&SnapshotMeta>) {
     }
 }
 
-/// The records of a verified payload, each with its place in it.
+/// Iterates the records of a verified payload with their offsets.
 pub(crate) struct Records<'a> {
     payload: &'a [u8],
     fields: Fields<'a>,
 }
 
 impl<'a> Records<'a> {
-    /// The records from the one at `from` on.
+    /// Begins with the record at offset `from`.
     pub(crate) fn from(payload: &'a [u8], from: usize) -> Records<'a> {
         Records { payload, fields: Fields::new(payload.get(from..).unwrap_or(&[])) }
     }

@@ -1,15 +1,16 @@
-//! What a disk holds, what of it is durable, and what a crash may leave, all from the list of calls that changed it.
+//! The content of a disk, its durable part, and the possible states after a crash, all from the
+//! list of calls that changed it.
 //!
 //! ```text
 //! calls ──▶ State    names: durable, pending changes, live
 //!                    files: durable, pending writes,  live
 //!             └── after_crash(which of the pending ones made it) ──▶ State: an image
 //! ```
-//! A run is recorded once; its states come back call by call, and every image of one shares the bytes that it did not
-//! change. A node of the file system has one name: a rename that a crash loses leaves the old one, with whatever was
-//! written to the file since.
+//! A run is recorded once. Its states are rebuilt call by call, and all images of a state share the
+//! bytes they did not change. A node of the file system has one name: if a crash loses a rename,
+//! the old name remains, with everything written to the file since.
 //!
-//! Not here: counting and failing of calls, see [`SimDisk`](super::sim_disk::SimDisk).
+//! *What it does not do:* count calls or make them fail; see [`SimDisk`](super::sim_disk::SimDisk).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-/// A call that changes something.
+/// A call that changes the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     MakeDir(PathBuf),
@@ -32,7 +33,7 @@ pub(crate) enum Call {
         length: u64,
     },
     Sync(usize),
-    /// A failed fsync: what was to be written looks clean from then on, and is not on the disk.
+    /// A failed fsync: the pending bytes are clean in the cache from then on, and not on the disk.
     Forget(usize),
     Rename {
         from: PathBuf,
@@ -40,32 +41,33 @@ pub(crate) enum Call {
     },
     Remove(PathBuf),
     SyncDir(PathBuf),
-    /// Not a call: the disk itself changes bytes, durably.
+    /// Not a call: the disk changes bytes by itself, durably.
     Rot {
         file: usize,
         bytes: Vec<u8>,
     },
 }
 
-/// A call with the caller's mark at its time.
+/// A call with the mark that was set at its time.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     pub call: Call,
     pub mark: usize,
 }
 
-/// What becomes of what was not durable.
+/// What happens to data that was not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unsynced {
-    /// Nothing of it is there.
+    /// All of it is lost.
     Lost,
-    /// All of it is there.
+    /// All of it is kept.
     Kept,
-    /// The files' bytes, under the old names.
+    /// The files' bytes are kept, under the old names.
     NamesLost,
-    /// The names, of files as they were.
+    /// The names are kept, with the files' durable bytes.
     BytesLost,
-    /// This seed decides: which names; of each file whether all, nothing, some of the writes, or some sectors.
+    /// Decided by this seed: which names; and for each file all, none, some of the writes, or some
+    /// sectors.
     Torn(u64),
 }
 
@@ -92,7 +94,7 @@ impl Content {
     }
 }
 
-/// Good enough to tell a million images apart.
+/// Sufficient to distinguish a million images.
 fn hash(seed: u64, bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let mut last = [0; 8];
@@ -132,7 +134,7 @@ struct File {
     live: Arc<Content>,
     durable: Arc<Content>,
     pending: Vec<Edit>,
-    /// An fsync failed: the pending edits do not lead from what is durable to what is live any more.
+    /// An fsync failed: the pending edits no longer turn the durable content into the live one.
     has_forgotten: bool,
 }
 
@@ -171,7 +173,8 @@ impl File {
         }
     }
 
-    /// Some of the edits, whole or in sectors of this size; the length that they need, or that the file had at last.
+    /// Some of the edits, whole or in sectors of this size. The length is the one they need, or the
+    /// file's last one.
     fn some_edits(&self, sector: Option<usize>, random: &mut Random) -> Arc<Content> {
         let mut content = self.durable.clone();
         for edit in &self.pending {
@@ -190,7 +193,8 @@ impl File {
     }
 }
 
-/// Each sector decides for itself; sectors are the disk's, so a write may begin and end within one.
+/// Each sector is decided separately. Sectors are aligned to the disk, so a write may begin and end
+/// within one.
 fn torn(content: &mut Vec<u8>, offset: usize, bytes: &[u8], sector: usize, random: &mut Random) {
     let mut at = offset;
     while at < offset + bytes.len() {
@@ -210,7 +214,7 @@ enum Node {
 
 type Names = BTreeMap<PathBuf, Node>;
 
-/// A node has this name and no other, or none.
+/// A change of a node's name, or its removal.
 #[derive(Clone)]
 struct Naming {
     node: Node,
@@ -227,7 +231,7 @@ impl Naming {
     }
 }
 
-/// A disk at one moment.
+/// A disk at one point in time.
 #[derive(Clone, Default)]
 pub(crate) struct State {
     files: Vec<File>,
@@ -238,7 +242,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Carries out a call that can be carried out.
+    /// Applies a valid call.
     pub(crate) fn apply(&mut self, call: &Call) {
         match call {
             Call::MakeDir(path) => {
@@ -296,7 +300,7 @@ impl State {
         self.pending.is_empty() && self.files.iter().all(|file| file.pending.is_empty())
     }
 
-    /// The disk after the power came back. All that is there is durable.
+    /// The disk after the power is restored; all of its content is durable.
     pub(crate) fn after_crash(&self, unsynced: Unsynced) -> State {
         let mut random = Random::new(match unsynced {
             Unsynced::Torn(seed) => seed,
@@ -334,7 +338,7 @@ impl State {
         names
     }
 
-    /// Tells states apart by what is live.
+    /// A hash of the live content.
     pub(crate) fn fingerprint(&self) -> u64 {
         self.live.iter().fold(0, |seed, (path, node)| {
             let content = match node {
@@ -353,12 +357,12 @@ impl State {
         }
     }
 
-    /// The bytes of a file, as whoever reads it sees them.
+    /// The bytes of a file as a reader sees them.
     pub(crate) fn bytes(&self, file: usize) -> &[u8] {
         &self.files[file].live.bytes
     }
 
-    /// Whether there is such a directory.
+    /// Whether the directory exists.
     pub(crate) fn has_dir(&self, path: &Path) -> bool {
         matches!(self.live.get(path), Some(Node::Dir(_)))
     }
@@ -368,7 +372,7 @@ impl State {
         self.live.keys().map(PathBuf::as_path)
     }
 
-    /// Whether both have the same files, directories and the lock apart.
+    /// Whether both have the same files, ignoring directories and the lock.
     pub(crate) fn same_files(&self, other: &State) -> bool {
         let files = |state: &State| -> Vec<_> {
             let path = |(path, node): (&PathBuf, &Node)| match node {
@@ -382,7 +386,8 @@ impl State {
         files(self) == files(other)
     }
 
-    /// Replaces a file's bytes, durably, in a file of its own: whoever has the old one open goes on seeing that.
+    /// Replaces a file's bytes durably, as a new file: handles of the old one still see the old
+    /// bytes.
     pub(crate) fn put(&mut self, path: &Path, bytes: Vec<u8>) {
         self.files.push(File::durable(Content::of(bytes)));
         let node = Node::File(self.files.len() - 1);
@@ -390,14 +395,14 @@ impl State {
         self.durable.insert(path.to_owned(), node);
     }
 
-    /// Removes a file, durably.
+    /// Removes a file durably.
     pub(crate) fn take(&mut self, path: &Path) {
         self.live.remove(path);
         self.durable.remove(path);
     }
 }
 
-/// A small generator: what is torn, and what a random test does, comes from a seed.
+/// A small random generator: what is torn, and what a random test does, follows from a seed.
 pub(crate) struct Random(u64);
 
 impl Random {

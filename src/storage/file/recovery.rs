@@ -1,20 +1,21 @@
-//! Reads the log back: every segment once, in order, nothing changed.
+//! Reads the log: every segment once, in order, without changes.
 //!
-//! What can be wrong, and what it means:
+//! Possible flaws and their meaning:
 //!
-//! | where | what |
+//! | where | meaning |
 //! |---|---|
-//! | any segment but the newest | corruption: it was durable before the next one was begun |
-//! | the newest, before the highest `synced through` of any frame that verifies | corruption (PS06) |
-//! | the newest, before the [mark](super::end) of the log's end; or no such mark | corruption (PS06) |
-//! | the newest, behind that | a write that was never acknowledged: passed over whole (PS05), and reported |
-//! | the newest, nothing usable in it | a crash while it was begun: the one before goes on (PS14) |
+//! | not in the newest segment | corruption: it was durable before the next one was begun |
+//! | newest, before the highest `synced through` of a valid frame | corruption (PS06) |
+//! | newest, before the [mark](super::end) of the log's end; or no mark | corruption (PS06) |
+//! | newest, behind that | an unacknowledged write: skipped completely (PS05), reported |
+//! | newest, without a usable frame | a crash at its creation: the one before continues (PS14) |
 //! | a frame that verifies and does not fit | corruption |
 //!
-//! Of a damaged log there is the part before the damage, and often the part behind it: from the next segment on, whose
-//! checkpoint says all but the entries.
+//! A damaged log has an intact part before the damage, and often one behind it: that begins with
+//! the next segment, whose checkpoint holds everything but the entries.
 //!
-//! Not here: what a node makes of damage ([`verdict`](super::verdict) says), and any change of a file.
+//! *What it does not do:* decide what a node does about damage ([`verdict`](super::verdict) does),
+//! or change any file.
 
 use std::fmt;
 use std::path::Path;
@@ -29,34 +30,34 @@ use super::scanner::Scanner;
 use super::segment::{self, Flaw, HEADER_BYTES, HeaderFlaw, Position};
 use crate::raft::Incarnation;
 
-/// What the log's files hold.
+/// The content of the log's files.
 pub(crate) struct Recovery {
-    /// The log, if nothing is wrong with it; else as far as it is whole, from the front.
+    /// The log if it is intact; otherwise its intact beginning.
     pub log: Replay,
-    /// What is wrong, if anything is: the first place.
+    /// The first damage, if any.
     pub damage: Option<Damage>,
-    /// Further segments that do not verify, and where.
+    /// Further damage: other segments that do not verify.
     pub further: Vec<Damage>,
-    /// A write at the end that was never finished: nothing of it was acknowledged, and it is passed over.
+    /// An unfinished write at the end. Nothing of it was acknowledged, and it is skipped.
     pub unfinished: Option<Damage>,
-    /// The end of a damaged log, where that is whole again.
+    /// The intact end of a damaged log.
     pub beyond: Option<Replay>,
-    /// The latest start that anything tells of.
+    /// The latest incarnation found in any file.
     pub incarnation: Incarnation,
-    /// Which files the log is made of.
+    /// The files of the log.
     pub chain: Chain,
-    /// How far the log went.
+    /// How far the log was durable.
     pub marks: StoredMarks,
 }
 
-/// A place that does not hold what was made durable there.
+/// A position that does not hold the bytes that were made durable there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damage {
     /// The file.
     pub path: String,
-    /// Where in it.
+    /// Byte offset in it.
     pub offset: u64,
-    /// What is wrong: for a sentence that begins with "the log", "the storage", or a file's name.
+    /// What is wrong: a clause that follows "the log", "the storage", or a file's name.
     pub what: String,
 }
 
@@ -78,7 +79,7 @@ pub(crate) fn recover(
     layout: &Layout,
     identity: Identity,
 ) -> Result<Recovery, StorageError> {
-    // Before the log: beside a running node the log is then at least as long as the mark says.
+    // Read before the log: if a node is running, the log is then at least as long as the mark says.
     let marks = StoredMarks::read(files, layout, identity)?;
     let mark = marks.mark();
     let noted = mark.map_or(0, |mark| mark.through.segment);
@@ -108,7 +109,7 @@ pub(crate) fn recover(
     let mark = mark.filter(|_| gone.is_none());
     recovery.read(&Reading { files, layout, identity, mark })?;
     if let Some(gone) = gone {
-        // What the log ended with is not known.
+        // The end of the log is unknown.
         recovery.beyond = None;
         match recovery.damage {
             None => recovery.damage = Some(gone),
@@ -133,7 +134,7 @@ impl Recovery {
             return Ok(());
         };
         self.damage = Some(damage);
-        // Damage behind damage: what is whole behind the last of it counts.
+        // There may be several damaged places: the intact part behind the last of them is used.
         let mut from = place + 1;
         while from < links.len() && self.beyond.is_none() {
             let read = reading.read(&links[from..], None)?;
@@ -160,30 +161,30 @@ fn missing(layout: &Layout, log: &Replay) -> Option<Damage> {
     Some(Damage::new(&layout.segment(oldest), 0, what))
 }
 
-/// Where segments are read from.
+/// The source of segments.
 struct Reading<'a> {
     files: &'a Files,
     layout: &'a Layout,
     identity: Identity,
-    /// How far the log went, if its newest segment is there.
+    /// The mark of the log's end, if its newest segment exists.
     mark: Option<EndMark>,
 }
 
-/// Segments that have been read.
+/// The result of reading segments.
 #[derive(Default)]
 struct Read {
     log: Replay,
     incarnation: Incarnation,
-    /// In which of the links, and what.
+    /// Position in the links, and the damage.
     damage: Option<(usize, Damage)>,
     unfinished: Option<Damage>,
-    /// Where a frame verifies that does not fit.
+    /// Position of a frame that verifies and does not fit.
     unfit: Option<Position>,
 }
 
 impl Reading<'_> {
-    /// As far as everything is whole. A frame that verifies and does not fit may have been taken over by half: then what
-    /// stands before it is read once more.
+    /// Reads the intact beginning. A frame that verifies and does not fit may have been applied in
+    /// part; then the frames before it are read again.
     fn read_whole(&self, links: &[Link]) -> Result<Read, StorageError> {
         let read = self.read(links, None)?;
         if read.unfit.is_none() {
@@ -263,7 +264,7 @@ impl Scan {
             .then(|| self.damage(offset, "goes on where the next segment says that it ended")))
     }
 
-    /// What stands at `offset` does not verify: the end of the log, or damage.
+    /// Classifies a flaw at `offset`: the end of the log, or damage.
     fn broken_off(
         &mut self,
         read: &mut Read,
@@ -275,7 +276,7 @@ impl Scan {
         read.incarnation = read.incarnation.max(behind.incarnation);
         let has_ended = match self.link.end {
             Some(_) => false,
-            // The next segment does not say where this one ended, and is where the damage is.
+            // The next segment does not say where this one ended; that segment is the damaged one.
             None if !self.is_newest => true,
             None => read.log.synced.max(behind.synced) <= here,
         };

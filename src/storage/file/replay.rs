@@ -1,10 +1,11 @@
-//! Takes over one verified frame after the other: what the log amounts to, and where its entries are.
+//! Applies one verified frame after the other: the log's state, and the positions of its entries.
 //!
-//! The first segment's checkpoint stands for all that is not there any more; entries that it counts and that are
-//! nowhere must turn out to be purged. A later checkpoint must say what was read before it, apart from what the start
-//! that wrote it changed: who goes on behind damage says so by a new life.
+//! The first segment's checkpoint replaces everything before it; entries that it counts and that
+//! are in no segment must later be purged. A later checkpoint must match the state read before it,
+//! except for what the start that wrote it changed: a start that continues behind damage records
+//! that as a data loss.
 //!
-//! Not here: bytes that do not verify, and what they mean.
+//! *What it does not do:* handle bytes that do not verify.
 
 use std::collections::VecDeque;
 
@@ -14,30 +15,31 @@ use super::record::{Record, Records};
 use super::segment::{FrameHead, HEADER_BYTES, Position};
 use crate::raft::{Incarnation, Index, LogId, LogOutline};
 
-/// The log as far as it has been read.
+/// The log as far as it was read.
 #[derive(Default)]
 pub(crate) struct Replay {
     /// The log without its entries.
     pub state: LogState,
-    /// Sizes of the entries.
+    /// Sizes of the entries, in bytes.
     pub sizes_bytes: VecDeque<u32>,
-    /// Where the entries are.
+    /// Positions of the entries.
     pub stage: Stage,
-    /// Where the log goes on.
+    /// Where the log continues.
     pub end: Position,
-    /// Up to here a later frame vouches for the log's being durable; what is behind may so far only be cached.
+    /// A later frame confirms the log as durable up to here; what is behind may so far only be
+    /// cached.
     pub synced: Position,
-    /// The start that wrote the last frame.
+    /// The incarnation that wrote the last frame.
     pub incarnation: Incarnation,
-    /// Segments that were read, oldest first.
+    /// Segments read so far, oldest first.
     pub segments: VecDeque<u64>,
-    /// Entries up to here stood in segments that were not read: fine if they turn out to be purged.
+    /// Entries up to here were in segments that were not read; valid only if they are purged later.
     missing_through: Index,
 }
 
 impl Replay {
-    /// Takes over a frame. `Err`: why it does not fit; what was taken over before is of no use then, for half of the frame
-    /// may be in it.
+    /// Applies a frame. `Err`: why it does not fit. The state must not be used then, because the
+    /// frame may have been applied in part.
     pub(crate) fn frame(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), String> {
         let opens_segment = head.at.offset == HEADER_BYTES as u64;
         if self.has_begun() && opens_segment && head.synced != self.end {
@@ -101,8 +103,8 @@ impl Replay {
         Ok(())
     }
 
-    /// The oldest segment's stands for what came before; a later one must say what was read. Only a start that went on
-    /// behind damage changed something in between.
+    /// The oldest segment's checkpoint replaces everything before it; a later one must match what
+    /// was read. Only a start that continued behind damage changed something in between.
     fn checkpoint(&mut self, state: LogState) -> Result<(), String> {
         state.check()?;
         if !self.has_begun() {
@@ -128,12 +130,12 @@ impl Replay {
         Ok(())
     }
 
-    /// Whether a frame was taken over.
+    /// Whether a frame was applied.
     pub(crate) fn has_begun(&self) -> bool {
         self.end != Position::default()
     }
 
-    /// How many entries of the log have been seen.
+    /// Number of the log's entries that were read.
     fn present(&self) -> usize {
         (self.state.last - self.state.start.index.max(self.missing_through)) as usize
     }
@@ -150,13 +152,14 @@ impl Replay {
         self.missing_through = 0;
     }
 
-    /// The entries that should be there and are not: first and last.
+    /// The missing entries, first and last.
     pub(crate) fn missing(&self) -> Option<(Index, Index)> {
         let start = self.state.start.index;
         (self.missing_through > start).then_some((start + 1, self.missing_through))
     }
 
-    /// Forgets the missing entries where the current snapshot covers them. Whether there are none any more.
+    /// Purges the missing entries if the current snapshot covers them. Returns whether none is
+    /// missing any more.
     pub(crate) fn purge_missing(&mut self) -> bool {
         let Some((_, index)) = self.missing() else { return true };
         let Some(term) = self.state.term_at(index) else { return false };
@@ -165,7 +168,7 @@ impl Replay {
         purged
     }
 
-    /// Nothing but the snapshot, or nothing at all: its entries are of no use.
+    /// Replaces the state by one without entries: a snapshot alone, or nothing.
     pub(crate) fn reset(&mut self, state: LogState) {
         self.state = state;
         self.drop_entries();
@@ -174,7 +177,7 @@ impl Replay {
         self.synced = Position::default();
     }
 
-    /// What the protocol gets to know about it.
+    /// The outline of the log for the protocol.
     pub(crate) fn outline(&mut self) -> LogOutline {
         let sizes_bytes = std::mem::take(&mut self.sizes_bytes).into();
         LogOutline { start: self.state.start, runs: self.state.runs.clone(), sizes_bytes }

@@ -1,15 +1,17 @@
-//! Reads a segment frame by frame, each verified before anything of it is used.
+//! Reads a segment frame by frame; each is verified before it is used.
 //!
-//! One buffer that grows to the largest frame met; a length is believed only as far as the file goes (PS15).
+//! There is one buffer, which grows to the largest frame read. A length is accepted only as far as
+//! the file goes (PS15).
 //!
-//! Not here: what a flaw means. To recovery it may be the end of the log, to the reader it is damage.
+//! *What it does not do:* interpret a flaw. For recovery it may be the end of the log, for the
+//! reader it is damage.
 
 use super::super::StorageError;
 use super::env::InFile;
 use super::segment::{self, FRAME_HEAD_BYTES, Flaw, FrameHead, Position};
 use crate::raft::Incarnation;
 
-/// What is read at once, at least.
+/// Minimum number of bytes per read call.
 const READ_AHEAD_BYTES: std::ops::RangeInclusive<usize> =
     if cfg!(test) { 64..=300 } else { 16 * 1024..=512 * 1024 };
 
@@ -19,7 +21,7 @@ pub(crate) struct Scanner {
     segment: u64,
     length: u64,
     buffer: Vec<u8>,
-    /// How much of the buffer holds bytes of the file, and where in the file they begin.
+    /// How many bytes of the buffer are from the file, and their offset in the file.
     filled: usize,
     buffer_at: u64,
     ahead_bytes: usize,
@@ -39,7 +41,7 @@ impl Scanner {
         }
     }
 
-    /// The file's name for errors.
+    /// The file's path, for errors.
     pub(crate) fn path(&self) -> String {
         self.file.path.display().to_string()
     }
@@ -49,14 +51,14 @@ impl Scanner {
         self.segment
     }
 
-    /// Forgets what was read ahead, as the file may have grown since, and finds its length.
+    /// Discards read-ahead bytes, because the file may have grown, and returns its length.
     pub(crate) fn refresh(&mut self) -> Result<u64, StorageError> {
         self.filled = 0;
         self.length = self.file.len()?;
         Ok(self.length)
     }
 
-    /// Up to `length` bytes at `offset`; fewer only at the file's end.
+    /// Up to `length` bytes at `offset`; fewer only at the end of the file.
     pub(crate) fn bytes(&mut self, offset: u64, length: usize) -> Result<&[u8], StorageError> {
         let buffered = self.buffer_at..self.buffer_at + self.filled as u64;
         let end = (offset + length as u64).min(self.length.max(offset));
@@ -82,7 +84,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// The frame at `offset`, verified; the inner error says what is wrong with it.
+    /// The verified frame at `offset`; the inner error is the flaw.
     pub(crate) fn frame(
         &mut self,
         offset: u64,
@@ -91,7 +93,8 @@ impl Scanner {
         Ok(verified.map(|head| (head, self.payload(&head))))
     }
 
-    /// The same for a file that is written to: what was read ahead earlier counts if it verifies, else it is read again.
+    /// The same for a file that is being written: read-ahead bytes are used if they verify,
+    /// otherwise they are read again.
     pub(crate) fn frame_now(
         &mut self,
         offset: u64,
@@ -122,13 +125,13 @@ impl Scanner {
         Ok(frame.map(|(head, _)| head))
     }
 
-    /// Of the frame that was just verified, so that it is in the buffer.
+    /// The payload of the last verified frame, which is still in the buffer.
     pub(crate) fn payload(&self, head: &FrameHead) -> &[u8] {
         let from = (head.at.offset - self.buffer_at) as usize + FRAME_HEAD_BYTES;
         &self.buffer[from..from + head.payload_bytes]
     }
 
-    /// The next frame at or behind `from`, wherever it begins, verified; and what stands before it.
+    /// The next verified frame at or behind `from`, at any offset, and the gap before it.
     pub(crate) fn next_frame(
         &mut self,
         from: u64,
@@ -151,7 +154,7 @@ impl Scanner {
                     }
                     offset += 1;
                 }
-                // A magic may lie across the border of two windows.
+                // A magic may cross the boundary of two windows.
                 None if length > 3 && offset + (length as u64) < self.length => {
                     offset += length as u64 - 3;
                 }
@@ -164,7 +167,7 @@ impl Scanner {
         Ok((Gap { at: from, bytes: offset - from, content }, found))
     }
 
-    /// Whether a frame stands at `offset` that verifies for a segment which the file was before.
+    /// Whether the frame at `offset` is valid for an earlier segment that used this file.
     fn is_an_earlier_segments(&mut self, offset: u64) -> Result<bool, StorageError> {
         let own = self.segment;
         let head = self.bytes(offset, FRAME_HEAD_BYTES)?.first_chunk::<FRAME_HEAD_BYTES>();
@@ -174,7 +177,8 @@ impl Scanner {
         Ok(segment < own && segment::decode_frame(frame, at).is_ok())
     }
 
-    /// What has been read already from `offset` on, a magic's length of it at least; less only at the file's end.
+    /// The buffered bytes from `offset` on: at least a magic's length, less only at the end of the
+    /// file.
     fn at_hand(&mut self, offset: u64) -> Result<&[u8], StorageError> {
         let end = self.buffer_at + self.filled as u64;
         let is_at_hand = offset >= self.buffer_at && (offset + 4).min(self.length) <= end;
@@ -184,8 +188,8 @@ impl Scanner {
         Ok(&self.buffer[(offset - self.buffer_at) as usize..self.filled])
     }
 
-    /// What stands at and behind `from`, wherever frames begin there. Those of starts before `least` are what an
-    /// unfinished write left, and say nothing.
+    /// Summarizes the bytes from `from` on; frames may begin at any offset. Frames of incarnations
+    /// before `least` are remains of an unfinished write and are ignored.
     pub(crate) fn behind(&mut self, from: u64, least: Incarnation) -> Result<Behind, StorageError> {
         let mut behind = Behind::default();
         let mut offset = from;
@@ -201,39 +205,39 @@ impl Scanner {
     }
 }
 
-/// A stretch of a segment in which no frame verifies.
+/// A region of a segment without a valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
-    /// Where it begins.
+    /// Its offset.
     pub at: u64,
-    /// How long it is.
+    /// Its length.
     pub bytes: u64,
-    /// What it holds.
+    /// Its content.
     pub content: Content,
 }
 
 impl Gap {
-    /// Something was written there that is no earlier segment's, as far as can be told.
+    /// Whether it was probably written as part of this segment, not of an earlier one.
     pub(crate) fn is_of_this_segment(&self) -> bool {
         matches!(self.content, Content::Unknown | Content::Own)
     }
 }
 
-/// What stands where no frame verifies.
+/// The content of a region without a valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// Nothing but zeros.
     Blank,
-    /// Something without a frame in it.
+    /// Bytes without a frame.
     Unknown,
-    /// Frames that the file held as another segment.
+    /// Frames from when the file was another segment.
     EarlierSegment,
-    /// What was a frame of this segment, or should have become one.
+    /// A damaged or unfinished frame of this segment.
     Own,
 }
 
 impl Content {
-    /// The same with a frame in it that has this flaw.
+    /// Combines it with the flaw of a frame in the region.
     fn with(self, flaw: Flaw) -> Content {
         match flaw {
             Flaw::Checksum | Flaw::Contradiction => Content::Own,
@@ -244,14 +248,14 @@ impl Content {
     }
 }
 
-/// What stands behind a place where no frame does.
+/// A summary of the bytes behind the last valid frame.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Behind {
-    /// The highest `synced through` of any frame there.
+    /// The highest `synced through` of their frames.
     pub synced: Position,
-    /// The latest start that wrote one.
+    /// The latest incarnation that wrote one of them.
     pub incarnation: Incarnation,
-    /// Something was written there that is no earlier segment's.
+    /// Whether they were written as part of this segment.
     pub is_written: bool,
 }
 

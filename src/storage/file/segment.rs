@@ -6,15 +6,17 @@
 //!          frame 1 .. one or more for each write
 //! frame    magic, CRC-32C, payload length, segment, incarnation, synced through; payload: records
 //! ```
-//! Files are made longer than what is in them, and used again: behind the last frame stand zeros, or what an earlier
-//! segment left there. A frame's CRC begins with where it stands (segment, offset), so such bytes never verify; the
-//! incarnation tells a frame from what an unfinished write of an earlier start left behind. `synced through` is the end
-//! of what had been made durable before the frame was written: damage before it is corruption.
-//! Damage behind it is a write that was never acknowledged, unless the [mark](super::end) of the
-//! log's end names it (PS05, PS06). In a segment's first frame it is where the segment before
-//! ended. `docs/formats.md` has every byte.
+//! Files are longer than their content, and are reused: behind the last frame there are zeros, or
+//! the content of an earlier segment. A frame's CRC begins with its position (segment, offset), so
+//! such content never verifies. The incarnation distinguishes a frame from the remains of an
+//! unfinished write of an earlier incarnation. `synced through` is the end of the data that was
+//! durable before the frame was written: damage before it is corruption. Damage behind it is a
+//! write that was never acknowledged, unless the [mark](super::end) of the log's end covers it
+//! (PS05, PS06). In a segment's first frame it is the end of the previous segment.
+//! `docs/formats.md` describes every byte.
 //!
-//! Not here: the [records](super::record), what they mean together ([`recovery`](super::recovery)), and any file call.
+//! *What it does not do:* encode [records](super::record), interpret them together
+//! ([`recovery`](super::recovery) does), or make file calls.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -32,7 +34,7 @@ const VERSION: u32 = 3;
 pub(crate) const HEADER_BYTES: usize = 56;
 /// Number of the first segment.
 pub(crate) const FIRST: u64 = 1;
-/// Length of a segment as the bootstrap leaves it: header and the checkpoint of an empty log.
+/// Length of a segment after the bootstrap: header and the checkpoint of an empty log.
 pub(crate) const FOUNDED_BYTES: u64 =
     (HEADER_BYTES + FRAME_HEAD_BYTES + EMPTY_CHECKPOINT_BYTES) as u64;
 const EMPTY_CHECKPOINT_BYTES: usize = 1 + 17 + 17 + 16 + 8 + 1 + 4 + 4;
@@ -40,15 +42,15 @@ const EMPTY_CHECKPOINT_BYTES: usize = 1 + 17 + 17 + 16 + 8 + 1 + 4 + 4;
 const FRAME_MAGIC: [u8; 4] = *b"qrF1";
 /// Length of a frame without its payload.
 pub(crate) const FRAME_HEAD_BYTES: usize = 48;
-/// A frame that has grown to this is ended behind the change it holds; a bigger change has its own frame.
+/// A frame that reaches this size ends after the current change; a larger change has its own frame.
 const FULL_FRAME_BYTES: usize = if cfg!(test) { 400 } else { 1 << 20 };
 
-/// A place in the log's files.
+/// A position in the log's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Position {
-    /// The segment.
+    /// The segment's number.
     pub segment: u64,
-    /// The byte in it.
+    /// Byte offset in it.
     pub offset: u64,
 }
 
@@ -58,7 +60,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// A new segment's header.
+/// Encodes a new segment's header.
 pub(crate) fn encode_header(out: &mut Vec<u8>, identity: Identity, segment: u64) {
     let begin = out.len();
     out.extend_from_slice(MAGIC);
@@ -73,16 +75,16 @@ pub(crate) fn encode_header(out: &mut Vec<u8>, identity: Identity, segment: u64)
     put_u32(out, crc);
 }
 
-/// Why a segment's header is not what it should be.
+/// Why a segment's header is invalid.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HeaderFlaw {
     /// It does not verify.
     Damaged(&'static str),
-    /// It verifies and says that this node must not read on.
+    /// It verifies, but this node must not read the segment.
     Refused(&'static str),
 }
 
-/// Checks a segment's header against whose segment it should be.
+/// Checks a segment's header against the expected owner and number.
 pub(crate) fn check_header(
     bytes: &[u8],
     identity: Identity,
@@ -119,7 +121,7 @@ pub(crate) fn check_header(
     }
 }
 
-/// What stands before the header's checksum, which holds.
+/// The header before its checksum, which is verified.
 fn verified_header(bytes: &[u8]) -> Result<&[u8], HeaderFlaw> {
     let Some((body, crc)) =
         bytes.split_at_checked(HEADER_BYTES - 4).filter(|(_, crc)| crc.len() == 4)
@@ -144,7 +146,7 @@ fn check_version(version: u32) -> Result<(), HeaderFlaw> {
     }
 }
 
-/// The first segment of a log in which nothing has happened.
+/// The first segment of an empty log.
 pub(crate) fn founded(identity: Identity) -> Vec<u8> {
     let mut out = Vec::new();
     encode_header(&mut out, identity, FIRST);
@@ -156,15 +158,15 @@ pub(crate) fn founded(identity: Identity) -> Vec<u8> {
     out
 }
 
-/// A frame being written into a buffer.
+/// A frame being encoded into a buffer.
 pub(crate) struct FrameStart {
-    /// Where the frame will stand.
+    /// The frame's position in the log.
     pub at: Position,
     begin: usize,
 }
 
 impl FrameStart {
-    /// Leaves room for the head; records follow. `at`: where the frame will stand.
+    /// Reserves space for the head; records follow. `at`: the frame's position in the log.
     pub(crate) fn begin(out: &mut Vec<u8>, at: Position) -> FrameStart {
         let begin = out.len();
         out.resize(begin + FRAME_HEAD_BYTES, 0);
@@ -176,12 +178,12 @@ impl FrameStart {
         out.len() - self.begin - FRAME_HEAD_BYTES
     }
 
-    /// Whether another change should begin a frame of its own.
+    /// Whether the next change should begin a new frame.
     pub(crate) fn is_full(&self, out: &[u8]) -> bool {
         self.payload_bytes(out) >= FULL_FRAME_BYTES
     }
 
-    /// Fills in the head. Returns the end of the frame.
+    /// Writes the head. Returns the end of the frame.
     pub(crate) fn end(
         self,
         out: &mut [u8],
@@ -207,34 +209,34 @@ impl FrameStart {
     }
 }
 
-/// Continues a CRC over where the frame stands with all of it behind the CRC itself.
+/// Continues a CRC over the frame's position and everything behind the CRC field.
 fn frame_crc(at: Position, frame_behind_crc: &[u8]) -> u32 {
     let seed = crc32c::crc32c(&at.segment.to_le_bytes());
     let seed = crc32c::crc32c_append(seed, &at.offset.to_le_bytes());
     crc32c::crc32c_append(seed, frame_behind_crc)
 }
 
-/// What stands before a frame's payload.
+/// The fields before a frame's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHead {
-    /// Where the frame stands.
+    /// The frame's position.
     pub at: Position,
-    /// The start that wrote it.
+    /// The incarnation that wrote it.
     pub incarnation: Incarnation,
-    /// End of what had been made durable before the frame was written.
+    /// End of the data that was durable before the frame was written.
     pub synced: Position,
     /// Length of the payload.
     pub payload_bytes: usize,
 }
 
 impl FrameHead {
-    /// Where the next frame stands.
+    /// Offset of the next frame.
     pub(crate) fn end(&self) -> u64 {
         self.at.offset + (FRAME_HEAD_BYTES + self.payload_bytes) as u64
     }
 }
 
-/// Length of the payload that a head announces, unverified. Nothing is announced where no frame of the segment begins.
+/// Length of the payload by an unverified head. A flaw if no frame of the segment begins here.
 pub(crate) fn announced_bytes(head: &[u8; FRAME_HEAD_BYTES], segment: u64) -> Result<usize, Flaw> {
     if head[..4] == [0; 4] {
         return Err(Flaw::Empty);
@@ -248,7 +250,7 @@ pub(crate) fn announced_bytes(head: &[u8; FRAME_HEAD_BYTES], segment: u64) -> Re
     Ok(claims(head).1)
 }
 
-/// The segment and the length of the payload that a head claims, unverified.
+/// The segment and the length of the payload by an unverified head.
 pub(crate) fn claims(head: &[u8; FRAME_HEAD_BYTES]) -> (u64, usize) {
     let mut segment = [0; 8];
     segment.copy_from_slice(&head[16..24]);
@@ -256,34 +258,34 @@ pub(crate) fn claims(head: &[u8; FRAME_HEAD_BYTES]) -> (u64, usize) {
     (u64::from_le_bytes(segment), payload_bytes as usize)
 }
 
-/// Where in `bytes` a frame's magic begins, the first one.
+/// Offset of the first frame magic in `bytes`.
 pub(crate) fn find_magic(bytes: &[u8]) -> Option<usize> {
     memchr::memmem::find(bytes, &FRAME_MAGIC)
 }
 
-/// Why no frame of the log stands in a place.
+/// Why there is no valid frame of the log at a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// The file ends within it.
+    /// The file ends within the frame.
     CutOff,
     /// Zeros, as behind every last frame.
     Empty,
-    /// Something else.
+    /// Other bytes.
     NoFrame,
-    /// A frame that the file held as an earlier segment.
+    /// A frame from when the file was an earlier segment.
     EarlierSegment,
-    /// Its head names another segment, and no frame of that one is there either.
+    /// Its head names another segment, but it is no valid frame of that one either.
     Misnamed,
-    /// The checksum does not hold.
+    /// The checksum does not match.
     Checksum,
-    /// It verifies and contradicts its place.
+    /// It verifies but contradicts its position.
     Contradiction,
-    /// An earlier start wrote it, and its write was never finished.
+    /// An earlier incarnation wrote it, and its write was never finished.
     Unfinished,
 }
 
 impl Flaw {
-    /// For a sentence that begins with "the log".
+    /// A clause that follows "the log".
     pub(crate) fn what(self) -> &'static str {
         match self {
             Flaw::CutOff => "ends in the middle of a frame",
@@ -302,7 +304,7 @@ impl Flaw {
     }
 }
 
-/// Verifies a whole frame that stands at `at`.
+/// Verifies a whole frame at position `at`.
 pub(crate) fn decode_frame(frame: &[u8], at: Position) -> Result<(FrameHead, &[u8]), Flaw> {
     let mut fields = Fields::new(frame);
     let mut numbers = || -> Result<_, Malformed> {

@@ -1,8 +1,10 @@
-//! A disk that knows what is durable: file calls are counted and recorded, any can fail, and after any the power can go.
+//! A simulated disk with durability: file calls are counted and recorded, any can fail, and the
+//! power can fail after any of them.
 //!
-//! A name and a file's bytes are *live* at once and *durable* with the fsync of the directory or the file. After
-//! [`SimDisk::reboot`] what was not durable is lost, kept, or decided piece by piece; [`recording`](super::recording) says
-//! how, and makes the same images from a record without running anything again. For tests and simulations.
+//! A name and a file's bytes are *live* at once and *durable* with the fsync of the directory or
+//! the file. At [`SimDisk::reboot`] the rest is lost, kept, or decided piece by piece, as described
+//! in [`recording`](super::recording), which makes the same images from a record without running
+//! anything again. For tests and simulations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -20,22 +22,22 @@ use super::recording::{Call, Recorded, State};
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It has no effect; of a write the first half is stored.
+    /// No effect; of a write the first half is stored.
     Broken,
-    /// The same for want of room.
+    /// The same, because the disk is full.
     Full,
-    /// It has its whole effect and fails all the same.
+    /// The complete effect, but an error is returned.
     Late,
-    /// It has no effect: the process has no file descriptor left.
+    /// No effect: the process has no file descriptor left.
     NoDescriptor,
 }
 
 /// Which call fails.
 #[derive(Clone, Copy, Debug)]
 enum Due {
-    /// The one of this number, from 0.
+    /// The call with this number, from 0.
     Call(u64),
-    /// The next one of this name on a file whose name ends with this.
+    /// The next call with this name on a file whose name has this ending.
     Next(&'static str, &'static str),
 }
 
@@ -52,7 +54,7 @@ impl Fault {
     fn error(self) -> io::Error {
         match self {
             Fault::Full => io::ErrorKind::StorageFull.into(),
-            // EMFILE; the other number where Windows says it.
+            // EMFILE; 4 is its number on Windows.
             Fault::NoDescriptor => io::Error::from_raw_os_error(if cfg!(windows) { 4 } else { 24 }),
             Fault::Broken | Fault::Late => io::Error::other("a fault was injected"),
         }
@@ -67,9 +69,9 @@ struct Inner {
     changes: u64,
     syncs: u64,
     fault: Option<(Due, Fault)>,
-    /// The fault that comes once that one has struck.
+    /// The fault to set after the current one has occurred.
     following: Option<(Due, Fault)>,
-    /// What fails each time.
+    /// A call that fails each time.
     lasting: Option<(&'static str, &'static str, Fault)>,
     failed: Option<String>,
     is_beside: bool,
@@ -77,14 +79,14 @@ struct Inner {
     crash_at: Option<(&'static str, &'static str)>,
     record: Vec<Recorded>,
     mark: usize,
-    /// Nobody asks for the record.
+    /// Whether no record is kept.
     is_forgetful: bool,
     /// The process has no file descriptor left.
     is_starved: bool,
-    /// How many bytes can still be written, where somebody said so.
+    /// Free space in bytes, if set.
     free_bytes: Option<u64>,
     last_log_write: Option<(PathBuf, u64)>,
-    /// Segments that began in an empty file, and spares that were begun.
+    /// Number of segments begun in an empty file, and of spares begun.
     begun: (u64, u64),
 }
 
@@ -99,7 +101,7 @@ impl Inner {
 
 type Hook = Box<dyn FnOnce() + Send>;
 
-/// The disk; clones are the same one.
+/// The disk. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct SimDisk {
     inner: Arc<Mutex<Inner>>,
@@ -108,46 +110,46 @@ pub(crate) struct SimDisk {
 }
 
 impl SimDisk {
-    /// A disk that holds this, all of it durable or not as the state says.
+    /// A disk with this content; it is durable as far as the state says.
     pub(crate) fn of(state: State) -> SimDisk {
         let inner = Inner { state, ..Inner::default() };
         SimDisk { inner: Arc::new(Mutex::new(inner)), ..SimDisk::default() }
     }
 
-    /// The same without a record of its calls, for long lives.
+    /// The same without a record of its calls, for long runs.
     pub(crate) fn forgetful(state: State) -> SimDisk {
         let inner = Inner { state, is_forgetful: true, ..Inner::default() };
         SimDisk { inner: Arc::new(Mutex::new(inner)), ..SimDisk::default() }
     }
 
-    /// Nothing fails any more that was going to.
+    /// Cancels all faults that were set.
     pub(crate) fn spare(&self) {
         let mut inner = self.inner.lock();
         (inner.fault, inner.following) = (None, None);
         (inner.crash_after, inner.crash_at) = (None, None);
     }
 
-    /// Where the last write to a log file began, and in which.
+    /// File and offset of the last write to a log file.
     pub(crate) fn last_log_write(&self) -> Option<(PathBuf, u64)> {
         self.inner.lock().last_log_write.clone()
     }
 
-    /// File calls so far, of any kind.
+    /// Number of file calls so far, of any kind.
     pub(crate) fn calls(&self) -> u64 {
         self.inner.lock().calls
     }
 
-    /// File calls so far that change something.
+    /// Number of file calls so far that change something.
     pub(crate) fn changes(&self) -> u64 {
         self.inner.lock().changes
     }
 
-    /// Calls so far that made a file's bytes durable.
+    /// Number of calls so far that made a file's bytes durable.
     pub(crate) fn syncs(&self) -> u64 {
         self.inner.lock().syncs
     }
 
-    /// Calls recorded from now on bear this mark.
+    /// Sets the mark of calls recorded from now on.
     pub(crate) fn mark(&self, mark: usize) {
         self.inner.lock().mark = mark;
     }
@@ -157,75 +159,74 @@ impl SimDisk {
         self.inner.lock().record.clone()
     }
 
-    /// What it holds.
+    /// Its content.
     pub(crate) fn state(&self) -> State {
         self.inner.lock().state.clone()
     }
 
-    /// The call of this number (from 0) fails, once.
+    /// Makes the call with this number (from 0) fail once.
     pub(crate) fn fail_at(&self, call: u64, fault: Fault) {
         self.inner.lock().fault = Some((Due::Call(call), fault));
     }
 
-    /// The next call of this name on a file whose name ends with `end` fails, once.
+    /// Makes the next call with this name on a file whose name ends with `end` fail once.
     pub(crate) fn fail_next(&self, name: &'static str, end: &'static str, fault: Fault) {
         self.inner.lock().fault = Some((Due::Next(name, end), fault));
     }
 
-    /// Once the fault that was set has struck, the next call of this name on such a file fails too.
+    /// After the current fault has occurred, makes the next call with this name on such a file fail
+    /// too.
     pub(crate) fn then_fail(&self, name: &'static str, end: &'static str, fault: Fault) {
         self.inner.lock().following = Some((Due::Next(name, end), fault));
     }
 
-    /// Each call of this name on a file whose name ends like this fails, until something else is
-    /// said.
+    /// Makes each call with this name on a file with this ending fail, until it is set again.
     pub(crate) fn fail_each(&self, lasting: Option<(&'static str, &'static str, Fault)>) {
         self.inner.lock().lasting = lasting;
     }
 
-    /// How many segments began in an empty file and how many spares were begun, since this was last
-    /// asked.
+    /// Number of segments begun in an empty file and of spares begun since the last call.
     pub(crate) fn take_begun(&self) -> (u64, u64) {
         std::mem::take(&mut self.inner.lock().begun)
     }
 
-    /// While this holds no file can be opened and no directory listed: the process has no file
-    /// descriptor left.
+    /// While set, no file can be opened and no directory listed: the process has no file descriptor
+    /// left.
     pub(crate) fn starve(&self, is_starved: bool) {
         self.inner.lock().is_starved = is_starved;
     }
 
-    /// So much room is said to be left.
+    /// Sets the free space that the disk reports.
     pub(crate) fn leave_room(&self, bytes: Option<u64>) {
         self.inner.lock().free_bytes = bytes;
     }
 
-    /// Which call failed: its name, its file's, and whether it was made in the background.
+    /// The failed call: its name, its file, and whether it was made in the background.
     pub(crate) fn failed(&self) -> Option<String> {
         self.inner.lock().failed.clone()
     }
 
-    /// After so many changing calls the power is gone: every further call fails.
+    /// Cuts the power after this many changing calls: every further call fails.
     pub(crate) fn crash_after(&self, changes: u64) {
         self.inner.lock().crash_after = Some(changes);
     }
 
-    /// Before the next call of this name on a path that ends with `end` the power is gone.
+    /// Cuts the power before the next call with this name on a path that ends with `end`.
     pub(crate) fn crash_at(&self, name: &'static str, end: &'static str) {
         self.inner.lock().crash_at = Some((name, end));
     }
 
-    /// Runs `hook` when a file's bytes are read the next time, before they are.
+    /// Runs `hook` before the next read of a file's bytes.
     pub(crate) fn before_read(&self, hook: impl FnOnce() + Send + 'static) {
         *self.before_read.lock() = Some(Box::new(hook));
     }
 
-    /// Runs `hook` when a file is opened for reading the next time, before it is.
+    /// Runs `hook` before the next file is opened for reading.
     pub(crate) fn before_open(&self, hook: impl FnOnce() + Send + 'static) {
         *self.before_open.lock() = Some(Box::new(hook));
     }
 
-    /// The disk after the power came back.
+    /// The disk after the power is restored.
     pub(crate) fn reboot(&self, unsynced: Unsynced) -> SimDisk {
         SimDisk::of(self.inner.lock().state.after_crash(unsynced))
     }
@@ -237,12 +238,13 @@ impl SimDisk {
         state.paths().filter_map(bytes).collect()
     }
 
-    /// Replaces a file's bytes, durably; the file need not be there.
+    /// Replaces a file's bytes durably; creates the file if needed.
     pub(crate) fn put(&self, path: &Path, bytes: Vec<u8>) {
         self.inner.lock().state.put(path, bytes);
     }
 
-    /// Changes bytes of a file behind everybody's back, those who have it open included. Whether it is there.
+    /// Changes bytes of a file without a file call; open handles see the change. Returns whether
+    /// the file exists.
     pub(crate) fn rot(&self, path: &Path, edit: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut inner = self.inner.lock();
         let Some(file) = inner.state.file(path) else { return false };
@@ -252,7 +254,7 @@ impl SimDisk {
         true
     }
 
-    /// Removes a file, durably.
+    /// Removes a file durably.
     pub(crate) fn take(&self, path: &Path) {
         self.inner.lock().state.take(path);
     }
@@ -288,7 +290,7 @@ impl SimDisk {
         let Some(fault) = fault else { return outcome };
         let beside = if inner.is_beside { " beside the writer" } else { "" };
         inner.failed = Some(format!("{name} {}{beside}", path.display()));
-        // A lock that was taken all the same is given back now, and asks for the disk.
+        // A lock taken despite the error is released now, which locks the disk's state.
         drop(inner);
         drop(outcome);
         Err(fault.error())
@@ -459,7 +461,7 @@ impl ReadFile for SimFile {
 }
 
 impl WriteFile for SimFile {
-    /// A failing write stores the first half.
+    /// A failing write stores its first half.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.disk.call("write_at", &self.path, true, |inner, fault| {
             let stored = if fault.is_some() { &bytes[..bytes.len() / 2] } else { bytes };

@@ -1,12 +1,14 @@
 //! Snapshots as files: written under a number, published by a rename, found by their log id.
 //!
 //! ```text
-//! <number>.tmp ─▶ fsync ─▶ (received: verified) ─▶ rename to <index>-<term>.snap ─▶ fsync of the directory
+//! <number>.tmp ─▶ fsync ─▶ (received: verified) ─▶ rename to <index>-<term>.snap
+//!                                               ─▶ fsync of the directory
 //! ```
-//! Only then is it said to be there (SN17). A number is never used twice in one opening, so an abandoned writer
-//! and its successor can't touch each other's file. What an earlier opening left is swept at start.
+//! Only then is the snapshot reported as published (SN17). A number is used once in an opening, so
+//! an abandoned writer and its successor never share a file. Files left by an earlier opening are
+//! removed at the start.
 //!
-//! Not here: which snapshot is current. The log's record says so (B10).
+//! *What it does not do:* decide which snapshot is current. The log's record names it (B10).
 
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -26,7 +28,7 @@ use super::recovery::Damage;
 use super::verdict::{Examination, Examined};
 use crate::raft::{LogId, Membership, SnapshotMeta};
 
-/// What is read of a snapshot at once.
+/// Bytes of a snapshot per read call.
 const READ_BYTES: usize = 256 * 1024;
 
 /// The snapshots of an opened directory.
@@ -54,7 +56,7 @@ impl FileSnapshots {
     }
 }
 
-/// Lets `judge` look at the stored snapshots, and says where they are; changes no file.
+/// Passes the stored snapshots to `judge`, with their directory; changes no file.
 pub(crate) fn examine<T>(
     files: &Files,
     layout: &Layout,
@@ -78,7 +80,7 @@ pub(crate) fn examine<T>(
     judge(&mut examined, &layout.snapshots())
 }
 
-/// Damage is a judgement on a snapshot, anything else a failed call.
+/// Damage is a result about the snapshot; any other error is a failed call.
 fn judged(outcome: Result<SnapshotMeta, StorageError>) -> Examination {
     match outcome {
         Ok(meta) => Ok(Ok(meta)),
@@ -87,7 +89,8 @@ fn judged(outcome: Result<SnapshotMeta, StorageError>) -> Examination {
     }
 }
 
-/// Removes what an earlier opening left: unfinished files, and snapshots that no record names or needs.
+/// Removes files left by an earlier opening: unfinished ones, and snapshots that no record names or
+/// that are obsolete.
 pub(crate) fn sweep(opened: &Opened, current: Option<LogId>) -> Result<(), StorageError> {
     let Opened { files, layout, options, .. } = opened;
     for name in files.list(&layout.snapshots())?.iter().filter(|name| Layout::is_snapshot_tmp(name))
@@ -110,7 +113,7 @@ fn stored(files: &Files, layout: &Layout) -> Result<Vec<LogId>, StorageError> {
 
 type Content = SnapshotContent<BufReader<InFile>>;
 
-/// `None`: no such file.
+/// `None`: the file does not exist.
 fn open_content(files: &Files, path: &Path) -> Result<Option<Content>, StorageError> {
     let Some(file) = files.open_read_if_there(path)? else { return Ok(None) };
     SnapshotContent::open(BufReader::with_capacity(READ_BYTES, file))
@@ -118,7 +121,7 @@ fn open_content(files: &Files, path: &Path) -> Result<Option<Content>, StorageEr
         .map_err(|error| unreadable(path, error))
 }
 
-/// A flaw of the bytes, or a failed read.
+/// Converts a flaw of the bytes, or a failed read.
 fn unreadable(path: &Path, error: io::Error) -> StorageError {
     let path = path.display().to_string();
     match Flaw::of(&error) {
@@ -151,7 +154,8 @@ impl SnapshotStore for FileSnapshots {
         let opened = self.opened.clone();
         opened.latched_once_open(|| {
             let file = self.begin_file()?;
-            // Opened now, so that what is received can be verified whatever else is open then.
+            // Opened now, so that verifying the received bytes later needs no further file
+            // descriptor.
             let written = opened.files.open_read(&file.path())?;
             Ok(Box::new(FileReceiver { meta: meta.clone(), file, written, excess_bytes: 0 })
                 as Box<dyn SnapshotReceiver>)
@@ -187,12 +191,12 @@ impl SnapshotStore for FileSnapshots {
     }
 }
 
-/// A file that is gone unless it gets published.
+/// A temporary file, removed when dropped unless it was published.
 struct TmpFile {
     opened: Arc<Opened>,
     file: OutFile,
     written_bytes: u64,
-    /// Of those, what the disk is known to have.
+    /// How many of these bytes are synced.
     synced_bytes: u64,
     is_published: bool,
 }
@@ -218,7 +222,7 @@ impl TmpFile {
         self.file.sync_all()
     }
 
-    /// The file is durable already; its name becomes so.
+    /// Publishes the file, which is durable already, and makes its name durable.
     fn publish(mut self, id: LogId) -> Result<(), StorageError> {
         let Opened { files, layout, .. } = &*self.opened;
         files.rename(&self.file.path, &layout.snapshot(id))?;
@@ -241,13 +245,13 @@ impl Write for TmpFile {
 impl Drop for TmpFile {
     fn drop(&mut self) {
         if !self.is_published {
-            // What can't be removed now is swept at the next start.
+            // A file that can't be removed now is removed at the next start.
             let _ = self.opened.files.remove(&self.file.path);
         }
     }
 }
 
-/// The storage error that travelled through `Write`, or what else went wrong there.
+/// Returns the storage error that was passed through `Write`, or converts another error.
 fn write_failed(path: PathBuf) -> impl FnOnce(io::Error) -> StorageError {
     move |error| match error.downcast::<StorageError>() {
         Ok(failed) => failed,
@@ -280,7 +284,8 @@ impl SnapshotSink for FileSink {
         let opened = file.opened.clone();
         opened.latched(|| {
             let path = opened.layout.snapshot(log_id);
-            // A snapshot of the same entry holds the same state. One that is being sent must not change under way.
+            // A snapshot of the same entry holds the same state. It must not be replaced while it
+            // is being sent.
             if let Ok(Some(stored)) = open_content(&opened.files, &path)
                 && let Ok(meta) = stored.verify_rest()
             {
@@ -335,7 +340,8 @@ impl SnapshotReceiver for FileReceiver {
 struct FileSnapshotReader {
     files: Files,
     layout: Layout,
-    /// The snapshot read last stays open: a transfer sees one file from its first byte to its last.
+    /// The last snapshot read stays open, so that a transfer reads one file from the first byte to
+    /// the last.
     open: Option<(LogId, InFile)>,
 }
 
@@ -366,7 +372,7 @@ mod tests {
     use crate::storage::file::{FileOptions, FileStorage};
     use crate::storage::tests::model::{content, members, open, publish};
 
-    /// How often anything is synced while a snapshot of 2.5 MB is written, whose chunks have 256 KiB.
+    /// Number of syncs while a snapshot of 2.5 MB with chunks of 256 KiB is written.
     fn syncs(snapshot_sync_bytes: u64) -> u64 {
         let (disk, options) =
             (SimDisk::default(), FileOptions { snapshot_sync_bytes, ..FileOptions::default() });
@@ -378,7 +384,7 @@ mod tests {
         disk.syncs() - before
     }
 
-    /// A snapshot's bytes, as a member sends them.
+    /// A snapshot's bytes as a member sends them.
     fn bytes_of(id: LogId) -> (SnapshotMeta, Bytes) {
         let disk = SimDisk::default();
         let mut opened = open(FileStorage::on(disk, "other", FileOptions::default())).unwrap();
@@ -386,8 +392,9 @@ mod tests {
         (meta, opened.snapshots.reader().read_at(id, 0, usize::MAX).unwrap().unwrap())
     }
 
-    /// SN09, SN17: two are built and two received at once, piece by piece in turns, and one of each
-    /// is dropped half-way. Each has a file of its own, and the others come out whole.
+    /// SN09, SN17: two snapshots are built and two are received concurrently, chunk by chunk in
+    /// turns, and one of each is dropped half-way. Each has its own file, and the other two are
+    /// complete.
     #[test]
     fn snapshots_built_and_received_at_once_do_not_touch_each_others_files() {
         let disk = SimDisk::default();

@@ -1,21 +1,22 @@
-//! Files for the segments to come, made ready beside the writer.
+//! The segment pool: files for future segments, prepared in the background.
 //!
-//! Overwriting bytes that are on disk already syncs nearly twice as fast as appending: the file's length and its place on
-//! the disk stay as they are. So a segment begins in a file that is long enough: one that held a segment which has been
-//! purged, or a new one into which zeros were written.
+//! Overwriting bytes that are on disk already syncs nearly twice as fast as appending, because the
+//! file's length and its blocks stay the same. So a segment begins in a file that is long enough:
+//! that of a purged segment, or a new one filled with zeros.
 //!
 //! ```text
 //! <n>.wal, purged ─▶ <m>.spare ─▶ <newer>.wal
 //! nothing ──────────▶ <m>.spare, zeros written and synced
 //! ```
-//! A spare is ready only once its name is durable, so that no name of an old segment can come back for it. What is left
-//! of them at a start is removed.
+//! A spare is ready only once its name is durable, so that its old name as a segment cannot come
+//! back. Spares left by an earlier opening are removed at the start.
 //!
-//! The log does not need spares. One is made only where the disk has room for it and for another
-//! segment beside it. One that can't be made is removed and noted, and the next attempt comes with
-//! the next segment.
+//! The log does not need spares. One is made only if the disk has room for it and for another
+//! segment. If making one fails, it is removed, a warning is logged, and the next attempt comes
+//! with the next segment.
 //!
-//! Not here: waiting. The writer takes a spare if there is one, else it begins an empty file that grows.
+//! *What it does not do:* make the writer wait. The writer takes a spare if there is one; otherwise
+//! it creates an empty file that grows.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use super::super::StorageError;
 use super::Opened;
 use super::env::{Job, OutFile, WriteMode};
 
-/// Zeros are written and synced in pieces, so that the log's own syncs don't wait for a whole file.
+/// Zeros are written and synced in pieces, so that the log's own syncs never wait for a whole file.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// The spare files of an opened directory.
@@ -45,15 +46,15 @@ struct Pool {
 #[derive(Default)]
 struct Work {
     ready: VecDeque<Spare>,
-    /// Segments that are not needed any more, oldest first.
+    /// Segments that are no longer needed, oldest first.
     retired: Vec<u64>,
     is_one_wanted: bool,
     is_running: bool,
     is_closing: bool,
     last_number: u64,
-    /// A spare could not be made: none is made before another segment has begun.
+    /// Making a spare failed; none is made before another segment has begun.
     has_given_up: bool,
-    /// A spare that could not be made and not be removed either.
+    /// A spare that could be neither completed nor removed.
     unfinished: Option<u64>,
 }
 
@@ -62,22 +63,21 @@ struct Spare {
     length_bytes: u64,
 }
 
-/// What there is to do.
+/// Background work.
 enum Task {
     Retire(Vec<u64>),
     Make,
 }
 
 impl Spares {
-    /// Keeps `kept` files at most.
+    /// Keeps at most `kept` files.
     pub(crate) fn new(opened: Arc<Opened>, segment_bytes: u64, kept: usize) -> Spares {
         let pool = Pool { opened, segment_bytes, kept, work: Mutex::default() };
         Spares { pool: Arc::new(pool), job: None }
     }
 
-    /// A file for this segment, and how long it is: with other content than the segment's, or
-    /// empty. Where there is no file descriptor for it nothing has changed, and it can be asked for
-    /// again.
+    /// A file for this segment and its length: a spare with old content, or an empty file. If there
+    /// is no file descriptor for it, nothing has changed and the call may be repeated.
     pub(crate) fn take(&mut self, segment: u64) -> Result<(OutFile, u64), StorageError> {
         let spare = self.pool.work.lock().ready.pop_front();
         let taken = match spare {
@@ -106,7 +106,7 @@ impl Spares {
         }
     }
 
-    /// Segments that are not needed any more, oldest first: they become spares, or are removed.
+    /// Retires segments that are no longer needed, oldest first: they become spares or are removed.
     pub(crate) fn retire(&mut self, segments: Vec<u64>) {
         if !segments.is_empty() {
             self.pool.work.lock().retired.extend(segments);
@@ -114,7 +114,7 @@ impl Spares {
         }
     }
 
-    /// A segment will be needed soon.
+    /// Makes a spare in the background if none is ready: a segment will be needed soon.
     pub(crate) fn prepare(&mut self) {
         let mut work = self.pool.work.lock();
         let is_due = work.ready.is_empty() && !work.is_one_wanted && !work.has_given_up;
@@ -134,7 +134,7 @@ impl Spares {
 }
 
 impl Drop for Spares {
-    /// The directory stays locked until the last file call is through.
+    /// Waits for the background work, so that the directory stays locked until its last file call.
     fn drop(&mut self) {
         self.pool.work.lock().is_closing = true;
         if let Some(job) = self.job.take() {
@@ -182,7 +182,7 @@ impl Pool {
         for segment in segments {
             let path = layout.segment(segment);
             let length_bytes = match files.open_read(&path).and_then(|mut file| file.len()) {
-                // A file that can't be looked at is no spare.
+                // A file whose length can't be read does not become a spare.
                 Err(error) if error.is_out_of_descriptors() => 0,
                 length => length?,
             };
@@ -203,8 +203,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Only a failure to make names durable closes the storage: whatever else goes wrong costs no
-    /// more than the spare.
+    /// Only a failure to make names durable closes the storage; any other failure costs only the
+    /// spare.
     fn make(&self) -> Result<(), StorageError> {
         let Opened { files, layout, .. } = &*self.opened;
         let free_bytes = files.free_bytes(&layout.log());
@@ -228,7 +228,7 @@ impl Pool {
         Ok(())
     }
 
-    /// How long the file is. `None`: the directory is being closed.
+    /// Returns the length of the file. `None`: the directory is being closed.
     fn write_zeros(&self, number: u64) -> Result<Option<u64>, StorageError> {
         let Opened { files, layout, .. } = &*self.opened;
         let mut file = files.open_write(&layout.spare(number), WriteMode::Fresh)?;
@@ -245,7 +245,7 @@ impl Pool {
         Ok(Some(length_bytes))
     }
 
-    /// What was written of a spare must not keep the room that the log needs.
+    /// Removes an incomplete spare, because the log may need its disk space.
     fn do_without(&self, number: u64, error: &StorageError) {
         tracing::warn!(%error, "no spare file is made for the log, which goes on without");
         let mut work = self.work.lock();

@@ -1,18 +1,19 @@
-//! What a node goes on from, after all that its directory holds has been read.
+//! The recovery plan: the state a node continues from, after everything in its directory was read.
 //!
-//! | log | snapshot | the node goes on |
+//! | log | snapshot | the node continues |
 //! |---|---|---|
-//! | whole | the named one | as it was |
-//! | whole | an older one, and the log reaches back to it | from there (A76) |
-//! | damaged before what the snapshot covers | the named one | without the damaged part: nothing is lost |
-//! | damaged | | from the longest beginning that is whole, as one that lost something |
-//! | whole | none, and the log does not reach back | from nothing, as one that lost something |
+//! | intact | the named one | as before |
+//! | intact | an older one, and the log reaches back to it | from that one (A76) |
+//! | damaged before what the snapshot covers | the named one | without the damaged part |
+//! | damaged | | from the longest intact beginning, with a data loss |
+//! | intact | none, and the log does not reach back | from nothing, with a data loss |
 //!
-//! Who lost something catches up from the others and counts no sooner (PS20). Nothing is discarded before that: the log
-//! goes on in a new segment that leaves out what is damaged, the files stay. Without others, or if damage is to be
-//! looked at first, the start is refused and says where the damage is.
+//! A node with a data loss catches up from the others and does not count before that (PS20).
+//! Nothing is discarded until then: the log continues in a new segment that omits the damaged part,
+//! and the files stay. In a cluster of one, or with `OnDamage::Refuse`, the start is refused and
+//! the error says where the damage is.
 //!
-//! Not here: any change of a file.
+//! *What it does not do:* change any file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,20 +25,20 @@ use super::recovery::{Damage, Recovery};
 use super::replay::Replay;
 use crate::raft::{Life, LogId, Loss, SnapshotMeta, unborn};
 
-/// What to go on from, and how.
+/// The state to continue from, and how the log continues.
 pub(crate) struct Verdict {
     /// The log.
     pub log: Replay,
-    /// How it goes on.
+    /// Where the log continues.
     pub onwards: Onwards,
-    /// What stands in for the snapshot that the log names.
+    /// The replacement of the snapshot that the log names.
     pub substitute: Option<Substitute>,
-    /// The damage that it goes on without.
+    /// The damage that the plan leaves out.
     pub damage: Option<Damage>,
 }
 
 impl Verdict {
-    /// For whoever looks after the node: what it goes on without.
+    /// Logs for the operator what the node continues without.
     pub(crate) fn warn(&self) {
         if let Some(substitute) = &self.substitute {
             substitute.warn();
@@ -65,24 +66,25 @@ impl Verdict {
     }
 }
 
-/// How the log goes on.
+/// Where the log continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Onwards {
-    /// Where it ends.
+    /// At its end.
     Here {
-        /// The state's snapshot is not the one that the log names.
+        /// The state's snapshot is not the one the log names.
         fell_back: bool,
         /// Entries before the log's start are damaged, and not needed.
         purged: bool,
     },
-    /// In a new segment: behind what is whole, or without any of it.
+    /// In a new segment: after the intact beginning, or without any of it.
     Elsewhere,
 }
 
-/// How reading a snapshot through went: a call failed, or what it is, or what is wrong with it.
+/// Result of reading a snapshot completely. The outer error: a call failed. The inner one: what is
+/// wrong with the snapshot.
 pub(crate) type Examination = Result<Result<SnapshotMeta, Damage>, StorageError>;
 
-/// The snapshots of a directory, each read through once at most.
+/// Validates the snapshots of a directory, each at most once.
 pub(crate) struct Examined<'a> {
     stored: Vec<LogId>,
     read: &'a dyn Fn(LogId) -> Examination,
@@ -90,18 +92,18 @@ pub(crate) struct Examined<'a> {
 }
 
 impl<'a> Examined<'a> {
-    /// Those of `stored` that are asked for are read through by `read`.
+    /// Validates snapshots of `stored` on demand with `read`.
     pub(crate) fn new(stored: Vec<LogId>, read: &'a dyn Fn(LogId) -> Examination) -> Examined<'a> {
         Examined { stored, read, outcomes: BTreeMap::new() }
     }
 
-    /// The ids that files are named by.
+    /// The log ids in the file names.
     pub(crate) fn stored(&self) -> &[LogId] {
         &self.stored
     }
 
-    /// Reads one through, if that has not been done yet. A call that failed says nothing about a
-    /// snapshot, and it is read again when it is asked for again (PS24).
+    /// Validates a snapshot unless that is done already. A failed call is no result about the
+    /// snapshot, so it is read again at the next request (PS24).
     pub(crate) fn verify(&mut self, id: LogId) -> Examination {
         if let Some(outcome) = self.outcomes.get(&id) {
             return Ok(outcome.clone());
@@ -123,7 +125,8 @@ impl<'a> Examined<'a> {
     }
 }
 
-/// Decides. `may_lose`: there are others to catch up from, and damage is not to be looked at first.
+/// Makes the plan. `may_lose`: there are other members to catch up from, and the options do not
+/// refuse damage.
 pub(crate) fn reach(
     recovery: &mut Recovery,
     snapshots: &mut Examined<'_>,
@@ -173,7 +176,7 @@ fn decide(
         return Err(refusal(&damage));
     }
     let known = recovery.beyond.as_ref().map(|beyond| &beyond.state);
-    // Starts that nothing tells of any more may have been counted: only a new birth is surely later.
+    // Unreadable incarnations may have been counted; only a new creation time is certainly later.
     let born_again = if known.is_none() { unborn(identity.created_at_ms) } else { 0 };
     let life = lossy_life(known, &log.state, recovery.incarnation.max(born_again));
     longest_beginning(&mut log, known, snapshots)?;
@@ -185,7 +188,8 @@ fn decide(
     Ok(Verdict { log, onwards: Onwards::Elsewhere, substitute: None, damage: Some(damage) })
 }
 
-/// What this node is from now on. With the end of its log at hand it knows what it voted and what it held.
+/// The incarnation record after a data loss. If the end of the log is readable, the node knows its
+/// vote and the entries it held.
 fn lossy_life(known: Option<&LogState>, beginning: &LogState, incarnation: u64) -> Life {
     let state = known.unwrap_or(beginning);
     let earlier = state.life.loss;
@@ -204,8 +208,8 @@ fn lossy_life(known: Option<&LogState>, beginning: &LogState, incarnation: u64) 
     Life { incarnation, loss, doubted_by: None, ..state.life }
 }
 
-/// Cuts `log`, the whole part before the damage, down to what a snapshot and entries make together; or takes the
-/// snapshot alone, or nothing.
+/// Reduces `log`, the intact part before the damage, to a state consistent with a snapshot;
+/// otherwise to the snapshot alone, or to nothing.
 fn longest_beginning(
     log: &mut Replay,
     known: Option<&LogState>,

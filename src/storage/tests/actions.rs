@@ -1,11 +1,12 @@
-//! Actions that make sense of any state: numbers pick a place within what is possible. Random tests are made of them.
+//! Actions that are valid in any state: their numbers select a position within the possible range.
+//! Random tests consist of them.
 
 use super::model::*;
 use super::recording::Random;
 use super::workload::{Step, Workload};
 use crate::raft::{LogChange, LogId, Loss};
 
-/// What happens next.
+/// A random action.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     Append {
@@ -40,7 +41,8 @@ pub(crate) enum Action {
     Recover,
     Reopen,
     Seal,
-    /// The power goes after so many more file calls; what was not durable is decided by the seed.
+    /// The power fails after this many more file calls; the seed decides what happens to unsynced
+    /// data.
     Crash {
         after: u64,
         seed: u64,
@@ -48,7 +50,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// The change that the action amounts to in this state, if it is possible at all.
+    /// The change that the action makes in this state, if it is possible.
     pub(crate) fn change(&self, model: &Model) -> Option<LogChange> {
         let covered = model.snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
         let (last, term) = (model.last(), model.last_term().max(1));
@@ -110,7 +112,7 @@ impl Action {
     }
 }
 
-/// A life of random steps.
+/// A workload of random steps.
 pub(crate) fn random_workload(seed: u64) -> Workload {
     let mut random = Random::new(seed);
     let segment_bytes = [600, 900, 2000, 4096, 16 << 10, 64 << 10][random.below(6) as usize];
@@ -143,7 +145,7 @@ pub(crate) fn random_workload(seed: u64) -> Workload {
     Workload { name: format!("random {seed}"), segment_bytes, spare_segments, steps }
 }
 
-/// What the snapshotter does meanwhile.
+/// An action of the snapshotter between two writes.
 fn beside(random: &mut Random, model: &Model, is_durable: bool) -> Option<Step> {
     let current = model.snapshot.as_ref().map(|meta| meta.log_id);
     let ahead = LogId::new(model.last_term().max(1), model.last() + 1);

@@ -1,9 +1,11 @@
-//! `docs/formats.md` is enough to read a directory: a second reader, written from that page alone.
+//! Checks that `docs/formats.md` suffices to read a directory: a second reader, written from that
+//! page alone.
 //!
-//! It takes plain bytes at plain offsets, with a checksum of its own, and calls nothing of what the storage reads with. What it
-//! takes is counted, so no byte of a file is left that the page does not tell of.
+//! It decodes plain bytes at plain offsets, has a checksum function of its own, and calls no code
+//! that the storage reads with. It counts the bytes it decodes, so the page must describe every
+//! byte of a file.
 //!
-//! Not here: damage. A byte that is not as the page says fails the test.
+//! *What it does not do:* accept damage. A byte that differs from the page fails the test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +17,7 @@ use super::workload::storage_of;
 use crate::raft::LogId;
 use crate::storage::OpenedStorage;
 
-/// CRC-32C, bit by bit, over several stretches one after the other.
+/// CRC-32C, bit by bit, over several slices in sequence.
 fn crc(stretches: &[&[u8]]) -> u32 {
     let mut crc = !0u32;
     for byte in stretches.iter().copied().flatten() {
@@ -27,7 +29,7 @@ fn crc(stretches: &[&[u8]]) -> u32 {
     !crc
 }
 
-/// Bytes that are taken from the front to the end.
+/// Decodes bytes from the front to the end.
 struct Taken<'a> {
     all: &'a [u8],
     at: usize,
@@ -143,7 +145,7 @@ impl Log {
         self.entries.keys().next_back().copied().unwrap_or(self.start.1)
     }
 
-    /// First index and term of each.
+    /// First index and term of each run.
     fn runs(&self) -> Vec<(u64, u64)> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for (&index, (term, _)) in &self.entries {
@@ -154,7 +156,7 @@ impl Log {
         runs
     }
 
-    /// Takes over one record; its tag.
+    /// Applies one record; returns its tag.
     fn record(&mut self, bytes: &mut Taken<'_>) -> u8 {
         let tag = bytes.u8();
         match tag {
@@ -199,7 +201,7 @@ impl Log {
         self.entries.insert(index, (term, data));
     }
 
-    /// Says what the records before it amount to.
+    /// Checks that a checkpoint matches the records before it.
     fn checkpoint(&mut self, bytes: &mut Taken<'_>) {
         let life = bytes.life();
         let (term_and_vote, start, last) = (bytes.term_and_vote(), bytes.log_id(), bytes.u64());
@@ -222,17 +224,17 @@ impl Log {
     }
 }
 
-/// What one segment's file holds.
+/// The content of one segment's file.
 struct Segment {
-    /// Where its last frame ends.
+    /// End of its last frame.
     end: usize,
-    /// Tags of its records, frame by frame.
+    /// Tags of its records for each frame.
     tags: Vec<Vec<u8>>,
-    /// Whole frames of an earlier segment behind the end.
+    /// Number of whole frames of an earlier segment behind the end.
     earlier_frames: usize,
 }
 
-/// The payload of the frame at `at`, if one stands there, with its incarnation and what it is synced through.
+/// The payload of the frame at `at`, if there is one, with its incarnation and `synced through`.
 fn frame(file: &[u8], segment: u64, at: usize) -> Option<(u64, (u64, u64), &[u8])> {
     let mut head = Taken::of(file.get(at..at + 48)?);
     if head.bytes(4) != b"qrF1" {
@@ -247,7 +249,7 @@ fn frame(file: &[u8], segment: u64, at: usize) -> Option<(u64, (u64, u64), &[u8]
     verifies.then(|| (incarnation, synced, &behind_sum[40..]))
 }
 
-/// Reads a segment through. `before`: where the one before it ended.
+/// Reads a whole segment. `before`: where the previous one ended.
 fn segment(file: &[u8], number: u64, before: (u64, u64), log: &mut Log) -> Segment {
     let mut header = Taken::of(&file[..56]);
     assert_eq!(header.bytes(8), b"QRTWAL1\n");
@@ -278,7 +280,8 @@ fn segment(file: &[u8], number: u64, before: (u64, u64), log: &mut Log) -> Segme
     Segment { end: at, tags, earlier_frames: earlier(file, number, page_end.max(at)) }
 }
 
-/// Behind the page stand zeros, or what the file held as an earlier segment: its frames, the first one cut off.
+/// Behind the page there are zeros, or content of an earlier segment: its frames, the first one cut
+/// off.
 fn earlier(file: &[u8], number: u64, from: usize) -> usize {
     let begins = (from..file.len()).filter(|&at| file[at..].starts_with(b"qrF1"));
     let mut frames = 0;
@@ -298,7 +301,7 @@ fn earlier(file: &[u8], number: u64, from: usize) -> usize {
     frames
 }
 
-/// Whose directory it is: cluster, node, members.
+/// The owner of the directory: cluster, node, members.
 fn identity(file: &[u8]) -> (u64, u64, [Vec<u64>; 3]) {
     let mut bytes = Taken::of(file);
     assert_eq!(bytes.bytes(8), b"QRTIDEN\n");
@@ -338,7 +341,7 @@ fn hash(hash: u64, piece: &[u8]) -> u64 {
     })
 }
 
-/// What a snapshot says of itself, and its content.
+/// The meta that a snapshot contains, and its content.
 fn snapshot(file: &[u8]) -> (Snapshot, Vec<u8>) {
     let mut bytes = Taken::of(file);
     assert_eq!(bytes.bytes(8), b"QRTSNAP\n");
@@ -368,13 +371,13 @@ fn snapshot(file: &[u8]) -> (Snapshot, Vec<u8>) {
     }
 }
 
-/// A name's part of 20 digits.
+/// A part of a name with 20 digits.
 fn digits(digits: &str) -> u64 {
     assert!(digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit()), "{digits}");
     digits.parse().unwrap()
 }
 
-/// What a directory holds.
+/// The content of a directory.
 #[derive(Default)]
 struct Directory {
     log: Log,
@@ -384,7 +387,8 @@ struct Directory {
 }
 
 impl Directory {
-    /// Reads every byte of every file. Segments must follow each other, as they do where nothing was damaged or purged.
+    /// Reads every byte of every file. Segments must be consecutive, as they are without damage or
+    /// purge.
     fn read(files: &BTreeMap<String, Vec<u8>>) -> Directory {
         let mut directory = Directory::default();
         let mut before = (0, 0);
@@ -473,7 +477,7 @@ fn every_byte_of_the_golden_files_is_as_the_page_says() {
         &[1],
         &[7],
     ];
-    // By frames: a start, a call, the beginning of a segment each have their own.
+    // Frames of a start, of a call, and of the beginning of a segment are separate.
     assert_eq!(directory.tags(), expected);
     assert_eq!(snapshots.len(), 1);
     assert_eq!(log.life, PageLife { start: 1, ..PageLife::default() });
@@ -524,7 +528,7 @@ fn what_only_some_directories_hold_is_as_the_page_says() {
     assert_eq!(log.snapshot.as_ref().map(|snapshot| snapshot.log_id), Some((3, 20)));
 }
 
-/// Files that are used again, with what they held before behind the end.
+/// Reused files, with their earlier content behind the end.
 #[test]
 fn what_stands_behind_the_end_is_as_the_page_says() {
     let disk = SimDisk::default();
@@ -545,7 +549,7 @@ fn what_stands_behind_the_end_is_as_the_page_says() {
     assert!(used_again > 0);
 }
 
-/// Of one segment alone, whatever the log was before it.
+/// For one segment alone, with any log before it.
 fn earlier_frames(file: &[u8], number: u64) -> usize {
     let (_, before, payload) = frame(file, number, 56).unwrap();
     let mut log = Log::default();
@@ -553,7 +557,7 @@ fn earlier_frames(file: &[u8], number: u64) -> usize {
     assert_eq!(records.u8(), 1);
     log.life = records.life();
     let (term_and_vote, start, last) = (records.term_and_vote(), records.log_id(), records.u64());
-    // What stood in the segments before, as blanks.
+    // Placeholders for the content of the segments before it.
     let snapshot = records.optional_snapshot();
     log.entries = (start.1 + 1..=last).map(|index| (index, (1, Vec::new()))).collect();
     log = Log { term_and_vote, start, snapshot, ..log };

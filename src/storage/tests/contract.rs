@@ -1,4 +1,4 @@
-//! The contracts, on every kind of storage there is.
+//! Tests of the contracts, on every kind of storage.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use crate::storage::file::{FileOptions, FileStorage, OnDamage};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Identity, OpenedStorage, SnapshotStore, Start, Storage, StorageError};
 
-/// A place that outlives what opens it.
+/// A disk that outlives the storage opened on it.
 trait Disk {
     fn storage(&self) -> Box<dyn Storage>;
 
@@ -56,8 +56,7 @@ fn on_every_disk(test: impl Fn(&dyn Disk)) {
     test(&tempfile::tempdir().unwrap());
 }
 
-/// Each option at the ends of its type, and what is expected of it. A new field needs a row
-/// here.
+/// Each option at the limits of its type, and the expected result. A new field needs a row here.
 #[test]
 fn options_that_stop_the_storage_are_refused_with_their_value() {
     type Change = fn(&mut FileOptions);
@@ -394,7 +393,8 @@ fn a76_an_older_snapshot_stands_in_where_the_log_reaches_it() {
             let last = opened.recovered.log.last_index();
             assert_eq!(held(&opened).entries, entries(1, 5..=last));
             check_snapshot(&mut opened);
-            // Enough for new segments, whose checkpoints must agree with what was fallen back to.
+            // Enough entries for new segments, whose checkpoints must match the snapshot fallen
+            // back to.
             (last + 1..last + 20)
                 .for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
         }

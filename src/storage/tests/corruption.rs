@@ -1,20 +1,20 @@
-//! Bytes change on the disk: every one of a small corpus, and a great many of a larger one.
+//! Bytes change on the disk: every byte of a small corpus, and many of a larger one.
 //!
-//! | outcome | what it means |
+//! | outcome | meaning |
 //! |---|---|
 //! | refused | an error that names the file; nothing was changed |
-//! | recovering | opened with a loss, and with a prefix of what was there |
-//! | fell back | an older snapshot stands in, and it is reported |
+//! | recovering | opened with a data loss, and with a prefix of the earlier content |
+//! | fell back | an older snapshot replaces the current one, and it is reported |
 //! | covered | entries that a snapshot covers are gone, and it is reported |
-//! | cut | what was written behind the durable mark of the log's end is gone, and it is reported |
-//! | cut unsaid | the same without a word: what is left is what an earlier segment in the same file would leave |
-//! | reported | all is there, and it is reported |
-//! | harmless | all is there: padding, a stale byte, a file that is not needed |
+//! | cut | data behind the durable mark of the log's end is gone, and it is reported |
+//! | cut unsaid | the same, not reported: the rest looks like an earlier segment in the same file |
+//! | reported | everything is present, and it is reported |
+//! | harmless | everything is present: padding, a stale byte, or a file that is not needed |
 //!
-//! The last two kinds of cuts happen after a power loss alone. A log that was sealed, or whose
-//! process died while the machine went on, has a mark at its very end.
+//! Both kinds of cuts happen only after a power loss. A log that was sealed, or whose process died
+//! while the machine continued, has a mark at its very end.
 //!
-//! Anything else fails: a panic, or less than there was without a word.
+//! Any other outcome fails the test: a panic, or data lost without a report.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -48,14 +48,14 @@ pub(super) enum Outcome {
 
 pub(super) type Counts = BTreeMap<Outcome, usize>;
 
-/// How the life of a directory ended.
+/// How the last run on a directory ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The log was sealed; then the power went.
+    /// The log was sealed; then the power failed.
     Sealed,
-    /// The process died, the machine went on.
+    /// The process died; the machine continued.
     Killed,
-    /// The power went.
+    /// The power failed.
     PowerLoss,
 }
 
@@ -64,9 +64,9 @@ pub(super) struct Corpus {
     workload: Workload,
     state: State,
     models: Vec<Model>,
-    /// What there is, damage or not, unless it is noticed.
+    /// The expected content, unless damage is noticed.
     whole: Model,
-    /// A log that ends before this one of the models is a loss.
+    /// A log that ends before this one of the models has lost data.
     noted: usize,
 }
 
@@ -81,7 +81,8 @@ impl Corpus {
         Corpus::purged(bytes, segment_bytes, entry_bytes, ended, |groups| (groups / 2, 1))
     }
 
-    /// The same; of how many groups of three entries `purge_at` says behind which of them how many are purged.
+    /// The same. For the number of groups of three entries, `purge_at` returns after which group to
+    /// purge, and how many groups.
     fn purged(
         bytes: usize,
         segment_bytes: u64,
@@ -128,7 +129,7 @@ impl Corpus {
         Corpus { workload, state, models, whole, noted: noted.expect("it was written") }
     }
 
-    /// The files that hold something, with their lengths.
+    /// The non-empty files with their lengths.
     pub(super) fn files(&self) -> Vec<(PathBuf, usize)> {
         let length = |path: &Path| Some((path.to_owned(), self.bytes(path)?.len()));
         self.state.paths().filter_map(length).filter(|(_, length)| *length > 0).collect()
@@ -138,7 +139,7 @@ impl Corpus {
         Some(self.state.bytes(self.state.file(path)?))
     }
 
-    /// What an inspection says of it.
+    /// The inspection of the undamaged directory.
     pub(super) fn inspected(&self) -> Inspection {
         inspected(&self.state)
     }
@@ -157,7 +158,7 @@ impl Corpus {
         damaged
     }
 
-    /// The file that held another segment before, frames of which are left, with where the log's part of it ends.
+    /// A reused file that holds frames of another segment, with the end of the log's part.
     fn used_again(&self) -> Option<(PathBuf, usize)> {
         let disk = Arc::new(SimDisk::of(self.state.clone()));
         let inspector = Inspector::on(disk, "node".into(), Arc::new(|_| {})).unwrap();
@@ -171,7 +172,7 @@ impl Corpus {
         Some((found.path.into(), found.used_bytes as usize))
     }
 
-    /// Flips a bit of each byte of the files' part `from..to`, one at a time.
+    /// Flips one bit of each byte in the parts `from..to` of the files, one byte at a time.
     fn flip_each(&self, parts: &[(PathBuf, Range<usize>)]) -> Counts {
         let total: usize = parts.iter().map(|(_, part)| part.len()).sum();
         counted(total, |job, events| {
@@ -192,7 +193,7 @@ impl Corpus {
         })
     }
 
-    /// What becomes of it with these bytes in that file, or without the file.
+    /// The outcome with these bytes in that file, or without the file.
     pub(super) fn outcome(
         &self,
         events: &Events,
@@ -252,14 +253,15 @@ impl Corpus {
             self.check_prefix(model);
             return Outcome::Covered;
         }
-        // What no frame and no mark vouches for looks as if it had never been written.
+        // Data that no frame and no mark confirms looks as if it had never been written.
         let is_prefix = self.models[self.noted..].iter().any(|allowed| allowed == model);
         assert!(is_prefix, "gone: {} to {}", model.last(), self.whole.last());
         let is_said = is_reported && says("cut");
         if is_said { Outcome::Cut } else { Outcome::CutUnsaid }
     }
 
-    /// What is left is what the log was at some moment, perhaps without entries that a snapshot covers.
+    /// Checks that the rest is the log at some earlier time, perhaps without entries that a
+    /// snapshot covers.
     fn check_prefix(&self, model: &Model) {
         let is_prefix = |then: &Model| {
             then.last() == model.last()
@@ -268,14 +270,15 @@ impl Corpus {
         };
         let then = self.models.iter().rev().filter(|then| then.last() == model.last()).take(9);
         let mut fitting = then.filter(|then| is_prefix(then)).peekable();
-        // Nothing at all is a prefix as well.
+        // An empty log is also a prefix.
         let is_empty = *model == Model { loss: model.loss, ..Model::default() };
         assert!(is_empty || fitting.peek().is_some(), "{} to {}", model.start, model.last());
         let Some(loss) = model.loss else {
             assert!(fitting.any(|then| then.hard_state == model.hard_state));
             return;
         };
-        // Terms and votes may be known from behind the damage; if the last one is not, that is known.
+        // Terms and votes may be known from the part behind the damage; if the last one is not, the
+        // node must record that.
         assert!(loss.forgot_vote || model.hard_state == self.whole.hard_state);
         assert!(self.models.iter().any(|then| then.hard_state == model.hard_state));
         if let Some(last) = loss.last {
@@ -289,7 +292,7 @@ fn inspected(state: &State) -> Inspection {
     Inspector::on(disk, "node".into(), Arc::new(|_| {})).unwrap().inspect().unwrap()
 }
 
-/// Goes through `jobs` on two threads, each with an ear for what is reported.
+/// Runs `jobs` on two threads, each with its own collector of log events.
 pub(super) fn counted(
     jobs: usize,
     work: impl Fn(usize, &Events) -> Option<Outcome> + Sync,
@@ -335,10 +338,11 @@ fn ps06_every_flipped_byte_of_a_sealed_directory_is_noticed_or_harmless() {
     assert_eq!(share(&counts, &[Outcome::Cut, Outcome::CutUnsaid]), 0.0, "{counts:?}");
 }
 
-/// PS06: a file that held another segment before, the frames of which stand behind the end.
+/// PS06: a reused file with frames of another segment behind the end.
 #[test]
 fn ps06_every_flipped_byte_of_a_file_used_again_is_noticed_or_harmless() {
-    // Of a segment that is full nothing of an earlier one is left, so it has to be the newest one that is not.
+    // A full segment holds nothing of an earlier one, so the file must be the newest segment, which
+    // is not full.
     let late = |groups: u64| (groups * 3 / 4, groups * 3 / 4 - 2);
     let mut corpora =
         (50..80).map(|kib| Corpus::purged(kib << 10, 16 << 10, 300, Ended::Sealed, late));
@@ -353,7 +357,7 @@ fn ps06_every_flipped_byte_of_a_file_used_again_is_noticed_or_harmless() {
     assert_eq!(share(&behind, &[Outcome::Harmless, Outcome::Reported]), 1.0, "{behind:?}");
 }
 
-/// What happens to a stretch of bytes.
+/// Damages a range of bytes.
 fn damage(random: &mut Random, corpus: &Corpus, bytes: &mut [u8], other: &Path) {
     let at = random.below(bytes.len() as u64) as usize;
     match random.below(4) {
@@ -363,7 +367,7 @@ fn damage(random: &mut Random, corpus: &Corpus, bytes: &mut [u8], other: &Path) 
             let end = bytes.len().min(at + 1 + random.below(4096) as usize);
             bytes[at..end].fill(0);
         }
-        // A write that went to the wrong place.
+        // A write to the wrong position.
         _ => {
             let source = corpus.bytes(other).expect("a file of the corpus");
             let from = (random.below(source.len() as u64) as usize / 512) * 512;
@@ -380,7 +384,7 @@ fn random_damage(corpus: &Corpus, jobs: usize, only: Option<&Path>) -> Counts {
     counted(jobs, |job, events| {
         let mut random = Random::new(job as u64);
         loop {
-            // Larger files more often, every tenth time any.
+            // Larger files more often; every tenth time any file with equal probability.
             let mut at = random.below(total as u64) as usize;
             let by_size = files.iter().find(|(_, length)| {
                 let is_here = at < *length;
@@ -421,8 +425,8 @@ fn ps06_random_damage_to_a_large_directory_is_noticed_or_harmless() {
     assert_eq!(share(&counts, &[Outcome::Cut, Outcome::CutUnsaid]), 0.0, "{counts:?}");
 }
 
-/// PS05: after a power loss what no mark vouches for may be taken for a write that was cut short;
-/// then that is said.
+/// PS05: after a power loss, data that no mark confirms may look like an unfinished write; then it
+/// is reported.
 #[test]
 fn ps05_what_is_cut_from_a_log_without_a_seal_is_reported() {
     let corpus = Corpus::new(20 << 10, 8 << 10, 300, Ended::PowerLoss);
@@ -437,7 +441,7 @@ fn ps05_what_is_cut_from_a_log_without_a_seal_is_reported() {
     assert!(share(&counts, &[Outcome::CutUnsaid]) < 0.02, "{counts:?}");
 }
 
-/// PS24: damage done while the node runs is an error to whoever reads it.
+/// PS24: damage done while the node runs is an error for the reader.
 #[test]
 fn ps24_damage_to_a_running_node_is_an_error_to_whoever_reads_it() {
     let corpus = Corpus::new(56 << 10, 8 << 10, 300, Ended::Sealed);
@@ -448,7 +452,7 @@ fn ps24_damage_to_a_running_node_is_an_error_to_whoever_reads_it() {
     for turn in 0..4_000 {
         let files = corpus.files();
         let (path, _) = &files[random.below(files.len() as u64) as usize];
-        // What the disk holds now: the start has written a little.
+        // The current content of the disk: the start has written a little.
         let Some(file) = disk.state().file(path) else { continue };
         let before = disk.state().bytes(file).to_vec();
         let (other, _) = &files[random.below(files.len() as u64) as usize];
@@ -467,7 +471,7 @@ fn ps24_damage_to_a_running_node_is_an_error_to_whoever_reads_it() {
     assert!(noticed > 1_000 && harmless > 0, "{noticed} noticed, {harmless} harmless");
 }
 
-/// Whether all entries come, as they are; `false`: an error.
+/// Whether all entries are read unchanged; `false`: an error.
 fn read_log(opened: &OpenedStorage, whole: &Model) -> bool {
     match opened.log.reader().read(whole.start.index + 1, whole.last(), usize::MAX) {
         Ok(entries) => {

@@ -1,8 +1,10 @@
-//! The power goes: at every file call of every workload, in the middle of writes, and during the recovery.
+//! Power failures: at every file call of every workload, in the middle of writes, and during
+//! recovery.
 //!
-//! A workload runs once. Its images are made from the record of its calls (see [`recording`](super::recording)): before
-//! each call, and within each write, with what was not durable kept, lost, reordered and torn. Images that are the same
-//! byte for byte, after the same acknowledgements, are opened once.
+//! A workload runs once. Its images are made from the record of its calls (see
+//! [`recording`](super::recording)): before each call, and within each write, with unsynced data
+//! kept, lost, reordered and torn. Images that are identical, after the same acknowledgements, are
+//! opened once.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,29 +18,29 @@ use super::workloads;
 use crate::storage::Storage;
 use crate::storage::file::{FileOptions, FileStorage};
 
-/// How many images are to be recovered at least.
+/// Minimum number of images to recover.
 const IMAGES: usize = 200_000;
-/// How many random workloads there are beside those written down.
+/// Number of random workloads in addition to the fixed ones.
 const RANDOM: u64 = 130;
-/// How often what was not durable before a call is decided by a seed.
+/// Number of seeds that decide about unsynced data before a call.
 const SEEDS_BEFORE: u64 = 90;
-/// How often it is within a write.
+/// Number of seeds that decide about it within a write.
 const SEEDS_WITHIN: u64 = 24;
-/// Of how many images of one workload the recovery is interrupted, at every call.
+/// Number of images for each workload whose recovery is interrupted at every call.
 const INTERRUPTED: usize = 1_000;
-/// How many random workloads restart a process before the power goes.
+/// Number of random workloads that restart a process before the power fails.
 const RANDOM_RESTARTS: u64 = 30;
-/// How often what an interrupted recovery leaves is decided by a seed.
+/// Number of seeds that decide about unsynced data of an interrupted recovery.
 const SEEDS_INTERRUPTED: u64 = 10;
 
-/// What has been done.
+/// Counts of the images.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
-    /// Images made.
+    /// Images created.
     made: usize,
-    /// Images opened: different ones, or after different acknowledgements.
+    /// Images opened: distinct ones, or with distinct acknowledgements.
     recovered: usize,
-    /// Different ones of those.
+    /// Distinct ones of those.
     distinct: usize,
 }
 
@@ -133,7 +135,7 @@ fn images_of(workload: &Workload) -> Count {
     .every()
 }
 
-/// Spreads the workloads over two threads.
+/// Distributes the workloads over two threads.
 pub(crate) fn on_two_threads<T: Send>(
     workloads: &[Workload],
     work: impl Fn(&Workload) -> T + Sync,
@@ -154,7 +156,7 @@ pub(crate) fn on_two_threads<T: Send>(
     })
 }
 
-/// PS05, PS08, PS09, PS10, PS13, PS14, PS25, B10, B11: whatever was under way.
+/// PS05, PS08, PS09, PS10, PS13, PS14, PS25, B10, B11: for every operation in progress.
 #[test]
 fn a_crash_at_any_file_call_loses_nothing_acknowledged() {
     let workloads = workloads::all(RANDOM);
@@ -166,7 +168,7 @@ fn a_crash_at_any_file_call_loses_nothing_acknowledged() {
     assert!(total.distinct >= IMAGES, "{total:?}");
 }
 
-/// The same for a life that nobody has seen before; `QUORATE_SEED` repeats one.
+/// The same for a new random workload; `QUORATE_SEED` repeats one.
 #[test]
 fn a_crash_in_a_new_life_loses_nothing_acknowledged() {
     let seed = std::env::var("QUORATE_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -179,7 +181,8 @@ fn a_crash_in_a_new_life_loses_nothing_acknowledged() {
     println!("QUORATE_SEED={seed}: {counts:?}");
 }
 
-/// The calls of a recovery can be interrupted like any others. Once it has returned, what it said stays.
+/// The calls of a recovery can be interrupted like any others. Once it has returned, its result is
+/// durable.
 #[test]
 fn a_crash_during_the_recovery_from_a_crash_loses_nothing_acknowledged() {
     let workloads = workloads::all(40);
@@ -237,8 +240,9 @@ fn interrupted_recoveries(image: &State, expected: Expected<'_>) -> usize {
     seen.len() + 1
 }
 
-/// PS05, B11: the process alone dies, at any call; it starts, acknowledges something, and then the
-/// power goes. What the first process had not synced, a name above all, must be durable by then.
+/// PS05, B11: only the process dies, at any call; it restarts, acknowledges a write, and then the
+/// power fails. Data that the first process had not synced, names in particular, must be durable by
+/// then.
 #[test]
 fn a_power_loss_behind_the_restart_of_a_process_loses_nothing_acknowledged() {
     let workloads = workloads::all(RANDOM_RESTARTS);
@@ -266,7 +270,7 @@ fn a_power_loss_behind_the_restart_of_a_process_loses_nothing_acknowledged() {
     assert!(total > 2_000, "{total}");
 }
 
-/// PS19: neither too often nor too seldom.
+/// PS19: no more fsyncs and no fewer.
 #[test]
 fn ps19_a_call_is_one_fsync_however_many_changes() {
     let disk = SimDisk::default();

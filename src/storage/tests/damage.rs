@@ -1,4 +1,4 @@
-//! Bit rot, missing files, newer formats: noticed, named, and nothing touched.
+//! Bit rot, missing files, newer formats: detected, reported, and nothing changed.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::raft::{COUNT_MAX, Install, LogChange, LogId, Membership};
 use crate::storage::file::{FileOptions, FileStorage, OnDamage};
 use crate::storage::{Start, Storage, StorageError};
 
-/// Storage that says where damage is instead of going on without.
+/// A storage that refuses damage.
 fn storage(disk: &SimDisk) -> FileStorage {
     let on_damage = OnDamage::Refuse;
     let options = FileOptions { segment_bytes: 600, on_damage, ..FileOptions::default() };
@@ -27,7 +27,7 @@ fn sealed() -> SimDisk {
     disk
 }
 
-/// A log of several segments, all of them needed.
+/// A log of several segments, all of which are needed.
 fn unpurged() -> SimDisk {
     let disk = SimDisk::default();
     let mut opened = open(storage(&disk)).unwrap();
@@ -47,7 +47,7 @@ fn rolled() -> SimDisk {
     disk
 }
 
-/// A damaged directory of a member that has no others, with how it was started.
+/// A damaged directory of a sole member, with the way it was started.
 pub(super) fn damaged_alone() -> (SimDisk, Start) {
     let disk = SimDisk::default();
     let start = Start::Bootstrap(Membership::of_voters([1]));
@@ -77,7 +77,7 @@ fn flipped(disk: &SimDisk, path: &Path, at: usize) -> SimDisk {
     disk
 }
 
-/// Opening must say where the damage is, and leave every file as it is.
+/// Opening must say where the damage is, and leave every file unchanged.
 fn assert_refused_untouched(disk: &SimDisk, file: &Path) {
     let before = disk.files();
     match open(storage(disk)) {
@@ -106,7 +106,7 @@ fn ps06_an_earlier_segment_is_whole_or_damaged() {
     let segments = segments(&disk);
     assert!(segments.len() > 2, "{segments:?}");
     let earlier = &segments[segments.len() - 2];
-    // Behind its last frame are zeros, which do no harm however they look.
+    // Behind its last frame there are zeros; changing them does no harm.
     let length = used_bytes(&disk.files()[earlier]);
     for cut in 0..length {
         let disk = copy(&disk);
@@ -165,7 +165,7 @@ fn a_damaged_identity_stops_the_start() {
     for at in 0..disk.files()[identity].len() {
         assert_refused_untouched(&flipped(&disk, identity, at), identity);
     }
-    // Without it the log is nobody's: neither opened nor founded over.
+    // Without it the log has no owner: it is neither opened nor bootstrapped over.
     disk.take(identity);
     let before = disk.files();
     for start in [bootstrap(), Start::Open] {
@@ -192,13 +192,13 @@ fn a_newer_format_is_refused_as_such() {
     }
 }
 
-/// Makes the checksum at `crc_at` hold.
+/// Corrects the checksum at `crc_at`.
 fn mend(bytes: &mut [u8], crc_at: usize) {
     let crc = crc32c::crc32c(&bytes[..crc_at]);
     bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Every byte of a header is checked, not only those that a reader needs.
+/// Every byte of a header is checked, including those that no reader needs.
 #[test]
 fn ps06_a_header_with_another_length_or_a_used_reserve_is_damage_though_its_checksum_holds() {
     let disk = sealed();
@@ -279,8 +279,8 @@ fn unfinished_snapshot_files_are_swept() {
     assert!(disk.files().contains_key(foreign), "what is not ours stays");
 }
 
-/// EL25: a term or an index that no log can reach is damage wherever it stands, though every checksum holds; nothing counts on from
-/// it.
+/// EL25: a term or an index that no log can reach is damage in any field, although every checksum
+/// matches, and no arithmetic is done with it.
 #[test]
 fn el25_numbers_that_no_log_can_reach_are_damage() {
     for number in [COUNT_MAX + 1, 1 << 63, u64::MAX - 1, u64::MAX] {

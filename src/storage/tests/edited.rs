@@ -1,4 +1,4 @@
-//! A storage as a service would write one: a mirror, and elsewhere nothing but what its edits say.
+//! A custom storage as a service would write it: a mirror, and a store that applies its edits.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::storage::{
     StorageError, StoredLog,
 };
 
-/// What is kept elsewhere. Clones are the same place.
+/// The stored log. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Elsewhere(Arc<Mutex<Kept>>);
 

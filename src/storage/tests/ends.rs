@@ -1,11 +1,11 @@
-//! The end of a file is gone: zeroed, overwritten, cut off, emptied, removed. On every file,
-//! however the life before ended.
+//! The end of a file is lost: zeroed, overwritten, cut off, emptied, removed. On every file, for
+//! every way the previous run ended.
 //!
-//! | the life before ended | what is known of the log's end | what damage may take without a word |
+//! | the previous run | known end of the log | loss without a report |
 //! |---|---|---|
-//! | sealed (idle, stopped in order) | both copies of the mark name it, durably | nothing |
-//! | the process was killed | one copy names it, in the system's cache | nothing |
-//! | the power went | the mark of the last seal, start or new segment | what was written behind that mark |
+//! | sealed (idle, stopped orderly) | both copies of the mark name it, durably | none |
+//! | the process was killed | one copy names it, in the page cache | none |
+//! | the power failed | the mark of the last seal, start or new segment | data behind that mark |
 
 use std::path::{Path, PathBuf};
 
@@ -17,10 +17,10 @@ use super::workload::{in_context, storage};
 use crate::storage::file::inspection::{Inspection, SegmentState, SnapshotState};
 use crate::storage::file::{FileOptions, FileStorage, OnDamage};
 
-/// What becomes of a file, by name. `None`: it is removed.
+/// The damage's name, and the file's new content. `None`: it is removed.
 type Damage = (String, Option<Vec<u8>>);
 
-/// All that happens to the end of a file whose used part has so many bytes.
+/// All damages to the end of a file with this used part.
 fn damages(bytes: &[u8], used: usize) -> Vec<Damage> {
     let mut damages: Vec<Damage> =
         vec![("removed".into(), None), ("emptied".into(), Some(Vec::new()))];
@@ -40,7 +40,7 @@ fn damages(bytes: &[u8], used: usize) -> Vec<Damage> {
             ));
         }
     }
-    // From the last byte back over everything, in steps that grow.
+    // From the last byte back to the first, in growing steps.
     let lengths = (0..).map(|step| step * step * 3 + 1).take_while(|&gone| gone < used);
     for gone in lengths {
         let (keep, mut zeroed) = (used - gone, bytes.to_vec());
@@ -52,7 +52,7 @@ fn damages(bytes: &[u8], used: usize) -> Vec<Damage> {
     damages
 }
 
-/// How much of a file a start relies on: every changed byte before this has to be noticed.
+/// How much of a file a start relies on: every changed byte before this must be noticed.
 fn needed(inspection: &Inspection, path: &Path, length: usize) -> usize {
     let name = path.display().to_string();
     let segment = inspection.segments.iter().find(|segment| segment.path == name);
@@ -68,7 +68,7 @@ fn needed(inspection: &Inspection, path: &Path, length: usize) -> usize {
     }
 }
 
-/// The first byte that is another one, or none.
+/// Offset of the first different byte.
 fn first_change(before: &[u8], after: &[u8]) -> usize {
     let changed = before.iter().zip(after).position(|(before, after)| before != after);
     changed.unwrap_or(before.len().min(after.len()))
@@ -76,8 +76,8 @@ fn first_change(before: &[u8], after: &[u8]) -> usize {
 
 /// Damages the end of every file in every way, one at a time.
 fn damage_every_end(ended: Ended) -> Counts {
-    // The newest segment has a spare's length in the first, and grows in the second, which has but
-    // one.
+    // In the first corpus the newest segment has a spare's length; in the second, which has only
+    // one segment, it grows.
     let corpora =
         [Corpus::new(30 << 10, 8 << 10, 300, ended), Corpus::new(7 << 10, 64 << 10, 300, ended)];
     let mut total = Counts::new();
@@ -122,7 +122,7 @@ fn damage_every_end(ended: Ended) -> Counts {
     total
 }
 
-/// PS06: also what the start finds nothing of, as the last write was the last thing in the log.
+/// PS06: also damage after which the start finds no remains, because the last write ended the log.
 #[test]
 fn ps06_every_damaged_end_of_a_sealed_directory_is_noticed() {
     let counts = damage_every_end(Ended::Sealed);
@@ -131,8 +131,8 @@ fn ps06_every_damaged_end_of_a_sealed_directory_is_noticed() {
     assert!(!counts.contains_key(&Outcome::CutUnsaid), "{counts:?}");
 }
 
-/// The mark is in the system's cache before anything is acknowledged: it needs no seal as long as
-/// the machine goes on.
+/// The mark is in the page cache before anything is acknowledged: it needs no seal while the
+/// machine continues.
 #[test]
 fn ps06_every_damaged_end_of_a_directory_whose_process_was_killed_is_noticed() {
     let counts = damage_every_end(Ended::Killed);
@@ -141,7 +141,7 @@ fn ps06_every_damaged_end_of_a_directory_whose_process_was_killed_is_noticed() {
     assert!(!counts.contains_key(&Outcome::CutUnsaid), "{counts:?}");
 }
 
-/// `classify` sees to it that nothing before the durable mark goes.
+/// `classify` checks that nothing before the durable mark is lost.
 #[test]
 fn ps06_damage_after_a_power_loss_takes_nothing_before_the_durable_mark() {
     let counts = damage_every_end(Ended::PowerLoss);
@@ -153,7 +153,7 @@ fn newest(disk: &SimDisk) -> PathBuf {
     disk.files().into_keys().filter(is_segment).max().unwrap()
 }
 
-/// A seal that is there already is no reason not to seal again.
+/// An existing seal does not prevent another one.
 #[test]
 fn ps06_each_seal_of_many_protects_the_write_before_it() {
     let options = FileOptions { on_damage: OnDamage::Refuse, ..FileOptions::default() };
@@ -175,8 +175,8 @@ fn ps06_each_seal_of_many_protects_the_write_before_it() {
     }
 }
 
-/// A mark that was read from a cache which a failed fsync left, or a torn one, is replaced; no
-/// crash on the way makes a sound log a damaged one.
+/// A mark read from a cache after a failed fsync, or a torn one, is replaced. A crash meanwhile
+/// does not turn an intact log into a damaged one.
 #[test]
 fn one_copy_of_the_mark_is_enough_and_the_next_start_writes_the_other_one_again() {
     let disk = SimDisk::default();
@@ -200,7 +200,7 @@ fn one_copy_of_the_mark_is_enough_and_the_next_start_writes_the_other_one_again(
     }
 }
 
-/// A segment that the mark names was used, whatever is left of it: its number is not used again.
+/// A segment that the mark names was used, whatever remains of it: its number is not reused.
 #[test]
 fn the_number_of_a_lost_segment_is_not_used_again() {
     let disk = SimDisk::default();
@@ -225,8 +225,8 @@ fn the_number_of_a_lost_segment_is_not_used_again() {
     }
 }
 
-/// Without the file it is not known how far the log went; a crash before the loss is written down
-/// leaves it that way.
+/// Without the file the end of the log is unknown; a crash before the loss is recorded does not
+/// change that.
 #[test]
 fn a_lost_mark_is_a_loss_until_that_is_written_down() {
     let disk = SimDisk::default();

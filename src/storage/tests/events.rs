@@ -1,4 +1,5 @@
-//! What a thread reports meanwhile: a warning is the only trace of a write that was cut, so tests look for it.
+//! Collects log events of a thread: a warning is the only evidence of a write that was cut, so
+//! tests check for it.
 
 use std::fmt::{Debug, Write};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ impl Events {
         Events { _guard: tracing::subscriber::set_default(lines.clone()), lines }
     }
 
-    /// What was reported since the last time.
+    /// The events since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.lines.0.lock())
     }

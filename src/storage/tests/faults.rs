@@ -1,4 +1,5 @@
-//! Any single file call fails: with no effect, half done, done all the same, or for want of room.
+//! Every single file call fails: without effect, half done, fully done, or because the disk is
+//! full.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,12 +11,12 @@ use super::workloads;
 use crate::raft::LogId;
 use crate::storage::{OpenedStorage, StorageError};
 
-/// How many random workloads take part.
+/// Number of random workloads.
 const RANDOM: u64 = 8;
 
-/// What a call may fail at without anybody noticing: an unfinished file that can't be removed is swept at the next start, a
-/// snapshot that can't be read to see whether it is there already is written anew, and what fails beside the writer is
-/// found out about with the next call, which may be a new start.
+/// Calls whose failure may have no visible effect: an unfinished file that can't be removed is
+/// removed at the next start; a snapshot that can't be read to check whether it exists is written
+/// again; a failure in the background is detected with the next call, which may be a new start.
 const MAY_PASS: [(&str, &str); 5] = [
     ("remove", ".tmp"),
     ("open_read", ".snap"),
@@ -24,7 +25,8 @@ const MAY_PASS: [(&str, &str); 5] = [
     ("", "beside the writer"),
 ];
 
-/// PS04, PS24: an error, a store that refuses everything from then on, and nothing acknowledged that is not there.
+/// PS04, PS24: an error, a store that refuses every later call, and nothing acknowledged that was
+/// lost.
 #[test]
 fn ps04_a_failing_file_call_closes_the_store_and_loses_nothing_acknowledged() {
     let counts = on_two_threads(&workloads::all(RANDOM), |workload| {
@@ -80,7 +82,8 @@ fn one_failing(workload: &Workload, models: &[Model], call: u64, fault: Fault) -
         || {
             expected.check(&disk.reboot(Unsynced::Lost));
             expected.check(&disk.reboot(Unsynced::Torn(call)));
-            // The process alone restarts: the cache shows what a failed fsync did not write.
+            // Only the process restarts: the page cache shows data that a failed fsync did not
+            // write.
             expected.check(&disk);
         },
     );
@@ -106,7 +109,7 @@ fn check_stopped(run: &mut Run, all: usize, failed: &str, fault: Fault) {
                 assert_eq!(says_full, fault == Fault::Full, "{failed}: {message}");
             }
         }
-        // Noticed beside the writer, or by the sink of a snapshot; the call after that is refused.
+        // Detected in the background, or by the sink of a snapshot; the next call is refused.
         StorageError::Refused { .. } => assert!(message.contains("is closed"), "{message}"),
         StorageError::Damaged { .. } => panic!("a failed call is no damage: {message}"),
     }
@@ -126,7 +129,7 @@ fn assert_closed(mut opened: OpenedStorage) {
     }
 }
 
-/// PS24: what can't be read is an error to whoever reads, neither the log's end nor its loss.
+/// PS24: unreadable data is an error for the reader, neither the log's end nor a data loss.
 #[test]
 fn ps24_a_failing_read_is_an_error_and_nothing_else() {
     let disk = SimDisk::default();

@@ -1,4 +1,5 @@
-//! The functions a fuzzer calls, over bytes of three kinds: noise, sound bytes, and sound bytes with a few changed.
+//! Runs the fuzzing entry points on three kinds of bytes: random, valid, and valid with a few
+//! changes.
 
 use super::model::*;
 use super::recording::Random;
@@ -9,7 +10,7 @@ use crate::storage::fuzzing;
 
 type Target = fn(&[u8]);
 
-/// How many inputs of each kind a target gets.
+/// Number of inputs of each kind for a target.
 const INPUTS: u64 = 3_000;
 
 /// A log's frames and a snapshot.
@@ -38,7 +39,7 @@ fn feed(name: &str, target: Target, sound: &[u8]) {
         for _ in 0..random.below(4) {
             let at = random.below(changed.len().max(1) as u64) as usize;
             if let Some(byte) = changed.get_mut(at) {
-                // Small numbers and single bits reach further than noise.
+                // Small numbers and single bits reach more code than random bytes.
                 *byte = [0, 1, 255, *byte ^ 1 << random.below(8), random.next() as u8]
                     [random.below(5) as usize];
             }
@@ -60,11 +61,11 @@ fn what_a_fuzzer_would_call_keeps_its_promises() {
     feed("storage_directory", fuzzing::storage_directory, &[]);
 }
 
-/// Frames that no writer of ours makes, with checksums that hold.
+/// Frames that no writer makes, with matching checksums.
 #[test]
 fn a_forged_frame_is_taken_whole_or_not_at_all() {
-    // Found by the fuzzer: half a frame, a checkpoint of a start that nobody can have made, an incarnation that has no
-    // successor, one far ahead of the others.
+    // Found by the fuzzer: half a frame, a checkpoint of an impossible incarnation, an incarnation
+    // without a successor, and one far ahead of the others.
     fuzzing::storage_directory(&[237, 0, 0, 1, 0, 0, 252, 67, 218, 244]);
     fuzzing::storage_directory(&[
         19, 0, 238, 0, 0, 255, 250, 255, 11, 43, 255, 255, 51, 51, 51, 51, 51, 51, 51, 3, 1, 0, 0,
@@ -77,13 +78,13 @@ fn a_forged_frame_is_taken_whole_or_not_at_all() {
     far_ahead[30] = 64;
     fuzzing::storage_segment(&far_ahead);
     let [log, _] = sound();
-    // Of a frame the payload; the first one's is a checkpoint, and there are others behind it.
+    // The payload of a frame; the first one's is a checkpoint, and others follow.
     feed("storage_frame", fuzzing::storage_frame, &log[48..]);
     feed("storage_frame", fuzzing::storage_frame, &record_alone());
     feed("storage_segment", fuzzing::storage_segment, &log);
 }
 
-/// A record of an entry, as a frame's payload holds it.
+/// A record of an entry, as in a frame's payload.
 fn record_alone() -> Vec<u8> {
     let mut bytes = vec![7, 1, 0, 0, 3, 0, 0, 0];
     [2u64, 24, 1000].iter().for_each(|number| bytes.extend(number.to_le_bytes()));

@@ -1,12 +1,13 @@
-//! The bytes on disk are a promise to every earlier and later version: they must not change by accident.
+//! The bytes on disk are a contract with every earlier and later version: they must not change by
+//! accident.
 //!
-//! `tests/golden` holds a small directory, file by file. It must be read to what was written into it, and be written again
-//! byte for byte. Whoever changes a format raises its version, writes `docs/formats.md`, reads the old one, and then
-//! writes the files anew:
+//! `tests/golden` holds a small directory, file by file. Reading it must give the content written
+//! into it, and writing it again must give the same bytes. To change a format, raise its version,
+//! document it in `docs/formats.md`, keep reading the old one, and then rewrite the files:
 //! ```text
 //! QUORATE_GOLDEN=rewrite cargo test --lib storage::tests::golden
 //! ```
-//! That test fails when it has written something, so that no run with this variable left behind is ever green; on CI it
+//! That test fails after writing, so that no run with this variable left set passes; on CI it
 //! writes nothing.
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ fn kept(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-/// The files that are kept: all but the lock and what is only made ready.
+/// The files that are compared: all but the lock and the spares.
 fn lasting(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
     let ends =
         |name: &str| ["identity", "end", ".wal", ".snap"].iter().any(|end| name.ends_with(end));
@@ -32,7 +33,7 @@ fn lasting(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
     files.filter(|(name, _)| ends(name)).collect()
 }
 
-/// What `tests/golden` holds, by the name in the directory.
+/// The files of `tests/golden` by their name in the directory.
 fn golden() -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for folder in ["", "log/", "snapshots/"] {
@@ -46,7 +47,7 @@ fn golden() -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Writes every kind of record; what it amounts to.
+/// Writes every kind of record; returns the resulting state.
 fn write(disk: &SimDisk) -> Model {
     let mut opened = open(storage_of(disk, 1024)).unwrap();
     let OpenedStorage { log, snapshots, .. } = &mut opened;

@@ -1,4 +1,4 @@
-//! An inspection says what a start then does, and changes nothing.
+//! An inspection reports what a start then does, and changes nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ fn inspector(disk: &SimDisk) -> Inspector {
     Inspector::on(Arc::new(disk.clone()), "node".into(), Arc::new(|_| {})).unwrap()
 }
 
-/// Inspects, and sees to it that nothing is changed.
+/// Inspects, and checks that nothing is changed.
 fn inspect(disk: &SimDisk) -> Inspection {
     let (files, changes) = (disk.files(), disk.changes());
     let inspection = inspector(disk).inspect().unwrap();
@@ -50,7 +50,7 @@ fn long_log(purged: u64) -> SimDisk {
     disk
 }
 
-/// Opens the directory and compares what happens with what was foretold.
+/// Opens the directory and compares the result with the reported outcome.
 fn assert_foretold(disk: &SimDisk, inspection: &Inspection, context: &str) {
     let opened = open(storage(disk));
     let context = format!("{context}: {:?}", inspection.outcome);
@@ -289,7 +289,7 @@ fn a_directory_in_use_is_looked_at_without_touching_the_lock() {
     assert!(!inspect(&disk).in_use, "and none is made");
 }
 
-/// A frame says whose segment it is: if that changes it is neither's.
+/// A frame names its segment: if that number changes, the frame is valid for neither.
 #[test]
 fn a_frame_that_names_another_segment_is_told_from_an_earlier_segments() {
     let disk = long_log(0);
@@ -301,7 +301,7 @@ fn a_frame_that_names_another_segment_is_told_from_an_earlier_segments() {
     );
 }
 
-/// What is written while it is read may look like anything, once.
+/// Data that is read while it is written may look damaged once.
 #[test]
 fn what_looks_wrong_in_a_directory_in_use_is_looked_at_again() {
     let disk = long_log(0);
@@ -309,7 +309,7 @@ fn what_looks_wrong_in_a_directory_in_use_is_looked_at_again() {
     let (damaged, again) = (segments(&disk)[1].clone(), disk.clone());
     let inspector = inspector(&disk);
     flip(&disk, &damaged, 300);
-    // The look at the chain opens each segment once, the newest twice, and so does reading.
+    // Finding the chain opens each segment once, the newest twice; reading opens each once more.
     let opens = segments(&disk).len() * 2 + 1;
     restore_after(opens, &again, damaged.clone());
     let inspection = inspector.inspect().unwrap();
@@ -327,7 +327,7 @@ fn restore_after(opens: usize, disk: &SimDisk, path: PathBuf) {
     });
 }
 
-/// PS24: a call that fails is never the end of a log.
+/// PS24: a failed call is never reported as the end of a log.
 #[test]
 fn ps24_no_failing_call_makes_an_inspection_say_that_all_is_well() {
     let disk = long_log(0);

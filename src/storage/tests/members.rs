@@ -1,8 +1,10 @@
-//! Whole members on a disk that fails or hangs: what they and the others do, and what becomes of whoever waits.
+//! Whole members on a disk that fails or hangs: the behaviour of the member and of the others, and
+//! the result of pending requests.
 //!
-//! Three members in virtual time, each with a file storage on a disk of its own.
+//! Three members in virtual time, each with a file storage on its own disk.
 //!
-//! Not here: the other calls that can fail. `faults.rs` has every one of them, without a member around it.
+//! *What it does not do:* cover the other calls that can fail. `faults.rs` covers all of them,
+//! without a member.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +43,7 @@ fn word() -> Increment {
     Increment { word: "word".into() }
 }
 
-/// Three members that count words.
+/// Three members with a state machine that counts words.
 struct Trio {
     cluster: Cluster<WordCount>,
     disks: Arc<Mutex<BTreeMap<NodeId, SimDisk>>>,
@@ -79,7 +81,7 @@ impl Trio {
         self.leader_now().unwrap()
     }
 
-    /// Counts, each word exactly once; what the last count was.
+    /// Counts, each word exactly once; returns the last count.
     async fn count(&self, times: u64) -> u64 {
         let client = self.cluster.client(ClientOptions::default());
         let mut last = 0;
@@ -103,8 +105,8 @@ impl Trio {
     }
 }
 
-/// PS04, PS02: it stops for good and says why, it acknowledges nothing more, all who wait are told, the others go on. The next
-/// start has what was acknowledged.
+/// PS04, PS02: it stops permanently and reports why, it acknowledges nothing more, pending requests
+/// are failed, and the others continue. The next start has everything that was acknowledged.
 #[test]
 fn ps04_a_leader_whose_fsync_fails_stops_for_good_and_the_others_go_on() {
     story(async {
@@ -152,7 +154,8 @@ fn ps04_a_leader_whose_fsync_fails_stops_for_good_and_the_others_go_on() {
     });
 }
 
-/// A disk that hangs is no failure: the leader gives way, and is a member again when the disk is back.
+/// A disk that hangs is no failure: the leader steps down, and is a member again when the disk
+/// responds.
 #[test]
 fn a_leader_whose_fsync_hangs_steps_down_and_comes_back() {
     story(async {

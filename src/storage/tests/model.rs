@@ -1,4 +1,4 @@
-//! What a store should hold, as plain lists, and the small logs that tests write.
+//! A model of a store's content as plain lists, and the small logs that tests write.
 
 use bytes::Bytes;
 
@@ -23,7 +23,7 @@ pub(crate) fn open(storage: impl Storage) -> Result<OpenedStorage, StorageError>
     Box::new(storage).open(IDENTITY, &bootstrap())
 }
 
-/// An entry whose data tells its id, of a length that depends on it.
+/// An entry whose data contains its id; the length depends on it.
 pub(crate) fn entry(term: Term, index: Index) -> Entry {
     let kind = if index.is_multiple_of(5) { EntryKind::Blank } else { EntryKind::Command };
     let data = match kind {
@@ -33,7 +33,7 @@ pub(crate) fn entry(term: Term, index: Index) -> Entry {
     Entry { log_id: LogId::new(term, index), kind, stamp_ms: 1000 + index, data }
 }
 
-/// The same with data of so many bytes.
+/// The same with this many bytes of data.
 pub(crate) fn big_entry(term: Term, index: Index, bytes: usize) -> Entry {
     let data: Vec<u8> = (0..bytes).map(|at| (at as u64 * 7 + index) as u8).collect();
     Entry { kind: EntryKind::Command, data: data.into(), ..entry(term, index) }
@@ -51,17 +51,17 @@ pub(crate) fn vote(term: Term, vote: Option<u64>) -> LogChange {
     LogChange { hard_state: Some(HardState { term, vote }), ..LogChange::default() }
 }
 
-/// One entry of so many bytes.
+/// One entry with this many bytes of data.
 pub(crate) fn append_big(term: Term, index: Index, bytes: usize) -> LogChange {
     LogChange { append: [big_entry(term, index, bytes)].into(), ..LogChange::default() }
 }
 
-/// What was lost, or that nothing is; whoever writes it fills in the incarnation.
+/// Records a data loss, or its recovery; the caller sets the incarnation.
 pub(crate) fn life(predecessor: Incarnation, loss: Option<Loss>) -> LogChange {
     LogChange { life: Some(Life { predecessor, loss, ..Life::default() }), ..LogChange::default() }
 }
 
-/// What is remembered of a member.
+/// Sets the record of a member.
 pub(crate) fn remember(node: NodeId, incarnation: Incarnation, acknowledged: LogId) -> LogChange {
     let peer_record = PeerRecord { incarnation, acknowledged };
     LogChange { known_peers: [(node, peer_record)].into(), ..LogChange::default() }
@@ -83,7 +83,7 @@ pub(crate) fn install(meta: &SnapshotMeta, keep_suffix: bool) -> LogChange {
     LogChange { install: Some(Install { meta: meta.clone(), keep_suffix }), ..LogChange::default() }
 }
 
-/// The state that a test's snapshot of `id` holds.
+/// The state in a test's snapshot of `id`.
 pub(crate) fn content(id: LogId) -> Vec<u8> {
     format!("state at {id} ").repeat(20).into_bytes()
 }
@@ -170,7 +170,7 @@ impl Model {
     }
 }
 
-/// What an opened store holds, read through every way there is, which must agree.
+/// The content of an opened store, read in all available ways, which must agree.
 pub(crate) fn held(opened: &OpenedStorage) -> Model {
     let recovered = &opened.recovered;
     let log = &recovered.log;
@@ -209,7 +209,7 @@ fn runs_of(entries: &[Entry]) -> Vec<(Index, Term)> {
     runs
 }
 
-/// That the current snapshot's content is what was written.
+/// Checks that the current snapshot has the content written to it.
 pub(crate) fn check_snapshot(opened: &mut OpenedStorage) {
     if let Some(meta) = &opened.recovered.snapshot {
         let mut read = Vec::new();

@@ -1,4 +1,4 @@
-//! Random lives of a log against plain lists, and a reader beside a writer.
+//! Random operations on a log compared with plain lists, and a reader concurrent with a writer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -33,14 +33,14 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// Where a life takes place.
+/// The storage under test.
 trait Place {
     fn storage(&self) -> Box<dyn Storage>;
 
-    /// The power goes after so many more changing calls, if the place has such.
+    /// The power fails after this many more changing calls, if the storage simulates that.
     fn crash_after(&self, _after: u64) {}
 
-    /// The power comes back.
+    /// The power is restored.
     fn reboot(&mut self, _seed: u64) {}
 
     fn open(&self) -> OpenedStorage {
@@ -74,10 +74,10 @@ impl Place for Elsewhere {
     }
 }
 
-/// Runs the actions; several changes go into each call, as the group commit does.
+/// Runs the actions; several changes go into each call, as in a group commit.
 fn live(mut place: impl Place, actions: &[Action]) {
     let mut opened = place.open();
-    // The state with what is durable, and then with each change of the group.
+    // The durable state, followed by the state after each change of the group.
     let mut models = vec![Model::default()];
     let mut group = Vec::new();
     let mut reader = opened.log.reader();
@@ -154,7 +154,8 @@ proptest! {
     }
 }
 
-/// A log whose writer acts in the middle of a read: 1 to 20 of term 1, over several segments.
+/// A log whose writer acts in the middle of a read: entries 1 to 20 of term 1, over several
+/// segments.
 fn interrupted(
     change: impl Fn(&mut OpenedStorage) + Send + 'static,
 ) -> Option<Vec<crate::raft::Entry>> {

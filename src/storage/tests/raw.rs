@@ -1,4 +1,4 @@
-//! What a mirror refuses to begin with, and snapshots without a format.
+//! States that a mirror refuses to start from, and snapshots without a format.
 
 use std::io::{Read, Write};
 
@@ -45,7 +45,7 @@ fn raw_snapshots_are_the_bytes_and_nothing_else() {
     let mut read = Vec::new();
     store.open(id).unwrap().read_to_end(&mut read).unwrap();
     assert_eq!((&read[..], store.get(id).as_deref()), (&b"state"[..], Some(&b"state"[..])));
-    // Written again, the first stays: its meta is known elsewhere.
+    // If it is written again, the first one stays: its meta is known to other components.
     let mut again = store.create(id, &members()).unwrap();
     again.write_all(b"other bytes").unwrap();
     assert_eq!(again.publish().unwrap(), meta);

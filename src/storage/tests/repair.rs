@@ -1,4 +1,5 @@
-//! What is left of a damaged log or snapshot, and that nothing is discarded before the others' copies are here.
+//! The rest of a damaged log or snapshot; nothing is discarded before the member has caught up from
+//! the others.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ fn storage(disk: &SimDisk) -> FileStorage {
     FileStorage::on(disk.clone(), "node", options())
 }
 
-/// Thirty entries in several segments; the vote was cast last.
+/// Thirty entries in several segments, followed by a vote.
 fn long_log() -> SimDisk {
     let disk = SimDisk::default();
     let mut opened = open(storage(&disk)).unwrap();
@@ -34,7 +35,7 @@ fn segments(disk: &SimDisk) -> Vec<PathBuf> {
     disk.files().into_keys().filter(is_segment).collect()
 }
 
-/// The files that hold something.
+/// The non-empty files.
 fn kept(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = disk.files();
     files.retain(|path, _| path.extension().is_some_and(|end| end == "wal" || end == "snap"));
@@ -52,8 +53,8 @@ fn finish_recovery(opened: &mut OpenedStorage) {
     opened.log.write(&[LogChange { life, ..LogChange::default() }]).unwrap();
 }
 
-/// PS06, PS20: what is whole stays, what was voted and held is known from behind the damage; the damaged files stay until the loss
-/// is made good, over starts.
+/// PS06, PS20: intact data stays; the vote and the entries held are known from the part behind the
+/// damage; the damaged files stay until the data is recovered, across starts.
 #[test]
 fn ps06_a_log_goes_on_from_its_whole_beginning_and_keeps_the_rest_until_it_has_caught_up() {
     let disk = long_log();
@@ -89,7 +90,7 @@ fn ps06_a_log_goes_on_from_its_whole_beginning_and_keeps_the_rest_until_it_has_c
     assert_eq!(held(&healthy).entries, expected);
 }
 
-/// PS20: without anything whole behind the damage a vote may be forgotten.
+/// PS20: without an intact part behind the damage a vote may be forgotten.
 #[test]
 fn ps20_damage_in_the_newest_segment_may_hide_a_vote() {
     let disk = long_log();
@@ -101,7 +102,7 @@ fn ps20_damage_in_the_newest_segment_may_hide_a_vote() {
     assert!(opened.recovered.life.incarnation > 1);
 }
 
-/// PS20: all that is left is whose directory it is.
+/// PS20: only the owner of the directory is known.
 #[test]
 fn ps20_a_lost_log_is_a_loss() {
     let disk = long_log();
@@ -124,7 +125,7 @@ fn compacted(purged: u64) -> SimDisk {
     opened.log.write(&[record(&meta), purge(1, purged)]).unwrap();
     opened.log.seal().unwrap();
     drop(opened);
-    // The start rolls so often that the newest segment's checkpoint knows the snapshot.
+    // There are so many starts that the newest segment's checkpoint has the snapshot.
     let mut opened = open(storage(&disk)).unwrap();
     (31..=60).for_each(|index| opened.log.write(&[append(2, index..=index)]).unwrap());
     opened.log.seal().unwrap();
@@ -132,7 +133,7 @@ fn compacted(purged: u64) -> SimDisk {
     disk
 }
 
-/// Damage that a snapshot covers costs nothing.
+/// Damage that a snapshot covers loses nothing.
 #[test]
 fn damage_before_what_a_snapshot_covers_loses_nothing() {
     let disk = compacted(10);
@@ -151,7 +152,8 @@ fn damage_before_what_a_snapshot_covers_loses_nothing() {
     assert_eq!(held(&open(storage(&disk)).unwrap()), state);
 }
 
-/// A72, A76: neither the snapshot nor the entries before it: the node begins from nothing, and knows what it voted and held.
+/// A72, A76: neither the snapshot nor the entries before it exist. The node starts from nothing,
+/// and knows its vote and the entries it held.
 #[test]
 fn a_damaged_snapshot_that_nothing_stands_in_for_is_a_loss() {
     let disk = compacted(20);
@@ -174,7 +176,7 @@ fn a_damaged_snapshot_that_nothing_stands_in_for_is_a_loss() {
     assert!(kept(&disk).len() < before.len(), "what was set aside is gone");
 }
 
-/// Nobody could give it back.
+/// No other member could restore the data.
 #[test]
 fn ps06_a_cluster_of_one_and_whoever_asks_for_it_are_refused_instead() {
     let (alone, start) = damaged_alone();
@@ -188,7 +190,8 @@ fn ps06_a_cluster_of_one_and_whoever_asks_for_it_are_refused_instead() {
     assert_eq!(refusing.files(), before);
 }
 
-/// Whose word alone a loss is known from is there after the next start, from a frame and from a checkpoint (PS20).
+/// If a loss is known only from a peer's report, that peer is known after the next start, from a
+/// frame and from a checkpoint (PS20).
 #[test]
 fn ps20_the_member_that_a_loss_is_known_from_is_kept() {
     let disk = SimDisk::default();
@@ -210,7 +213,8 @@ fn ps20_the_member_that_a_loss_is_known_from_is_kept() {
     assert_eq!((found.loss, found.doubted_by), (None, None));
 }
 
-/// The last number a start can have is one; none follows it, and that is an error, not a panic.
+/// The highest possible incarnation is valid; no start can follow it, and that is an error, not a
+/// panic.
 #[test]
 fn the_last_start_there_can_be_is_followed_by_none() {
     let last = Incarnation::MAX - 1;
@@ -238,7 +242,8 @@ fn the_last_start_there_can_be_is_followed_by_none() {
     }
 }
 
-/// Two losses before the first is made good: the second beginning is the shorter one.
+/// A second data loss before recovery from the first: the second intact beginning is the shorter
+/// one.
 #[test]
 fn damage_on_damage_goes_on_from_what_is_still_whole() {
     let disk = long_log();
@@ -254,7 +259,7 @@ fn damage_on_damage_goes_on_from_what_is_still_whole() {
     assert_eq!(read, Some(entries(1, 1..=length)));
 }
 
-/// The steady state: no zeros are written, no file is made, names come and go.
+/// The steady state: no zeros are written, no file is created, files are only renamed.
 #[test]
 fn purged_segments_become_the_next_ones() {
     let disk = SimDisk::default();

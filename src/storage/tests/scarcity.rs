@@ -1,5 +1,5 @@
-//! What the log and the snapshots do where the disk is nearly full or no file can be opened: they
-//! do without, or later.
+//! The log and the snapshots if the disk is nearly full or no file can be opened: they work without
+//! spares, or later.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ fn write(opened: &mut OpenedStorage, indexes: std::ops::RangeInclusive<Index>) {
     indexes.for_each(|index| opened.log.write(&[append(1, index..=index)]).unwrap());
 }
 
-/// After a crash everything acknowledged through `last` is there.
+/// Checks that after a crash everything acknowledged through `last` is present.
 fn assert_holds(disk: &SimDisk, last: Index) {
     for unsynced in [Unsynced::Lost, Unsynced::Kept, Unsynced::Torn(last)] {
         let opened = open(storage(&disk.reboot(unsynced))).unwrap();
@@ -36,8 +36,8 @@ fn assert_holds(disk: &SimDisk, last: Index) {
     }
 }
 
-/// Each call that makes a spare fails, in each way: the log needs no spare, and what was written of
-/// it is gone.
+/// Each call that makes a spare fails in each way: the log needs no spare, and an incomplete one is
+/// removed.
 #[test]
 fn a_spare_that_fails_is_removed_and_done_without() {
     for call in ["open_write", "write_at", "sync"] {
@@ -67,8 +67,8 @@ fn a_spare_that_fails_is_removed_and_done_without() {
     }
 }
 
-/// A spare that can be neither made nor removed takes the room of one spare, not of one more with
-/// each segment.
+/// A spare that can be neither completed nor removed takes the space of one spare, not of one more
+/// for each segment.
 #[test]
 fn a_spare_that_can_not_be_removed_stays_alone() {
     let disk = SimDisk::default();
@@ -87,7 +87,7 @@ fn a_spare_that_can_not_be_removed_stays_alone() {
     assert_holds(&disk, last + 100);
 }
 
-/// A spare never takes the room that the log needs next.
+/// A spare never takes the space that the log needs next.
 #[test]
 fn no_spare_is_made_where_the_disk_is_nearly_full() {
     let disk = SimDisk::default();
@@ -108,7 +108,7 @@ fn no_spare_is_made_where_the_disk_is_nearly_full() {
     assert_holds(&disk, 100);
 }
 
-/// With and without a spare at hand: the newest segment grows, and the next one begins when a file
+/// With and without a ready spare: the newest segment grows, and the next one begins when a file
 /// can be opened again.
 #[test]
 fn the_log_goes_on_while_no_file_can_be_opened() {
@@ -134,7 +134,7 @@ fn the_log_goes_on_while_no_file_can_be_opened() {
     }
 }
 
-/// Segments go although none can be looked at.
+/// Segments are removed although none can be opened.
 #[test]
 fn a_purge_while_no_file_can_be_opened_closes_nothing() {
     let disk = SimDisk::default();
@@ -151,8 +151,8 @@ fn a_purge_while_no_file_can_be_opened_closes_nothing() {
     assert_eq!(opened.log.reader().read(61, 70, usize::MAX).unwrap(), Some(entries(1, 61..=70)));
 }
 
-/// Whatever needs a file of its own says so, changes nothing, and succeeds later; what has one goes
-/// on.
+/// An operation that needs to open a file fails, changes nothing, and succeeds later; one with an
+/// open file continues.
 #[test]
 fn a_snapshot_that_finds_no_descriptor_is_tried_again_later() {
     let disk = SimDisk::default();
@@ -174,7 +174,7 @@ fn a_snapshot_that_finds_no_descriptor_is_tried_again_later() {
     assert!(reader.read_at(old, 0, 100).is_err_and(|e| e.is_out_of_descriptors()));
     assert!(opened.log.reader().read(1, 5, 100).is_err_and(|e| e.is_out_of_descriptors()));
     assert_eq!(disk.files(), before);
-    // What is open already comes to its end.
+    // An operation with an open file completes.
     building.write_all(&content(LogId::new(1, 12))).unwrap();
     building.publish().unwrap();
     receiving.append(&snapshot_bytes(new)).unwrap();

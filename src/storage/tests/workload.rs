@@ -1,4 +1,5 @@
-//! Lives of a node's storage, to be interrupted everywhere: their steps, and what must be there afterwards.
+//! Workloads of a node's storage that are interrupted at every call: their steps, and the content
+//! expected afterwards.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -11,26 +12,26 @@ use crate::storage::file::{FileOptions, FileStorage};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{OpenedStorage, SnapshotStore, StorageError};
 
-/// One thing done with the storage.
+/// One operation on the storage.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// One call; snapshots that it names are published first.
+    /// One call; snapshots that it names are published before.
     Write(Vec<LogChange>),
     /// The same with a snapshot that was received.
     Received(Vec<LogChange>),
-    /// A snapshot whose record is still on its way.
+    /// A snapshot is published and its record is not written yet.
     Publish(LogId),
-    /// Two at once, written in turns; the older one comes last.
+    /// Two snapshots written concurrently, in turns; the older one is published last.
     PublishBoth(LogId, LogId),
-    /// A snapshot is begun here and another one from elsewhere, both are given up in the middle.
+    /// One snapshot is begun here and another one received; both are dropped half-way.
     Abandon(LogId),
-    /// One comes that does not verify.
+    /// A received snapshot does not verify.
     ReceiveBroken(LogId),
-    /// Older snapshots go, but not this one.
+    /// Older snapshots are removed, except this one.
     Retain(LogId, Option<LogId>),
-    /// One snapshot goes.
+    /// One snapshot is removed.
     Remove(LogId),
-    /// A snapshot's file rots; at the next start this one stands in for it.
+    /// A snapshot's file is damaged; at the next start this one replaces it.
     Rot(LogId, Option<SnapshotMeta>),
     /// The log is sealed.
     Seal,
@@ -43,7 +44,7 @@ use Step::{
     Write,
 };
 
-/// A life.
+/// A sequence of steps.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Workload {
     pub name: String,
@@ -53,13 +54,13 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// The storage that it lives in.
+    /// The storage it runs on.
     pub(crate) fn storage(&self, disk: &SimDisk) -> FileStorage {
         let Workload { segment_bytes, spare_segments, .. } = *self;
         let options = FileOptions {
             segment_bytes,
             spare_segments,
-            // Once within each of the snapshots here, which have a few hundred bytes.
+            // One sync within each snapshot of these tests, which have a few hundred bytes.
             snapshot_sync_bytes: 200,
             ..FileOptions::default()
         };
@@ -84,7 +85,7 @@ impl Workload {
         models
     }
 
-    /// Goes through it until something fails.
+    /// Runs it until a call fails.
     pub(crate) fn run(&self, disk: &SimDisk) -> Run {
         let mut run = Run { past: vec![Progress::default()], opened: None, error: None };
         run.error = self
@@ -96,7 +97,7 @@ impl Workload {
 
     fn start(&self, disk: &SimDisk, run: &mut Run) -> Result<(), StorageError> {
         run.opened = None;
-        // What no record names is swept.
+        // Snapshots that no record names are removed.
         run.note(disk, |progress| progress.published.clear());
         let opened = open(self.storage(disk))?;
         let incarnation = opened.recovered.life.incarnation;
@@ -186,7 +187,7 @@ fn changes(step: &Step) -> &[LogChange] {
     }
 }
 
-/// The change with this incarnation where it speaks of a life.
+/// The change with this incarnation, if it contains an incarnation record.
 pub(crate) fn in_this_life(change: LogChange, incarnation: u64) -> LogChange {
     LogChange { life: change.life.map(|life| Life { incarnation, ..life }), ..change }
 }
@@ -204,33 +205,33 @@ fn snapshot_path(id: LogId) -> PathBuf {
     format!("node/snapshots/{:020}-{:020}.snap", id.index, id.term).into()
 }
 
-/// How far a workload has come.
+/// The progress of a workload.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
-    /// Changes whose call returned.
+    /// Number of changes whose call returned.
     pub acknowledged: usize,
-    /// Changes that were handed in.
+    /// Number of changes passed to a call.
     pub attempted: usize,
-    /// The last start that returned.
+    /// The incarnation of the last start that returned.
     pub incarnation: u64,
-    /// Snapshots whose publication returned, and that nobody wants to go.
+    /// Published snapshots that must not be removed.
     published: BTreeMap<PathBuf, u32>,
 }
 
 impl Progress {
-    /// What a start that was begun leaves of it: snapshots that no record names may be swept.
+    /// The progress after a start was begun: snapshots that no record names may be removed.
     pub(crate) fn without_publications(&self) -> Progress {
         Progress { published: BTreeMap::new(), ..self.clone() }
     }
 }
 
-/// A workload's way and where it ended.
+/// The progress of a run, and its end.
 pub(crate) struct Run {
-    /// Each progress; a recorded call's mark is its place here.
+    /// Each progress; the mark of a recorded call is an index into this.
     pub past: Vec<Progress>,
-    /// The storage as the last step left it.
+    /// The storage after the last step.
     pub opened: Option<OpenedStorage>,
-    /// What ended the workload early.
+    /// The error that ended the workload early.
     pub error: Option<StorageError>,
 }
 
@@ -265,7 +266,7 @@ fn publish_both(
         (snapshots.create(first, &members())?, snapshots.create(last, &members())?);
     let (one_content, other_content) = (content(first), content(last));
     let (one_half, other_half) = (one_content.len() / 2, other_content.len() / 2);
-    // What fails here fails again at the end.
+    // A failure here occurs again at the end.
     let _ = one.write_all(&one_content[..one_half]);
     let _ = other.write_all(&other_content[..other_half]);
     let _ = one.write_all(&one_content[one_half..]);
@@ -303,7 +304,7 @@ fn transfer(
     receiver.publish()
 }
 
-/// What a workload's storage must hold after a crash.
+/// The content that a workload's storage must hold after a crash.
 #[derive(Clone, Copy)]
 pub(crate) struct Expected<'a> {
     pub workload: &'a Workload,
@@ -312,7 +313,8 @@ pub(crate) struct Expected<'a> {
 }
 
 impl Expected<'_> {
-    /// Opens what is left: all that was acknowledged, and of the rest a prefix of whole changes. What it held.
+    /// Opens the storage and checks that it holds everything acknowledged, and a prefix of whole
+    /// changes of the rest. Returns its content.
     pub(crate) fn check_opening(&self, disk: &SimDisk) -> Model {
         let Expected { workload, models, progress } = *self;
         let state = disk.state();
@@ -329,7 +331,8 @@ impl Expected<'_> {
         model
     }
 
-    /// The same again at the next start, and it goes on from there: entries, a snapshot, and a crash.
+    /// Checks that the next start has the same content, and that the storage can continue: entries,
+    /// a snapshot, and a crash.
     pub(crate) fn check_going_on(&self, disk: &SimDisk, model: Model) {
         let mut again = open(self.workload.storage(disk)).unwrap();
         let incarnation = again.recovered.life.incarnation;
@@ -351,10 +354,10 @@ impl Expected<'_> {
         check_snapshot(&mut last);
     }
 
-    /// Opens what a dead process left, acknowledges one more change, and loses the power.
+    /// Opens the storage of a dead process, acknowledges one more change, and cuts the power.
     pub(crate) fn check_power_loss_behind(&self, disk: &SimDisk, seed: u64) {
         let mut goal = self.check_opening(disk);
-        // The opening above is gone: its process died as well.
+        // The opening above was dropped: its process died as well.
         let mut opened = open(self.workload.storage(disk)).unwrap();
         let change = append(goal.last_term().max(9), goal.last() + 1..=goal.last() + 1);
         opened.log.write(std::slice::from_ref(&change)).unwrap();
@@ -365,14 +368,14 @@ impl Expected<'_> {
         }
     }
 
-    /// Both.
+    /// Runs both checks.
     pub(crate) fn check(&self, disk: &SimDisk) {
         let model = self.check_opening(disk);
         self.check_going_on(disk, model);
     }
 }
 
-/// Says where a panic inside came from.
+/// Adds the context to a panic inside.
 pub(crate) fn in_context<T>(context: impl Fn() -> String, check: impl FnOnce() -> T) -> T {
     struct Where<F: Fn() -> String>(F);
     impl<F: Fn() -> String> Drop for Where<F> {

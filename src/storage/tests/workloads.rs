@@ -1,4 +1,5 @@
-//! The lives that are interrupted everywhere. Each is small, and about one thing; those of many calls are random ones.
+//! The workloads that are interrupted at every call. Each is small and tests one subject; long ones
+//! are random.
 
 use super::actions::random_workload;
 use super::model::*;
@@ -10,7 +11,7 @@ use Step::{
     Write,
 };
 
-/// All that are written down, and so many random ones.
+/// All fixed workloads, and this many random ones.
 pub(crate) fn all(random: u64) -> Vec<Workload> {
     let written = [logs(), snapshots(), segments()].concat();
     assert!(written.len() >= 25, "{} workloads", written.len());
@@ -29,7 +30,7 @@ fn conflict(term: u64, from: u64, last: u64) -> LogChange {
     LogChange { truncate_from: Some(from), ..append(term, from..=last) }
 }
 
-/// Entries, votes, lives.
+/// Entries, votes, incarnation records.
 fn logs() -> Vec<Workload> {
     vec![
         workload(
@@ -145,7 +146,7 @@ fn logs() -> Vec<Workload> {
     ]
 }
 
-/// Snapshots made here, received, installed, given up, rotten.
+/// Snapshots made here, received, installed, abandoned, damaged.
 fn snapshots() -> Vec<Workload> {
     let ids = [(1, 3), (1, 8), (4, 20), (1, 10)].map(|(term, index)| LogId::new(term, index));
     let [three, eight, twenty, ten] = ids.map(meta_of);
@@ -216,7 +217,7 @@ fn snapshots() -> Vec<Workload> {
                 Seal,
             ],
         ),
-        // SN10: the older of two publications ends last.
+        // SN10: the older of two publications completes last.
         workload(
             "two snapshots in quick succession",
             700,
@@ -291,7 +292,7 @@ fn snapshots() -> Vec<Workload> {
     ]
 }
 
-/// Segments that roll, are removed, and are used again.
+/// Segments that are filled, removed, and reused.
 fn segments() -> Vec<Workload> {
     let rolling = |first: u64, last: u64| (first..=last).map(|index| single(1, index));
     let snapshot_at = |index: u64, purged: u64| {

@@ -1,6 +1,6 @@
-//! One look at a directory: what a start would decide, and every file for itself.
+//! A single pass over a directory: what a start would decide, and the state of every file.
 //!
-//! Not here: looking twice.
+//! *What it does not do:* repeat the pass.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -21,7 +21,7 @@ use super::report::{
 use super::walk::{self, Walk};
 use crate::raft::{Life, LogId, Loss, SnapshotMeta};
 
-/// A look that is being taken.
+/// A pass in progress.
 pub(super) struct Look<'a> {
     inspector: &'a Inspector,
     report: Inspection,
@@ -54,7 +54,7 @@ impl Look<'_> {
         Ok(look.report)
     }
 
-    /// What a start would decide, and what led to it.
+    /// Reports what a start would decide, and the reasons.
     fn judge(&mut self, mut recovery: Recovery) -> Result<(), StorageError> {
         let identity = self.inspector.founding.identity;
         let end = recovery.beyond.as_ref().unwrap_or(&recovery.log);
@@ -90,7 +90,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// The log can't be read at all.
+    /// Reports a log that can't be read at all.
     fn give_up(&mut self, error: StorageError) -> Result<(), StorageError> {
         if is_about_the_call(&error) {
             return Err(error);
@@ -130,7 +130,7 @@ impl Look<'_> {
         }
     }
 
-    /// Lets `reach` decide with the snapshots it wants to read; then reads the others through.
+    /// Lets `reach` decide with the snapshots it reads; then reads the others completely.
     fn look_at_snapshots(
         &mut self,
         named: Option<&SnapshotMeta>,
@@ -153,7 +153,7 @@ impl Look<'_> {
             let ids: BTreeSet<LogId> = snapshots.stored().iter().copied().chain(named_id).collect();
             for id in ids {
                 let path = layout.snapshot(id);
-                // What a start could not read is not read again.
+                // A snapshot that a start could not read is not read again.
                 let failed = failed.as_ref().filter(|failed| is_about(failed, &path));
                 let verified = match (failed, snapshots.verify(id)) {
                     (Some(failed), _) => Err(Damage::new(&path, 0, failed.to_string())),
@@ -258,7 +258,7 @@ impl Look<'_> {
         walk::survey(Walk::begin(scanner)?, end, report)
     }
 
-    /// Recovery names the first damage of each segment; the walk has seen what is behind it.
+    /// Recovery names the first damage of each segment; the walk also finds the damage behind it.
     fn find_further_gaps(&mut self, damages: &[Damage], advice: &str) {
         let Inspection { segments, findings, .. } = &mut self.report;
         for damage in damages {
@@ -299,7 +299,7 @@ impl Look<'_> {
     }
 }
 
-/// The file went away, or this user must not read it: that says nothing about the bytes.
+/// The file was removed, or this user may not read it: no statement about its bytes.
 fn is_about_the_call(error: &StorageError) -> bool {
     let is = |source: &io::Error| {
         [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&source.kind())
@@ -307,7 +307,7 @@ fn is_about_the_call(error: &StorageError) -> bool {
     matches!(error, StorageError::Io { source, .. } if is(source))
 }
 
-/// A call on this file failed.
+/// Whether the call on this file failed.
 fn is_about(error: &StorageError, path: &Path) -> bool {
     matches!(error, StorageError::Io { path: at, .. } if *at == path.display().to_string())
 }
@@ -354,7 +354,7 @@ fn outcome(verdict: &Verdict) -> Outcome {
     }
 }
 
-/// Which segments are the log's, and up to where.
+/// The log's segments, and the end of the log's part of each.
 #[derive(Default)]
 struct Parts {
     is_known: bool,

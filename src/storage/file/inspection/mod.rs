@@ -1,13 +1,15 @@
-//! Looks at a node's directory: what is in it, whether all of it verifies, and what a start would make of it.
+//! Read-only inspection of a node's directory: its content, whether all of it verifies, and what a
+//! start would do with it.
 //!
 //! ```text
 //! recovery, verdict     what a start reads and decides ─┐
 //! walk                  every frame of every segment    ├─▶ report
-//! snapshots             each read through              ─┘
+//! snapshots             each read completely           ─┘
 //! ```
-//! It is the code of the start itself, in a file system that refuses every change: no lock is taken, no file made, nothing
-//! repaired. A directory that a node has open is looked at, too. There the end of the log moves and files come and go, so what
-//! looks wrong is looked at again, and counts if it is the same twice.
+//! It runs the code of a start on a file system that refuses every change: no lock is taken, no
+//! file is created, nothing is repaired. It also works while a node has the directory open. Then
+//! the end of the log moves and files appear and vanish, so a finding is checked again and reported
+//! only if it is the same twice.
 //!
 //! ```no_run
 //! use quorate::storage::file::inspection::Inspector;
@@ -19,7 +21,7 @@
 //! # Ok::<(), quorate::storage::StorageError>(())
 //! ```
 //!
-//! Not here: any way to print it. `quorate inspect` and `quorate verify` do.
+//! *What it does not do:* print the report. `quorate inspect` and `quorate verify` do.
 
 mod look;
 mod read_only;
@@ -47,10 +49,10 @@ pub use self::report::{
 };
 pub use self::walk::Stretches;
 
-/// How often a directory in use is looked at before the last look counts.
+/// Maximum number of times a directory in use is read; the last result counts.
 const MAX_LOOKS: u32 = 5;
 
-/// Looks at one directory.
+/// Inspects one directory.
 pub struct Inspector {
     files: Files,
     layout: Layout,
@@ -58,12 +60,13 @@ pub struct Inspector {
 }
 
 impl Inspector {
-    /// Reads whose directory it is. An error says what else it is, and what to do.
+    /// Reads the owner of the directory. The error says what the directory is instead, and what to
+    /// do.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Inspector, StorageError> {
         Inspector::watched(dir, |_| {})
     }
 
-    /// The same; `on_read` is told of each read, and how many bytes it was.
+    /// The same; `on_read` is called after each read with its number of bytes.
     pub fn watched(
         dir: impl Into<PathBuf>,
         on_read: impl Fn(u64) + Send + Sync + 'static,
@@ -82,7 +85,8 @@ impl Inspector {
         Ok(Inspector { files, layout, founding })
     }
 
-    /// How much an inspection reads, about: the log twice, once as a start does and once for what is in it.
+    /// Approximate number of bytes that an inspection reads: the log twice, once as a start does
+    /// and once for its content, and the snapshots once.
     pub fn total_bytes(&self) -> Result<u64, StorageError> {
         let mut total_bytes = 0;
         for name in self.files.list(&self.layout.log())? {
@@ -98,7 +102,8 @@ impl Inspector {
         Ok(total_bytes)
     }
 
-    /// Reads everything through. Errors are failed calls alone: whatever is wrong with the bytes is in the report.
+    /// Reads everything completely. Only failed calls are errors; flaws of the bytes are in the
+    /// report.
     pub fn inspect(&self) -> Result<Inspection, StorageError> {
         let mut before: Option<Inspection> = None;
         for _ in 1..MAX_LOOKS {
@@ -123,7 +128,8 @@ impl Inspector {
         Look::at(self).map(in_use_now)
     }
 
-    /// What stands in a segment of an inspection; of entries the first `shown_bytes` of their data.
+    /// Iterates the frames and gaps of a reported segment; of entries with the first `shown_bytes`
+    /// of their data.
     pub fn stretches(
         &self,
         of: &SegmentReport,
@@ -140,13 +146,14 @@ impl Inspector {
         Ok(Scanner::new(self.files.open_read(&self.layout.segment(segment))?, segment))
     }
 
-    /// `None`: there is no such file.
+    /// `None`: the file does not exist.
     fn file_bytes(&self, path: &Path) -> Result<Option<u64>, StorageError> {
         self.files.open_read_if_there(path)?.map(|mut file| file.len()).transpose()
     }
 }
 
-/// What is written just now looks like a write that was never finished.
+/// Marks the report as in use and drops its notes: a write in progress looks like one that was
+/// never finished.
 fn in_use_now(look: Inspection) -> Inspection {
     Inspection { in_use: true, notes: Vec::new(), ..look }
 }

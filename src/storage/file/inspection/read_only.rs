@@ -1,6 +1,6 @@
-//! A file system in which nothing can be changed, and that tells how much has been read.
+//! A file system that refuses changes and reports how much was read.
 //!
-//! Not here: what is read.
+//! *What it does not do:* restrict what is read.
 
 use std::io;
 use std::path::Path;
@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use super::super::env::{Env, Guard, Job, ReadFile, WriteFile, WriteMode};
 
-/// Is told of each read: how many bytes it was.
+/// Called after each read with its number of bytes.
 pub(crate) type OnRead = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// What is below, for reading alone.
+/// Wraps a file system for reading only.
 pub(crate) struct ReadOnly {
     pub env: Arc<dyn Env>,
     pub on_read: OnRead,
@@ -30,7 +30,7 @@ impl Env for ReadOnly {
         self.env.list(dir)
     }
 
-    /// The lock's file might have to be made.
+    /// Locking might create the lock's file.
     fn lock(&self, _: &Path) -> io::Result<Option<Guard>> {
         no()
     }

@@ -1,6 +1,6 @@
-//! What an inspection reports: plain values, as they are printed and as they stand in JSON.
+//! The report of an inspection: plain values for printing and for JSON.
 //!
-//! Not here: how they come about.
+//! *What it does not do:* compute them.
 
 use serde::Serialize;
 
@@ -19,80 +19,82 @@ pub use super::super::segment::Position;
 pub struct Inspection {
     /// Its path.
     pub directory: String,
-    /// A node has it open: the end of the log may have moved meanwhile.
+    /// A node has the directory open: the end of the log may have moved meanwhile.
     pub in_use: bool,
     /// The cluster's id.
     pub cluster: u64,
     /// The node's id.
     pub node: NodeId,
-    /// The members that the cluster began with.
+    /// The members that the cluster was bootstrapped with.
     pub members: Membership,
-    /// What a start would make of it.
+    /// What a start would do with the directory.
     pub outcome: Outcome,
-    /// What is wrong. Empty: nothing is.
+    /// What is wrong; empty if nothing is.
     pub findings: Vec<Finding>,
-    /// What is there and does no harm.
+    /// Irregularities that do no harm.
     pub notes: Vec<Finding>,
-    /// The log, as far as its end is known.
+    /// The log, if its end is known.
     pub log: Option<LogReport>,
-    /// How far the log is durable by the file `end`. `None`: it can't be read, which is a finding.
+    /// The durable end of the log by the file `end`. `None`: it can't be read, which is a finding.
     pub end: Option<EndReport>,
     /// The log's files by number.
     pub segments: Vec<SegmentReport>,
-    /// Files that are ready to become segments.
+    /// Files that are ready for reuse as segments.
     pub spares: Vec<SpareReport>,
-    /// Snapshots by index, then those that are not finished.
+    /// Snapshots by index, followed by unfinished ones.
     pub snapshots: Vec<SnapshotReport>,
 }
 
-/// What a start would make of a directory.
+/// What a start would do with a directory.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It would go on as it was.
+    /// Continue as before.
     Sound,
-    /// It would go on as it was: as a member that has lost something, and does not count before it has caught up.
+    /// Continue as before, as a member with a data loss that does not count before it has caught
+    /// up.
     Recovering,
-    /// It would go on from an older snapshot than the log names.
+    /// Continue from an older snapshot than the log names.
     FallsBack {
-        /// The older snapshot; 0@0: none, the log reaches back to its beginning.
+        /// The older snapshot; 0@0: none, because the log reaches back to its beginning.
         older: LogId,
     },
-    /// It would go on without a damaged part that a snapshot covers. Nothing is lost.
+    /// Continue without a damaged part that a snapshot covers. No data is lost.
     Covered,
-    /// It would go on from what is whole, catch up from the others and not count before it has; unless the node asks for
-    /// [`OnDamage::Refuse`](super::super::OnDamage): then it would be refused.
+    /// Continue from the intact data, catch up from the other members and not count before that.
+    /// With [`OnDamage::Refuse`](super::super::OnDamage) the start would be refused instead.
     CatchesUp {
-        /// The last entry that it would go on from; 0: none.
+        /// The last entry it would continue from; 0: none.
         last: Index,
-        /// What it would take for lost.
+        /// What it would consider lost.
         loss: Loss,
     },
-    /// It would be refused, and change nothing.
+    /// Be refused, without a change.
     Refused {
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
 
-/// Something at a place, and what to do about it.
+/// A finding at a position, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The file, or the directory.
     pub path: String,
-    /// Where in it.
+    /// Byte offset in the file.
     pub offset: u64,
-    /// What: for a sentence that begins with the file's name.
+    /// The finding: a clause that follows the file's name.
     pub what: String,
     /// What to do.
     pub advice: String,
 }
 
-/// An incarnation, taken apart: as one number it is more than programs that read JSON can tell from its neighbours.
+/// An incarnation, split into its parts: as one number it exceeds what many JSON parsers represent
+/// exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct StartReport {
-    /// When the directory came into being, in milliseconds since 1970.
+    /// When the directory was created, in milliseconds since 1970.
     pub created_at_ms: u64,
     /// The number of the start since then; 0: none yet.
     pub number: u64,
@@ -104,14 +106,14 @@ impl From<Incarnation> for StartReport {
     }
 }
 
-/// Which life of the member it is.
+/// The incarnation record of the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct LifeReport {
     /// The last start.
     pub start: StartReport,
-    /// The last start of the life before this one, on another directory, that others have told of.
+    /// The last start of the member's previous directory, as reported by other members.
     pub predecessor: Option<StartReport>,
-    /// Something that may have been acknowledged is gone, and not made good yet.
+    /// A data loss: acknowledged data may be gone and is not recovered yet.
     pub loss: Option<Loss>,
 }
 
@@ -122,25 +124,25 @@ impl From<Life> for LifeReport {
     }
 }
 
-/// What is remembered of another member.
+/// The record of another member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PeerRecordReport {
     /// The member.
     pub node: NodeId,
-    /// Its last start that was heard of.
+    /// The member's last known start.
     pub start: StartReport,
-    /// The last entry that it is known to have acknowledged.
+    /// The last entry that the member is known to have acknowledged.
     pub acknowledged: LogId,
 }
 
-/// A log without its entries: its end, or a checkpoint.
+/// A log's state without its entries: at its end, or in a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StateReport {
-    /// The life that wrote it.
+    /// The incarnation record that wrote it.
     pub life: LifeReport,
     /// The term.
     pub term: Term,
-    /// Who has this node's vote in the term.
+    /// The candidate this node voted for in the term.
     pub vote: Option<NodeId>,
     /// The id just before the first entry.
     pub start: LogId,
@@ -150,7 +152,7 @@ pub struct StateReport {
     pub runs: Vec<TermRun>,
     /// The current snapshot.
     pub snapshot: Option<SnapshotMeta>,
-    /// What is remembered of other members.
+    /// Records of the other members.
     pub known_peers: Vec<PeerRecordReport>,
 }
 
@@ -177,45 +179,45 @@ impl From<&LogState> for StateReport {
 /// The log.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LogReport {
-    /// As its last frame leaves it.
+    /// The state after the last frame.
     #[serde(flatten)]
     pub state: StateReport,
-    /// Entries that are there.
+    /// Number of entries in the files.
     pub entries: u64,
-    /// Their records' length.
+    /// Length of their records in bytes.
     pub entries_bytes: u64,
 }
 
 /// The mark of the log's end: a log that ends before it is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct EndReport {
-    /// Through where the log was durable when the mark was written.
+    /// The position through which the log was durable when the mark was written.
     pub through: Position,
-    /// The last entry then.
+    /// The last entry at that time.
     pub last: LogId,
     /// The start that wrote it.
     pub start: StartReport,
-    /// It is the end of the log, in both copies: the log was idle, or its node was stopped in
-    /// order.
+    /// The mark is the end of the log, in both copies: the log was idle, or its node was stopped
+    /// orderly.
     pub is_sealed: bool,
 }
 
-/// What a file of the log is to a start.
+/// How a start treats a file of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SegmentState {
-    /// The log goes on here.
+    /// The log continues here.
     Newest,
-    /// The log's, up to `used_bytes`.
+    /// Part of the log, up to `used_bytes`.
     InUse,
-    /// Not the log's any more; it stays until what was lost is made good.
+    /// No longer part of the log; kept until the lost data is recovered.
     SetAside,
-    /// Not the log's any more; the next start uses it again or removes it.
+    /// No longer part of the log; the next start reuses or removes it.
     LeftOver,
-    /// It was begun, and nothing in it was ever acknowledged; the next start removes it.
+    /// Created, but nothing in it was acknowledged; the next start removes it.
     Unused,
-    /// Nobody can tell: the log can't be read.
+    /// Unknown, because the log can't be read.
     Unknown,
 }
 
@@ -226,49 +228,49 @@ pub struct SegmentReport {
     pub number: u64,
     /// Its path.
     pub path: String,
-    /// Its length.
+    /// Its length in bytes.
     pub file_bytes: u64,
-    /// What it is to a start.
+    /// How a start treats it.
     pub state: SegmentState,
-    /// Where the log's part of it ends; of a file that is not the log's, where its frames end.
+    /// Where the log's part of it ends; for a file that is not the log's, where its frames end.
     pub used_bytes: u64,
-    /// Frames up to there.
+    /// Number of frames up to there.
     pub frames: u64,
     /// The lowest index of an entry up to there.
     pub first: Option<Index>,
     /// The highest index of an entry up to there.
     pub last: Option<Index>,
-    /// Where the segment before it ended, by its first frame.
+    /// Where the previous segment ended, by this one's first frame.
     pub follows: Option<Position>,
-    /// What is wrong with its header, or why it can't be read through.
+    /// What is wrong with its header, or why it can't be read completely.
     pub flaw: Option<String>,
-    /// Stretches before or between frames in which none verifies.
+    /// Regions before or between frames without a valid frame.
     pub gaps: Vec<GapReport>,
 }
 
-/// A stretch of a segment in which no frame verifies.
+/// A region of a segment without a valid frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GapReport {
-    /// Where it begins.
+    /// Its byte offset.
     pub offset: u64,
-    /// How long it is.
+    /// Its length in bytes.
     pub bytes: u64,
-    /// What stands there.
+    /// Its content.
     pub holds: Holding,
 }
 
-/// What stands where no frame verifies.
+/// The content of a region without a valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Holding {
-    /// Nothing but zeros: it was never written to.
+    /// Only zeros: it was never written.
     Zeros,
-    /// What the file held as an earlier segment.
+    /// Content of an earlier segment that used the file.
     EarlierSegment,
-    /// A frame of this segment that is damaged or was never finished.
+    /// A damaged or unfinished frame of this segment.
     BrokenFrame,
-    /// Something else.
+    /// Other bytes.
     Unknown,
 }
 
@@ -283,27 +285,27 @@ impl From<Content> for Holding {
     }
 }
 
-/// A file that is ready to become a segment.
+/// A file that is ready for reuse as a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SpareReport {
     /// Its path.
     pub path: String,
-    /// Its length.
+    /// Its length in bytes.
     pub file_bytes: u64,
 }
 
-/// What a snapshot's file is to a start.
+/// How a start treats a snapshot's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SnapshotState {
     /// The log names it.
     Current,
-    /// It could stand in for the current one where the log reaches back to it.
+    /// It can replace the current one if the log reaches back to it.
     Older,
-    /// No record that can be read names it. A start removes it, unless something was lost.
+    /// No readable record names it. A start removes it, unless data was lost.
     Orphan,
-    /// It was never published. A start removes it, unless something was lost.
+    /// It was never published. A start removes it, unless data was lost.
     Unfinished,
 }
 
@@ -312,45 +314,45 @@ pub enum SnapshotState {
 pub struct SnapshotReport {
     /// Its path.
     pub path: String,
-    /// Its length; `None`: it is missing.
+    /// Its length in bytes; `None`: the file is missing.
     pub file_bytes: Option<u64>,
-    /// The last entry in it, by its name.
+    /// The last entry it covers, by its file name.
     pub log_id: Option<LogId>,
-    /// What it is to a start.
+    /// How a start treats it.
     pub state: SnapshotState,
-    /// What it says of itself, if every byte verifies.
+    /// The meta it contains, if every byte verifies.
     pub verified: Option<SnapshotMeta>,
     /// What is wrong with it.
     pub flaw: Option<String>,
 }
 
-/// What stands in a segment, from its header on.
+/// A part of a segment, from its header on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Stretch {
     /// A frame.
     Frame(FrameReport),
-    /// What is none.
+    /// A region without a valid frame.
     Gap(GapReport),
 }
 
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FrameReport {
-    /// Where it begins.
+    /// Its byte offset.
     pub offset: u64,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
     /// The start that wrote it.
     pub start: StartReport,
-    /// The end of what was durable before it was written.
+    /// The end of the data that was durable before it was written.
     pub synced_through: Position,
-    /// It is part of the log.
+    /// Whether it is part of the log.
     pub counts: bool,
     /// Its records.
     pub records: Vec<RecordReport>,
-    /// Why there are no further ones.
+    /// Why there are no further records.
     pub flaw: Option<String>,
 }
 
@@ -359,31 +361,31 @@ pub struct FrameReport {
 #[serde(tag = "record", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RecordReport {
-    /// The whole state at the beginning of a segment.
+    /// The whole state, at the beginning of a segment.
     Checkpoint(StateReport),
-    /// A start of the node, a loss, or that one is made good.
+    /// A start of the node, a data loss, or the recovery from one.
     Life(LifeReport),
-    /// What is remembered of a member.
+    /// The record of a member.
     Peer(PeerRecordReport),
     /// Term and vote.
     HardState {
         /// The term.
         term: Term,
-        /// Who has the vote.
+        /// The candidate voted for.
         vote: Option<NodeId>,
     },
     /// An accepted install.
     Install {
         /// Its snapshot.
         snapshot: SnapshotMeta,
-        /// The entries behind it stay.
+        /// Whether the entries behind it are kept.
         keep_suffix: bool,
     },
-    /// A snapshot made here.
+    /// A snapshot made by this node.
     Snapshot(SnapshotMeta),
-    /// Entries from here on are gone.
+    /// Entries from this one on are removed.
     Truncate {
-        /// The first that is.
+        /// The first removed entry.
         from: Index,
     },
     /// An entry.
@@ -392,21 +394,22 @@ pub enum RecordReport {
         log_id: LogId,
         /// Its kind.
         kind: EntryKind,
-        /// Its leader's clock, in milliseconds since 1970.
+        /// The leader's clock, in milliseconds since 1970.
         stamp_ms: u64,
-        /// The length of its data.
+        /// The length of its data in bytes.
         data_bytes: u64,
-        /// The first bytes of its data as text; what is not printable is escaped as in Rust's byte strings.
+        /// The first bytes of its data as text; unprintable ones are escaped as in Rust's byte
+        /// strings.
         data: String,
     },
-    /// Entries up to here are gone.
+    /// Entries up to this one are purged.
     Purge {
-        /// The last that is.
+        /// The last purged entry.
         through: LogId,
     },
-    /// At this start an older snapshot, or none, stood in for the current one.
+    /// At this start an older snapshot, or none, replaced the current one.
     FallBack {
-        /// What stood in.
+        /// The replacement.
         snapshot: Option<SnapshotMeta>,
     },
 }

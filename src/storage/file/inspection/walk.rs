@@ -1,6 +1,6 @@
-//! Walks through one segment, whatever it holds: frames, and what stands between them.
+//! Iterates one segment with any content: its frames, and the gaps between them.
 //!
-//! Not here: which of it is the log. Recovery says so.
+//! *What it does not do:* decide which frames belong to the log. Recovery does.
 
 use super::super::super::StorageError;
 use super::super::record::{Record, Records};
@@ -8,18 +8,18 @@ use super::super::scanner::{Gap, Scanner};
 use super::super::segment::{FrameHead, HEADER_BYTES, Position};
 use super::report::{FrameReport, GapReport, RecordReport, SegmentReport, SegmentState, Stretch};
 
-/// A segment being walked through.
+/// An iteration over a segment.
 pub(super) struct Walk {
     scanner: Scanner,
     offset: u64,
-    /// The frame that ended the last gap: it has been verified, and is in the scanner's buffer.
+    /// The frame that ended the last gap: verified, and still in the scanner's buffer.
     found: Option<FrameHead>,
 }
 
-/// What the walk came to.
+/// An item of the iteration.
 pub(super) enum Step<'a> {
     Frame(FrameHead, &'a [u8]),
-    /// The last one reaches to the end of the file.
+    /// The last gap extends to the end of the file.
     Gap(Gap),
 }
 
@@ -45,7 +45,7 @@ impl Walk {
     }
 }
 
-/// Counts what the segment holds up to `end`, as far as that is known.
+/// Counts the segment's content up to `end`, if that is known.
 pub(super) fn survey(
     mut walk: Walk,
     end: Option<u64>,
@@ -88,10 +88,10 @@ fn gap_report(gap: Gap) -> GapReport {
     GapReport { offset: gap.at, bytes: gap.bytes, holds: gap.content.into() }
 }
 
-/// Every frame of a segment with its records, and what stands between them, in order and one at a time.
+/// Iterates the frames of a segment with their records, and the gaps between them, in order.
 pub struct Stretches {
     walk: Option<Walk>,
-    /// Frames before this are the log's.
+    /// Frames before this offset belong to the log.
     end: u64,
     shown_bytes: usize,
 }
@@ -117,7 +117,7 @@ impl Stretches {
 impl Iterator for Stretches {
     type Item = Result<Stretch, StorageError>;
 
-    /// Ends with the file, or behind the first call that fails.
+    /// Ends with the file, or after the first failed call.
     fn next(&mut self) -> Option<Result<Stretch, StorageError>> {
         let step = self.step();
         if step.is_err() {
