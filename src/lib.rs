@@ -1,7 +1,7 @@
 //! Replicated state for actix services: Raft with log compaction, as actors.
 //!
-//! Write a state machine, get a replicated one: elections, a durable log, snapshots, exactly-once commands,
-//! linearizable reads.
+//! Write a state machine, get a replicated one: elections, a durable log, snapshots, exactly-once
+//! commands, linearizable reads.
 //!
 //! ```no_run
 //! use quorate::machine::{ApplyContext, Replicated};
@@ -29,13 +29,16 @@
 //! }
 //! ```
 //!
-//! - [`machine`]: what you write, and what comes ready made
-//! - [`node`]: what you run: [`Cluster`](node::Cluster) in one process, [`NodeBuilder`](node::NodeBuilder) for one member,
-//!   [`Handle`](node::Handle) and [`Client`](node::Client) to talk to them
-//! - [`storage`], [`transport`]: where it is kept and how members reach each other, each behind a contract
-//! - `web` (a feature of that name): errors as responses, probes and metrics for services on actix-web
-//! - [`messages`]: the contract of the apply side, for services with an actor of their own there
-//! - [`raft`]: the protocol, pure; [`actors`]: what drives it; [`runtime`]: the threads they run on
+//! - [`machine`]: the state machine traits, and machines that are ready to use
+//! - [`node`]: the nodes: [`Cluster`](node::Cluster) for all members in one process,
+//!   [`NodeBuilder`](node::NodeBuilder) for one member, [`Handle`](node::Handle) and
+//!   [`Client`](node::Client) to send commands and reads
+//! - [`storage`], [`transport`]: persistence and communication between members, each behind a trait
+//! - `web` (a feature of that name): errors as responses, probes and metrics for services on
+//!   actix-web
+//! - [`messages`]: the messages of the apply side, for services that run their own actor there
+//! - [`raft`]: the protocol, without I/O; [`actors`]: the actors that drive it; [`runtime`]: the
+//!   threads they run on
 
 pub mod actors;
 pub mod machine;
@@ -53,7 +56,7 @@ pub mod web;
 
 pub use settings::SettingError;
 
-/// The README's program is compiled with the tests.
+/// Compiles the README's program with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

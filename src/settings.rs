@@ -1,15 +1,13 @@
-//! Settings that do not work: one error and one way to find it, for every set of options of this
-//! crate.
+//! Validation of settings: one error type and one rule builder for all option types of this crate.
 
 use std::fmt;
 use std::time::Duration;
 
-/// No time in any setting may be longer. Clocks count on from any moment by so much without an
+/// The longest time that any setting may have. A clock can add this to any instant without
 /// overflow.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A setting with a value that stops or breaks something: which one, its value, and what it must
-/// be.
+/// An invalid setting: its name, its value, and the rule that it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{setting} is {value}, and must be {must}")]
 pub struct SettingError {
@@ -19,18 +17,18 @@ pub struct SettingError {
 }
 
 impl SettingError {
-    /// The setting, as its field is called.
+    /// The name of the setting's field.
     pub fn setting(&self) -> &str {
         &self.setting
     }
 }
 
-/// Rules that settings are held against, one by one. The first broken one is reported.
+/// Checks settings against rules, one by one, and keeps the first rule that is broken.
 #[derive(Default)]
 pub(crate) struct Rules(Option<SettingError>);
 
 impl Rules {
-    /// `setting`, which has this `value`, must be what `must` says, and is if `holds`.
+    /// Requires `holds`. Otherwise the error names `setting`, its `value` and the rule `must`.
     pub(crate) fn must(
         &mut self,
         holds: bool,
@@ -45,7 +43,7 @@ impl Rules {
         self
     }
 
-    /// `setting` must be at least `least`.
+    /// Requires `setting` to be at least `least`.
     pub(crate) fn at_least<N: PartialOrd + fmt::Debug>(
         &mut self,
         setting: &str,
@@ -55,7 +53,7 @@ impl Rules {
         self.must(value >= least, setting, &value, format_args!("at least {least:?}"))
     }
 
-    /// `setting` must lie in `least ..= most`.
+    /// Requires `setting` to be in `least ..= most`.
     pub(crate) fn between<N: PartialOrd + fmt::Debug>(
         &mut self,
         setting: &str,
@@ -67,18 +65,18 @@ impl Rules {
         self.must(holds, setting, &value, format_args!("{least:?} to {most:?}"))
     }
 
-    /// A time that may be 0, and not longer than clocks can count.
+    /// Requires a time of at most [`LONGEST`]; 0 is valid.
     pub(crate) fn time(&mut self, setting: &str, value: Duration) -> &mut Rules {
         self.must(value <= LONGEST, setting, value, "at most 365 days")
     }
 
-    /// A time that is waited for. The protocol counts in microseconds: less would be no wait at
-    /// all.
+    /// Requires a waiting time of at least 1 µs: the protocol counts in microseconds, so a shorter
+    /// time would not wait at all.
     pub(crate) fn wait(&mut self, setting: &str, value: Duration) -> &mut Rules {
         self.at_least(setting, value, Duration::from_micros(1)).time(setting, value)
     }
 
-    /// The first broken rule, if any is.
+    /// The first broken rule, or `Ok` if there is none.
     pub(crate) fn result(&mut self) -> Result<(), SettingError> {
         self.0.take().map_or(Ok(()), Err)
     }

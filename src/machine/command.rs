@@ -1,4 +1,4 @@
-//! What stands in an entry's data: a short fixed header, then the command's own bytes.
+//! The format of an entry's data: a short fixed header, then the bytes of the command.
 //!
 //! ```text
 //! byte  0        1       2          10          18           26
@@ -8,11 +8,14 @@
 //!                2 close u64, nothing follows
 //!                3 session command: all fields, integers little-endian
 //! ```
-//! The header is fixed so that the hot path neither parses nor copies: the payload is a slice of the entry.
+//! The header is fixed so that the hot path neither parses nor copies: the payload is a slice of
+//! the entry.
 //!
-//! The version byte comes first for rolling upgrades: a build that does not know it does not guess. As a leader it
-//! refuses to append such a command; where one is committed, the member stops. *What it does not do:* it does not look into the payload, and it says
-//! nothing about time, which is the entry's stamp.
+//! The version byte comes first for rolling upgrades: a build rejects versions that it does not
+//! know. A leader refuses to append such a command; where one is committed, the member stops.
+//!
+//! *What it does not do:* it does not inspect the payload, and contains no time, which is the
+//! entry's stamp.
 
 use std::cell::Cell;
 
@@ -29,7 +32,8 @@ const CLOSE_SESSION: u8 = 2;
 const SESSION: u8 = 3;
 const WHAT: &str = "a command's header";
 
-/// One command as it stands in the log. The payload's bytes are shared with the entry or borrowed from it, not copied.
+/// One command as stored in the log. The payload's bytes are shared with the entry or borrowed from
+/// it, not copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandRef<Payload = Bytes> {
     /// A command without a session: executed each time it is committed, so not safe to retry.
@@ -38,16 +42,16 @@ pub enum CommandRef<Payload = Bytes> {
     OpenSession,
     /// Closes a session and frees its cached replies.
     CloseSession {
-        /// Which.
+        /// The session's id.
         session: SessionId,
     },
-    /// A command executed at most once, however often it is committed.
+    /// A command executed at most once, even if it is committed several times.
     Session {
-        /// The session it belongs to.
+        /// The session that it belongs to.
         session: SessionId,
-        /// The command's number there, from 1; a retry carries the same.
+        /// The command's number in the session, from 1; a retry has the same.
         sequence: u64,
-        /// The lowest sequence whose reply the client may still ask for; at most `sequence`. Cached
+        /// The lowest sequence whose reply the client may still need; at most `sequence`. Cached
         /// replies below it are freed, and a late copy of such a command is not executed.
         low_water: u64,
         /// The command's bytes.
@@ -56,7 +60,7 @@ pub enum CommandRef<Payload = Bytes> {
 }
 
 impl CommandRef {
-    /// The bytes for an entry's data.
+    /// Encodes it as an entry's data.
     pub fn encode(&self) -> Bytes {
         let (header, payload) = match self {
             CommandRef::Raw(payload) => (Header::raw(), &payload[..]),
@@ -74,7 +78,7 @@ impl CommandRef {
         Bytes::from(bytes)
     }
 
-    /// What `data` says. Every field is checked; the payload is not looked into.
+    /// Decodes an entry's `data`. Every field is checked; the payload is not inspected.
     pub fn decode(data: &Bytes) -> Result<CommandRef, CodecError> {
         Ok(match CommandRef::parse(data)? {
             CommandRef::Raw(command) => CommandRef::Raw(data.slice_ref(command)),
@@ -89,7 +93,8 @@ impl CommandRef {
 }
 
 impl<'a> CommandRef<&'a [u8]> {
-    /// What `data` says, as [`CommandRef::decode`] does, but borrowed: nothing is counted or allocated.
+    /// Decodes `data` like [`CommandRef::decode`], but borrows from it: no reference counting and
+    /// no allocation.
     pub fn parse(data: &'a [u8]) -> Result<CommandRef<&'a [u8]>, CodecError> {
         let mut rest = data;
         let version = rest.try_get_u8().map_err(|_| CodecError::Empty)?;
@@ -114,12 +119,12 @@ impl<'a> CommandRef<&'a [u8]> {
 }
 
 thread_local! {
-    /// Commands are encoded here, then copied to an allocation of their exact size: entries live long, and with room to spare
-    /// each would carry a second allocation to say so.
+    /// Commands are encoded here, then copied to an allocation of their exact size: entries live
+    /// long, and bytes with spare capacity need a second allocation that records it.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A scratch that has grown beyond this is not kept.
+/// A scratch buffer that has grown beyond this is not kept.
 const SCRATCH_BYTES_MAX: usize = 64 << 10;
 
 /// The entry data of a raw command, in one allocation.
@@ -127,7 +132,8 @@ pub fn encode_raw<T: Serialize>(command: &T) -> Result<Bytes, CodecError> {
     encode_behind(Header::raw(), command)
 }
 
-/// The entry data of a session's command, in one allocation. The fields are those of [`CommandRef::Session`].
+/// The entry data of a session command, in one allocation. The fields are those of
+/// [`CommandRef::Session`].
 pub fn encode_session<T: Serialize>(
     session: SessionId,
     sequence: u64,
@@ -138,7 +144,7 @@ pub fn encode_session<T: Serialize>(
 }
 
 fn encode_behind<T: Serialize>(header: Header, command: &T) -> Result<Bytes, CodecError> {
-    // A command that encodes others while it is encoded finds no scratch, and makes one.
+    // A command whose encoding encodes another command finds no scratch buffer, and makes one.
     let mut scratch = SCRATCH.take();
     scratch.clear();
     scratch.extend_from_slice(header.as_bytes());
@@ -184,7 +190,7 @@ fn truncated(_: bytes::TryGetError) -> CodecError {
     CodecError::Truncated { what: WHAT }
 }
 
-/// The header on the stack, so that header and payload end up in one allocation.
+/// The header on the stack, so that header and payload are written to one allocation.
 struct Header {
     bytes: [u8; 26],
     length: usize,

@@ -1,15 +1,16 @@
-//! A small key-value database as a machine: put, append, delete, and put or delete if nobody else wrote meanwhile.
+//! A small key-value database as a machine: put, append, delete, and conditional put and delete by
+//! version.
 //!
-//! Every key has a version: the log index of the entry that last wrote it. So versions only grow, no two
-//! writes share one, and a key that was deleted and written again never gets an old version back: a
-//! put that holds a version holds exactly that write.
+//! Every key has a version: the log index of the entry that last wrote it. So versions only grow,
+//! no two writes have the same one, and a key that was deleted and written again never gets an old
+//! version back: a version identifies exactly one write.
 //!
-//! The state is a persistent map, so its view is O(1); an append to a value changes it in place unless a view
-//! still holds it. Encoded, sorted by key:
+//! The state is a persistent map, so its view is O(1); an append changes a value in place unless a
+//! view still shares it. Encoded, sorted by key:
 //! ```text
 //! number of keys: u64 │ each: length: u64 │ key │ version: u64 │ length: u64 │ value
 //! ```
-//! Reads are no commands: they go to the state itself, through the node's `read`.
+//! Reads are not commands: they access the state directly, through the node's `read`.
 //!
 //! *What it does not do:* ranges, expiry, transactions over several keys.
 
@@ -21,72 +22,74 @@ use super::codec::{read_bytes, read_u64, write_bytes, write_u64};
 use super::map::{Map, new_map, sorted};
 use super::{ApplyContext, CodecError, Machine};
 
-/// What changes the database.
+/// The commands of the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum KeyValueCommand {
-    /// Writes the value, whatever is there. Answers [`KeyValueReply::Written`].
+    /// Writes the value unconditionally. Answers [`KeyValueReply::Written`].
     Put {
-        /// Where.
+        /// The key.
         #[serde(with = "serde_bytes")]
         key: Vec<u8>,
-        /// What.
+        /// The value.
         #[serde(with = "serde_bytes")]
         value: Vec<u8>,
     },
-    /// Writes the value if the key has this version; otherwise answers [`KeyValueReply::VersionMismatch`].
+    /// Writes the value if the key has this version; otherwise answers
+    /// [`KeyValueReply::VersionMismatch`].
     PutIfVersion {
-        /// Where.
+        /// The key.
         #[serde(with = "serde_bytes")]
         key: Vec<u8>,
-        /// What.
+        /// The value.
         #[serde(with = "serde_bytes")]
         value: Vec<u8>,
-        /// The version the key has to have; 0: it has to be absent.
+        /// The required version of the key; 0: the key must be absent.
         version: u64,
     },
-    /// Adds to the end of the value; an absent one is empty. Answers [`KeyValueReply::Written`].
+    /// Appends to the value; an absent one counts as empty. Answers [`KeyValueReply::Written`].
     Append {
-        /// Where.
+        /// The key.
         #[serde(with = "serde_bytes")]
         key: Vec<u8>,
-        /// What.
+        /// The bytes to append.
         #[serde(with = "serde_bytes")]
         value: Vec<u8>,
     },
     /// Removes the key. Answers [`KeyValueReply::Deleted`].
     Delete {
-        /// Which.
+        /// The key.
         #[serde(with = "serde_bytes")]
         key: Vec<u8>,
     },
-    /// Removes the key if it has this version; otherwise answers [`KeyValueReply::VersionMismatch`].
+    /// Removes the key if it has this version; otherwise answers
+    /// [`KeyValueReply::VersionMismatch`].
     DeleteIfVersion {
-        /// Which.
+        /// The key.
         #[serde(with = "serde_bytes")]
         key: Vec<u8>,
-        /// The version the key has to have.
+        /// The required version of the key.
         version: u64,
     },
 }
 
-/// What a command answers.
+/// The reply to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum KeyValueReply {
     /// The value was written.
     Written {
-        /// The key's version now.
+        /// The key's new version.
         version: u64,
     },
     /// Nothing was written.
     VersionMismatch {
-        /// The version the key has; 0: it is absent.
+        /// The key's current version; 0: it is absent.
         current: u64,
     },
-    /// The key is not there any more.
+    /// The key is absent now.
     Deleted {
-        /// The version it had; 0: it was absent before.
+        /// The version that the key had; 0: it was absent before.
         version: u64,
     },
 }
@@ -115,23 +118,23 @@ impl KeyValue {
         self.entries.get(key).map_or(0, |entry| entry.version)
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub fn len(&self) -> usize {
         self.entries.size()
     }
 
-    /// Whether there are none.
+    /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// All keys with values and versions, ascending. Sorts them first.
+    /// All keys with values and versions, in ascending order. Sorts them first.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8], u64)> {
         sorted(&self.entries).map(|(key, entry)| (&key[..], &entry.value[..], entry.version))
     }
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>, version: u64) -> KeyValueReply {
-        // Not by way of the old entry: that would be copied, value and all, while a view has it.
+        // Does not modify the old entry: while a view shares it, that would copy key and value.
         self.entries.insert_mut(key.into_boxed_slice(), Versioned { version, value });
         KeyValueReply::Written { version }
     }

@@ -1,12 +1,12 @@
-//! The persistent hash map under the shipped machines and the sessions.
+//! The persistent hash map used by the provided machines and the sessions.
 //!
-//! A clone is O(1) and shares everything; what changes afterwards is copied node by node, and without an
-//! outstanding clone changes are made in place. A hash map because the ordered one of the same crate is
-//! three to four times slower per update (360 ns against 100 ns at 10 000 keys); order is needed only
-//! when a view is encoded, off every loop, so it is made there.
+//! A clone is O(1) and shares everything; later changes copy single tree nodes, and without an
+//! outstanding clone they are made in place. It is a hash map because the ordered map of the same
+//! crate is three to four times slower per update (360 ns against 100 ns at 10 000 keys). Order is
+//! needed only when a view is encoded, outside the hot path, so the entries are sorted there.
 //!
-//! The hash keys are fixed, so that runs can be repeated exactly. *What it does not do:* defend against
-//! somebody who computes keys of equal hash; they would share one bucket and make it slow.
+//! The hash keys are fixed, so that runs are reproducible. *What it does not do:* it does not
+//! defend against keys chosen to have equal hashes; they would share one bucket and make it slow.
 
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
 
@@ -18,9 +18,9 @@ pub(super) fn new_map<K: Eq + Hash, V>() -> Map<K, V> {
     Map::new_with_hasher_and_ptr_kind(BuildHasherDefault::default())
 }
 
-/// Keys whose first eight bytes, as a number, tell most of them apart.
+/// Keys that are mostly distinguished by their first eight bytes, as a number.
 pub(super) trait Leading: Ord {
-    /// Never descends where keys ascend.
+    /// Monotonic in the order of the keys.
     fn leading(&self) -> u64;
 }
 
@@ -38,9 +38,9 @@ impl Leading for Box<[u8]> {
     }
 }
 
-/// The entries in the order of their keys: the one order that all replicas share. Takes 24 bytes an entry meanwhile: with the
-/// leading bytes beside them, comparisons go for the keys themselves, which are all over the memory, only where those bytes are
-/// the same.
+/// The entries in the order of their keys, which is the same on all replicas. Temporarily takes 24
+/// bytes per entry: with the leading bytes in the array, a comparison accesses the keys themselves,
+/// which are scattered in memory, only where those bytes are equal.
 pub(super) fn sorted<K: Eq + Hash + Leading, V>(map: &Map<K, V>) -> impl Iterator<Item = (&K, &V)> {
     let mut entries: Vec<_> = map.iter().map(|(key, value)| (key.leading(), key, value)).collect();
     entries.sort_unstable_by_key(|&(leading, key, _)| (leading, key));

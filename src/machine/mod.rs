@@ -1,20 +1,20 @@
-//! The replicated state: what a service writes, and what surrounds it on every replica.
+//! The replicated state: the traits of a service's state machine, and the replica around it.
 //!
 //! ```text
 //! Entry ──▶ Replica ──▶ command ──▶ sessions ──▶ Machine::apply ──▶ reply ──▶ Outcome
 //!              │        (header)    (executed      (the service)   (bytes, cached
 //!              │                     before?)                       in the session)
-//!              ╰──▶ view: sessions + Machine::view ──▶ encode, elsewhere ──▶ snapshot
+//!              ╰──▶ view: sessions + Machine::view ──▶ encode, on another thread ──▶ snapshot
 //! ```
 //! | file | idea |
 //! |---|---|
-//! | `mod.rs` | the two traits a service chooses from, and what `apply` may know |
-//! | `command.rs` | what stands in an entry's data |
-//! | `sessions.rs` | commands executed once, replies cached, time that all replicas agree on |
-//! | `replica.rs` | machine, sessions and the last applied entry, changed together and saved together |
-//! | `codec/` | values to bytes and back, within limits |
-//! | `word_count.rs`, `key_value.rs` | two machines ready to use |
-//! | `none.rs` | no machine: for nodes whose state is elsewhere |
+//! | `mod.rs` | the two traits that a service chooses from, and the context of `apply` |
+//! | `command.rs` | the format of an entry's data |
+//! | `sessions.rs` | at-most-once execution, cached replies, log time that all replicas agree on |
+//! | `replica.rs` | machine, sessions and the last applied entry, changed and saved together |
+//! | `codec/` | encoding and decoding of values, within limits |
+//! | `word_count.rs`, `key_value.rs` | two machines that are ready to use |
+//! | `none.rs` | no machine: for nodes whose state is kept by the service |
 //!
 //! # Writing a machine
 //! ```
@@ -39,11 +39,12 @@
 //!     }
 //! }
 //! ```
-//! [`Replicated`] asks for one method; views and snapshots come from `Clone` and serde. A state too large
-//! to clone implements [`Machine`] instead: see [`WordCount`] for one on a persistent map.
+//! [`Replicated`] requires one method; views and snapshots come from `Clone` and serde. A state
+//! that is too large to clone implements [`Machine`] instead: see [`WordCount`] for one on a
+//! persistent map.
 //!
-//! *What it does not do:* it knows no actors, no log and no disk, and a panic inside `apply` is not
-//! caught: the state behind it could be half changed.
+//! *What it does not do:* it has no actors, no log and no disk, and does not catch a panic inside
+//! `apply`: the state could be partly changed.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -76,69 +77,73 @@ pub use word_count::{Increment, WordCount};
 /// A replicated state in the usual way: cloned for a snapshot, saved and loaded by serde.
 ///
 /// # Must be deterministic
-/// [`Replicated::apply`] runs once per command on every replica, in the same order, and has to lead to the
-/// same state and the same reply everywhere. It may use its state, the command and the [`ApplyContext`];
-/// not the clock, not random numbers of its own, not files, not the order of a `HashMap` (std's differs
-/// from process to process; iterate a `BTreeMap`). Replicas are compared by a digest of their encoding:
-/// keep the state itself in ordered collections, or equal states will look different.
-/// The serde derives of a state are a file format: with compact arrays a field may be added at the
-/// end with `#[serde(default)]`, never reordered.
+/// [`Replicated::apply`] runs once per command on every replica, in the same order, and must
+/// produce the same state and the same reply everywhere. It may use its state, the command and the
+/// [`ApplyContext`]; not the clock, not random numbers of its own, not files, not the order of a
+/// `HashMap` (std's differs from process to process; iterate a `BTreeMap`). Replicas are compared
+/// by a digest of their encoding: keep the state itself in ordered collections, or equal states
+/// will look different. The serde derives of a state are a file format: with compact arrays a field
+/// may be added at the end with `#[serde(default)]`, but fields must not be reordered.
 ///
 /// # What may be slow
-/// `apply` holds up later commands and local reads of this replica, and nothing else: elections,
-/// replication and commits go on. It should still take microseconds. A panic in it stops the node, and the
-/// restarted node meets the same command again: answer errors as replies.
+/// `apply` delays later commands and local reads of this replica, and nothing else: elections,
+/// replication and commits continue. It should still take microseconds. A panic in it stops the
+/// node, and the restarted node applies the same command again: return errors as replies.
 ///
 /// # What runs concurrently
-/// Nothing touches the state beside `apply`. For a snapshot the state is **cloned between two commands, on
-/// the thread that applies**, and the clone is encoded on another thread while `apply` goes on; loading
-/// happens on that other thread, too. So a clone of a large state is a pause, and for a while a second
-/// copy in memory: a map of a million short strings takes some 100 ms and as much memory again.
-/// From there on implement [`Machine`] over a persistent map (`rpds`, `im`), or wrap large parts in `Arc`.
+/// Only `apply` accesses the state. For a snapshot the state is **cloned between two commands, on
+/// the thread that applies**, and the clone is encoded on another thread while `apply` continues;
+/// loading also happens on that other thread. So a clone of a large state is a pause, and
+/// temporarily a second copy in memory: a map of a million short strings takes about 100 ms and as
+/// much memory again. For such states implement [`Machine`] over a persistent map (`rpds`, `im`),
+/// or wrap large parts in `Arc`.
 pub trait Replicated: Clone + Serialize + DeserializeOwned + Send + 'static {
-    /// What changes the state. Travels and is stored as MessagePack: variants by name, fields by position. A member stops
-    /// at a committed command that its build can't decode, so variants are added, and neither renamed nor removed.
+    /// The commands that change the state. Sent and stored as MessagePack: variants by name, fields
+    /// by position. A member stops at a committed command that its build can't decode, so variants
+    /// may be added, but not renamed or removed.
     type Command: Serialize + DeserializeOwned + Send + 'static;
-    /// What a command answers. Cached in the client's session until the client has it: keep it small, below
-    /// [`SessionConfig::reply_bytes`].
+    /// The reply to a command. Cached in the client's session until the client has received it:
+    /// keep it small, below [`SessionConfig::reply_bytes`].
     type Reply: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Executes one committed command. See the trait for what it may do.
+    /// Executes one committed command. See the trait for the restrictions.
     fn apply(&mut self, command: Self::Command, context: &ApplyContext) -> Self::Reply;
 }
 
-/// A replicated state that brings its own cheap view and its own snapshot format.
+/// A replicated state with its own O(1) view and its own snapshot format.
 ///
-/// Everything [`Replicated`] says about determinism and slowness of `apply` holds here.
+/// The rules of [`Replicated`] about determinism and duration of `apply` apply here too.
 ///
 /// | method | runs | may take |
 /// |---|---|---|
 /// | `apply`, `view` | on the applier, between commands | microseconds |
-/// | `encode`, `decode` | on the snapshotter's thread, beside `apply` of the live state | minutes |
+/// | `encode`, `decode` | on the snapshotter's thread, concurrently with `apply` | minutes |
 /// | dropping a view or a machine | mostly on the snapshotter's thread | seconds |
 ///
-/// Every type that is [`Replicated`] is a `Machine`; implement one of the two.
+/// Every [`Replicated`] type is a `Machine`; implement one of the two.
 pub trait Machine: Sized + Send + 'static {
-    /// What changes the state. Travels and is stored as MessagePack.
+    /// The commands that change the state. Sent and stored as MessagePack.
     type Command: Serialize + DeserializeOwned + Send + 'static;
-    /// What a command answers. Cached in the client's session until the client has it: keep it small.
+    /// The reply to a command. Cached in the client's session until the client has received it:
+    /// keep it small.
     type Reply: Serialize + DeserializeOwned + Send + 'static;
-    /// The state as of one command, unaffected by later ones.
+    /// The state after one command, unaffected by later ones.
     type View: Send + 'static;
 
     /// Executes one committed command. Deterministic: see [`Replicated`].
     fn apply(&mut self, command: Self::Command, context: &ApplyContext) -> Self::Reply;
 
-    /// The state as it is now, to be encoded later while `apply` goes on. The applier waits for it, so it
+    /// The state now, to be encoded later while `apply` continues. The applier waits for it, so it
     /// should be O(1).
     fn view(&self) -> Self::View;
 
-    /// Writes the view. Equal states must give equal bytes on every replica: sort what has no order.
+    /// Writes the view. Equal states must give equal bytes on every replica: sort unordered
+    /// collections.
     fn encode(view: &Self::View, out: &mut dyn Write) -> Result<(), CodecError>;
 
-    /// Reads what [`Machine::encode`] wrote, up to the end of `input`, into a new machine that nobody sees
-    /// yet. The bytes have passed checksums, but may come from another version or a faulty member: anything
-    /// wrong with them is an error, never a panic, and no length in them may be trusted with memory
+    /// Reads what [`Machine::encode`] wrote, up to the end of `input`, into a new machine. The
+    /// bytes have passed checksums, but may come from another version or a faulty member: invalid
+    /// bytes are an error, never a panic, and memory must not be allocated by the lengths in them
     /// (see [`codec::read_bytes`]).
     fn decode(input: &mut dyn Read) -> Result<Self, CodecError>;
 }
@@ -165,30 +170,31 @@ impl<R: Replicated> Machine for R {
     }
 }
 
-/// What a command may know beside the state and itself: the same on every replica.
+/// The inputs of a command besides the state: the same on every replica.
 #[derive(Debug)]
 pub struct ApplyContext {
-    /// The index of the command's entry: unique to it, and growing.
+    /// The index of the command's entry: unique, and increasing.
     pub index: Index,
     /// The term of the command's entry.
     pub term: Term,
-    /// Log time in milliseconds since 1970: near the leader's clock when it took the command, never
-    /// running backwards. Not exact: a wrong clock of a leader shifts it by
-    /// [`SessionConfig::max_time_step_ms`], and makes it run up to twice as fast as time; after an outage of the
-    /// whole cluster it is behind, and catches up as fast.
+    /// Log time in milliseconds since 1970: close to the leader's clock when it received the
+    /// command, and monotonic. Not exact: a leader's wrong clock shifts it by up to
+    /// [`SessionConfig::max_time_step_ms`], and lets it run up to twice as fast as real time. After
+    /// an outage of the whole cluster it is behind, and catches up at that rate.
     pub time_ms: u64,
     random_state: Cell<u64>,
 }
 
 impl ApplyContext {
-    /// The context of the command at (`index`, `term`) in cluster `cluster`; for tests of machines, too.
+    /// The context of the command at (`index`, `term`) in cluster `cluster`; also for tests of
+    /// machines.
     pub fn new(index: Index, term: Term, time_ms: u64, cluster: u64) -> ApplyContext {
         let random_state = Cell::new(mix(cluster ^ mix(index)));
         ApplyContext { index, term, time_ms, random_state }
     }
 
-    /// The next of this command's random numbers, the same on every replica. Well distributed, and no
-    /// secret: whoever knows the cluster's id and the index can compute it.
+    /// The next random number of this command, the same on every replica. Well distributed, but not
+    /// secret: it can be computed from the cluster's id and the index.
     pub fn random(&self) -> u64 {
         let state = self.random_state.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.random_state.set(state);
@@ -196,7 +202,7 @@ impl ApplyContext {
     }
 }
 
-/// The finaliser of SplitMix64: each input bit flips about half of the output bits.
+/// The finalizer of SplitMix64: each input bit flips about half of the output bits.
 fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -1,6 +1,7 @@
-//! No machine: what a node is built with whose state a service keeps itself, behind an own apply side.
+//! No machine: the type parameter of a node whose state is kept by the service, behind its own
+//! apply side.
 //!
-//! The type has no value, so there is nothing to apply a command to, and no command of it either.
+//! The type has no values, so no command can be applied to it, and it has no commands either.
 
 use std::io::{Read, Write};
 
@@ -8,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ApplyContext, CodecError, Machine};
 
-/// The machine of a node without one: see [`NodeBuilder::with_apply_side`](crate::node::NodeBuilder::with_apply_side).
+/// The machine of a node without one: see
+/// [`NodeBuilder::with_apply_side`](crate::node::NodeBuilder::with_apply_side).
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum NoMachine {}
 

@@ -1,15 +1,18 @@
-//! One replica's whole state: machine, sessions, log time and the last applied entry.
+//! The whole state of one replica: machine, sessions, log time and the last applied entry.
 //!
-//! They change together, entry by entry, and are viewed, saved and loaded together. So a snapshot cannot
-//! carry another index than its state has (MECHANISMS A20), nor forget which commands were executed (A22).
+//! They change together, entry by entry, and are viewed, saved and loaded together. So a snapshot
+//! cannot have another index than its state (MECHANISMS A20), and cannot lose the record of
+//! executed commands (A22).
 //!
 //! ```text
-//! "QRS" │ version: u8 │ applied term: u64 │ applied index: u64 │ section: sessions │ section: machine
+//! "QRS" │ version: u8 │ applied term: u64 │ applied index: u64
+//! section: sessions │ section: machine
 //! ```
-//! Equal states are equal bytes on every replica (as far as the machine's own encoding is), so [`digest`]
-//! can compare replicas.
+//! Equal states are equal bytes on every replica (if the machine's own encoding ensures it), so
+//! [`digest`] can compare replicas.
 //!
-//! *What it does not do:* it neither knows waiters nor threads, and it catches no panic of a machine.
+//! *What it does not do:* it has no pending requests and no threads, and it does not catch panics
+//! of a machine.
 
 use std::io::{self, Read, Write};
 
@@ -25,40 +28,40 @@ use crate::raft::{Entry, EntryKind, Index, LogId};
 const MAGIC: [u8; 3] = *b"QRS";
 const VERSION: u8 = 2;
 
-/// What applying an entry says to whoever waits for it.
+/// The result of applying an entry, for the pending request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The command was executed, now or as an earlier copy; these are the reply's bytes.
+    /// The command was executed, now or as an earlier copy; the encoded reply.
     Reply(Bytes),
     /// The command was executed, now or as an earlier copy, but its reply could not be encoded.
     ReplyUnencodable,
     /// The command was executed, now or as an earlier copy, but its reply is longer than
     /// [`SessionConfig::reply_bytes`].
     ReplyTooLong {
-        /// That limit.
+        /// The limit in bytes.
         limit: usize,
     },
     /// A session was opened.
     SessionOpened(SessionId),
     /// The session was closed.
     SessionClosed,
-    /// Not executed by this entry: there is no such session, or no longer.
+    /// Not executed by this entry: the session does not exist, or no longer exists.
     SessionExpired,
-    /// Not executed by this entry: below the session's low-water mark.
+    /// Not executed by this entry: the sequence is below the session's low-water mark.
     SequenceTooOld,
-    /// Not executed: the client runs too far ahead of its own low-water mark.
+    /// Not executed: the sequence is too far above the session's low-water mark.
     WindowExceeded,
-    /// Not executed by this entry: another command was executed under this sequence of the session.
+    /// Not executed by this entry: another command was executed with this sequence of the session.
     SequenceReused,
-    /// The entry carries no command.
+    /// The entry contains no command.
     Blank,
-    /// Whether the command was executed cannot be told.
+    /// It is unknown whether the command was executed.
     Unknown,
 }
 
-/// A committed command that this build cannot decode. It was proposed by another build, and other members may
-/// execute it; a replica that went on without it would differ from theirs for ever.
+/// A committed command that this build cannot decode. It was proposed by another build, and other
+/// members may execute it; a replica that skipped it would diverge from them permanently.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the committed command at index {}, term {} can't be decoded by this build: {} ({} bytes, to be a {}). \
@@ -68,25 +71,26 @@ pub enum Outcome {
 )]
 pub struct Undecodable {
     log_id: LogId,
-    /// The type that the command should have been.
+    /// The expected type of the command.
     command: &'static str,
     bytes: usize,
     error: CodecError,
 }
 
 impl Undecodable {
-    /// The command's entry.
+    /// The id of the command's entry.
     pub fn log_id(&self) -> LogId {
         self.log_id
     }
 }
 
-/// Whether this build of the machine `M` can decode what an entry's `data` says. A leader asks before it appends.
+/// Checks that this build of the machine `M` can decode an entry's `data`. A leader checks before
+/// it appends.
 pub(crate) fn check_command<M: Machine>(data: &[u8]) -> Result<(), CodecError> {
     Decoded::<M>::of(data).map(drop)
 }
 
-/// What an entry's data says, the command itself decoded.
+/// The content of an entry's data, with the command decoded.
 enum Decoded<'a, M: Machine> {
     OpenSession,
     CloseSession { session: SessionId },
@@ -115,9 +119,10 @@ impl<'a, M: Machine> Decoded<'a, M> {
     }
 }
 
-/// One replica's state.
+/// The state of one replica.
 ///
-/// Invariant: the state is exactly what the entries up to [`Replica::applied`] make of the initial machine.
+/// Invariant: the state is the result of applying the entries up to [`Replica::applied`] to the
+/// initial machine.
 pub struct Replica<M> {
     machine: M,
     sessions: Sessions,
@@ -128,7 +133,8 @@ pub struct Replica<M> {
 }
 
 impl<M: Machine> Replica<M> {
-    /// The state before the first entry. `machine`, `config` and `cluster` are to be the same on all members.
+    /// The state before the first entry. `machine`, `config` and `cluster` must be the same on all
+    /// members.
     pub fn new(machine: M, config: SessionConfig, cluster: u64) -> Replica<M> {
         Replica::assemble(machine, Sessions::new(config), LogId::BASE, cluster)
     }
@@ -137,12 +143,13 @@ impl<M: Machine> Replica<M> {
         Replica { machine, sessions, applied, cluster, scratch: Vec::new() }
     }
 
-    /// The service's state, to read.
+    /// The state of the service, read-only.
     pub fn machine(&self) -> &M {
         &self.machine
     }
 
-    /// The last applied entry, or the last one covered by the snapshot that this state was loaded from.
+    /// The last applied entry, or the last one covered by the snapshot that the state was loaded
+    /// from.
     pub fn applied(&self) -> LogId {
         self.applied
     }
@@ -152,24 +159,25 @@ impl<M: Machine> Replica<M> {
         self.sessions.time_ms()
     }
 
-    /// What happened to sessions here.
+    /// The session counters.
     pub fn counters(&self) -> SessionCounters {
         self.sessions.counters()
     }
 
-    /// Goes on counting where `from` is: for a loaded state that takes another's place.
+    /// Continues the counters `from`: for a loaded state that replaces another.
     pub fn continue_counters(&mut self, from: SessionCounters) {
         self.sessions.continue_counters(from);
     }
 
-    /// Applies the next entry. Panics if it is not the next one: entries are applied once, in order, whatever
-    /// came before (BUGS PS21, SN19). After an error the state is as it was before.
+    /// Applies the next entry. Panics if it is not the next one: entries are applied once and in
+    /// order. After an error the state is unchanged.
     pub fn apply(&mut self, entry: &Entry) -> Result<Outcome, Undecodable> {
-        // Answered, so there is an outcome.
+        // `apply_next` returns an outcome whenever `answered` is set.
         Ok(self.apply_next(entry, true)?.unwrap_or(Outcome::Blank))
     }
 
-    /// As [`Replica::apply`], where nobody waits for what comes of it: a reply that need not be remembered is not encoded.
+    /// Like [`Replica::apply`], for an entry without a pending request: a reply that is not cached
+    /// is not encoded.
     pub fn apply_unanswered(&mut self, entry: &Entry) -> Result<(), Undecodable> {
         self.apply_next(entry, false).map(drop)
     }
@@ -180,6 +188,7 @@ impl<M: Machine> Replica<M> {
         answered: bool,
     ) -> Result<Option<Outcome>, Undecodable> {
         let LogId { term, index } = entry.log_id;
+        // Entries are applied once and in order, whatever the caller did before (BUGS PS21, SN19).
         assert_eq!(
             index,
             self.applied.index + 1,
@@ -191,7 +200,7 @@ impl<M: Machine> Replica<M> {
         let outcome = match entry.kind {
             EntryKind::Blank => Some(Outcome::Blank),
             EntryKind::Command => {
-                // Before anything changes, so that an error leaves the state of the entry before.
+                // Decode before any change, so that an error leaves the state unchanged.
                 let decoded =
                     Decoded::of(&entry.data).map_err(|error| undecodable::<M>(entry, error))?;
                 self.sessions.advance(term, entry.stamp_ms);
@@ -202,7 +211,7 @@ impl<M: Machine> Replica<M> {
         Ok(outcome)
     }
 
-    /// What comes of a command; `None` if that is a reply and is not to be `answered`.
+    /// Applies a command. `None`: the outcome is a reply, and `answered` is not set.
     fn apply_command(
         &mut self,
         decoded: Decoded<'_, M>,
@@ -259,7 +268,8 @@ impl<M: Machine> Replica<M> {
         self.machine.apply(command, &context)
     }
 
-    /// The reply's bytes, or why there are none. By then the state has changed, so that is not an error of the command.
+    /// The encoded reply, or why it can't be kept. The state has already changed, so this is not an
+    /// error of the command.
     fn encode_reply(&mut self, reply: &M::Reply, log_id: LogId) -> KeptReply {
         self.scratch.clear();
         let limit = self.sessions.config().reply_bytes;
@@ -286,8 +296,9 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    /// For the waiter of an entry that a loaded snapshot covers: the reply cached for its command, which proves
-    /// that it was executed, or [`Outcome::Unknown`]. `data` is the entry's.
+    /// The outcome for the pending request of an entry covered by a loaded snapshot: the reply
+    /// cached for its command, which proves that it was executed, or [`Outcome::Unknown`]. `data`
+    /// is the entry's.
     pub fn covered_reply(&self, data: &Bytes) -> Outcome {
         let Ok(CommandRef::Session { session, sequence, command, .. }) = CommandRef::parse(data)
         else {
@@ -302,7 +313,8 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    /// The state as it is now, to be encoded while this one goes on: O(1) and what the machine's own view takes.
+    /// The state now, to be encoded while this one changes further: O(1) plus the cost of the
+    /// machine's own view.
     pub fn view(&self) -> ReplicaView<M> {
         ReplicaView {
             machine: self.machine.view(),
@@ -311,7 +323,8 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    /// The [`digest`] of the state as it is now. Encodes all of it: for tests and checks, not for the hot path.
+    /// The [`digest`] of the state now. Encodes all of it: for tests and checks, not for the hot
+    /// path.
     pub fn digest(&self) -> Result<u32, CodecError> {
         digest(&self.view())
     }
@@ -319,7 +332,8 @@ impl<M: Machine> Replica<M> {
 
 #[cfg(any(test, feature = "testing"))]
 impl<M: Machine> Replica<M> {
-    /// Whether two copies of this state make the same of the next entry: the same reply, and states with the same bytes.
+    /// Checks that two copies of this state produce the same result for the next entry: the same
+    /// reply, and states with the same bytes.
     pub(crate) fn applies_alike(&self, entry: &Entry) -> Result<(), String> {
         let begin = self.encoded().map_err(|error| error.to_string())?;
         let mut ends = Vec::new();
@@ -358,7 +372,7 @@ fn undecodable<M: Machine>(entry: &Entry, error: CodecError) -> Undecodable {
     }
 }
 
-/// A replica's state as of one entry.
+/// The state of a replica after one entry.
 pub struct ReplicaView<M: Machine> {
     machine: M::View,
     sessions: SessionsView,
@@ -366,13 +380,13 @@ pub struct ReplicaView<M: Machine> {
 }
 
 impl<M: Machine> ReplicaView<M> {
-    /// The entry that this is the state behind: what a snapshot of it covers.
+    /// The last entry applied to this state, which is the last one that a snapshot of it covers.
     pub fn applied(&self) -> LogId {
         self.applied
     }
 }
 
-/// Writes a view; see the head of this file for the format.
+/// Writes a view in the format of a replica's snapshot.
 pub fn encode_replica<M: Machine>(
     view: &ReplicaView<M>,
     out: &mut dyn Write,
@@ -389,15 +403,17 @@ pub fn encode_replica<M: Machine>(
     section.finish()
 }
 
-/// Reads what [`encode_replica`] wrote, all of `input`, into a new replica. Compare its [`Replica::applied`] with
-/// what the snapshot says of itself before it is used. No bytes at all are [`CodecError::Empty`].
+/// Reads what [`encode_replica`] wrote, all of `input`, into a new replica. Before using it,
+/// compare its [`Replica::applied`] with the snapshot's metadata. An empty input is
+/// [`CodecError::Empty`].
 pub fn decode_replica<M: Machine>(
     input: &mut dyn Read,
     config: SessionConfig,
     cluster: u64,
 ) -> Result<Replica<M>, CodecError> {
     const WHAT: &str = "a replica's state";
-    // Everything is read in the order it was written, into values that nobody sees until all are checked.
+    // Everything is read in the order in which it was written; the replica is built after all
+    // checks.
     check_format(input, WHAT)?;
     let term = read_u64(input, WHAT)?;
     let index: Index = read_u64(input, WHAT)?;
@@ -438,7 +454,7 @@ pub fn digest<M: Machine>(view: &ReplicaView<M>) -> Result<u32, CodecError> {
     Ok(sum.0)
 }
 
-/// Counts bytes into a checksum and keeps none.
+/// Adds bytes to a checksum and stores none.
 struct Checksum(u32);
 
 impl Write for Checksum {

@@ -1,4 +1,5 @@
-//! Sessions: each command executed at most once, its reply kept until the client has it (Raft §8).
+//! Sessions: each command executed at most once, its reply cached until the client has received it
+//! (Raft §8).
 //!
 //! ```text
 //! sequence  1   2   3   4   5   6   7   8   9 ...
@@ -6,24 +7,26 @@
 //!                   │   ╰─ executed, reply cached: a copy gets the reply
 //!         low-water mark = 3: the lowest whose reply the client may still ask for
 //! ```
-//! Sequences may arrive in any order between the mark and the window's end, so a client may pipeline and a
-//! retry may overtake. Below the mark nothing is executed: it was, or the client gave it up.
+//! Sequences may arrive in any order between the mark and the window's end, so a client may
+//! pipeline and a retry may overtake. Below the mark nothing is executed: the command was executed,
+//! or the client gave it up.
 //!
-//! **Log time** moves with every command, within the bounds of `time.rs`. A session ends when log time says that
-//! it was idle for `session_timeout_ms`, or when it is the least recently used and room is needed for a new one.
-//! Neither looks at a local clock, so it happens at the same entry on every replica.
+//! **Log time** advances with every command, within the bounds of `time.rs`. A session ends when it
+//! was idle for `session_timeout_ms` of log time, or when it is the least recently used and a new
+//! one needs room. Both are independent of local clocks, so they happen at the same entry on every
+//! replica.
 //!
-//! Beside each reply stands a **digest** of its command. A sequence that comes again with another command is a
-//! client's mistake; it gets an error, not the first command's reply.
+//! Each reply is stored with a **digest** of its command. A sequence that is reused for another
+//! command is a client's mistake; it gets an error, not the first command's reply.
 //!
 //! Invariants, each asserted where it could break:
 //! - `queue[session.queued_at] == id` for each session, and nothing else is in the queue.
-//! - `session.queued_at <= session.last_used`: the queue is brought up to date only when its front is asked
-//!   for, so using a session costs no queue operation, and the front found is still the exact one.
+//! - `session.queued_at <= session.last_used`: the queue is updated only when its front is
+//!   requested, so using a session costs no queue operation, and the front found is still exact.
 //! - A session's replies are in ascending sequence, none below its mark.
 //!
-//! *What it does not do:* it does not execute, and keeps no session alive by itself: a client that is idle
-//! for longer than the timeout opens a new one.
+//! *What it does not do:* it does not execute commands, and does not keep a session alive: a client
+//! that is idle for longer than the timeout opens a new one.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -40,25 +43,26 @@ pub(super) use digest::CommandDigest;
 pub(super) use saved::SessionsView;
 use time::LogTime;
 
-/// A session's name: the index of the entry that opened it. Never 0, never used again.
+/// The id of a session: the index of the entry that opened it. Never 0, never reused.
 pub type SessionId = u64;
 
-/// Bounds of the session table. Part of what all replicas must agree on: the same on every member, or their
-/// states diverge.
+/// Bounds of the session table. Must be the same on every member, or their states diverge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
-    /// How many sessions there may be; one more ends the least recently used. At least 1.
+    /// The maximum number of sessions; one more ends the least recently used. At least 1.
     pub max_sessions: usize,
-    /// Idle log time after which a session ends.
+    /// The idle log time in milliseconds after which a session ends.
     pub session_timeout_ms: u64,
-    /// The most by which one entry moves log time, and by which the clock of a new leader does. Well below the
-    /// timeout, or a single wrong clock could end every session at once. See
-    /// [`ApplyContext::time_ms`](super::ApplyContext::time_ms).
+    /// The maximum in milliseconds by which one entry advances log time, and by which a new
+    /// leader's clock does. It should be well below the timeout, or a single wrong clock could end
+    /// every session at once. See [`ApplyContext::time_ms`](super::ApplyContext::time_ms).
     pub max_time_step_ms: u64,
-    /// How far a sequence may be ahead of the session's low-water mark; bounds the replies cached. At least 1.
+    /// How far a sequence may be above the session's low-water mark; bounds the cached replies. At
+    /// least 1.
     pub sequence_window: u64,
-    /// A reply's encoded size in bytes, at most. A command whose reply is longer stays executed; its client gets
-    /// [`ReplyTooLong`](super::Outcome::ReplyTooLong), and that is what the session keeps. At least 1.
+    /// The maximum size of an encoded reply in bytes. A command whose reply is longer is executed
+    /// nevertheless; its client gets [`ReplyTooLong`](super::Outcome::ReplyTooLong), and the
+    /// session stores that. At least 1.
     pub reply_bytes: usize,
 }
 
@@ -74,10 +78,11 @@ impl Default for SessionConfig {
     }
 }
 
-/// What happened to sessions on this replica since it started. Not replicated, not in snapshots.
+/// Session counters of this replica since it started. Not replicated, not in snapshots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct SessionCounters {
-    /// Commands that were not executed because they had been: answered from the cache, or below the mark.
+    /// Commands not executed because they had been executed before: answered from the cache, or
+    /// below the mark.
     pub duplicates_suppressed: u64,
     /// Sessions opened.
     pub sessions_opened: u64,
@@ -95,13 +100,13 @@ struct Session {
     low_water: u64,
     last_used: Index,
     last_used_ms: u64,
-    /// Where it stands in the queue; not saved, the queue is made anew at decoding.
+    /// The session's key in the queue; not saved, the queue is rebuilt at decoding.
     queued_at: Index,
-    /// In ascending order of their sequences.
+    /// In ascending order of sequence.
     executed: VecDeque<Executed>,
 }
 
-/// A command that a session has executed and whose reply its client may still ask for.
+/// An executed command whose reply the client may still need.
 #[derive(Clone, Debug)]
 struct Executed {
     sequence: u64,
@@ -109,14 +114,14 @@ struct Executed {
     reply: KeptReply,
 }
 
-/// What a session keeps of a reply.
+/// What a session stores of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KeptReply {
-    /// The reply's bytes.
+    /// The encoded reply.
     Encoded(Bytes),
-    /// It has no encoding.
+    /// The reply could not be encoded.
     Unencodable,
-    /// It is longer than [`SessionConfig::reply_bytes`].
+    /// The reply is longer than [`SessionConfig::reply_bytes`].
     TooLong,
 }
 
@@ -127,24 +132,24 @@ pub(super) enum Admission {
     Execute,
     /// It was executed, with this reply.
     Duplicate(KeptReply),
-    /// Another command was executed under this sequence.
+    /// Another command was executed with this sequence.
     Reused,
-    /// There is no such session (any more).
+    /// The session does not exist, or no longer exists.
     Expired,
-    /// Below the low-water mark.
+    /// The sequence is below the low-water mark.
     TooOld,
-    /// Too far above it.
+    /// The sequence is too far above the low-water mark.
     WindowExceeded,
 }
 
-/// The table, with the time it lives by.
+/// The session table, with its log time.
 pub(super) struct Sessions {
     config: SessionConfig,
     table: Map<SessionId, Session>,
-    /// Sessions by when they were last used, as of some earlier look; see the invariants.
+    /// Sessions by the index of their last use as of the last update; see the invariants.
     queue: BTreeMap<Index, SessionId>,
     time: LogTime,
-    /// No session expires before log time is this.
+    /// No session expires before this log time.
     check_due_ms: u64,
     counters: SessionCounters,
 }
@@ -177,8 +182,8 @@ impl Sessions {
         self.counters = from;
     }
 
-    /// Moves log time by the stamp of a command that the leader of `term` appended, and ends the sessions that were
-    /// idle for too long.
+    /// Advances log time by the stamp of a command that the leader of `term` appended, and ends the
+    /// sessions that were idle for too long.
     pub(super) fn advance(&mut self, term: Term, stamp_ms: u64) {
         self.time.advance(term, stamp_ms, self.config.max_time_step_ms);
         if self.time_ms() >= self.check_due_ms {
@@ -186,7 +191,7 @@ impl Sessions {
         }
     }
 
-    /// Opens the session that the entry at `index` asks for.
+    /// Opens a session for the entry at `index`.
     pub(super) fn open(&mut self, index: Index) -> SessionId {
         while self.table.size() >= self.config.max_sessions.max(1) {
             let (oldest, _) = self.least_recently_used().expect("a full table is not empty");
@@ -207,7 +212,7 @@ impl Sessions {
         index
     }
 
-    /// Closes a session; false if there is none.
+    /// Closes a session; false if it does not exist.
     pub(super) fn close(&mut self, id: SessionId) -> bool {
         let known = self.table.contains_key(&id);
         if known {
@@ -216,8 +221,8 @@ impl Sessions {
         known
     }
 
-    /// Judges the command `sequence` of session `id` in the entry at `index`, and notes that the session is
-    /// in use and what the client no longer needs.
+    /// Checks the command `sequence` of session `id` in the entry at `index`. Records that the
+    /// session is in use, and frees the replies that the client no longer needs.
     pub(super) fn admit(
         &mut self,
         id: SessionId,
@@ -248,7 +253,7 @@ impl Sessions {
         Admission::Execute
     }
 
-    /// Keeps the reply of a command that was admitted and is now executed.
+    /// Stores the reply of a command that was admitted and has been executed.
     pub(super) fn record(
         &mut self,
         id: SessionId,
@@ -262,7 +267,7 @@ impl Sessions {
         session.insert_reply(Executed { sequence, command, reply });
     }
 
-    /// What session `id` executed under `sequence`: the digest of the command, and the reply.
+    /// The command that session `id` executed with `sequence`: its digest and its reply.
     pub(super) fn cached(
         &self,
         id: SessionId,
@@ -272,7 +277,7 @@ impl Sessions {
         Some((executed.command, &executed.reply))
     }
 
-    /// The table as it is now; O(1).
+    /// The table now; O(1).
     pub(super) fn view(&self) -> SessionsView {
         SessionsView { table: self.table.clone(), time: self.time }
     }
@@ -290,8 +295,9 @@ impl Sessions {
         self.check_due_ms = self.time_ms().saturating_add(self.config.session_timeout_ms);
     }
 
-    /// The session whose last use is longest ago, and when that was. Sessions found further back in the queue
-    /// than they belong are moved; as nobody belongs before where it is queued, the first in place is the one.
+    /// The least recently used session, and the log time of its last use. Sessions queued before
+    /// their last use are moved back. Since no session was last used before its place in the queue,
+    /// the first one in its right place is the least recently used.
     fn least_recently_used(&mut self) -> Option<(SessionId, u64)> {
         loop {
             let (&queued_at, &id) = self.queue.first_key_value()?;

@@ -1,10 +1,11 @@
-//! A machine that counts words: the smallest one with a large state.
+//! A machine that counts words: the smallest machine with a large state.
 //!
-//! The state is a persistent map, so its view is O(1) and a count changes in place. Encoded, sorted by word:
+//! The state is a persistent map, so its view is O(1) and a count changes in place. Encoded, sorted
+//! by word:
 //! ```text
 //! number of words: u64 │ each: length: u64 │ word │ count: u64
 //! ```
-//! *What it does not do:* forget. Words are never removed.
+//! *What it does not do:* it never removes words.
 
 use std::io::{Read, Write};
 
@@ -14,7 +15,7 @@ use super::codec::{read_bytes, read_u64, write_bytes, write_u64};
 use super::map::{Map, new_map, sorted};
 use super::{ApplyContext, CodecError, Machine};
 
-/// The command: count `word` once more. Answers the word's new count.
+/// The command: increments the count of `word`. Answers the new count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Increment {
     /// The word; any bytes.
@@ -22,19 +23,19 @@ pub struct Increment {
     pub word: Vec<u8>,
 }
 
-/// How often each word was counted.
+/// The count of each word.
 #[derive(Clone)]
 pub struct WordCount {
     counts: Map<Box<[u8]>, u64>,
 }
 
 impl WordCount {
-    /// How often `word` was counted.
+    /// The count of `word`; 0 if it is absent.
     pub fn get(&self, word: &[u8]) -> u64 {
         self.counts.get(word).copied().unwrap_or(0)
     }
 
-    /// How many different words were counted.
+    /// The number of distinct words.
     pub fn len(&self) -> usize {
         self.counts.size()
     }
@@ -44,7 +45,7 @@ impl WordCount {
         self.counts.is_empty()
     }
 
-    /// All words with their counts, ascending. Sorts them first.
+    /// All words with their counts, in ascending order. Sorts them first.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
         sorted(&self.counts).map(|(word, count)| (&word[..], *count))
     }

@@ -1,26 +1,32 @@
-//! A network inside one process: members hand each other envelopes, and tests break it as they like.
+//! A network inside one process, with fault injection for tests.
 //!
-//! Without faults an envelope goes from the sender's thread straight into the receiver's mailbox: one short read lock, no
-//! task, no copy, and in the order it was sent. Each direction between two members is a link of its own and has its
-//! own faults:
+//! Without faults an envelope goes from the sender's thread straight into the receiver's mailbox:
+//! one short read lock, no task, no copy, and in sending order. Each direction between two members
+//! is a separate link with its own faults:
 //!
 //! | fault | what the members see |
 //! |---|---|
-//! | [`cut_one_way`](InProcessNetwork::cut_one_way), [`cut`](InProcessNetwork::cut), [`partition`](InProcessNetwork::partition), [`isolate`](InProcessNetwork::isolate) | silence; what was under way when the cut came is lost too |
-//! | [`LinkFaults::drop_probability`] | an envelope is lost in silence |
-//! | [`LinkFaults::duplicate_probability`] | an envelope comes twice, each copy with its own delay |
-//! | [`LinkFaults::min_delay`] to [`max_delay`](LinkFaults::max_delay) | an envelope comes later, perhaps behind later ones |
-//! | a member that is not attached | silence, and [`Inbox::undelivered`] at the sender of a request |
+//! | [`cut_one_way`], [`cut`], [`partition`], [`isolate`] | silent loss, also of those in flight |
+//! | [`LinkFaults::drop_probability`] | silent loss of an envelope |
+//! | [`LinkFaults::duplicate_probability`] | an envelope twice, each copy with its own delay |
+//! | [`LinkFaults::min_delay`] to [`LinkFaults::max_delay`] | a late envelope, maybe out of order |
+//! | a member that is not attached | silent loss; a request's sender gets [`Inbox::undelivered`] |
 //!
-//! Chance comes from [`NetworkOptions::seed`], from a stream per link: what happens on a link depends on the seed and on
-//! what was sent over this link, on nothing else. Delays are tokio's time, so they work (and cost nothing) while it is
-//! paused; all members then have to be on the runtime whose clock it is. Envelopes due at the same time arrive in the
-//! order they were sent. A sender outside every tokio runtime has no clock: its envelopes are not delayed.
+//! [`cut_one_way`]: InProcessNetwork::cut_one_way
+//! [`cut`]: InProcessNetwork::cut
+//! [`partition`]: InProcessNetwork::partition
+//! [`isolate`]: InProcessNetwork::isolate
 //!
-//! With [`NetworkOptions::encode`] every envelope is turned into bytes and back as on a real wire.
+//! Random decisions come from [`NetworkOptions::seed`], with one random stream per link: what
+//! happens on a link depends only on the seed and on what was sent over this link. Delays use
+//! tokio's time, so they work (and take no real time) while it is paused; all members must then be
+//! on the runtime whose clock it is. Envelopes due at the same time arrive in sending order. A
+//! sender outside every tokio runtime has no clock: its envelopes are not delayed.
+//!
+//! With [`NetworkOptions::encode`] every envelope is encoded and decoded as on a real wire.
 //!
 //! # What it does not do
-//! No bandwidth and no queue limits: the protocol's own windows bound what is under way.
+//! No bandwidth and no queue limits: the protocol's own windows bound the messages in flight.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,17 +47,17 @@ mod tests;
 pub use faults::LinkFaults;
 use faults::{Fate, Generator, Link};
 
-/// How an [`InProcessNetwork`] is set up.
+/// Settings of an [`InProcessNetwork`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetworkOptions {
-    /// Where all chance comes from.
+    /// The seed of all random decisions.
     pub seed: u64,
-    /// Whether envelopes go as bytes through [`wire`], instead of as they are.
+    /// Whether envelopes are encoded and decoded by [`wire`], instead of passed as they are.
     pub encode: bool,
 }
 
-/// What has happened on a network. At every moment
-/// `sent + duplicated = delivered + dropped + undelivered + in_flight`, unless a call is under way just then.
+/// Counters of a network. `sent + duplicated = delivered + dropped + undelivered + in_flight`
+/// always holds, except while a call is in progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetworkCounters {
     /// Envelopes that members sent.
@@ -60,19 +66,19 @@ pub struct NetworkCounters {
     pub duplicated: u64,
     /// Envelopes put into an inbox.
     pub delivered: u64,
-    /// Envelopes lost in silence: by a cut, by chance, or sent by a member that was not attached.
+    /// Envelopes lost silently: by a cut, by chance, or sent by a member that was not attached.
     pub dropped: u64,
     /// Envelopes for members that were not attached.
     pub undelivered: u64,
-    /// Envelopes that a delay holds now.
+    /// Envelopes that are delayed now.
     pub in_flight: u64,
-    /// Envelopes that were delayed, ever.
+    /// Envelopes that were delayed since the network was made.
     pub delayed: u64,
     /// Bytes of all frames, with [`NetworkOptions::encode`].
     pub encoded_bytes: u64,
 }
 
-/// The network that the members of one process share. Clones are the same network.
+/// A network shared by the members of one process. Clones are the same network.
 #[derive(Clone, Debug)]
 pub struct InProcessNetwork {
     shared: Arc<Shared>,
@@ -97,37 +103,39 @@ impl InProcessNetwork {
         InProcessNetwork { shared: Arc::new(shared) }
     }
 
-    /// The network as one start of the member `node` sees it. Each start takes its own: once a newer endpoint of the same
-    /// member is attached, this one neither sends nor receives. Nor does it before it is attached.
+    /// The endpoint for one start of the member `node`. Each start needs its own: once a newer
+    /// endpoint of the same member is attached, this one neither sends nor receives. The same holds
+    /// before it is attached.
     pub fn endpoint(&self, node: NodeId) -> Endpoint {
         let mut routes = self.shared.routes.write();
         routes.endpoints += 1;
         Endpoint { shared: Arc::clone(&self.shared), node, number: routes.endpoints }
     }
 
-    /// Sets the faults of all links, those that were set for one link too.
+    /// Sets the faults of all links, including links that had their own.
     pub fn set_faults(&self, faults: LinkFaults) {
         let mut routes = self.shared.routes.write();
         routes.faults = faults;
         routes.link_faults.clear();
     }
 
-    /// Sets the faults on the way from `from` to `to`.
+    /// Sets the faults of the link from `from` to `to`.
     pub fn set_link_faults(&self, from: NodeId, to: NodeId, faults: LinkFaults) {
         self.shared.routes.write().link_faults.insert((from, to), faults);
     }
 
-    /// Nothing from `from` reaches `to` any more; the other direction is as it was.
+    /// Loses everything from `from` to `to`; the other direction is unchanged.
     pub fn cut_one_way(&self, from: NodeId, to: NodeId) {
         self.shared.routes.write().cut.insert((from, to));
     }
 
-    /// Nothing passes between `a` and `b` any more.
+    /// Loses everything between `a` and `b`.
     pub fn cut(&self, a: NodeId, b: NodeId) {
         self.shared.routes.write().cut.extend([(a, b), (b, a)]);
     }
 
-    /// Nothing passes between members of different groups any more. Members in no group keep all their links.
+    /// Loses everything between members of different groups. Members in no group keep all their
+    /// links.
     pub fn partition(&self, groups: &[&[NodeId]]) {
         let mut routes = self.shared.routes.write();
         for (position, group) in groups.iter().enumerate() {
@@ -138,7 +146,7 @@ impl InProcessNetwork {
         }
     }
 
-    /// Nothing passes between `node` and anybody any more, whoever comes.
+    /// Loses everything between `node` and all other members, including members that attach later.
     pub fn isolate(&self, node: NodeId) {
         self.shared.routes.write().isolated.insert(node);
     }
@@ -155,7 +163,8 @@ impl InProcessNetwork {
         self.shared.routes.write().isolated.remove(&node);
     }
 
-    /// Ends every fault: cuts, isolations, losses, duplicates, delays. What is under way still comes late.
+    /// Ends every fault: cuts, isolations, losses, duplicates, delays. Envelopes already delayed
+    /// still arrive late.
     pub fn heal(&self) {
         let mut routes = self.shared.routes.write();
         routes.cut.clear();
@@ -164,7 +173,7 @@ impl InProcessNetwork {
         routes.link_faults.clear();
     }
 
-    /// What has happened so far.
+    /// The counters now.
     pub fn counters(&self) -> NetworkCounters {
         let counts = &self.shared.counts;
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -181,12 +190,13 @@ impl InProcessNetwork {
     }
 }
 
-/// One start of one member on an [`InProcessNetwork`]. Clones are the same endpoint.
+/// The endpoint of one start of one member on an [`InProcessNetwork`]. Clones are the same
+/// endpoint.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     shared: Arc<Shared>,
     node: NodeId,
-    /// Tells the endpoints of one member's starts apart.
+    /// Distinguishes the endpoints of one member's starts.
     number: u64,
 }
 
@@ -206,7 +216,7 @@ impl Transport for Endpoint {
         Some(self.node)
     }
 
-    /// For another member than its own it does nothing.
+    /// Has no effect for a member other than its own.
     fn attach(&self, node: NodeId, inbox: Inbox) {
         if node != self.node {
             let endpoint = self.node;
@@ -222,7 +232,7 @@ impl Transport for Endpoint {
 
     fn detach(&self, node: NodeId) {
         let mut routes = self.shared.routes.write();
-        // A member that has been started again meanwhile must not lose its mail to the end of its former life.
+        // The end of a former start must not detach a member that has been started again meanwhile.
         if node == self.node && routes.is_attached(node, self.number) {
             routes.attached.remove(&node);
         }
@@ -233,16 +243,17 @@ impl Transport for Endpoint {
 struct Shared {
     options: NetworkOptions,
     routes: RwLock<Routes>,
-    /// Made when a link first needs chance. Locked only on links with faults.
+    /// A generator is made when a link first needs one. Locked only on links with faults.
     generators: Mutex<BTreeMap<Link, Generator>>,
     late: Mutex<Late>,
     counts: Counts,
 }
 
-/// Who is there and what is broken. No lock is held while an inbox is called: an inbox may do what it likes.
+/// The attached members and the faults. No lock is held while an inbox is called: an inbox may call
+/// anything.
 #[derive(Debug, Default)]
 struct Routes {
-    /// How many endpoints were made.
+    /// The number of endpoints made so far.
     endpoints: u64,
     attached: BTreeMap<NodeId, Attached>,
     isolated: BTreeSet<NodeId>,
@@ -257,7 +268,7 @@ struct Attached {
     inbox: Arc<Inbox>,
 }
 
-/// Delayed parcels by due time, then in the order they were sent.
+/// Delayed messages by due time, then in sending order.
 #[derive(Debug, Default)]
 struct Late {
     sequence: u64,
@@ -275,11 +286,11 @@ struct Counts {
     encoded_bytes: AtomicU64,
 }
 
-/// An envelope under way.
+/// An envelope in flight.
 #[derive(Clone, Debug)]
 struct Parcel {
     link: Link,
-    /// The id of a request: its sender hears of it if there is nobody to deliver to.
+    /// The id of a request: its sender is informed if the receiver is not attached.
     request: Option<RequestId>,
     content: Content,
 }
@@ -290,15 +301,15 @@ enum Content {
     Frame(Bytes),
 }
 
-/// What a parcel finds at the end of its link.
+/// The state of the receiving end when a message arrives.
 enum Arrival {
     Member(Arc<Inbox>),
-    /// Nobody; the sender's inbox, if the sender is still there.
+    /// The receiver is not attached; the sender's inbox, if the sender still is.
     Nobody(Option<Arc<Inbox>>),
     Cut,
 }
 
-/// What a parcel finds at the beginning of its link.
+/// The state of the sending end when a message is sent.
 enum Departure {
     Passes(Arrival),
     Faulty(LinkFaults),
@@ -402,15 +413,17 @@ impl Shared {
         let due = Instant::now() + delay;
         self.late.lock().push(due, parcel);
         let shared = Arc::clone(self);
-        // A task of the runtime, not of the sender's LocalSet: what is under way outlives a sender that crashes.
+        // A task of the runtime, not of the sender's LocalSet: messages in flight survive a crash
+        // of their sender.
         runtime.spawn(async move {
             tokio::time::sleep_until(due).await;
             shared.deliver_due();
         });
     }
 
-    /// Delivers all that is due, whichever task wakes first: timers that expire in the same millisecond wake in any order, and
-    /// a parcel whose task died with its runtime must not stay.
+    /// Delivers all messages that are due, whichever task wakes first: timers that expire in the
+    /// same millisecond wake in any order, and a message whose task was dropped with its runtime
+    /// must not stay queued.
     fn deliver_due(&self) {
         let due = self.late.lock().take_due(Instant::now());
         for parcel in due {
@@ -423,7 +436,7 @@ impl Shared {
         self.arrive(parcel, arrival);
     }
 
-    /// The end of every parcel's way. Called without a lock.
+    /// Completes a message in flight. Called without a lock.
     fn arrive(&self, parcel: Parcel, arrival: Arrival) {
         match arrival {
             Arrival::Member(inbox) => {

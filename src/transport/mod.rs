@@ -1,5 +1,5 @@
-//! How members reach each other: the contract, the in-process network, the bytes on a wire, TCP, and wires of requests and
-//! answers.
+//! Communication between members: the [`Transport`] trait, the in-process network, the wire format,
+//! TCP, and an adapter for request/response protocols.
 //!
 //! ```text
 //!  peer ──────┐                                            ┌──▶ peer's mailbox
@@ -8,42 +8,47 @@
 //!                      └─ certainly not arriving ─▶ sender's Inbox::undelivered
 //! ```
 //!
-//! Everything members say is an [`Envelope`]: a request with an id, or the answer that carries the same id. A
-//! transport moves envelopes and understands nothing else of them. It may lose one, deliver it late, out of order or
-//! twice: the protocol is built for that. It must not alter one, and must not hand an envelope to a member other than
-//! [`Envelope::to`].
+//! Members exchange [`Envelope`]s: a request with an id, or the answer with the same id. A
+//! transport moves envelopes and interprets nothing else in them. It may lose an envelope, or
+//! deliver it late, out of order or twice: the protocol tolerates that. It must not alter an
+//! envelope, and must not deliver it to a member other than [`Envelope::to`].
 //!
 //! # Request and answer
-//! There is no call that returns the answer. An answer is an envelope of its own and comes to the asker through the
-//! asker's [`Inbox`], whichever way it travelled. A transport over a request/answer wire (an HTTP body, say) pairs the
-//! two like this, and [`PairedTransport`] is these rules as code:
+//! No call returns the answer. An answer is an envelope of its own and arrives through the
+//! requester's [`Inbox`], over any connection. A transport over a request/response protocol (HTTP,
+//! for example) pairs the two as follows; [`PairedTransport`] implements these rules:
 //!
-//! 1. the asker's side sends the request's bytes and lets the exchange stand open, without waiting anywhere;
-//! 2. the answerer's side delivers the request to the local inbox and remembers the open exchange under
-//!    (`from`, `incarnation`, `id`) of the request;
-//! 3. a local `send` of an answer whose (`to`, `asker_incarnation`, `id`) is remembered goes out as that exchange's
-//!    response; any other answer is lost, its asker has given up; a request begins an exchange of its own;
-//! 4. an exchange nobody answered in time ends without a body. Seconds are normal: an answer waits for a disk.
+//! 1. The requester's side sends the request's bytes and leaves the exchange open, without
+//!    blocking.
+//! 2. The answering side delivers the request to the local inbox and records the open exchange
+//!    under (`from`, `incarnation`, `id`) of the request.
+//! 3. A local `send` of an answer whose (`to`, `asker_incarnation`, `id`) is recorded becomes that
+//!    exchange's response. Any other answer is dropped: its requester has given up. A request
+//!    starts an exchange of its own.
+//! 4. An exchange that is not answered in time ends without a body. Allow seconds: an answer may
+//!    wait for a disk.
 //!
 //! # Lanes
-//! A wire should give [`Request::Snapshot`](crate::raft::Request::Snapshot) a connection of its own: chunks are large,
-//! and a heartbeat that queues behind them looks like a dead leader (AC10).
+//! A wire should give [`Request::Snapshot`](crate::raft::Request::Snapshot) a connection of its
+//! own: chunks are large, and a heartbeat queued behind them looks like a dead leader.
 //!
 //! # Receipts
-//! A mailbox has no bounds, so a wire that puts into it whatever comes would pile up what a slow member has not handled.
-//! [`Inbox::deliver_with`] hands a [`Receipt`] in together with the envelope; the member drops it when it has handled the
-//! envelope. What a transport has handed in and got no receipt for is what it holds the other side to
+//! A mailbox is unbounded, so a wire that delivers everything it receives would accumulate what a
+//! slow member has not handled. [`Inbox::deliver_with`] passes a [`Receipt`] together with the
+//! envelope; the member drops it when it has handled the envelope. A transport limits the sender by
+//! the envelopes that it has delivered and whose receipts are not yet dropped
 //! (`docs/decisions/010-credits-are-returned-by-the-peer.md`).
 //!
-//! # Who implements it
+//! # Implementations
 //! | | |
 //! |---|---|
 //! | [`in_process`] | members of one process, and every fault a network can have |
 //! | `tcp`, with the feature `tcp` | members anywhere, over plain TCP |
 //!
 //! # What it does not do
-//! No retries (the protocol repeats what it needs), no membership (members know ids, a transport knows what address an id
-//! has), no judgement of cluster, group, term or incarnation: the receiving peer refuses what is not for it (LR26, EL25).
+//! No retries (the protocol repeats what it needs). No membership (members know ids, a transport
+//! knows the address of each id). No check of cluster, group, term or incarnation: the receiving
+//! peer refuses messages that are not for it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,38 +68,41 @@ pub use receipt::{Receipt, Taken};
 #[cfg(feature = "tcp")]
 pub use tcp::{TcpCounters, TcpError, TcpOptions, TcpTransport};
 
-/// Moves envelopes between members: at most once as far as it can, unordered, perhaps late, perhaps never.
+/// Moves envelopes between members: best effort, unordered, possibly late, possibly lost.
 ///
-/// Both the peer and the persister send, from different threads.
+/// The peer and the persister both send, from different threads.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends one envelope and returns at once, whatever the network does. May drop it; if it *knows* that a request
-    /// will not arrive, it tells the sender's [`Inbox::undelivered`].
+    /// Sends one envelope and returns at once, whatever the state of the network. It may drop the
+    /// envelope. If it is *certain* that a request will not arrive, it calls the sender's
+    /// [`Inbox::undelivered`].
     fn send(&self, envelope: Envelope);
 
-    /// The only member that it can receive for, if there is but one. A node of another id is not
-    /// started on it.
+    /// The only member that it can receive for, if it is bound to one. A node with another id does
+    /// not start on it.
     fn member(&self) -> Option<NodeId> {
         None
     }
 
-    /// Starts delivery to the local member `node`. What was attached for it before gets nothing any more.
+    /// Starts delivery to the local member `node`. An inbox attached for it before gets nothing
+    /// more.
     fn attach(&self, node: NodeId, inbox: Inbox);
 
-    /// Ends the local member's part: nothing is delivered to it and nothing it sends leaves any more. A call for a member
-    /// that is not attached here, or no more, changes nothing.
+    /// Detaches the local member: nothing more is delivered to it, and nothing it sends is
+    /// transmitted. Has no effect for a member that is not attached.
     fn detach(&self, node: NodeId);
 
-    /// The longest message that this transport carries, in bytes as [`wire`] encodes it; `None`: it
-    /// has no limit. A node whose limits allow longer ones does not start.
+    /// The longest message that this transport carries, in bytes as encoded by [`wire`]; `None`: no
+    /// limit. A node whose limits allow longer messages does not start.
     fn max_message_bytes(&self) -> Option<usize> {
         None
     }
 }
 
-/// Where a transport puts what it has for the local member.
+/// The receiving end of the local member, called by a transport.
 ///
-/// Both functions are called from any thread and from inside [`Transport::send`], so they only enqueue
-/// (`Addr::do_send`): they neither wait nor handle the message there. A member that is gone drops what it gets.
+/// Both functions are called from any thread and from inside [`Transport::send`], so they only
+/// enqueue (`Addr::do_send`): they neither wait nor handle the message there. A stopped member
+/// drops its input.
 #[derive(Clone)]
 pub struct Inbox {
     incarnation: Incarnation,
@@ -103,8 +111,9 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// An inbox of the two functions: `deliver` takes envelopes to the member, `undelivered` the ids of the member's own
-    /// requests that will not arrive, with whom they were for. What is put into it counts as handled at once.
+    /// An inbox made of two functions: `deliver` enqueues envelopes for the member, `undelivered`
+    /// reports the receiver and the id of the member's own requests that will not arrive. A
+    /// delivered envelope counts as handled at once.
     pub fn new(
         deliver: impl Fn(Envelope) + Send + Sync + 'static,
         undelivered: impl Fn(NodeId, RequestId) + Send + Sync + 'static,
@@ -112,7 +121,8 @@ impl Inbox {
         Inbox::with_receipts(move |envelope, _handled| deliver(envelope), undelivered)
     }
 
-    /// The same for a member that handles an envelope later than it takes it: it keeps the receipt until then.
+    /// The same for a member that handles an envelope after `deliver` returns: it keeps the receipt
+    /// until then.
     pub fn with_receipts(
         deliver: impl Fn(Envelope, Receipt) + Send + Sync + 'static,
         undelivered: impl Fn(NodeId, RequestId) + Send + Sync + 'static,
@@ -120,14 +130,15 @@ impl Inbox {
         Inbox { incarnation: 0, deliver: Arc::new(deliver), undelivered: Arc::new(undelivered) }
     }
 
-    /// Says which start of the member this is, for transports that tell the others when they connect.
+    /// Sets the incarnation of this start of the member, for transports that send it when they
+    /// connect.
     #[must_use]
     pub fn of_incarnation(mut self, incarnation: Incarnation) -> Inbox {
         self.incarnation = incarnation;
         self
     }
 
-    /// Which start of the member this is; 0 if it was not said.
+    /// The incarnation of this start of the member; 0 if it was not set.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
@@ -137,13 +148,14 @@ impl Inbox {
         self.deliver_with(envelope, Receipt::none());
     }
 
-    /// Puts an envelope into the member's mailbox; the receipt is dropped when the member has handled it, or never will.
+    /// Puts an envelope into the member's mailbox. The receipt is dropped when the member has
+    /// handled the envelope, or never will.
     pub fn deliver_with(&self, envelope: Envelope, receipt: Receipt) {
         (self.deliver)(envelope, receipt);
     }
 
-    /// Tells the member that its request `id` to `to` will not arrive. Only a hint, and never certain to come: the member
-    /// may pause towards `to`, and must not answer it by sending the same again at once.
+    /// Reports that the member's request `id` to `to` will not arrive. Only a hint, which may be
+    /// missing: the member may pause sending to `to`, and must not repeat the request at once.
     pub fn undelivered(&self, to: NodeId, id: RequestId) {
         (self.undelivered)(to, id);
     }

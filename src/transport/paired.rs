@@ -1,20 +1,22 @@
-//! Envelopes over a wire of requests and answers: an HTTP call, an RPC library, frames with an id.
+//! Envelopes over a request/response protocol: HTTP calls, an RPC library, frames with an id.
 //!
 //! ```text
-//!  member ──send(request)──▶ │                 │ ──RequestWire::request(to, bytes, ReplyTo)──▶ wire
-//!  member ◀──deliver──────── │                 │ ◀──ReplyTo::answer(bytes)──────────────────── wire
+//!  member ──send(request)──▶ │                 │ ──RequestWire::request(to, bytes, ReplyTo)─▶ wire
+//!  member ◀──deliver──────── │                 │ ◀──ReplyTo::answer(bytes)─────────────────── wire
 //!                            │ PairedTransport │
-//!  member ◀──deliver──────── │                 │ ◀──serve(bytes, respond)───────────────────── wire
-//!  member ──send(answer)───▶ │                 │ ──respond(Some(bytes))──────────────────────▶ wire
+//!  member ◀──deliver──────── │                 │ ◀──serve(bytes, respond)──────────────────── wire
+//!  member ──send(answer)───▶ │                 │ ──respond(Some(bytes))─────────────────────▶ wire
 //! ```
 //!
-//! The wire carries bytes it does not understand and gives each request at most one answer; it may take seconds, lose
-//! either, and answer out of order. One request of the member is one exchange of the wire, and the member's answer to what
-//! another one asked rides back on the exchange that brought the question.
+//! The wire carries opaque bytes and gives each request at most one answer. It may take seconds,
+//! lose either, and answer out of order. Each request of the member is one exchange of the wire.
+//! The member's answer to another member's request is returned in the exchange that carried the
+//! request.
 //!
-//! An exchange that was served stands open until the member answers. It ends without an answer when the member has not
-//! answered within [`PairedOptions::answer_within`] (some requests are never answered: those of another cluster, those of a
-//! former life), when [`PairedOptions::open_exchanges`] newer ones stand open, or when the member is detached.
+//! An exchange that was served stays open until the member answers. It ends without an answer when
+//! the member has not answered within [`PairedOptions::answer_within`] (some requests are never
+//! answered: those of another cluster, those for a former incarnation), when
+//! [`PairedOptions::open_exchanges`] newer exchanges are open, or when the member is detached.
 //! `respond` is called exactly once in each case, and never under a lock.
 //!
 //! ```
@@ -35,15 +37,16 @@
 //! }
 //!
 //! let transport = PairedTransport::new(Post(), PairedOptions::default());
-//! // Where a call of another member comes in; `respond` ends it.
+//! // Call this for each request that arrives over the wire; `respond` ends the exchange.
 //! let refused = transport.serve(Bytes::from_static(b"?"), |answer| assert_eq!(answer, None));
 //! assert!(refused.is_err());
 //! // NodeBuilder::new(..).transport(transport.clone())
 //! ```
 //!
 //! # What it does not do
-//! It repeats nothing and keeps no clock: exchanges expire when anything is served or sent, which a living member's
-//! neighbours and its own election timeouts see to.
+//! It repeats nothing and has no timer: exchanges expire when any request is served or any envelope
+//! is sent. The requests of other members and the local member's election timeouts cause that
+//! regularly.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -63,16 +66,18 @@ mod tests;
 
 /// Carries requests to other members.
 pub trait RequestWire: Send + Sync + 'static {
-    /// Begins to carry `request` to the member `to`, and returns at once. However that ends, `reply` is told or dropped.
+    /// Starts to carry `request` to the member `to`, and returns at once. The end of the exchange
+    /// is reported through `reply`, or by dropping it.
     fn request(&self, to: NodeId, request: Bytes, reply: ReplyTo);
 }
 
 /// Limits of a [`PairedTransport`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairedOptions {
-    /// Exchanges that wait for the local member's answer, at most: beyond it the oldest ends.
+    /// The maximum number of exchanges that wait for the local member's answer; beyond it the
+    /// oldest ends.
     pub open_exchanges: usize,
-    /// An exchange ends without an answer after so long. Seconds: an answer waits for a disk.
+    /// An exchange ends without an answer after this time. Seconds: an answer may wait for a disk.
     pub answer_within: Duration,
 }
 
@@ -82,36 +87,37 @@ impl Default for PairedOptions {
     }
 }
 
-/// Why bytes from the wire lead to nothing. The member hears nothing of them.
+/// Why bytes from the wire were rejected. The member is not informed of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PairedError {
-    /// They are no message.
+    /// The bytes are not a message.
     #[error("not a message: {0}")]
     Undecodable(#[from] WireError),
-    /// They came as a request and are an answer.
+    /// The bytes arrived as a request and are an answer.
     #[error("an answer came as a request, from member {from}")]
     NotARequest {
-        /// Who speaks.
+        /// The sender.
         from: NodeId,
     },
-    /// They came as the answer to a request and are something else.
+    /// The bytes arrived as the answer to a request and are something else.
     #[error("what came back for request {id} to member {to} is not its answer")]
     NotTheAnswer {
-        /// Whom the request was for.
+        /// The receiver of the request.
         to: NodeId,
-        /// The request.
+        /// The id of the request.
         id: RequestId,
     },
-    /// They are for another member than the one that is attached here.
+    /// The request is for a member other than the one attached here.
     #[error("a request for member {to} came to another one")]
     WrongMember {
-        /// Whom it is for.
+        /// The receiver named in the request.
         to: NodeId,
     },
 }
 
-/// A transport over a wire of requests and answers, for one local member. Clones are the same transport.
+/// A transport over a request/response protocol, for one local member. Clones are the same
+/// transport.
 #[derive(Clone)]
 pub struct PairedTransport {
     shared: Arc<Shared>,
@@ -139,7 +145,7 @@ struct Open {
 
 type Respond = Box<dyn FnOnce(Option<Bytes>) + Send>;
 
-/// What an answer says of the request it is for. Ids repeat with every start of the asker.
+/// The fields by which an answer names its request. Ids repeat with every start of the requester.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Question {
     asker: NodeId,
@@ -148,14 +154,14 @@ struct Question {
 }
 
 impl PairedTransport {
-    /// A transport that sends over `wire`. It neither sends nor serves before a member is attached.
+    /// A transport that sends over `wire`. It neither sends nor serves until a member is attached.
     pub fn new(wire: impl RequestWire, options: PairedOptions) -> PairedTransport {
         let shared = Shared { wire: Box::new(wire), options, state: Mutex::default() };
         PairedTransport { shared: Arc::new(shared) }
     }
 
-    /// A request came in over the wire. `respond` is called exactly once, with the local member's answer or `None`;
-    /// after an error it has been called already.
+    /// Handles a request that arrived over the wire. `respond` is called exactly once, with the
+    /// local member's answer or `None`; if this returns an error, it has been called already.
     pub fn serve(
         &self,
         request: Bytes,
@@ -171,12 +177,12 @@ impl PairedTransport {
         }
     }
 
-    /// How many exchanges wait for the local member.
+    /// The number of exchanges that wait for the local member's answer.
     pub fn open_exchanges(&self) -> usize {
         self.shared.state.lock().open.len()
     }
 
-    /// Ends the exchanges that have waited too long. Happens by itself whenever anything is served or sent.
+    /// Ends the exchanges that have waited too long. Every `serve` and every send does this too.
     pub fn expire(&self) {
         let now = Instant::now();
         let mut expired = Vec::new();
@@ -218,7 +224,7 @@ impl PairedTransport {
         }
     }
 
-    /// The asker of a question that is no longer open has given up on it.
+    /// Drops an answer whose exchange is no longer open: the requester has given up.
     fn send_answer(&self, envelope: Envelope, question: Question) {
         let mut state = self.shared.state.lock();
         let position = state.open.iter().position(|open| open.question == question);
@@ -276,7 +282,8 @@ impl fmt::Debug for PairedTransport {
 }
 
 impl State {
-    /// Returns what ends for it: the same question's earlier exchange (the wire has repeated the request), or the oldest.
+    /// Returns the exchanges that this one ends: the earlier exchange of the same request (the wire
+    /// has repeated the request), or the oldest.
     fn open_exchange(&mut self, question: Question, respond: Respond, max: usize) -> Vec<Open> {
         let repeated = self.open.iter().position(|open| open.question == question);
         let mut ended: Vec<Open> =
@@ -306,17 +313,17 @@ impl Question {
     }
 }
 
-/// Where the wire says how a request ended. Dropping it says that the request certainly did not arrive.
+/// Reports how a request ended. Dropping it reports that the request certainly did not arrive.
 pub struct ReplyTo {
     to: NodeId,
-    /// `None` once the end was told.
+    /// `None` once the end has been reported.
     asked: Option<Question>,
-    /// Gone when the member is detached: what comes later is for nobody.
+    /// Gone when the member is detached: later answers are dropped.
     inbox: Weak<Inbox>,
 }
 
 impl ReplyTo {
-    /// The other side responded with these bytes.
+    /// Reports that the other side responded with these bytes.
     pub fn answer(mut self, answer: Bytes) -> Result<(), PairedError> {
         let Some(asked) = self.asked.take() else { return Ok(()) };
         let envelope = wire::decode(&answer)?;
@@ -329,7 +336,8 @@ impl ReplyTo {
         Ok(())
     }
 
-    /// No answer will come, and nobody knows whether the request arrived: the member goes by its own time-outs.
+    /// Reports that no answer will come and that it is unknown whether the request arrived. The
+    /// member relies on its own timeouts.
     pub fn give_up(mut self) {
         self.asked = None;
     }
@@ -357,7 +365,7 @@ fn decode_request(request: &Bytes) -> Result<Envelope, PairedError> {
     }
 }
 
-/// `None`: the format has no room for it, which limits of the configuration prevent.
+/// `None`: the format has no room for the envelope, which the configuration's limits prevent.
 fn encoded(envelope: &Envelope) -> Option<Bytes> {
     let bytes = wire::encode(envelope);
     bytes

@@ -1,16 +1,16 @@
-//! How a transport learns that an envelope has been handled.
+//! How a transport is notified that an envelope has been handled.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Hears what has been handled.
+/// Is notified when an envelope has been handled.
 pub trait Taken: Send + Sync + 'static {
-    /// Something that was handed in with a receipt over `cost` has been handled, or never will be. Called from any thread,
-    /// in the middle of the member's work: it may count and wake, nothing more.
+    /// An envelope delivered with a receipt of `cost` has been handled, or never will be. Called
+    /// from any thread, in the middle of the member's work: it may count and wake, nothing more.
     fn taken(&self, cost: usize);
 }
 
-/// Comes with an envelope and is dropped when the envelope has been handled.
+/// Accompanies an envelope and is dropped when the envelope has been handled.
 #[derive(Default)]
 pub struct Receipt {
     to: Option<Arc<dyn Taken>>,
@@ -18,12 +18,12 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// A receipt over `cost`, in whatever `to` counts.
+    /// A receipt of `cost`, in the unit that `to` counts.
     pub fn new(to: Arc<dyn Taken>, cost: usize) -> Receipt {
         Receipt { to: Some(to), cost }
     }
 
-    /// A receipt that nobody waits for.
+    /// A receipt without a recipient: dropping it notifies nothing.
     pub fn none() -> Receipt {
         Receipt::default()
     }

@@ -1,8 +1,9 @@
-//! An [`Envelope`] as bytes, and back.
+//! Encoding of an [`Envelope`] as bytes.
 //!
-//! Nearly all bytes between members are commands and snapshot data. These two kinds of frame have a fixed layout with the
-//! payloads raw at the end, and decoding takes the payloads as slices of the received buffer, without a copy. All
-//! other messages are small: the same heading, then MessagePack (structs as arrays).
+//! Nearly all bytes between members are commands and snapshot data. These two kinds of frame have a
+//! fixed layout with the raw payloads at the end; decoding takes the payloads as slices of the
+//! received buffer, without a copy. All other messages are small: the same heading, then
+//! MessagePack (structs as arrays).
 //!
 //! Numbers are little-endian, `u64` unless stated.
 //!
@@ -13,26 +14,28 @@
 //!
 //! control         MessagePack of a request for a vote, or of any answer
 //!
-//! append      58  prev.term │ prev.index │ commit │ leader_last │ leader_durable │ round │ count u32
+//! append      58  prev.term │ prev.index │ commit │ leader_last │ leader_durable │ round
+//!            106  count u32
 //!            110  count × (term │ stamp_ms │ data length u32 │ kind u8: 0 blank, 1 command)
-//!                 the entries' data, one behind the other
+//!                 the entries' data, concatenated
 //!
 //! chunk       58  transfer │ offset │ round │ last.term │ last.index │ snapshot size │ crc u32
-//!            110  voters: count u32, ids ascending │ outgoing voters: the same │ learners: the same
+//!            110  voters: count u32, ids ascending
+//!                 outgoing voters: the same │ learners: the same
 //!                 data length u32 │ data
 //! ```
 //!
-//! Indexes of entries are not sent: they follow `prev.index`. A frame says nothing of its own length; whoever moves frames
-//! over a stream puts a length before each and bounds it. Every frame has one meaning and is used up by it: bytes
-//! left over are an error.
+//! Indexes of entries are not sent: they follow `prev.index`. A frame does not contain its own
+//! length; a stream transport puts a length before each frame and bounds it. Every frame has one
+//! meaning and is consumed completely: leftover bytes are an error.
 //!
-//! Decoding expects anything: it never panics, allocates in proportion to the bytes it was given and never to a
-//! length that they claim, and nests no deeper than [`MAX_DEPTH`].
+//! Decoding accepts any input: it never panics, allocates in proportion to the bytes it was given
+//! and never to a length that they claim, and nests no deeper than [`MAX_DEPTH`].
 //!
 //! # What it does not do
-//! No judgement of what a message says: a hostile term or a foreign cluster decodes, and the peer refuses it. No checksum: a wire
-//! has one, and snapshot data carries its own. No copying: an entry of a decoded frame keeps the whole
-//! frame's buffer alive.
+//! No check of a message's content: a hostile term or a foreign cluster decodes, and the peer
+//! refuses it. No checksum: a wire has one, and snapshot data carries its own. No copying: an entry
+//! of a decoded frame keeps the whole frame's buffer alive.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -48,7 +51,7 @@ mod tests;
 
 /// The first byte of every frame.
 pub const VERSION: u8 = 1;
-/// How deep MessagePack values may nest. Our deepest message needs less than half of it.
+/// The maximum nesting of MessagePack values. Our deepest message needs less than half of it.
 pub const MAX_DEPTH: usize = 16;
 
 const KIND_CONTROL: u8 = 0;
@@ -59,30 +62,31 @@ const HEADING_BYTES: usize = 2 + 7 * 8;
 const APPEND_FIXED_BYTES: usize = 6 * 8 + 4;
 const ENTRY_FIXED_BYTES: usize = 8 + 8 + 4 + 1;
 const CHUNK_FIXED_BYTES: usize = 6 * 8 + 4;
-/// No control message is longer: an answer with every number at its largest has not two thirds of it.
+/// The maximum length of a control message. An answer with every number at its maximum needs less
+/// than two thirds of it.
 const CONTROL_MAX_BYTES: usize = 256;
 
-/// No frame is longer than its payload (a command, entries by their [`Entry::size_bytes`], a piece
-/// of a snapshot) and this, in a cluster of up to 100 members.
+/// The maximum length of a frame beyond its payload (a command, entries by their
+/// [`Entry::size_bytes`], a chunk of a snapshot), in a cluster of up to 100 members.
 pub(crate) const FRAMING_BYTES_MAX: usize = 1024;
 const BEYOND_ALL: &str =
     "a number that no member can have reached; the sender is broken, or no member of this cluster";
 
-/// Why bytes are not an envelope, or an envelope can't be bytes.
+/// Why bytes can't be decoded to an envelope, or an envelope can't be encoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
     /// The frame ends inside a field.
     #[error("message ends at {field}: {needed} bytes needed, {left} left; it was cut on its way")]
     Short {
-        /// The field that is not whole.
+        /// The incomplete field.
         field: &'static str,
-        /// Its length in bytes.
+        /// The field's length in bytes.
         needed: u64,
-        /// What is left of the frame, in bytes.
+        /// The bytes left in the frame.
         left: usize,
     },
-    /// The sender speaks another version.
+    /// The sender uses another version.
     #[error(
         "message of wire version {found}, this member speaks {VERSION}; run releases that share a version"
     )]
@@ -90,21 +94,21 @@ pub enum WireError {
         /// The frame's first byte.
         found: u8,
     },
-    /// A byte that selects a kind of message or entry selects none.
+    /// A byte that selects a kind of message or entry has an unknown value.
     #[error("{field} is {found}, which means nothing in wire version {VERSION}")]
     Kind {
         /// What the byte selects.
         field: &'static str,
-        /// The byte.
+        /// The byte's value.
         found: u8,
     },
-    /// The message is complete and bytes are left.
+    /// The message is complete and bytes are left over.
     #[error("{left} bytes behind the end of the message")]
     Trailing {
-        /// How many.
+        /// The number of bytes left over.
         left: usize,
     },
-    /// A field has a value that it can't have.
+    /// A field has an invalid value.
     #[error("{field}: {what}")]
     Malformed {
         /// The field.
@@ -112,7 +116,8 @@ pub enum WireError {
         /// What is wrong with it.
         what: String,
     },
-    /// The envelope can't be encoded: its maker broke a rule of the message or the format has no room for it.
+    /// The envelope can't be encoded: it breaks a rule of the message, or the format has no room
+    /// for it.
     #[error("can't encode {field}: {what}")]
     Unencodable {
         /// The field.
@@ -122,8 +127,8 @@ pub enum WireError {
     },
 }
 
-/// What goes as MessagePack. A type of its own, so that entries and chunks have one encoding only and no
-/// control message can make the decoder buffer a payload.
+/// The messages encoded as MessagePack. A separate type, so that entries and chunks have one
+/// encoding only and no control message can make the decoder buffer a payload.
 #[derive(Serialize, Deserialize)]
 enum Control {
     PreVote { campaign_term: Term, last: LogId },
@@ -133,7 +138,7 @@ enum Control {
     RecoveryQuery,
 }
 
-/// The envelope as one frame.
+/// Encodes the envelope as one frame.
 ///
 /// Fails only if the entries of an append do not follow `prev`, or a length exceeds 32 bits.
 pub fn encode(envelope: &Envelope) -> Result<Bytes, WireError> {
@@ -142,7 +147,7 @@ pub fn encode(envelope: &Envelope) -> Result<Bytes, WireError> {
     Ok(out.freeze())
 }
 
-/// The envelope as one frame, behind what is in `out`. What a failure leaves there is no frame.
+/// Appends the envelope as one frame to `out`. After an error the appended bytes are not a frame.
 pub fn encode_into(envelope: &Envelope, out: &mut BytesMut) -> Result<(), WireError> {
     match &envelope.body {
         Body::Request(Request::Append(append)) => encode_append(envelope, append, out),
@@ -168,7 +173,7 @@ pub fn encode_into(envelope: &Envelope, out: &mut BytesMut) -> Result<(), WireEr
     }
 }
 
-/// No frame of the envelope is longer than this. Exact where there are payloads.
+/// An upper bound of the envelope's frame length in bytes. Exact where there are payloads.
 pub fn size_bound(envelope: &Envelope) -> usize {
     match &envelope.body {
         Body::Request(Request::Append(append)) => {
@@ -186,7 +191,7 @@ pub fn size_bound(envelope: &Envelope) -> usize {
     }
 }
 
-/// The envelope that a frame holds. Payloads are slices of `frame`.
+/// Decodes a frame. Payloads are slices of `frame`.
 pub fn decode(frame: &Bytes) -> Result<Envelope, WireError> {
     let mut reader = Reader { frame, at: 0 };
     let version = reader.u8("version")?;
@@ -274,7 +279,7 @@ fn check_follows(prev: LogId, position: usize, entry: &Entry) -> Result<(), Wire
     })
 }
 
-/// Index of the entry at `position` behind `prev`; `None` past the end of the numbers.
+/// The index of the entry at `position` after `prev`; `None` on overflow.
 fn index_after(prev: Index, position: usize) -> Option<Index> {
     prev.checked_add(position as u64)?.checked_add(1)
 }
@@ -325,7 +330,7 @@ fn entry_kind(code: u8) -> Result<EntryKind, WireError> {
     }
 }
 
-/// All but the body, which is filled with the smallest there is until the caller knows better.
+/// Decodes everything except the body, which is a minimal placeholder until the caller replaces it.
 fn decode_heading(reader: &mut Reader<'_>) -> Result<Envelope, WireError> {
     Ok(Envelope {
         cluster: reader.u64("cluster")?,
@@ -374,7 +379,7 @@ fn decode_append(reader: &mut Reader<'_>) -> Result<Append, WireError> {
     Ok(Append { prev, entries, commit, leader_last, leader_durable, round })
 }
 
-/// One entry: its numbers from `fixed`, its data from `payloads`.
+/// Decodes one entry: its numbers from `fixed`, its data from `payloads`.
 fn decode_entry(
     prev: LogId,
     position: usize,
@@ -432,7 +437,7 @@ fn decode_members(
     Ok(members)
 }
 
-/// A frame being read from its front. Invariant: `at <= frame.len()`.
+/// A cursor over a frame. Invariant: `at <= frame.len()`.
 struct Reader<'a> {
     frame: &'a Bytes,
     at: usize,
@@ -467,7 +472,7 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(self.array(field)?))
     }
 
-    /// A number of items of `item_bytes` each that follow, checked against what is really there.
+    /// Reads a number of items of `item_bytes` each, and checks it against the bytes that follow.
     fn count(&mut self, field: &'static str, item_bytes: usize) -> Result<usize, WireError> {
         let count = self.u32(field)?;
         self.ensure(field, u64::from(count) * item_bytes as u64)?;

@@ -1,7 +1,8 @@
-//! Where members are reached over HTTP.
+//! The addresses of members over HTTP.
 //!
-//! The protocol knows members by their ids and the transport by its own addresses; under which URL a member's *service*
-//! answers only the service knows. It says so here, and a member that does not lead sends callers on.
+//! The protocol identifies members by id and the transport by its own addresses; only the service
+//! knows the URL of a member's *service*. It configures the URLs here, and a member that is not the
+//! leader redirects requests.
 
 use std::collections::BTreeMap;
 
@@ -12,29 +13,33 @@ use crate::raft::NodeId;
 
 use super::errors::Failure;
 
-/// The base URL of each member's service, such as `http://10.0.0.7:8080`. Put it into `web::Data` beside the handle.
+/// The base URL of each member's service, such as `http://10.0.0.7:8080`. Put it into `web::Data`
+/// together with the handle.
 #[derive(Clone, Debug, Default)]
 pub struct Addresses(BTreeMap<NodeId, String>);
 
 impl Addresses {
-    /// These members, each at its base URL. A path in it is put before the path of the request.
+    /// Addresses from the base URL of each member. A path in it is put before the path of the
+    /// request.
     pub fn new<U: Into<String>>(members: impl IntoIterator<Item = (NodeId, U)>) -> Addresses {
         let members = members.into_iter();
         Addresses(members.map(|(node, base)| (node, base.into())).collect())
     }
 
-    /// Where this member is, if it is known.
+    /// The base URL of this member, if it is known.
     pub fn of(&self, node: NodeId) -> Option<&str> {
         self.0.get(&node).map(String::as_str)
     }
 
-    /// `error` as the answer to `request`: if another member leads and its address is known, 307 to the same path and query
-    /// there; otherwise what the error answers by itself. A client that follows a 307 repeats method and body, which is
-    /// safe: a member that does not lead has not appended the command.
+    /// Converts `error` to the response to `request`: if another member is the leader and its
+    /// address is known, 307 to the same path and query there; otherwise the error's own response.
+    /// A client that follows a 307 repeats method and body, which is safe: a member that is not the
+    /// leader has not appended the command.
     ///
     /// ```
     /// # use actix_web::{HttpRequest, web};
-    /// # use quorate::{machine::{KeyValue, KeyValueCommand}, node::Handle, web::{Addresses, Failure}};
+    /// # use quorate::machine::{KeyValue, KeyValueCommand};
+    /// # use quorate::{node::Handle, web::{Addresses, Failure}};
     /// async fn put(
     ///     node: web::Data<Handle<KeyValue>>,
     ///     addresses: web::Data<Addresses>,
@@ -54,7 +59,7 @@ impl Addresses {
         }
     }
 
-    /// `None`, too, if the address makes no header.
+    /// `None` also if the address is not a valid header value.
     fn location(&self, node: NodeId, request: &HttpRequest) -> Option<HeaderValue> {
         let base = self.of(node)?.trim_end_matches('/');
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());

@@ -1,7 +1,7 @@
-//! Errors as responses: a status that proxies and clients understand, and a small body that says the rest.
+//! Errors as responses: a status code for proxies and clients, and a small JSON body with details.
 //!
-//! The one thing a caller has to know is whether its command may have been applied. A 503 here is always a definite no; a
-//! 504 to a proposal never is.
+//! The most important detail is whether the command may have been applied. A 503 here is always a
+//! definite no; a 504 to a proposal never is.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
@@ -11,28 +11,28 @@ use serde::Serialize;
 use crate::node::{ClientError, ProposeError, ReadError, SnapshotError};
 use crate::raft::NodeId;
 
-/// Names the leader's id in answers of a member that does not lead.
+/// The header with the leader's id, in responses of a member that is not the leader.
 pub const LEADER_HEADER: HeaderName = HeaderName::from_static("quorate-leader");
 
-/// Seconds after which to try again: elections take about one.
+/// Seconds after which to retry: an election takes about one.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// What a failed request is answered, as JSON.
+/// The JSON body of the response to a failed request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ErrorBody {
-    /// What went wrong, in one word for programs.
+    /// The error as one word, for programs.
     pub error: &'static str,
-    /// The same for people.
+    /// The error as text.
     pub message: String,
-    /// Whether the command may have been applied, or may be yet. False is certain.
+    /// Whether this request may have applied the command, or may apply it later. False is certain.
     pub may_have_applied: bool,
-    /// Who leads, where that is the answer and is known.
+    /// The leader's id, if the error is that this member is not the leader and the id is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leader: Option<NodeId>,
 }
 
-/// An error of a handle or a client as a response. Every one of them becomes one by `?`.
+/// An error of a handle or a client as a response. All of them convert to it by `?`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .body.message)]
 pub struct Failure {
@@ -64,7 +64,7 @@ impl Failure {
         Failure { try_again: true, ..failure }
     }
 
-    /// The node has stopped: trying again here leads nowhere.
+    /// The node has stopped: a retry at this node can't succeed.
     fn stopped(message: &dyn std::fmt::Display) -> Failure {
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "stopped", message)
     }
@@ -78,7 +78,7 @@ impl Failure {
         self
     }
 
-    /// The request is to be repeated there.
+    /// Redirects the request to `location`.
     pub(super) fn led_to(mut self, location: HeaderValue) -> Failure {
         self.status = StatusCode::TEMPORARY_REDIRECT;
         self.try_again = false;
@@ -86,7 +86,7 @@ impl Failure {
         self
     }
 
-    /// What the body says.
+    /// The JSON body.
     pub fn body(&self) -> &ErrorBody {
         &self.body
     }
@@ -185,7 +185,7 @@ fn too_long(error: &dyn std::fmt::Display) -> Failure {
     Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "reply_too_long", error).perhaps_applied()
 }
 
-/// Handlers may return the errors themselves, too.
+/// Handlers may also return the errors themselves.
 macro_rules! respond_as_failure {
     ($($error:ty),*) => {$(
         impl ResponseError for $error {

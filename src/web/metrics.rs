@@ -1,15 +1,15 @@
-//! A status as Prometheus text (exposition format 0.0.4).
+//! A node's status as Prometheus text (exposition format 0.0.4).
 //!
-//! Names begin with `quorate_`, counts end in `_total`, times are seconds; each sample carries the
-//! member's id, so that several members of one process can be told apart. Prometheus reads each
-//! number as an `f64`: a number that can exceed 2^53 is given in parts that can't.
+//! Names begin with `quorate_`, counters end in `_total`, times are in seconds. Each sample carries
+//! the member's id, to distinguish several members of one process. Prometheus reads each number as
+//! an `f64`: a number that can exceed 2^53 is split into parts that can't.
 
 use std::fmt::{Display, Write};
 
 use crate::node::NodeStatus;
 use crate::raft::{InstallStatus, Role, created_at_ms, start_number};
 
-/// What the page is served as.
+/// The content type of the page.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `status` as Prometheus text.
@@ -99,7 +99,7 @@ fn counts(page: &mut Page, status: &NodeStatus) {
     }
 }
 
-/// The text so far.
+/// The text written so far.
 struct Page {
     out: String,
     node: String,

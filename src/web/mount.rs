@@ -2,17 +2,17 @@
 //!
 //! | route | answer |
 //! |---|---|
-//! | `GET livez` | 200 while the node runs, 503 after its end: start the process anew |
-//! | `GET readyz` | 200, or 503 with the reasons: send traffic elsewhere |
+//! | `GET livez` | 200 while the node runs, 503 after it has stopped: restart the process |
+//! | `GET readyz` | 200, or 503 with the reasons: route traffic to another member |
 //! | `GET status` | [`NodeStatus`] as JSON |
 //! | `GET metrics` | the same as Prometheus text |
 //! | `POST snapshot` | takes a snapshot and answers with its last entry once it is durable |
 //!
-//! `HEAD` is answered as `GET` without the body; another method gets 405 with `Allow`. Each answer
-//! names the member in [`NODE_HEADER`].
+//! `HEAD` is answered like `GET`, without the body; another method gets 405 with `Allow`. Each
+//! response names the member in [`NODE_HEADER`].
 //!
-//! Nothing secret is in any of them: positions, counts and ids. Why a node failed may name files of the machine, so that
-//! stays in its log and is not told here.
+//! No response contains secrets: only positions, counters and ids. The error of a failed node may
+//! contain file names, so it is written to the node's log only.
 
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::middleware::DefaultHeaders;
@@ -28,15 +28,17 @@ use super::errors::Failure;
 use super::metrics::{CONTENT_TYPE, metrics};
 use super::probes::{NotReady, not_ready};
 
-/// Names the member that answers, in every answer of its mount. A client can tell by it that it
-/// asked a member at all.
+/// The header with the id of the responding member, in every response of its mounted routes. It
+/// tells a client that a member has answered.
 pub const NODE_HEADER: HeaderName = HeaderName::from_static("quorate-node");
 
 impl<M: Machine> Handle<M> {
-    /// Routes to look at this member and to have it take a snapshot, under `path`: `livez`, `readyz`, `status`, `metrics`, and
-    /// `snapshot` (POST). Several members in one process are mounted under a path each.
+    /// Routes to monitor this member and to request a snapshot, under `path`: `livez`, `readyz`,
+    /// `status`, `metrics`, and `snapshot` (POST). Mount several members of one process under
+    /// different paths.
     ///
-    /// Whoever reaches the path can use it. Where not everybody may, mount it inside a scope with a middleware of yours.
+    /// The routes have no access control. Where access must be restricted, mount them inside a
+    /// scope with a middleware of your own.
     ///
     /// ```
     /// # use actix_web::App;
@@ -62,7 +64,7 @@ impl<M: Machine> Handle<M> {
     }
 }
 
-/// A resource that can be read.
+/// A resource with a `GET` handler.
 fn shown<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
@@ -72,10 +74,10 @@ where
     web::resource(path).route(web::get().to(handler.clone())).route(web::head().to(handler))
 }
 
-/// The machine's type is of no use to the routes.
+/// The routes do not depend on the machine's type.
 type Node = Data<Handle<NoMachine>>;
 
-/// What a probe is answered.
+/// The body of a probe's response.
 #[derive(Serialize)]
 struct Probe {
     ok: bool,
@@ -90,7 +92,7 @@ impl Probe {
     }
 }
 
-/// An answer of this moment, which no cache may keep.
+/// Marks a response as valid only now: it must not be cached.
 fn fresh(mut response: HttpResponseBuilder) -> HttpResponseBuilder {
     response.insert_header((CACHE_CONTROL, "no-store"));
     response

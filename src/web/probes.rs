@@ -1,11 +1,12 @@
-//! Whether a member should get traffic, and if not, why.
+//! Whether a member is ready for traffic, and the reasons if it is not.
 
 use serde::Serialize;
 
 use crate::node::NodeStatus;
 use crate::raft::{InstallStatus, Role};
 
-/// A member that has committed so many entries more than it has applied answers with an old state: it is not ready.
+/// A member that has applied this many entries fewer than it has committed would answer with stale
+/// state: it is not ready.
 const BEHIND_ENTRIES: u64 = 10_000;
 
 /// Why a member is not ready.
@@ -13,24 +14,24 @@ const BEHIND_ENTRIES: u64 = 10_000;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum NotReady {
-    /// It was stopped, or is being stopped.
+    /// It was stopped, or is stopping.
     Stopped,
-    /// It could not go on; the reason stands in the log of the process.
+    /// It has failed; the reason is in the log of the process.
     Failed,
     /// It knows of no leader: commands and linearizable reads would be refused.
     NoLeader,
     /// Its storage was damaged and it has not caught up.
     Recovering,
-    /// It is so far behind that it is being sent a snapshot, or is about to switch to one.
+    /// It is so far behind that it receives a snapshot, or is about to switch to one.
     Installing,
-    /// It needs a snapshot that its build can't decode: start it with the build of the other members.
+    /// It needs a snapshot that its build can't decode: run the build of the other members.
     NeedsNewerBuild,
-    /// It has much to apply yet.
+    /// It has many committed entries to apply.
     Behind,
 }
 
-/// All reasons why a member that stands like this should get no traffic; none if it should. Whether it leads does not matter: a
-/// member that does not lead knows who does.
+/// All reasons why a member with this status should get no traffic; empty if it is ready.
+/// Leadership does not matter: a member that is not the leader redirects to the leader.
 pub fn not_ready(status: &NodeStatus) -> Vec<NotReady> {
     let raft = &status.raft;
     if !status.running {

@@ -1,33 +1,33 @@
-//! Follows the markers of one MessagePack value without recursion, however its bytes are cut.
+//! Scans the markers of one MessagePack value without recursion, in pieces of any size.
 //!
 //! ```text
 //! Marker ──array, map──▶ one more level open ──▶ Marker
 //!   │ ╲──length follows──▶ Length ──▶ Skip or one more level
 //!   │  ╲──payload follows──▶ Skip ──▶ (value complete)
-//!   ╰──scalar──▶ (value complete): the innermost open level has one less to come; at none: Done
+//!   ╰──scalar──▶ (value complete): the innermost open level misses one less; if none is open: Done
 //! ```
-//! It knows how deep it is and whether the value is complete; nothing else. It does not look at what
-//! the values are, nor whether strings are UTF-8.
+//! It tracks the depth and whether the value is complete; nothing else. It does not inspect the
+//! values, nor check that strings are UTF-8.
 
 use super::CodecError;
 
-/// Where in the value the scan stands.
+/// The position of the scan in the value.
 #[derive(Clone, Copy)]
 enum State {
-    /// The next byte says what comes.
+    /// The next byte is a marker.
     Marker,
     /// A big-endian length is being read.
     Length { shape: Shape, missing: u8, value: u64 },
-    /// So many bytes of payload are still to come.
+    /// This many bytes of payload follow.
     Skip(u64),
     /// The value is complete.
     Done,
 }
 
-/// What the length being read is the length of.
+/// What the length is the length of.
 #[derive(Clone, Copy)]
 enum Shape {
-    /// Payload bytes, and so many more (the type byte of an extension).
+    /// Payload bytes, plus `more` (the type byte of an extension).
     Payload { more: u64 },
     /// Elements.
     Array,
@@ -35,16 +35,16 @@ enum Shape {
     Map,
 }
 
-/// What is wrong with the bytes.
+/// Why the bytes are invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScanError {
     /// More levels than allowed.
     TooDeep,
     /// Bytes behind the complete value.
     Trailing,
-    /// The bytes end before the value does.
+    /// The bytes end before the value is complete.
     Truncated,
-    /// The one marker that MessagePack never uses.
+    /// The one marker that MessagePack does not use.
     ReservedMarker,
 }
 
@@ -63,7 +63,7 @@ impl ScanError {
 /// The scan of one value. Memory: one number per open level, of which there are at most `limit`.
 pub(super) struct MarkerScan {
     limit: usize,
-    /// How many values each open array or map still waits for, outermost first. Never 0.
+    /// The number of values that each open array or map still misses, outermost first. Never 0.
     open: Vec<u64>,
     state: State,
 }
@@ -73,7 +73,7 @@ impl MarkerScan {
         MarkerScan { limit, open: Vec::new(), state: State::Marker }
     }
 
-    /// Takes the next bytes of the value.
+    /// Scans the next bytes of the value.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), ScanError> {
         while let Some((&byte, rest)) = bytes.split_first() {
             match self.state {
@@ -96,7 +96,7 @@ impl MarkerScan {
         Ok(())
     }
 
-    /// Whether exactly one whole value went by.
+    /// Whether exactly one whole value was scanned.
     pub(super) fn finish(&self) -> Result<(), ScanError> {
         match self.state {
             State::Done => Ok(()),
@@ -107,13 +107,13 @@ impl MarkerScan {
     /// The table of MessagePack's markers.
     fn on_marker(&mut self, marker: u8) -> Result<(), ScanError> {
         match marker {
-            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => self.complete(), // small int, nil, bool
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => self.complete(), // int, nil, bool
             0x80..=0x8f => self.open(2 * u64::from(marker & 0x0f))?,           // short map
             0x90..=0x9f => self.open(u64::from(marker & 0x0f))?,               // short array
             0xa0..=0xbf => self.skip(u64::from(marker & 0x1f)),                // short string
             0xc1 => return Err(ScanError::ReservedMarker),
             0xc4..=0xc6 => self.length(Shape::Payload { more: 0 }, 1 << (marker - 0xc4)), // bytes
-            0xc7..=0xc9 => self.length(Shape::Payload { more: 1 }, 1 << (marker - 0xc7)), // extension
+            0xc7..=0xc9 => self.length(Shape::Payload { more: 1 }, 1 << (marker - 0xc7)), // ext
             0xca | 0xcb => self.skip(4 << (marker - 0xca)),                               // float
             0xcc..=0xcf => self.skip(1 << (marker - 0xcc)), // unsigned
             0xd0..=0xd3 => self.skip(1 << (marker - 0xd0)), // signed
@@ -162,7 +162,7 @@ impl MarkerScan {
         Ok(())
     }
 
-    /// A value is complete, and with it perhaps the array it was the last element of, and so on outwards.
+    /// Completes a value, and with it the arrays and maps whose last element it was.
     fn complete(&mut self) {
         while let Some(left) = self.open.last_mut() {
             *left -= 1;

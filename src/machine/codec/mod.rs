@@ -1,19 +1,20 @@
-//! Bytes and values: MessagePack for what users define, plain little-endian for what is ours.
+//! Encoding of values: MessagePack for users' types, plain little-endian for the crate's own.
 //!
 //! | what | how | bound |
 //! |---|---|---|
-//! | commands, replies, a `Replicated` state | MessagePack, structs as arrays | [`DEPTH_LIMIT`] levels |
-//! | a snapshot's parts | sections of length-prefixed chunks, see [`SectionWriter`] | one chunk in memory |
-//! | records of shipped machines and sessions | fixed little-endian fields | the bytes that are there |
+//! | commands, replies, a `Replicated` state | MessagePack, structs as arrays | [`DEPTH_LIMIT`] |
+//! | a snapshot's parts | sections of chunks, see [`SectionWriter`] | one chunk in memory |
+//! | records of provided machines and sessions | fixed little-endian fields | the bytes present |
 //!
-//! The depth is checked while *encoding*, by reading the markers that the encoder writes: a value that
-//! every replica would refuse to decode must not get into the log, and an endless nesting stops before
-//! it overflows the encoder's stack. Decoders take bytes from anybody: they answer [`CodecError`], and
-//! never panic, never overflow the stack, never reserve memory for bytes that are not there.
+//! The depth is checked while *encoding*, by reading the markers that the encoder writes: a value
+//! that every replica would refuse to decode must not get into the log, and unbounded nesting must
+//! stop before it overflows the encoder's stack. Decoders accept untrusted bytes: they return
+//! [`CodecError`], and never panic, never overflow the stack, never allocate memory for bytes that
+//! are not present.
 //!
-//! *What it does not do:* it does not make a state's encoding canonical (an unordered map inside a user's
-//! state is written in its own order), and it checks no checksums: the log's frames and the snapshot's
-//! chunks have theirs.
+//! *What it does not do:* it does not make a state's encoding canonical (an unordered map inside a
+//! user's state is written in its own order), and it verifies no checksums: the log's frames and
+//! the snapshot's chunks have theirs.
 
 use std::io::{self, Read, Write};
 
@@ -27,17 +28,17 @@ use markers::{MarkerScan, ScanError};
 pub use sections::{SectionReader, SectionWriter, read_bytes, read_u64, write_bytes, write_u64};
 pub(super) use sections::{next_byte, or_truncated};
 
-/// How many arrays and maps may stand inside each other in a command, a reply or a state.
+/// The maximum nesting of arrays and maps in a command, a reply or a state.
 pub const DEPTH_LIMIT: usize = 128;
 
-/// Why a value could not be turned into bytes, or bytes into a value.
+/// Why a value could not be encoded, or bytes could not be decoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
-    /// There were no bytes at all. A caller that was given an empty snapshot keeps what it has.
+    /// The input is empty. A caller that receives an empty snapshot keeps its state.
     #[error("nothing to decode: the input is empty")]
     Empty,
-    /// The bytes end in the middle of something.
+    /// The bytes end in the middle of a value.
     #[error("the bytes end too early, in {what}")]
     Truncated {
         /// What was being read.
@@ -46,26 +47,26 @@ pub enum CodecError {
     /// The value is complete, and more bytes follow.
     #[error("bytes left over behind {what}")]
     TrailingBytes {
-        /// What had been read.
+        /// What was read before them.
         what: &'static str,
     },
-    /// Arrays and maps inside each other, deeper than allowed.
+    /// Arrays and maps are nested deeper than allowed.
     #[error("nested more than {limit} levels deep; flatten the type")]
     TooDeep {
-        /// The number of levels allowed.
+        /// The maximum number of levels.
         limit: usize,
     },
-    /// Written by a version of the format that this build does not know.
+    /// The format version is not supported by this build.
     #[error("{what} has format version {found}, this build reads {expected}")]
     Version {
-        /// What carries the version.
+        /// What has the version.
         what: &'static str,
         /// The version found.
         found: u8,
-        /// The version this build reads.
+        /// The version that this build reads.
         expected: u8,
     },
-    /// Well-formed bytes that say something impossible.
+    /// Well-formed bytes with an invalid value.
     #[error("{what}: {why}")]
     Invalid {
         /// What was being read.
@@ -73,37 +74,38 @@ pub enum CodecError {
         /// What is wrong with it.
         why: String,
     },
-    /// The type's own `Serialize` refused, or cannot be said in MessagePack.
+    /// The type's own `Serialize` failed, or the value can't be represented in MessagePack.
     #[error("cannot encode: {0}")]
     Encode(String),
     /// The bytes are MessagePack, but not of this type.
     #[error("cannot decode: {0}")]
     Decode(String),
-    /// Reading or writing failed underneath.
+    /// Reading or writing failed in the underlying stream.
     #[error("input or output failed: {0}")]
     Io(#[from] io::Error),
 }
 
 impl CodecError {
-    /// [`CodecError::Invalid`] in one line.
+    /// Makes a [`CodecError::Invalid`].
     pub fn invalid(what: &'static str, why: impl Into<String>) -> CodecError {
         CodecError::Invalid { what, why: why.into() }
     }
 }
 
-/// `value` as MessagePack, at most [`DEPTH_LIMIT`] levels deep.
+/// Encodes `value` as MessagePack, at most [`DEPTH_LIMIT`] levels deep.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
     let mut bytes = Vec::new();
     encode_limited(value, &mut bytes, DEPTH_LIMIT)?;
     Ok(bytes)
 }
 
-/// Writes `value` as MessagePack to `out`, at most [`DEPTH_LIMIT`] levels deep, without holding the bytes.
+/// Writes `value` as MessagePack to `out`, at most [`DEPTH_LIMIT`] levels deep, without buffering
+/// the bytes.
 pub fn encode_to<T: Serialize + ?Sized>(value: &T, out: &mut dyn Write) -> Result<(), CodecError> {
     encode_limited(value, out, DEPTH_LIMIT)
 }
 
-/// As [`encode_to`], with another limit. On an error `out` has got a part of the value.
+/// Like [`encode_to`], with another depth limit. After an error `out` contains a part of the value.
 pub fn encode_limited<T, W>(value: &T, out: &mut W, limit: usize) -> Result<(), CodecError>
 where
     T: Serialize + ?Sized,
@@ -124,7 +126,7 @@ where
         .map_err(|_| CodecError::Encode("the type's Serialize wrote no whole value".into()))
 }
 
-/// Adds `value` to `out` as MessagePack, unless `out` would hold more than `bytes_max`: whether it does not.
+/// Appends `value` to `out` as MessagePack. Returns `false` if `out` would exceed `bytes_max`.
 pub(super) fn encode_bounded<T: Serialize + ?Sized>(
     value: &T,
     out: &mut Vec<u8>,
@@ -135,7 +137,7 @@ pub(super) fn encode_bounded<T: Serialize + ?Sized>(
     if bounded.is_full { Ok(false) } else { result.map(|()| true) }
 }
 
-/// A writer into memory that takes no more than it may.
+/// A writer into memory with a size limit.
 struct Bounded<'a> {
     out: &'a mut Vec<u8>,
     bytes_max: usize,
@@ -157,27 +159,28 @@ impl Write for Bounded<'_> {
     }
 }
 
-/// The value that `bytes` are, all of them.
+/// Decodes all of `bytes` as one value.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     decode_limited(bytes, DEPTH_LIMIT)
 }
 
-/// As [`decode`], with another limit.
+/// Like [`decode`], with another depth limit.
 pub fn decode_limited<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CodecError> {
-    // One pass over the markers first: after it every length in the bytes is known to be honest.
+    // One pass over the markers first: it verifies every length in the bytes.
     let mut scan = MarkerScan::new(limit);
     scan.feed(bytes).and_then(|()| scan.finish()).map_err(|error| error.into_codec_error(limit))?;
     let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
     let value =
         T::deserialize(&mut decoder).map_err(|error| CodecError::Decode(error.to_string()))?;
-    // A type may ask for less than there is: then another type wrote it.
+    // A type may read less than the whole value: then the value was written by another type.
     match IgnoredAny::deserialize(&mut decoder) {
         Err(_) => Ok(value),
         Ok(_) => Err(CodecError::TrailingBytes { what: std::any::type_name::<T>() }),
     }
 }
 
-/// Reads one MessagePack value from `input`, which must end with it; at most [`DEPTH_LIMIT`] levels deep.
+/// Reads one MessagePack value from `input`, which must end with it; at most [`DEPTH_LIMIT`] levels
+/// deep.
 pub fn decode_from<T: DeserializeOwned>(input: &mut dyn Read) -> Result<T, CodecError> {
     let mut guarded = Guarded::new(input, DEPTH_LIMIT);
     let result = rmp_serde::from_read(&mut guarded);
@@ -204,7 +207,7 @@ fn decode_error(error: rmp_serde::decode::Error) -> CodecError {
     }
 }
 
-/// The input/output error at the bottom of an encoder's error, if that is what it is.
+/// The I/O error at the root of an encoder's error, if there is one.
 fn io_source(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -216,8 +219,8 @@ fn io_source(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     None
 }
 
-/// A reader or writer that follows the markers of the one value passing through, and stops it if it
-/// nests too deep. That it stops *while* the (de)serialiser recurses is what bounds the recursion.
+/// A reader or writer that scans the markers of the value passing through, and fails if it nests
+/// too deep. It fails *while* the (de)serializer recurses, which bounds the recursion.
 struct Guarded<'a, S: ?Sized> {
     inner: &'a mut S,
     scan: MarkerScan,

@@ -1,17 +1,18 @@
-//! Sections: parts of a snapshot whose length is not known when their writing begins.
+//! Sections: parts of a snapshot whose length is unknown when writing begins.
 //!
 //! ```text
 //! section = chunk* end        chunk = length: u32, 1..=65536 │ that many bytes        end = 0: u32
 //! ```
-//! Each part is read through a [`SectionReader`], which ends where the section ends: a machine that reads
-//! too much or too little is caught at its own section and cannot shift what follows. Memory on both
-//! sides is one chunk, whatever the lengths claim. Integers are little-endian.
+//! Each part is read through a [`SectionReader`], which ends at the end of the section: a machine
+//! that reads too much or too little is detected at its own section and cannot shift what follows.
+//! Memory on both sides is one chunk, whatever length is claimed. Integers are little-endian.
 
 use std::io::{self, Read, Write};
 
 use super::CodecError;
 
-/// The longest chunk: large enough to make the prefix free, small enough to be allocated on anyone's word.
+/// The maximum length of a chunk: large enough to make the cost of the prefix negligible, small
+/// enough to be allocated for an untrusted length.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Writes one section. Without [`SectionWriter::finish`] it has no end, and reading it fails.
@@ -21,12 +22,12 @@ pub struct SectionWriter<'a> {
 }
 
 impl<'a> SectionWriter<'a> {
-    /// Begins a section at the present position of `out`.
+    /// Begins a section at the current position of `out`.
     pub fn new(out: &'a mut dyn Write) -> SectionWriter<'a> {
         SectionWriter { out, buffer: Vec::with_capacity(CHUNK_BYTES) }
     }
 
-    /// Writes what is buffered, and the end.
+    /// Writes the buffered bytes and the end marker.
     pub fn finish(mut self) -> Result<(), CodecError> {
         self.write_chunk()?;
         self.out.write_all(&0u32.to_le_bytes())?;
@@ -53,13 +54,14 @@ impl Write for SectionWriter<'_> {
         Ok(taken)
     }
 
-    /// Keeps the buffer: where chunks are cut depends on the content alone, so equal states have equal bytes.
+    /// Does not write the buffer: chunk boundaries depend on the content only, so equal states have
+    /// equal bytes.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Reads one section; to its reader the section's end is the end of input.
+/// Reads one section; the end of the section reads as the end of input.
 pub struct SectionReader<'a> {
     input: &'a mut dyn Read,
     chunk: Vec<u8>,
@@ -68,12 +70,12 @@ pub struct SectionReader<'a> {
 }
 
 impl<'a> SectionReader<'a> {
-    /// Begins to read a section at the present position of `input`.
+    /// Begins to read a section at the current position of `input`.
     pub fn new(input: &'a mut dyn Read) -> SectionReader<'a> {
         SectionReader { input, chunk: Vec::new(), position: 0, ended: false }
     }
 
-    /// Goes behind the end, or fails because not all of the section `what` was read.
+    /// Moves past the end marker, or fails if the section `what` was not read completely.
     pub fn finish(mut self, what: &'static str) -> Result<(), CodecError> {
         match self.fill() {
             Ok(true) => Ok(()),
@@ -82,7 +84,7 @@ impl<'a> SectionReader<'a> {
         }
     }
 
-    /// Makes sure that unread bytes are at hand; true at the section's end.
+    /// Reads the next chunk unless there are unread bytes; true at the section's end.
     fn fill(&mut self) -> io::Result<bool> {
         if self.ended || self.position < self.chunk.len() {
             return Ok(self.ended);
@@ -134,7 +136,8 @@ pub fn write_bytes(out: &mut dyn Write, bytes: &[u8]) -> Result<(), CodecError> 
     Ok(out.write_all(bytes)?)
 }
 
-/// Reads what [`write_bytes`] wrote; memory grows with the bytes that arrive, not with the length claimed.
+/// Reads what [`write_bytes`] wrote; memory grows with the bytes that arrive, not with the claimed
+/// length.
 pub fn read_bytes(input: &mut dyn Read, what: &'static str) -> Result<Vec<u8>, CodecError> {
     let length = read_u64(input, what)?;
     let mut bytes = Vec::with_capacity(length.min(CHUNK_BYTES as u64) as usize);
@@ -145,7 +148,7 @@ pub fn read_bytes(input: &mut dyn Read, what: &'static str) -> Result<Vec<u8>, C
     }
 }
 
-/// An end of input where bytes were due is a clear error of its own.
+/// Maps an unexpected end of input to [`CodecError`]'s error for truncated bytes.
 pub(in crate::machine) fn or_truncated(error: io::Error, what: &'static str) -> CodecError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => CodecError::Truncated { what },

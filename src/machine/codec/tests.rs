@@ -1,4 +1,4 @@
-//! Round trips, the depth limit on both sides, and bytes that mean harm.
+//! Round trips, the depth limit in both directions, and malicious bytes.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -10,18 +10,18 @@ use serde_bytes::ByteBuf;
 
 use super::*;
 
-/// Nests as enum variants do: MessagePack maps of one pair.
+/// Nests like enum variants: MessagePack maps of one pair.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Chain {
     End,
     Link(Box<Chain>),
 }
 
-/// Nests as arrays do.
+/// Nests like arrays.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Tree(Vec<Tree>);
 
-/// Has no end.
+/// Has infinite nesting.
 struct Endless;
 
 impl Serialize for Endless {
@@ -123,7 +123,8 @@ fn hostile_nesting_does_not_overflow_the_stack() {
 
 #[test]
 fn hostile_lengths_reserve_nothing() {
-    // Arrays, maps, strings and bytes that claim 4 GiB; the process would notice.
+    // Arrays, maps, strings and bytes with a claimed length of 4 GiB; the memory would be
+    // noticeable.
     for marker in [0xdd, 0xdf, 0xdb, 0xc6, 0xc9] {
         let bytes = [marker, 0xff, 0xff, 0xff, 0xff, 0x01];
         assert!(matches!(decode::<Vec<u64>>(&bytes), Err(CodecError::Truncated { .. })));

@@ -1,4 +1,4 @@
-//! Whole replicas: entries in, outcomes and digests out, with snapshots taken and loaded between.
+//! Whole replicas: entries are applied, outcomes and digests checked, snapshots saved and loaded.
 
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ fn word_count() -> Replica<WordCount> {
     Replica::new(WordCount::default(), CONFIG, CLUSTER)
 }
 
-/// Applies `data` as the entry that comes next, stamped `stamp_ms`.
+/// Applies `data` as the next entry, stamped `stamp_ms`.
 fn apply_at<M: Machine>(replica: &mut Replica<M>, stamp_ms: u64, data: Bytes) -> Outcome {
     replica.apply(&next_entry(replica, EntryKind::Command, stamp_ms, data)).unwrap()
 }
@@ -81,7 +81,7 @@ fn cl01_sn08_a23_a_retry_after_snapshot_and_restart_is_not_executed_again() {
     let session = open(&mut replica);
     let command = encode_session(session, 1, 1, &word("a")).unwrap();
     assert_eq!(apply(&mut replica, command.clone()), reply(1));
-    // The reply is lost, the node restarts from a snapshot, the client tries again.
+    // The reply is lost, the node restarts from a snapshot, the client retries.
     let mut restarted: Replica<WordCount> = reloaded(&replica);
     assert_eq!(apply(&mut restarted, command.clone()), reply(1));
     assert_eq!(apply(&mut restarted, command), reply(1));
@@ -145,7 +145,7 @@ fn a65_a_damaged_snapshot_is_an_error_at_every_length_and_never_a_state() {
     let mut newer = whole.clone();
     newer[3] = VERSION + 1;
     assert!(matches!(loaded::<WordCount>(&newer), Err(CodecError::Version { .. })));
-    // Another machine's state does not fit, and is not mistaken for one's own.
+    // The state of another machine does not decode as this one's.
     assert!(loaded::<KeyValue>(&whole).is_err());
 }
 
@@ -187,7 +187,7 @@ fn cl08_a_closed_or_unknown_session_executes_nothing() {
     assert!(replica.machine().is_empty());
 }
 
-/// Two builds of one machine: the new one knows a variant more, and another under a new name.
+/// Two builds of one machine: the new one has an additional variant, and a renamed one.
 mod builds {
     use super::*;
 
@@ -210,7 +210,7 @@ mod builds {
         Deposit(i64),
     }
 
-    /// A build whose command has a field more.
+    /// A build whose command has an additional field.
     #[derive(serde::Serialize, serde::Deserialize)]
     pub(super) struct Longer(pub(super) i64, pub(super) i64);
 
@@ -230,7 +230,8 @@ mod builds {
     }
 }
 
-/// What a build can't decode it must not skip, however it came to be: as nothing it would leave another state than elsewhere.
+/// A build must not skip a command that it can't decode, in whatever form: its state would diverge
+/// from that of the others.
 #[test]
 fn a_command_that_this_build_cannot_decode_is_an_error_with_words_and_changes_nothing() {
     use builds::{Account, New, Old, Renamed};
@@ -245,7 +246,8 @@ fn a_command_that_this_build_cannot_decode_is_an_error_with_words_and_changes_no
     for (data, words) in [
         (encode_raw(&newer).unwrap(), "unknown variant `Collect`"),
         (encode_session(session, 2, 2, &newer).unwrap(), "unknown variant `Collect`"),
-        // A copy of what was executed, and one of a session that is over: a build that can't read them can't tell.
+        // A copy of an executed command, and a command of an ended session: a build that can't
+        // decode them can't know that.
         (encode_session(session, 1, 1, &newer).unwrap(), "unknown variant `Collect`"),
         (encode_session(session + 9, 1, 1, &newer).unwrap(), "unknown variant `Collect`"),
         (encode_raw(&Renamed::Deposit(5)).unwrap(), "unknown variant `Deposit`"),
@@ -273,7 +275,8 @@ fn a_command_that_this_build_cannot_decode_is_an_error_with_words_and_changes_no
     });
 }
 
-/// What decoding accepts of another build's commands: names of variants, positions of fields, and no byte too many.
+/// Rules for decoding another build's commands: variants by name, fields by position, no leftover
+/// bytes.
 #[test]
 fn variants_go_by_name_and_fields_by_position_and_no_field_may_be_left_over() {
     use builds::{Longer, New, Old, Shorter};
@@ -285,7 +288,7 @@ fn variants_go_by_name_and_fields_by_position_and_no_field_may_be_left_over() {
     let pay = codec::encode(&New::Pay(7)).unwrap();
     assert!(matches!(codec::decode::<Old>(&pay), Ok(Old::Pay(7))));
     assert!(codec::decode::<(i64,)>(&codec::encode(&(1, 2)).unwrap()).is_err());
-    // Types that ask for less than there is.
+    // Types that read less than the whole value.
     for bytes in [codec::encode(&[1, 2]).unwrap(), codec::encode(&"text").unwrap()] {
         assert!(codec::decode::<()>(&bytes).is_err(), "{bytes:?}");
         assert!(codec::decode::<Option<()>>(&bytes).is_err(), "{bytes:?}");
@@ -309,7 +312,7 @@ proptest! {
     }
 }
 
-/// A machine whose reply is as long as it is told.
+/// A machine whose reply has the length given by the command.
 #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
 struct Echo(u64);
 
@@ -327,7 +330,7 @@ impl Replicated for Echo {
 fn a_reply_above_the_limit_is_replaced_by_an_error_that_is_kept_in_its_place() {
     let mut replica = Replica::new(Echo::default(), CONFIG, CLUSTER);
     let session = open(&mut replica);
-    // With its marker a string of 997 bytes takes 1000.
+    // A string of 997 bytes takes 1000 bytes with its marker.
     let longest = encode_session(session, 1, 1, &997usize).unwrap();
     assert!(matches!(apply(&mut replica, longest), Outcome::Reply(reply) if reply.len() == 1000));
     let too_long = Outcome::ReplyTooLong { limit: 1000 };
@@ -386,7 +389,7 @@ fn ps21_no_entry_is_left_out() {
     let _ = word_count().apply(&entry);
 }
 
-/// A machine by serde that writes down what its context says, and can answer what has no encoding.
+/// A serde machine that records its context, and can return a reply that can't be encoded.
 #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
 struct Journal(Vec<(u64, u64, u64, u64)>);
 
@@ -428,7 +431,7 @@ fn a_machine_by_serde_sees_log_time_and_comes_back() {
     assert_eq!(times, [1000, 1000, 1020]);
 }
 
-/// What an entry of the property test does; sessions are named by the order of their opening.
+/// The action of an entry in the property test; sessions are numbered in the order of opening.
 #[derive(Clone, Debug)]
 enum Act {
     Open,
@@ -457,7 +460,7 @@ fn log_of(acts: &[(Act, u64)]) -> Vec<Entry> {
     let mut stamp_ms = 1000;
     let entry_of = |(index, (act, step_ms)): (usize, &(Act, u64))| {
         let index = index as u64 + 1;
-        // Steps are up to 40 forwards, and some backwards.
+        // Stamps advance by up to 40 ms, and sometimes go back.
         stamp_ms = (stamp_ms + step_ms).saturating_sub(10);
         let named =
             |opened: &[u64], nth: usize| opened.iter().rev().nth(nth).copied().unwrap_or(999);
@@ -482,8 +485,8 @@ fn log_of(acts: &[(Act, u64)]) -> Vec<Entry> {
 }
 
 proptest! {
-    /// CL07, A22: replicas agree after every entry, and one that was loaded from a snapshot taken anywhere goes on
-    /// exactly as the others: same outcomes, same evictions and expiries, same digests.
+    /// CL07, A22: replicas agree after every entry, and one loaded from a snapshot at any entry
+    /// continues like the others: same outcomes, same evictions and expiries, same digests.
     #[test]
     fn replicas_agree_wherever_one_was_loaded_from_a_snapshot(
         acts in proptest::collection::vec((any_act(), 0..50u64), 1..80), cut in any::<prop::sample::Index>()
@@ -501,7 +504,7 @@ proptest! {
         }
     }
 
-    /// CL01: of all copies of one (session, sequence), one is executed at most.
+    /// CL01: of all copies of one (session, sequence), at most one is executed.
     #[test]
     fn no_sequence_is_executed_twice(acts in proptest::collection::vec((any_act(), 0..30u64), 1..80)) {
         let mut replica = word_count();
@@ -530,7 +533,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        // Damage that still says something possible is a state; it must be one that can be used.
+        // Damaged bytes that still decode give a state, which must be usable.
         if let Ok(mut replica) = loaded::<WordCount>(&bytes) {
             if replica.applied().index < u64::MAX {
                 let entry = next_entry(&replica, EntryKind::Command, 5000, CommandRef::OpenSession.encode());

@@ -1,9 +1,10 @@
-//! The digest by which a session tells whether a sequence came again with the same command.
+//! The digest by which a session detects that a sequence was reused for another command.
 //!
-//! SipHash-2-4 with 128 bits and a key of zeros, over the command's bytes as they stand in the entry. It is part of
-//! the replicated state and of snapshots, so it must be the same in every build and on every architecture, for
-//! ever: SipHash is specified on bytes. It guards against mistakes. A client that computes two commands with one
-//! digest deceives itself alone: it gets the reply to the other command of its own session.
+//! SipHash-2-4 with 128 bits and a key of zeros, over the command's bytes as stored in the entry.
+//! It is part of the replicated state and of snapshots, so it must be the same permanently in every
+//! build and on every architecture: SipHash is specified on bytes. It protects against mistakes,
+//! not attacks. A client that constructs two commands with one digest affects only itself: it gets
+//! the reply to the other command of its own session.
 
 use std::hash::Hasher;
 
@@ -26,8 +27,9 @@ impl CommandDigest {
 mod tests {
     use super::*;
 
-    /// Another value on some machine, or after an update of a crate, would make replicas differ. These two were computed with
-    /// another implementation, which was held against the vectors of the SipHash paper.
+    /// A different value on some architecture, or after an update of a crate, would make replicas
+    /// diverge. These two were computed with another implementation, which was checked against the
+    /// vectors of the SipHash paper.
     #[test]
     fn a_digest_is_the_same_in_every_build_for_ever() {
         let hex = |command: &[u8]| -> String {

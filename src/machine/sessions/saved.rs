@@ -1,12 +1,16 @@
-//! The session table's view, and its place in a snapshot.
+//! The view of the session table, and its format in a snapshot.
 //!
 //! ```text
-//! log time │ its term │ log time at the term's begin │ the term's first stamp │ number of sessions │ each, by id:
-//!     id │ low-water mark │ last use: index │ last use: time │ number of replies │ each, by sequence:
-//!         sequence │ digest of the command: 16 bytes │ kind of reply: u8 │ kind 0: length │ reply
+//! log time │ its term │ log time at the term's begin │ the term's first stamp number of sessions │
+//! each, by id: id │ low-water mark │ last use: index │ last use: time │ number of replies │ each,
+//! by sequence: sequence │ digest of the command: 16 bytes │ kind of reply: u8 │ kind 0: length │
+//! reply
 //! ```
-//! Kinds: 0 a reply, 1 a reply without encoding, 2 a reply that was too long. All other numbers are eight bytes. *What it does not do:* save the queue, the counters or the bounds: the first is
-//! made anew, the second are this process's, the third are configuration.
+//! Kinds: 0 a reply, 1 a reply that could not be encoded, 2 a reply that was too long. All other
+//! numbers are eight bytes.
+//!
+//! *What it does not do:* it does not save the queue, the counters or the bounds: the queue is
+//! rebuilt, the counters belong to this process, the bounds are configuration.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -26,14 +30,14 @@ const ENCODED: u8 = 0;
 const UNENCODABLE: u8 = 1;
 pub(super) const TOO_LONG: u8 = 2;
 
-/// The sessions as of one entry.
+/// The sessions after one entry.
 pub(in crate::machine) struct SessionsView {
     pub(super) table: Map<SessionId, Session>,
     pub(super) time: LogTime,
 }
 
 impl SessionsView {
-    /// Writes the table in the order of the head of this file.
+    /// Writes the table in the format described at the head of this file.
     pub(in crate::machine) fn encode(&self, out: &mut dyn Write) -> Result<(), CodecError> {
         for number in self.time.to_numbers() {
             write_u64(out, number)?;
@@ -53,7 +57,7 @@ impl SessionsView {
 }
 
 impl Sessions {
-    /// Reads what [`SessionsView::encode`] wrote. `applied` is the last entry that it can know of.
+    /// Reads what [`SessionsView::encode`] wrote. `applied` is the last entry that it can contain.
     pub(in crate::machine) fn decode(
         input: &mut dyn Read,
         config: SessionConfig,
@@ -77,7 +81,7 @@ impl Sessions {
         Ok(sessions)
     }
 
-    /// Whether `session` can follow the session `previous` in a table as of `applied`.
+    /// Checks that `session` can follow the session `previous` in a table as of `applied`.
     fn check(
         &self,
         id: SessionId,

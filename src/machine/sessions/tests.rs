@@ -1,4 +1,4 @@
-//! Each rule of the table by itself.
+//! Each rule of the session table separately.
 
 use super::saved::TOO_LONG;
 use super::*;
@@ -12,7 +12,7 @@ const CONFIG: SessionConfig = SessionConfig {
     reply_bytes: 100,
 };
 
-/// A table, and the entries that drive it: each call is one entry.
+/// A session table and the entries applied to it: each call is one entry.
 struct World {
     sessions: Sessions,
     index: Index,
@@ -41,7 +41,7 @@ impl World {
         self.sessions.admit(id, sequence, low_water, command(sequence), index)
     }
 
-    /// Executes as a replica would: the reply is the sequence, once more for each execution.
+    /// Executes like a replica; recording a second reply for a sequence would panic.
     fn run(&mut self, id: SessionId, sequence: u64, low_water: u64) -> Admission {
         let admission = self.admit(id, sequence, low_water);
         if admission == Admission::Execute {
@@ -50,7 +50,7 @@ impl World {
         admission
     }
 
-    /// Lets log time reach `ms` later, however many entries that takes.
+    /// Applies entries until log time has advanced by `ms`.
     fn pass(&mut self, ms: u64) {
         self.clock_ms += ms;
         while self.sessions.time_ms() < self.clock_ms {
@@ -71,7 +71,8 @@ fn command(sequence: u64) -> CommandDigest {
     CommandDigest::of(&sequence.to_le_bytes())
 }
 
-/// An hour of a leader whose clock is 20 years ahead, at 5,000 commands a second for the first seconds of it.
+/// Three leaders in turn, with clocks that are decades ahead; each proposes 5,000 commands a second
+/// for 10 s.
 #[test]
 fn a_leader_with_a_wrong_clock_moves_log_time_by_one_step_and_twice_what_has_passed() {
     const YEARS_MS: u64 = 20 * 365 * 24 * 3_600 * 1_000;
@@ -81,7 +82,7 @@ fn a_leader_with_a_wrong_clock_moves_log_time_by_one_step_and_twice_what_has_pas
     let id = sessions.open(1);
     let (mut index, mut bound_ms) = (1, 50_000);
     for term in 2..=4 {
-        // A later leader's clock is no better.
+        // The next leader's clock is wrong, too.
         bound_ms += config.max_time_step_ms;
         for micros in (0..10_000_000u64).step_by(200) {
             index += 1;
@@ -99,7 +100,7 @@ fn a_leader_with_a_wrong_clock_moves_log_time_by_one_step_and_twice_what_has_pas
 fn log_time_catches_up_after_an_outage() {
     let mut sessions = Sessions::new(CONFIG);
     sessions.advance(1, 50_000);
-    // A day later the cluster is up again; a command each 20 ms.
+    // The cluster is up again a day later, with a command every 20 ms.
     let day_ms = 24 * 3_600 * 1_000;
     for passed_ms in (0..2 * day_ms).step_by(20) {
         sessions.advance(2, 50_000 + day_ms + passed_ms);
@@ -316,7 +317,8 @@ fn a_view_shares_the_table_and_keeps_it() {
 
 #[test]
 fn a65_a_table_that_contradicts_itself_is_refused() {
-    // Log time 100; sessions as (id, mark, last use, its time, replies as (sequence, bytes)).
+    // Log time 100; sessions as (id, mark, index and time of the last use, replies as
+    // (sequence, bytes)).
     type Written<'a> = (u64, u64, u64, u64, &'a [u64]);
     let decode = |sessions: &[Written<'_>]| {
         let mut bytes = Vec::new();

@@ -1,22 +1,25 @@
-//! Log time: milliseconds since 1970 as far as the log tells, the same on every replica.
+//! Log time: milliseconds since 1970, derived from the log and the same on every replica.
 //!
-//! A leader stamps its first command by its wall clock and each later one by its monotone clock from there
-//! ([`Raft::propose`](crate::raft::Raft::propose)), so the stamps of one term run as time does. How far they are from
-//! the truth depends on that one look at the wall clock. With `step` = `SessionConfig::max_time_step_ms`, log time is
+//! A leader stamps its first command with its wall clock and each later one with its monotonic
+//! clock from there ([`Raft::propose`](crate::raft::Raft::propose)), so the stamps of one term
+//! advance at the rate of real time. Their error depends on that one reading of the wall clock.
+//! With `step` = `SessionConfig::max_time_step_ms`, log time is
 //!
 //! ```text
-//! max(previous, min(stamp, previous + step, at the term's begin + step + 2 × (stamp - the term's first stamp)))
+//! max(previous, min(stamp, previous + step,
+//!                   at the term's begin + step + 2 × (stamp - the term's first stamp)))
 //! ```
-//! So one leader, however wrong its clock and however many its commands, moves log time by one step and by twice
-//! the time that has passed. Twice, because after an outage of the whole cluster log time is behind and has to
-//! catch up; with right clocks it is at the stamp after as long again. The first stamp ever is taken as it is.
+//! So one leader, whatever its clock and the number of its commands, advances log time by one step
+//! plus twice the time that has passed. The factor is two because after an outage of the whole
+//! cluster log time is behind and has to catch up; with correct clocks it reaches the stamp after
+//! the duration of the outage. The very first stamp is taken unchanged.
 
 use crate::raft::Term;
 
-/// Log time runs at most so many times as fast as the leader's monotone clock.
+/// The maximum rate of log time, relative to the leader's monotonic clock.
 const CATCH_UP: u64 = 2;
 
-/// Log time as of one entry, with what bounds it in the present term. All of it is replicated.
+/// Log time after one entry, with its bounds in the present term. All of it is replicated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LogTime {
     now_ms: u64,
@@ -33,7 +36,7 @@ impl LogTime {
         self.now_ms
     }
 
-    /// Takes account of a command of `term` with this stamp.
+    /// Advances log time by a command of `term` with this stamp.
     pub(super) fn advance(&mut self, term: Term, stamp_ms: u64, step_ms: u64) {
         if self.now_ms == 0 {
             *self =
@@ -49,12 +52,12 @@ impl LogTime {
         self.now_ms = self.now_ms.max(stamp_ms.min(ceiling_ms));
     }
 
-    /// The numbers, as a snapshot holds them.
+    /// The fields in the order of a snapshot.
     pub(super) fn to_numbers(self) -> [u64; 4] {
         [self.now_ms, self.term, self.begin_ms, self.first_stamp_ms]
     }
 
-    /// The log time that these numbers are; an error says what is impossible about them.
+    /// The log time with these fields; an error says which values are inconsistent.
     pub(super) fn from_numbers(numbers: [u64; 4]) -> Result<LogTime, String> {
         let [now_ms, term, begin_ms, first_stamp_ms] = numbers;
         if begin_ms > now_ms {

@@ -1,7 +1,7 @@
-//! What can happen to one envelope on one link, and where the chance for it comes from.
+//! The random faults of a link, and the random stream that decides them.
 //!
-//! Each envelope draws the same number of values whatever the faults are: a test that only raises the loss keeps the
-//! delays of what is not lost.
+//! Each envelope draws the same number of random values whatever the faults are: a test that only
+//! raises the loss probability keeps the delays of the envelopes that are not lost.
 
 use std::time::Duration;
 
@@ -10,23 +10,24 @@ use crate::raft::NodeId;
 /// One direction between two members: from, to.
 pub(super) type Link = (NodeId, NodeId);
 
-/// What goes wrong by chance on one link.
+/// The random faults of one link.
 ///
 /// Probabilities of 0 or less (and NaN) mean never, of 1 or more always.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LinkFaults {
-    /// How probable it is that an envelope is lost.
+    /// The probability that an envelope is lost.
     pub drop_probability: f64,
-    /// How probable it is that an envelope that is not lost comes twice.
+    /// The probability that an envelope that is not lost arrives twice.
     pub duplicate_probability: f64,
-    /// The shortest delay of each copy.
+    /// The minimum delay of each copy.
     pub min_delay: Duration,
-    /// The longest delay of each copy; below `min_delay` it counts as `min_delay`. A span between the two reorders.
+    /// The maximum delay of each copy; below `min_delay` it counts as `min_delay`. If it is larger
+    /// than `min_delay`, envelopes may be reordered.
     pub max_delay: Duration,
 }
 
 impl LinkFaults {
-    /// No faults: everything arrives at once, once, in order.
+    /// No faults: every envelope arrives without delay, once and in order.
     pub const NONE: LinkFaults = LinkFaults {
         drop_probability: 0.0,
         duplicate_probability: 0.0,
@@ -34,12 +35,12 @@ impl LinkFaults {
         max_delay: Duration::ZERO,
     };
 
-    /// Delays between `min` and `max`, evenly spread, and nothing else.
+    /// Delays between `min` and `max`, uniformly distributed, and no other fault.
     pub const fn delay(min: Duration, max: Duration) -> LinkFaults {
         LinkFaults { min_delay: min, max_delay: max, ..LinkFaults::NONE }
     }
 
-    /// Losses, and nothing else.
+    /// Losses, and no other fault.
     pub const fn loss(drop_probability: f64) -> LinkFaults {
         LinkFaults { drop_probability, ..LinkFaults::NONE }
     }
@@ -49,7 +50,7 @@ impl LinkFaults {
         *self == LinkFaults::NONE
     }
 
-    /// What happens to the next envelope.
+    /// Draws the fault decision for the next envelope.
     pub(super) fn draw(&self, generator: &mut Generator) -> Fate {
         let lost = generator.chance(self.drop_probability);
         let twice = generator.chance(self.duplicate_probability);
@@ -63,24 +64,24 @@ impl LinkFaults {
     }
 }
 
-/// What becomes of one envelope.
+/// The fault decision for one envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Lost,
-    /// Arrives after this.
+    /// Arrives after this delay.
     Once(Duration),
     /// Two copies arrive, each after its own delay.
     Twice(Duration, Duration),
 }
 
-/// A small seeded generator (SplitMix64): a counter whose values are scrambled.
+/// A small seeded generator (SplitMix64): a counter whose values are mixed.
 #[derive(Clone, Debug)]
 pub(super) struct Generator {
     state: u64,
 }
 
 impl Generator {
-    /// The stream of one link: the two directions and all pairs differ.
+    /// The stream of one link: different for each direction and each pair.
     pub(super) fn of_link(seed: u64, (from, to): Link) -> Generator {
         let mut generator = Generator { state: seed };
         for id in [from, to] {
@@ -98,7 +99,7 @@ impl Generator {
     }
 
     fn chance(&mut self, probability: f64) -> bool {
-        // The upper 53 bits are as many as an f64 holds exactly: a value from 0 up to, not including, 1.
+        // An f64 holds the upper 53 bits exactly: a value from 0 up to, but not including, 1.
         let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
         unit < probability
     }

@@ -1,4 +1,5 @@
-//! Each fault does what its name says, in virtual time; without faults nothing changes; the seed decides everything.
+//! The effect of each fault, in virtual time; no effect without faults; reproducibility by the
+//! seed.
 
 use std::future::Future;
 
@@ -7,7 +8,7 @@ use crate::raft::{Answer, Append, Entry, EntryKind, LogId, Request};
 
 type Log<T> = Arc<Mutex<Vec<T>>>;
 
-/// A member that writes down what it gets, and when (in ms since the test began).
+/// A member that records what it receives, and when (in ms since the test began).
 struct Member {
     endpoint: Endpoint,
     received: Log<(u64, RequestId)>,
@@ -76,7 +77,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Runs a test the way simulated nodes run: one thread, a LocalSet, paused time.
+/// Runs a test as simulated nodes run: one thread, a LocalSet, paused time.
 fn in_virtual_time<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -106,7 +107,7 @@ fn three(options: NetworkOptions) -> (InProcessNetwork, Member, Member, Member) 
 
 #[test]
 fn without_faults_everything_arrives_at_once_and_in_order() {
-    // No runtime here at all: nothing waits for one.
+    // There is no runtime here: nothing may need one.
     for encode in [false, true] {
         let (network, a, b, c) = three(NetworkOptions { encode, ..NetworkOptions::default() });
         a.send(2, 0..100);
@@ -209,7 +210,7 @@ fn a_delay_lies_in_its_range_and_reorders() {
         all_delays_over().await;
         let received = b.received.lock().clone();
         assert_eq!(received.len(), 200);
-        // Timers are a millisecond coarse.
+        // Timers have a resolution of one millisecond.
         assert!(received.iter().all(|&(at_ms, _)| (20..=51).contains(&at_ms)), "{received:?}");
         assert!(received.is_sorted_by_key(|&(at_ms, _)| at_ms));
         assert!(
@@ -309,7 +310,7 @@ fn a_missing_member_is_reported_to_the_asker_alone() {
     });
 }
 
-/// AC16: a former life of a member neither sends, nor receives, nor takes the mail from the present one.
+/// AC16: an endpoint of a former start neither sends nor receives, nor detaches the present one.
 #[test]
 fn ac16_a_former_endpoint_is_fenced() {
     let (network, a, b, _) = three(NetworkOptions::default());
@@ -330,7 +331,7 @@ fn ac16_a_former_endpoint_is_fenced() {
     assert_eq!(network.counters().dropped, 2);
 }
 
-/// What a crashed member had sent before still arrives: it had left.
+/// What a member sent before it crashed still arrives: it was in flight.
 #[test]
 fn what_is_under_way_outlives_its_sender() {
     in_virtual_time(async {
@@ -375,7 +376,7 @@ fn an_endpoint_is_of_one_member() {
     assert_eq!(b.received_ids(), [1]);
 }
 
-/// All that happens on a network with every fault at once.
+/// All deliveries on a network with every fault at once.
 fn trace(seed: u64, encode: bool) -> Vec<Vec<(u64, RequestId)>> {
     in_virtual_time(async {
         let (network, a, b, c) = three(NetworkOptions { seed, encode });

@@ -1,9 +1,9 @@
-//! Each way an exchange can end, from both sides.
+//! Each way in which an exchange can end, from both sides.
 
 use super::*;
 use crate::raft::{Answer, LogId, Request};
 
-/// A wire that keeps what it is given.
+/// A wire that records its requests.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<(NodeId, Bytes, ReplyTo)>>>);
 
@@ -19,7 +19,7 @@ impl Kept {
     }
 }
 
-/// What a member's inbox got.
+/// What a member's inbox received.
 #[derive(Clone, Default)]
 struct Got {
     envelopes: Arc<Mutex<Vec<Envelope>>>,
@@ -36,7 +36,7 @@ impl Got {
     }
 }
 
-/// What exchanges were answered with, in the order of their ends.
+/// The answers of exchanges, in the order of their ends.
 #[derive(Clone, Default)]
 struct Ends(Arc<Mutex<Vec<End>>>);
 
@@ -73,7 +73,7 @@ fn request(from: NodeId, to: NodeId, id: RequestId) -> Envelope {
     envelope(from, to, id, Body::Request(Request::Vote { last: LogId::BASE }))
 }
 
-/// The answer of `from` to request `id` of life `asker_incarnation` of `to`.
+/// The answer of `from` to request `id` of incarnation `asker_incarnation` of `to`.
 fn answer(from: NodeId, to: NodeId, id: RequestId, asker_incarnation: Incarnation) -> Envelope {
     let answer = Answer::Vote { granted: true, held: None };
     envelope(from, to, id, Body::Answer { asker_incarnation, answer })
@@ -94,7 +94,8 @@ fn an_answer_rides_back_on_the_exchange_that_brought_the_question() {
     let second = answer(HERE, THERE, 5, 7);
     transport.send(second.clone());
     assert_eq!(ends.0.lock().drain(..).collect::<Vec<_>>(), [(5, Some(bytes(&second)))]);
-    // Of a former life of the asker, of another member, and a second time: no exchange is theirs.
+    // For a former incarnation of the requester, for another member, and a second time: no exchange
+    // matches.
     transport.send(answer(HERE, THERE, 4, 6));
     transport.send(answer(HERE, 3, 4, 7));
     transport.send(second);
@@ -167,7 +168,7 @@ async fn an_exchange_that_nobody_answers_ends_in_time() {
     tokio::time::advance(WITHIN / 2).await;
     transport.send(request(HERE, THERE, 1));
     assert_eq!((ends.taken(), transport.open_exchanges()), (vec![(1, false)], 1));
-    // Too late: the answer goes nowhere, and no exchange of its own is begun for it.
+    // Too late: the answer is dropped, and starts no exchange of its own.
     transport.send(answer(HERE, THERE, 1, 7));
     assert_eq!(ends.taken(), []);
 }

@@ -1,9 +1,9 @@
-//! How long to wait before the next attempt to connect.
+//! The delay before the next attempt to connect.
 
 use std::time::Duration;
 
-/// Doubles from attempt to attempt, up to a bound, and takes a random part of it: members that lost the same one do not
-/// all come back in the same moment.
+/// Doubles with each attempt, up to a maximum, with jitter: members that lost the same peer do not
+/// all reconnect at the same moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     min: Duration,
@@ -17,7 +17,7 @@ impl Backoff {
         Backoff { min, max, next: min, state: seed }
     }
 
-    /// The time to wait: between half and all of what its turn is.
+    /// The next delay: between half of the current step and all of it.
     pub(crate) fn next(&mut self) -> Duration {
         let full = self.next;
         self.next = (full * 2).min(self.max);
@@ -26,7 +26,7 @@ impl Backoff {
         half + Duration::from_micros(self.random() % (spread_us + 1))
     }
 
-    /// An attempt succeeded: the next wait is a short one.
+    /// Resets the delay to the minimum, after an attempt succeeded.
     pub(crate) fn reset(&mut self) {
         self.next = self.min;
     }

@@ -1,12 +1,13 @@
-//! Who is connected to us: callers before the handshake, and one seat per member and lane behind it.
+//! The table of inbound connections: pending before the handshake, then one per member and lane.
 //!
 //! ```text
-//! accepted ─▶ pending ──hello──▶ seated (member, lane) ─▶ gone
-//!               │ the oldest, if there are too many      │ a newer one of the same member and lane
-//!               ▼                                        ▼
+//! accepted ─▶ pending ──hello──▶ seated (member, lane) ─▶ closed
+//!               │ the oldest, if there are too many      │ replaced by a newer one of the
+//!               ▼                                        ▼ same member and lane
 //!             dropped                                  dropped
 //! ```
-//! So there are never more connections than pending ones and two per member, whoever calls.
+//! So the number of connections is at most that of pending ones plus two per member, whatever
+//! connects.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,7 @@ pub(crate) struct Callers {
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    /// In the order they came.
+    /// In order of arrival.
     pending: BTreeMap<u64, AbortHandle>,
     seats: BTreeMap<(NodeId, Lane), Seat>,
 }
@@ -52,14 +53,14 @@ impl Callers {
         Callers { max_pending, table: Mutex::default() }
     }
 
-    /// A number for one who has just come.
+    /// The number of a new connection.
     pub(crate) fn next(&self) -> u64 {
         let mut table = self.table.lock();
         table.next += 1;
         table.next
     }
 
-    /// The task of a caller that has just come. Returns whether an older one had to go.
+    /// Adds the task of a new connection. Returns whether an older one was dropped.
     pub(crate) fn add(&self, caller: u64, task: AbortHandle) -> bool {
         let evicted = {
             let mut table = self.table.lock();
@@ -71,7 +72,8 @@ impl Callers {
         evicted.inspect(|(_, task)| task.abort()).is_some()
     }
 
-    /// A caller has turned out to be this member. It takes the seat, unless a later start of the member has it.
+    /// Registers the connection as that of this member and lane, unless a later start of the member
+    /// has one.
     pub(crate) fn seat(
         &self,
         caller: u64,
@@ -89,7 +91,7 @@ impl Callers {
                 );
                 return Err(Refused::new(Refusal::Outdated, text));
             }
-            // Without a task the caller is being dropped at this moment.
+            // Without a task the connection is being dropped at this moment.
             let Some(task) = table.pending.remove(&caller) else { return Ok(()) };
             table.seats.insert(member, Seat { caller, incarnation, task })
         };
@@ -99,7 +101,7 @@ impl Callers {
         Ok(())
     }
 
-    /// Ends the connections of members.
+    /// Ends the connections of the members that `who` selects.
     pub(crate) fn dismiss(&self, who: impl Fn(NodeId) -> bool) {
         let gone: Vec<Seat> = {
             let mut table = self.table.lock();
@@ -108,14 +110,14 @@ impl Callers {
         gone.iter().for_each(|seat| seat.task.abort());
     }
 
-    /// A caller is gone.
+    /// Removes a connection that has ended.
     pub(crate) fn remove(&self, caller: u64) {
         let mut table = self.table.lock();
         table.pending.remove(&caller);
         table.seats.retain(|_, seat| seat.caller != caller);
     }
 
-    /// How many are pending, and how many seated.
+    /// The numbers of pending connections and of members' connections.
     pub(crate) fn numbers(&self) -> (u64, u64) {
         let table = self.table.lock();
         (table.pending.len() as u64, table.seats.len() as u64)

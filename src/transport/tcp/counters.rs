@@ -1,4 +1,4 @@
-//! What is counted, and how it is read.
+//! The transport's counters and gauges, and how they are read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,64 +6,64 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::handshake::Refusal;
 
-/// What has happened on a transport, and how much of everything is there now.
+/// Counters of events since the transport started, and gauges of its state now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpCounters {
     /// Attempts to connect to a member.
     pub calls: u64,
-    /// Those that got through the handshake.
+    /// Attempts that completed the handshake.
     pub calls_accepted: u64,
-    /// Connections that came in, from whomever.
+    /// Inbound connections, from any peer.
     pub callers: u64,
-    /// Those that got through the handshake.
+    /// Inbound connections that completed the handshake.
     pub callers_accepted: u64,
-    /// Those that were dropped before it, because newer ones came.
+    /// Inbound connections dropped before the handshake to make room for newer ones.
     pub callers_evicted: u64,
-    /// What was refused here, by reason: hellos and frames.
+    /// Hellos and frames refused here, by reason.
     pub refused: BTreeMap<Refusal, u64>,
-    /// What other members refused, by reason.
+    /// Hellos and frames refused by other members, by reason.
     pub refused_by_others: BTreeMap<Refusal, u64>,
     /// Connections that ended in the middle of a frame.
     pub cut_frames: u64,
 
-    /// Frames written, and ..
+    /// Frames written.
     pub frames_sent: u64,
-    /// .. their bytes, with what is around them.
+    /// Bytes written: frames with their lengths, and keep-alives.
     pub bytes_sent: u64,
-    /// Writes it took.
+    /// Write calls.
     pub writes: u64,
-    /// Frames delivered, and ..
+    /// Frames delivered.
     pub frames_received: u64,
-    /// .. all bytes read from members.
+    /// All bytes read from members.
     pub bytes_received: u64,
 
-    /// Envelopes that were not sent: nobody knows the member.
+    /// Envelopes dropped because the receiver is unknown.
     pub dropped_unknown: u64,
-    /// The outbox was full.
+    /// Envelopes dropped because the outbox was full.
     pub dropped_full: u64,
-    /// They waited too long, or the member can't be reached.
+    /// Envelopes dropped because they waited too long, or the member can't be reached.
     pub dropped_late: u64,
-    /// They make no frame that is allowed.
+    /// Envelopes dropped because they can't be encoded as a valid frame.
     pub dropped_unsendable: u64,
 
-    /// Now: connections before the handshake.
+    /// Gauge: connections before the handshake.
     pub pending_connections: u64,
-    /// Now: connections from members.
+    /// Gauge: connections from members.
     pub incoming_connections: u64,
-    /// Now: connections to members.
+    /// Gauge: connections to members.
     pub outgoing_connections: u64,
-    /// Now: envelopes in all outboxes, and ..
+    /// Gauge: envelopes in all outboxes.
     pub queued_messages: u64,
-    /// .. their bytes.
+    /// Gauge: bytes of the envelopes in all outboxes.
     pub queued_bytes: u64,
-    /// Now: what was delivered and is not handled.
+    /// Gauge: bytes of frames delivered and not handled, plus 256 per frame.
     pub unhandled_bytes: u64,
-    /// Now: memory of all read buffers.
+    /// Gauge: memory of all read buffers, in bytes.
     pub buffer_bytes: u64,
 }
 
-/// The numbers behind [`TcpCounters`], as far as no other part holds them.
+/// The numbers of [`TcpCounters`] that no other component holds.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) calls: AtomicU64,
@@ -115,7 +115,7 @@ impl Counts {
     }
 }
 
-/// One number per reason.
+/// One counter per reason.
 #[derive(Debug, Default)]
 pub(crate) struct ByReason([AtomicU64; Refusal::ALL.len()]);
 
@@ -135,7 +135,7 @@ pub(crate) fn add(count: &AtomicU64, by: u64) {
     count.fetch_add(by, Ordering::Relaxed);
 }
 
-/// A part of a sum that is there as long as this is.
+/// A contribution to a gauge, subtracted when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     sum: Arc<AtomicU64>,

@@ -1,17 +1,18 @@
-//! How much may be on its way to a member that has not handled it yet.
+//! Flow control: bounds the bytes sent to a member that has not handled them yet.
 //!
 //! ```text
-//!  sender                                        receiver
-//!  Allowance: sent + cost ≤ limit ──frames──▶  Gate: unhandled += cost ──▶ mailbox ──▶ handled: Receipt dropped
-//!           ▲                                    │                                          │
-//!           └────────── limit ◀──────────────────┴── limit = received + window − unhandled ◀┘
+//!  sender                                    receiver
+//!  Allowance: sent + cost ≤ limit ─frames─▶  Gate: unhandled += cost ──▶ mailbox ──▶ handled:
+//!           ▲                                  │                              Receipt dropped
+//!           └───────── limit ◀─────────────────┴── limit = received + window − unhandled ◀┘
 //! ```
-//! A frame costs its length and [`FRAME_COST`] more, for what it is besides bytes. The limit counts from the beginning of
-//! a connection and only grows. The [`Gate`] belongs to a member and a lane, not to a connection: a member that comes again
-//! and again while the peer stands still finds the window as full as it left it.
+//! The cost of a frame is its length plus [`FRAME_COST`], for its overhead in memory. The limit
+//! counts from the start of a connection and only grows. The [`Gate`] belongs to a member and a
+//! lane, not to a connection: a member that reconnects repeatedly while the peer handles nothing
+//! finds the window as full as it left it.
 //!
-//! Invariant: `unhandled` is at most the window, however often the sender connects, as long as it keeps to its limit; a
-//! sender that does not is disconnected with the first frame too many.
+//! Invariant: `unhandled` is at most the window, however often the sender connects, as long as it
+//! respects its limit; a sender that does not is disconnected at the first frame beyond it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,15 +21,15 @@ use tokio::sync::Notify;
 
 use crate::transport::{Receipt, Taken};
 
-/// What a frame counts for besides its length.
+/// The cost of a frame besides its length.
 pub(crate) const FRAME_COST: usize = 256;
 
-/// What a frame of so many bytes counts for.
+/// The cost of a frame of `frame_bytes`.
 pub(crate) fn cost(frame_bytes: usize) -> usize {
     frame_bytes + FRAME_COST
 }
 
-/// The sender's side.
+/// The send window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowance {
     sent: u64,
@@ -40,7 +41,7 @@ impl Allowance {
         Allowance { sent: 0, limit }
     }
 
-    /// What may be sent now.
+    /// The cost that may be sent now.
     pub(crate) fn left(&self) -> usize {
         usize::try_from(self.limit.saturating_sub(self.sent)).unwrap_or(usize::MAX)
     }
@@ -50,20 +51,20 @@ impl Allowance {
         assert!(self.sent <= self.limit, "sent {} of at most {}", self.sent, self.limit);
     }
 
-    /// The receiver allows this much. A limit never falls: an older word changes nothing.
+    /// Raises the limit. A limit never falls: an older message has no effect.
     pub(crate) fn raise(&mut self, limit: u64) {
         self.limit = self.limit.max(limit);
     }
 }
 
-/// The receiver's side: what one member has sent over one lane and the peer has not handled.
+/// The receive window: what one member has sent over one lane and the peer has not handled.
 #[derive(Debug)]
 pub(crate) struct Gate {
     window: u64,
     unhandled: AtomicU64,
-    /// Handled since the last word to the sender.
+    /// The cost handled since the last limit sent to the sender.
     unsaid: AtomicU64,
-    /// Woken when there is enough to say.
+    /// Notified when a new limit is worth sending.
     moved: Notify,
 }
 
@@ -77,13 +78,13 @@ impl Gate {
         }
     }
 
-    /// What a sender that has sent `received` on its connection may have sent there in all.
+    /// The limit for a sender that has sent `received` on its connection so far.
     pub(crate) fn limit(&self, received: u64) -> u64 {
         self.unsaid.swap(0, Ordering::AcqRel);
         received + self.window.saturating_sub(self.unhandled())
     }
 
-    /// Takes in something that costs so much; the receipt gives it back.
+    /// Admits an envelope of `cost`; dropping the receipt returns the cost.
     pub(crate) fn admit(self: &Arc<Self>, cost: usize) -> Receipt {
         self.unhandled.fetch_add(cost as u64, Ordering::Relaxed);
         Receipt::new(Arc::clone(self) as Arc<dyn Taken>, cost)
@@ -93,7 +94,7 @@ impl Gate {
         self.unhandled.load(Ordering::Relaxed)
     }
 
-    /// Waits until a quarter of the window has been handled without the sender having been told.
+    /// Waits until a quarter of the window has been handled since the last limit sent.
     pub(crate) async fn moved(&self) {
         self.moved.notified().await;
     }
@@ -103,7 +104,7 @@ impl Taken for Gate {
     fn taken(&self, cost: usize) {
         let cost = cost as u64;
         self.unhandled.fetch_sub(cost, Ordering::Relaxed);
-        // Whoever sees this sees what was handled, too.
+        // A reader of this value also sees the reduced `unhandled`.
         let before = self.unsaid.fetch_add(cost, Ordering::AcqRel);
         let enough = self.window / 4;
         if before < enough && before + cost >= enough {

@@ -1,12 +1,12 @@
 //! Frames in a stream of bytes.
 //!
 //! ```text
-//! forward     length u32 │ that many bytes: an envelope, as `wire` has it       length 0: nothing, I am alive
-//! back        0 │ limit u64          so much may be sent, counted from the beginning of the connection
+//! forward     length u32 │ that many bytes: an envelope, see `wire`      length 0: keep-alive
+//! back        0 │ limit u64          cost that may be sent, counted from the connection's start
 //!             1 │ a refusal          why the connection ends, as the reply of a handshake
 //! ```
-//! A length is a claim. It is held against the cap before anything else, and then believed only as far as bytes have
-//! come: [`FrameBuffer`] grows by what it holds already, never to what is announced.
+//! A length is not trusted. It is first checked against the maximum; then memory is allocated only
+//! as bytes arrive: [`FrameBuffer`] grows by what it holds already, never to the announced length.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -14,17 +14,18 @@ use super::handshake::{HEAD_BYTES, Refusal, Refused, Reply, length};
 
 /// The length before each frame.
 pub(crate) const LENGTH_BYTES: usize = 4;
-/// The room for one read, at least ..
+/// The minimum room for one read.
 const MIN_ROOM_BYTES: usize = 32 << 10;
-/// .. and at most.
+/// The maximum room for one read.
 const MAX_ROOM_BYTES: usize = 256 << 10;
-/// A frame up to here gets a buffer of its own, so that its entries do not keep their neighbours' bytes alive.
+/// A frame up to this size is copied to its own buffer, so that its entries do not keep the bytes
+/// of neighbouring frames alive.
 const COPIED_BYTES: usize = 64 << 10;
 
 const BACK_LIMIT: u8 = 0;
 const BACK_REFUSAL: u8 = 1;
 
-/// Bytes that have been read and are no whole frame yet.
+/// Bytes that have been read and are not a whole frame yet.
 pub(crate) struct FrameBuffer {
     bytes: BytesMut,
     max_frame_bytes: usize,
@@ -35,7 +36,8 @@ impl FrameBuffer {
         FrameBuffer { bytes: BytesMut::new(), max_frame_bytes }
     }
 
-    /// Where the next bytes go. The room is at most about as large as what is there.
+    /// The room for the next read: at least [`MIN_ROOM_BYTES`], beyond that about as large as the
+    /// bytes held.
     pub(crate) fn room(&mut self) -> &mut BytesMut {
         if self.bytes.is_empty() && self.bytes.capacity() > COPIED_BYTES {
             self.bytes = BytesMut::new();
@@ -46,7 +48,7 @@ impl FrameBuffer {
         &mut self.bytes
     }
 
-    /// The next whole frame, or `None` until more has come. An empty one only says that the sender is alive.
+    /// The next whole frame, or `None` until more bytes arrive. An empty frame is a keep-alive.
     pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Refused> {
         let Some(head) = self.bytes.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let claimed = u32::from_le_bytes(*head) as usize;
@@ -73,21 +75,21 @@ impl FrameBuffer {
         frame
     }
 
-    /// Whether a frame has begun and not ended.
+    /// Whether a frame is incomplete.
     pub(crate) fn has_begun(&self) -> bool {
         !self.bytes.is_empty()
     }
 
-    /// Memory in use.
+    /// Memory in use, in bytes.
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 }
 
-/// What comes back on a connection.
+/// A record sent back on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Back {
-    /// So much may be sent.
+    /// The cost that may be sent.
     Limit(u64),
     /// The connection ends.
     Refused(Reply),
@@ -109,7 +111,7 @@ impl Back {
         out
     }
 
-    /// Takes the next whole record from the front of `bytes`, or `None` until more has come.
+    /// Takes the next whole record from the front of `bytes`, or `None` until more bytes arrive.
     pub(crate) fn take(bytes: &mut BytesMut) -> Result<Option<Back>, Refused> {
         match bytes.first() {
             None => Ok(None),

@@ -1,56 +1,58 @@
 //! The first bytes of a connection, in both directions.
 //!
-//! Nothing of a connection is looked at before its hello has been accepted. Numbers are little-endian.
+//! Nothing else is read from a connection before its hello is accepted. Numbers are little-endian.
 //!
 //! ```text
-//! hello     0  magic "QRTWIRE\n"                    the caller, first thing
-//!           8  length of the whole hello u16        72 to 4096; what is behind byte 72 is for later versions, and ignored
-//!          10  lowest version u8 │ highest u8       wire versions that the caller speaks
+//! hello     0  magic "QRTWIRE\n"                    sent first, by the connecting member
+//!           8  length of the whole hello u16        72 to 4096; bytes after 72 are for later
+//!                                                   versions, and ignored
+//!          10  lowest version u8 │ highest u8       wire versions that the sender supports
 //!          12  lane u8 │ zero u8 × 3
 //!          16  cluster u64 │ group u64 │ from u64 │ to u64 │ incarnation u64
 //!          56  zero u64 × 2
 //!
-//! reply     0  magic "QRTWIRE\n"                    the called, once
+//! reply     0  magic "QRTWIRE\n"                    sent once, by the accepting member
 //!           8  length of the whole reply u16        40 to 4096
-//!          10  code u8                              0: accepted, else why not
-//!          11  version u8                           the one to speak; 0 if refused
+//!          10  code u8                              0: accepted, else the reason of the refusal
+//!          11  version u8                           the version to use; 0 if refused
 //!          12  zero u32
-//!          16  incarnation u64                      of the called; 0 if refused
-//!          24  limit u64                            how much may be sent at first, see `credit.rs`
+//!          16  incarnation u64                      of the accepting member; 0 if refused
+//!          24  limit u64                            initial send limit, see `credit.rs`
 //!          32  zero u64
-//!          40  text                                 of a refusal: why, and what to do, UTF-8
+//!          40  text                                 of a refusal: reason and remedy, UTF-8
 //! ```
-//! Magic, length and versions of a hello, and all of a reply, stay where they are in every version: so two releases that
-//! share no version can still tell each other so.
+//! Magic, length and versions of a hello, and all fields of a reply, keep their place in every
+//! version: so two releases without a common version can still report that to each other.
 //!
-//! *What it does not do:* it reads no socket, and judges no hello beyond its form; `incoming.rs` does.
+//! *What it does not do:* it reads no socket, and checks only the form of a hello; `incoming.rs`
+//! checks its content.
 
 use bytes::{Buf, BufMut};
 
 use crate::raft::{Incarnation, NodeId};
 use crate::transport::wire;
 
-/// The first bytes of a connection, both ways.
+/// The first bytes of a connection, in both directions.
 pub(crate) const MAGIC: [u8; 8] = *b"QRTWIRE\n";
-/// No hello and no reply is longer.
+/// The maximum length of a hello or a reply.
 pub(crate) const MAX_HANDSHAKE_BYTES: usize = 4096;
-/// Magic and length.
+/// The length of magic and length field.
 pub(crate) const HEAD_BYTES: usize = 10;
 
 const HELLO_BYTES: usize = 72;
 const REPLY_BYTES: usize = 40;
 const MAX_TEXT_BYTES: usize = 512;
 
-/// The wire versions that this release speaks.
+/// The wire versions that this release supports.
 pub(crate) const OUR_VERSIONS: Versions =
     Versions { lowest: wire::VERSION, highest: wire::VERSION };
 
-/// Which of a pair's connections one is.
+/// The lane of a connection, among those between two members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Lane {
-    /// Everything but pieces of snapshots.
+    /// Everything except snapshot chunks.
     Main,
-    /// Pieces of snapshots: large, and in nobody's way here (AC10).
+    /// Snapshot chunks: large, on a lane of their own so that they delay nothing else (AC10).
     Chunks,
 }
 
@@ -65,7 +67,7 @@ impl Lane {
     }
 }
 
-/// An unbroken row of wire versions.
+/// A contiguous range of wire versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Versions {
     pub(crate) lowest: u8,
@@ -73,7 +75,7 @@ pub(crate) struct Versions {
 }
 
 impl Versions {
-    /// The highest version of both.
+    /// The highest version in both ranges.
     pub(crate) fn common(self, other: Versions) -> Option<u8> {
         let highest = self.highest.min(other.highest);
         (highest >= self.lowest.max(other.lowest)).then_some(highest)
@@ -87,31 +89,31 @@ impl Versions {
 pub enum Refusal {
     /// The first bytes are not those of a member.
     Magic = 1,
-    /// No wire version is spoken by both.
+    /// No wire version is common to both.
     Version = 2,
-    /// The hello is not as its version says.
+    /// The hello does not have the form of its version.
     Malformed = 3,
-    /// The caller is of another cluster (LR26).
+    /// The sender belongs to another cluster.
     Cluster = 4,
-    /// The caller wants another member.
+    /// The hello is addressed to another member.
     Receiver = 5,
-    /// The caller says that it is the one it calls.
+    /// The sender has the id of the member that it connects to.
     Myself = 6,
-    /// The caller is no member that is known here.
+    /// The sender is not a known member.
     Stranger = 7,
-    /// No node runs behind this transport now.
+    /// No node is attached to this transport now.
     NotRunning = 8,
-    /// A later start of the caller is connected.
+    /// A later start of the sender is connected.
     Outdated = 9,
-    /// The hello did not come in time.
+    /// The hello did not arrive in time.
     Silent = 10,
-    /// A frame claims to be longer than is allowed.
+    /// A frame's length exceeds the maximum.
     Oversized = 11,
     /// A frame does not decode.
     Undecodable = 12,
-    /// A frame names other members, another cluster or another start than the handshake.
+    /// A frame names other members, another cluster or another incarnation than the handshake.
     Foreign = 13,
-    /// More came than was allowed.
+    /// The sender exceeded its limit.
     Overrun = 14,
     /// A frame began and did not end in time.
     Slow = 15,
@@ -136,12 +138,12 @@ impl Refusal {
         Refusal::Slow,
     ];
 
-    /// The number on the wire; never 0.
+    /// The code on the wire; never 0.
     pub fn code(self) -> u8 {
         self as u8
     }
 
-    /// A word for it, for logs and figures.
+    /// A short name, for logs and counters.
     pub fn name(self) -> &'static str {
         match self {
             Refusal::Magic => "magic",
@@ -167,7 +169,7 @@ impl Refusal {
     }
 }
 
-/// What a caller says of itself.
+/// The fields of a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) versions: Versions,
@@ -179,7 +181,7 @@ pub(crate) struct Hello {
     pub(crate) incarnation: Incarnation,
 }
 
-/// A refusal with the words that explain it.
+/// A refusal with a text that explains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) why: Refusal,
@@ -196,7 +198,7 @@ impl Refused {
     }
 }
 
-/// The length of a hello or reply that begins with `head`.
+/// The length of the hello or reply that begins with `head`.
 pub(crate) fn length(head: [u8; HEAD_BYTES], at_least: usize) -> Result<usize, Refused> {
     check_magic(&head[..MAGIC.len()])?;
     let length = usize::from(u16::from_le_bytes([head[8], head[9]]));
@@ -207,7 +209,7 @@ pub(crate) fn length(head: [u8; HEAD_BYTES], at_least: usize) -> Result<usize, R
     Err(Refused::malformed(format!("a handshake of {length} bytes; it has {bounds}")))
 }
 
-/// Whether somebody speaks our protocol at all.
+/// Whether the first bytes are those of this protocol.
 pub(crate) fn check_magic(first: &[u8]) -> Result<(), Refused> {
     if first == MAGIC {
         return Ok(());
@@ -217,7 +219,7 @@ pub(crate) fn check_magic(first: &[u8]) -> Result<(), Refused> {
 }
 
 impl Hello {
-    /// No hello is shorter.
+    /// The minimum length of a hello.
     pub(crate) const MIN_BYTES: usize = HELLO_BYTES;
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -237,7 +239,7 @@ impl Hello {
         out
     }
 
-    /// A whole hello, from its first byte to its last.
+    /// Decodes a whole hello, from its first byte to its last.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Hello, Refused> {
         let mut rest = body(bytes, HELLO_BYTES)?;
         let versions = Versions { lowest: rest.get_u8(), highest: rest.get_u8() };
@@ -270,7 +272,7 @@ fn check_versions(theirs: Versions) -> Result<(), Refused> {
     Err(Refused::new(Refusal::Version, text))
 }
 
-/// What is behind the length, if length and bytes agree.
+/// The bytes after the length field, if length and bytes agree.
 fn body(bytes: &[u8], at_least: usize) -> Result<&[u8], Refused> {
     let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() else {
         return Err(Refused::malformed("a handshake that ends in its head"));
@@ -283,17 +285,17 @@ fn body(bytes: &[u8], at_least: usize) -> Result<&[u8], Refused> {
     Ok(rest)
 }
 
-/// What a called member answers.
+/// The answer to a hello.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// Frames may come.
+    /// Frames may follow.
     Accepted { version: u8, incarnation: Incarnation, limit: u64 },
     /// Nothing more is read.
     Refused { code: u8, text: String },
 }
 
 impl Reply {
-    /// No reply is shorter.
+    /// The minimum length of a reply.
     pub(crate) const MIN_BYTES: usize = REPLY_BYTES;
 
     pub(crate) fn refused(refused: &Refused) -> Reply {
@@ -320,7 +322,8 @@ impl Reply {
         out
     }
 
-    /// A whole reply, from its first byte to its last. Whatever its text is, it comes out as text.
+    /// Decodes a whole reply, from its first byte to its last. Invalid UTF-8 in its text is
+    /// replaced.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Reply, Refused> {
         let mut rest = body(bytes, REPLY_BYTES)?;
         let (code, version) = (rest.get_u8(), rest.get_u8());

@@ -1,15 +1,16 @@
-//! One connection that came in: its hello, then frames, until it ends.
+//! One inbound connection: its hello, then frames, until it ends.
 //!
 //! ```text
-//! hello within handshake_timeout ─▶ judged ─▶ seated ─▶ accepted ─▶ frames ─▶ inbox
-//!        │                            │                     ▲          │
-//!        └──────── refused ◀──────────┴─────────────────────┼──────────┘
-//!                                                           └ limits, "I am alive"
+//! hello within handshake_timeout ─▶ checked ─▶ seated ─▶ accepted ─▶ frames ─▶ inbox
+//!        │                            │                      ▲         │
+//!        └──────── refused ◀──────────┴──────────────────────┼─────────┘
+//!                                                            └ limits, also as keep-alives
 //! ```
-//! A refusal goes out with its reason before the connection is closed, and is logged here, at most once in a while for each
-//! member and reason. Deadlines: a frame that has begun has to end (`frame_timeout`), and somebody who says nothing at all
-//! is gone (`dead_after`). Every read is allocated for by what has come already (`frame.rs`), and what was delivered is
-//! held to the window until the peer has handled it (`credit.rs`).
+//! A refusal is sent with its reason before the connection is closed, and is logged here,
+//! rate-limited for each member and reason. Deadlines: a frame that has begun must end within
+//! `frame_timeout`, and a connection without any bytes for `dead_after` is closed. Every read
+//! buffer is sized by the bytes received so far (`frame.rs`), and delivered envelopes count against
+//! the window until the peer has handled them (`credit.rs`).
 
 use std::cell::Cell;
 use std::io;
@@ -35,12 +36,12 @@ use super::handshake::{
 };
 use super::shared::{Attached, Shared};
 
-/// How long, and for how many bytes, a refused caller is listened to, so that it can read the refusal before the
-/// connection is reset.
+/// How long, and for how many bytes, a refused connection is still read, so that the other side can
+/// read the refusal before the connection is reset.
 const PARTING: Duration = Duration::from_millis(500);
 const PARTING_BYTES: usize = 64 << 10;
 
-/// Somebody who has connected. Its place among the callers ends with it.
+/// An inbound connection. It is removed from the table of connections when this is dropped.
 pub(crate) struct Caller {
     shared: Arc<Shared>,
     number: u64,
@@ -65,14 +66,14 @@ impl Drop for Caller {
 
 /// Why a connection ended.
 enum Ended {
-    /// By the caller, between two frames.
+    /// Closed by the other side, between two frames.
     Closed,
-    /// By the caller, in the middle of a frame.
+    /// Closed by the other side, in the middle of a frame.
     Cut,
     Failed(io::Error),
-    /// Nothing has come for so long.
+    /// No bytes arrived for `dead_after`.
     Dead,
-    /// The local member is another now.
+    /// The local member was detached or replaced.
     Detached,
     Refused(Refused),
 }
@@ -90,7 +91,7 @@ impl From<io::Error> for Ended {
 }
 
 pub(crate) async fn serve(caller: Caller, mut stream: TcpStream) {
-    // What is written shall go out at once; if the system will not have that, it goes out later.
+    // Write without delay; if the system does not support that, writes are delayed.
     let _ = stream.set_nodelay(true);
     match admit(&caller, &mut stream).await {
         Ok(guest) => match guest.stay(&mut stream).await {
@@ -104,12 +105,12 @@ pub(crate) async fn serve(caller: Caller, mut stream: TcpStream) {
             caller.say_refused(hello.as_ref(), &refused);
             part(stream, &Reply::refused(&refused).encode()).await;
         }
-        // Somebody came and went. That is no news.
+        // The connection ended before the handshake. That is not logged.
         Err(_) => {}
     }
 }
 
-/// A caller that did not get through the handshake, and what it said of itself if it came so far.
+/// A connection that did not complete the handshake, with its hello if that was read.
 struct Turned {
     hello: Option<Hello>,
     ended: Ended,
@@ -134,7 +135,7 @@ async fn admit(caller: &Caller, stream: &mut TcpStream) -> Result<Guest, Turned>
     }
 }
 
-/// Reads no more than the hello, and nothing behind what is already known to be wrong.
+/// Reads no more than the hello, and stops at the first invalid field.
 async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Ended> {
     let mut bytes = vec![0; HEAD_BYTES];
     stream.read_exact(&mut bytes[..MAGIC.len()]).await?;
@@ -146,7 +147,7 @@ async fn read_hello(stream: &mut TcpStream) -> Result<Hello, Ended> {
     Ok(Hello::decode(&bytes)?)
 }
 
-/// Whether a caller that says this of itself may stay.
+/// Checks a hello and registers its connection.
 fn judge(caller: &Caller, hello: Hello) -> Result<Guest, Refused> {
     let shared = &caller.shared;
     check_hello(shared, &hello)?;
@@ -162,7 +163,7 @@ fn judge(caller: &Caller, hello: Hello) -> Result<Guest, Refused> {
         || Refused::new(Refusal::NotRunning, "no node runs behind this address now; it may start");
     let attached = shared.attached().ok_or_else(not_running)?;
     shared.callers.seat(caller.number, (hello.from, hello.lane), hello.incarnation)?;
-    // It may have been detached just before there was somebody in the seat to be sent away.
+    // A detach just before the registration could not end this connection, so check again.
     if !shared.is_attached(attached.number) {
         return Err(not_running());
     }
@@ -181,6 +182,7 @@ fn judge(caller: &Caller, hello: Hello) -> Result<Guest, Refused> {
 
 fn check_hello(shared: &Shared, hello: &Hello) -> Result<(), Refused> {
     let options = &shared.options;
+    // LR26: messages of another cluster are refused.
     if hello.cluster != options.cluster || hello.group != 0 {
         let text = format!(
             "member {} is of cluster {}, you are of cluster {}, group {}; check the cluster id and the address",
@@ -202,15 +204,15 @@ fn check_hello(shared: &Shared, hello: &Hello) -> Result<(), Refused> {
     Ok(())
 }
 
-/// A member that has got through the handshake.
+/// A connection that has completed the handshake.
 struct Guest {
     shared: Arc<Shared>,
     attached: Attached,
     hello: Hello,
     gate: Arc<Gate>,
-    /// What its frames cost so far.
+    /// The cost of its frames so far.
     received: Cell<u64>,
-    /// What they may, as far as it was told.
+    /// The limit that was last sent to the member.
     allowed: Cell<u64>,
 }
 
@@ -276,7 +278,7 @@ impl Guest {
         Refused::new(Refusal::Slow, text).into()
     }
 
-    /// Delivers all whole frames; whether there was one.
+    /// Delivers all whole frames. Returns whether there was one.
     fn deliver_whole(&self, buffer: &mut FrameBuffer) -> Result<bool, Ended> {
         if !self.shared.is_attached(self.attached.number) {
             return Err(Ended::Detached);
@@ -306,8 +308,8 @@ impl Guest {
         Ok(())
     }
 
-    /// A connection carries the words of the member that opened it and of nobody else. An incarnation of 0 is none: who
-    /// attached without one can't be held to it.
+    /// A connection carries only messages of the member that opened it. Incarnation 0 means none: a
+    /// member that attached without one can't be checked against it.
     fn check_sender(&self, envelope: &Envelope) -> Result<(), Refused> {
         let Hello { cluster, from, to, incarnation, .. } = self.hello;
         let said = (envelope.cluster, envelope.from, envelope.to);
@@ -322,10 +324,11 @@ impl Guest {
         Err(Refused::new(Refusal::Foreign, text))
     }
 
-    /// Says how much more may come, when there is enough to say and at least now and then, as a sign of life.
+    /// Sends limits: when enough has been handled, and at least every `alive_interval` as a
+    /// keep-alive.
     async fn talk_back(&self, mut writer: WriteHalf<'_>) -> Ended {
         loop {
-            // Woken or not: the word is due.
+            // Notified or timed out: send the limit in both cases.
             let _ = timeout(self.shared.options.alive_interval, self.gate.moved()).await;
             let limit = self.gate.limit(self.received.get()).max(self.allowed.get());
             self.allowed.set(limit);
@@ -367,9 +370,10 @@ impl Caller {
     }
 }
 
-/// Says the last word and waits a little for it to be read: closing with unread bytes would take it back.
+/// Sends the last message and waits briefly for it to be read: closing with unread bytes would
+/// discard it.
 async fn part(mut stream: TcpStream, last: &[u8]) {
-    // Whoever does not take it does without.
+    // Best effort: errors and the timeout are ignored.
     let said = async {
         stream.write_all(last).await?;
         stream.shutdown().await?;

@@ -1,17 +1,20 @@
-//! The way to one member over one lane: called when there is something to say, kept as long as it holds.
+//! The outbound connection to one member over one lane: opened when a message is queued, kept until
+//! it fails.
 //!
 //! ```text
-//!            mail                     accepted
-//!   quiet ─────────▶ calling ─────────────────▶ talking ─┐
-//!     ▲                 │ no way, or refused             │ ended
-//!     │                 ▼                                │
-//!     └──────────── resting ◀────────────────────────────┘
-//!              (backoff, or until the member calls us)
+//!          queued                      accepted
+//!   idle ──────────▶ connecting ──────────────────▶ connected ─┐
+//!     ▲                 │ failed, or refused                   │ ended
+//!     │                 ▼                                      │
+//!     └─────────── backing off ◀───────────────────────────────┘
+//!              (for a delay, or until the member connects to us)
 //! ```
-//! Calling looks the address up anew each time. When nobody is reached, what waits is given up at once; what waits
-//! longer than `outbox_age` is given up in every state. Talking writes all that waits and may be sent with one write.
+//! Each attempt resolves the address again. If it fails, all queued messages are dropped at once;
+//! messages queued longer than `outbox_age` are dropped in every state. While connected, all queued
+//! messages that the limit allows are written with one write.
 //!
-//! *What it does not do:* nothing is sent twice. What was written before a connection ended may or may not have arrived.
+//! *What it does not do:* no message is sent twice. What was written before a connection ended may
+//! or may not have arrived.
 
 use std::cell::Cell;
 use std::io;
@@ -34,24 +37,24 @@ use super::frame::{Back, LENGTH_BYTES};
 use super::handshake::{HEAD_BYTES, Hello, Lane, OUR_VERSIONS, Refusal, Refused, Reply, length};
 use super::shared::{Attached, Link, Member, Shared};
 
-/// A write is filled up to about here.
+/// A write is filled up to about this size.
 const BATCH_BYTES: usize = 256 << 10;
-/// Room for what comes back.
+/// The room for one read of records that come back.
 const BACK_ROOM_BYTES: usize = 256;
 
-/// Why there is no connection, or no more.
+/// Why a connection could not be opened, or ended.
 enum Ended {
-    /// No address, no route, nobody there, or the connection broke.
+    /// No address, no route, no listener, or the connection broke.
     Failed(io::Error),
-    /// Something did not happen in time.
+    /// A step did not complete in time.
     Late(&'static str),
-    /// The member did not want it.
+    /// The member refused the connection.
     Refused { code: u8, text: String },
-    /// Whoever is there does not speak our protocol.
+    /// The other side does not use our protocol.
     Strange(Refused),
     /// The member closed it.
     Closed,
-    /// The local member is another now, or the other one was removed.
+    /// The local member was detached or replaced, or the other member was removed.
     Over,
 }
 
@@ -70,14 +73,14 @@ pub(crate) async fn run(shared: Arc<Shared>, member: Arc<Member>, lane: Lane) {
     let way = Way { shared: &shared, member: &member, lane };
     while way.mail_has_come().await {
         let Some(attached) = shared.attached() else {
-            // Left by a start that ended just now.
+            // Queued by a start that has just ended.
             way.link().outbox.lock().clear();
             continue;
         };
         let ended = match way.call(&attached).await {
             Ok((stream, limit)) => {
                 let ended = way.talk(&attached, stream, limit).await;
-                // Who takes us in only to throw us out is not asked at once again.
+                // Keep backing off if the peer accepts and then refuses us.
                 if !matches!(ended, Ended::Refused { .. } | Ended::Strange(_)) {
                     backoff.reset();
                 }
@@ -106,7 +109,7 @@ impl Way<'_> {
         self.member.link(self.lane)
     }
 
-    /// Waits for something to send. `false`: the member was removed.
+    /// Waits for a queued message. `false`: the member was removed.
     async fn mail_has_come(&self) -> bool {
         loop {
             if self.member.is_removed() {
@@ -141,12 +144,13 @@ impl Way<'_> {
         }
     }
 
-    /// Tries what the address means at this moment, one after the other.
+    /// Tries the addresses that the name resolves to now, one after the other.
     async fn connect(&self) -> io::Result<TcpStream> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in tokio::net::lookup_host(self.member.address()).await? {
             match TcpStream::connect(address).await {
-                // A free port on our own machine, that the system gave this very connection as its own end.
+                // A TCP self-connect: the target is a free port of this machine, and the system
+                // chose the same port as the local end of this connection.
                 Ok(stream) if stream.local_addr()? == address => {
                     last = io::Error::new(io::ErrorKind::ConnectionRefused, "connected to itself");
                 }
@@ -187,7 +191,7 @@ impl Way<'_> {
         select(self.listen(reader, &allowance), self.write(attached, writer, &allowance)).await
     }
 
-    /// What comes back: limits, refusals, signs of life.
+    /// Reads what comes back: limits, refusals, keep-alives.
     async fn listen(&self, mut reader: ReadHalf<'_>, allowance: &Cell<Allowance>) -> Ended {
         let mut bytes = BytesMut::new();
         loop {
@@ -251,7 +255,8 @@ impl Way<'_> {
         }
     }
 
-    /// Puts as many frames into the buffer as make a write and are allowed. `false`: the mail is not ours any more.
+    /// Fills the buffer with frames, up to the size of a write and the limit. `false`: the outbox
+    /// belongs to another attachment.
     fn fill(
         &self,
         attached: &Attached,
@@ -278,7 +283,8 @@ impl Way<'_> {
         true
     }
 
-    /// Adds the envelope as a frame. `None` if it can't be one, which a peer that keeps the protocol never causes.
+    /// Appends the envelope as a frame. `None` if it can't be encoded, which a peer that keeps the
+    /// protocol never causes.
     fn put(&self, envelope: Envelope, buffer: &mut BytesMut) -> Option<usize> {
         let begin = buffer.len();
         buffer.put_u32_le(0);
@@ -299,7 +305,7 @@ impl Way<'_> {
         self.link().outbox.lock().next_expiry()
     }
 
-    /// Gives up what has waited too long.
+    /// Drops messages that have waited too long.
     fn expire(&self) {
         let (attachment, expired) = {
             let mut outbox = self.link().outbox.lock();
@@ -316,16 +322,16 @@ impl Way<'_> {
         self.shared.give_up(attachment, &all);
     }
 
-    /// Until it is worth trying again: the time has come, or the member was heard of.
+    /// Waits until a new attempt is useful: at `until`, or when the member has connected to us.
     async fn rest(&self, until: Instant) {
         select(self.link().heard.notified(), self.grow_old(until)).await;
     }
 
-    /// What is queued meanwhile waits no longer than ever.
+    /// Until `until`, drops queued messages that have waited too long.
     async fn grow_old(&self, until: Instant) {
         while Instant::now() < until && !self.member.is_removed() {
             let next = self.next_expiry().map_or(until, |at| at.min(until));
-            // Stirred or not, something may be too old, or new.
+            // Notified or timed out: a message may have expired, or a new one may be queued.
             let _ = timeout_at(next, self.link().stir.notified()).await;
             self.expire();
         }
@@ -348,7 +354,7 @@ impl Way<'_> {
 }
 
 impl Ended {
-    /// A word for it; `None` where there is nothing to say.
+    /// The reason as a short name; `None` if it is not logged.
     fn why(&self) -> Option<&'static str> {
         match self {
             Ended::Over => None,
@@ -376,7 +382,7 @@ impl Ended {
     }
 }
 
-/// Ready for the next batch, and not holding on to what one large frame needed.
+/// Clears the buffer for the next batch, and frees the memory that one large frame needed.
 fn empty(buffer: &mut BytesMut) {
     buffer.clear();
     if buffer.capacity() > 2 * BATCH_BYTES {

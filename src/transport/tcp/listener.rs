@@ -1,7 +1,8 @@
-//! Takes in connections, and gives each a task of its own.
+//! Accepts connections, each with a task of its own.
 //!
-//! However many come, each costs a few kilobytes until its hello is accepted, and there are never more than
-//! `pending_connections` of them: for a newer one the oldest goes. Whoever is connected already does not notice.
+//! Each costs a few kilobytes until its hello is accepted, and there are at most
+//! `pending_connections` of them: a newer one replaces the oldest. Established connections are not
+//! affected.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use super::counters::add;
 use super::incoming::{Caller, serve};
 use super::shared::Shared;
 
-/// A rest after an error: most likely too many files are open, and asking again at once changes nothing.
+/// The pause after an error: most likely too many files are open, and an immediate retry would fail
+/// again.
 const REST: Duration = Duration::from_millis(50);
 
 pub(crate) async fn listen(shared: Arc<Shared>, listener: std::net::TcpListener) {

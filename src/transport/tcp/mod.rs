@@ -3,23 +3,23 @@
 //! ```text
 //!  actors' threads                        the transport's one thread
 //!
-//!  send ─▶ outbox (member, main)   ─▶ link ═══════ frames ═══════▶ listener ─▶ incoming ─▶ Inbox ─▶ peer
-//!       └▶ outbox (member, chunks) ─▶ link ═══════ frames ═══════▶    "          "           │
-//!                                       ◀─── limits, signs of life ────────────── gate ◀── receipt
+//!  send ─▶ outbox (member, main)   ─▶ link ═══ frames ═══▶ listener ─▶ incoming ─▶ Inbox ─▶ peer
+//!       └▶ outbox (member, chunks) ─▶ link ═══ frames ═══▶    "          "           │
+//!                                       ◀──── limits, keep-alives ───── gate ◀── receipt
 //! ```
 //! | file | idea |
 //! |---|---|
-//! | `handshake` | who calls whom: the first bytes, and why a caller is refused |
+//! | `handshake` | the first bytes of a connection, and the reasons for a refusal |
 //! | `frame` | envelopes in a stream of bytes |
-//! | `outbox`, `link`, `backoff` | what waits for a member, and the way to it |
-//! | `listener`, `callers`, `incoming` | who comes, who may stay, what they say |
-//! | `credit` | how much may be on its way to a peer that has not handled it |
-//! | `shared` | where actors and connections meet |
-//! | `options`, `counters`, `notices` | limits; figures; log lines that do not repeat |
+//! | `outbox`, `link`, `backoff` | envelopes queued for a member, and the outbound connection |
+//! | `listener`, `callers`, `incoming` | inbound connections: accepting, admission, reading |
+//! | `credit` | bounds the bytes sent to a peer that has not handled them |
+//! | `shared` | state shared by actors and connections |
+//! | `options`, `counters`, `notices` | limits; counters; rate-limited log lines |
 //!
-//! Each direction between two members has a connection of its own, opened by the one who speaks: one for everything small,
-//! requests and answers and entries in order, and one for pieces of snapshots, so that a large transfer never delays a
-//! heartbeat (AC10). The bytes are described in `docs/wire.md`.
+//! Each direction between two members has its own connections, opened by the sender: one for all
+//! small messages (requests, answers and entries, in order), and one for snapshot chunks, so that a
+//! large transfer never delays a heartbeat. The bytes are described in `docs/wire.md`.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), quorate::transport::TcpError> {
@@ -34,14 +34,16 @@
 //! ```
 //!
 //! # What is bounded
-//! Everything, whoever calls: connections before the handshake, connections of members, read buffers (by what has come,
-//! not by what is announced), what was delivered and not handled, what waits to be sent (in messages, bytes and time).
-//! What has no room is dropped, and the protocol asks again; nobody waits.
+//! Everything, whatever connects: connections before the handshake, connections of members, read
+//! buffers (by the bytes received, not by the length announced), envelopes delivered and not
+//! handled, envelopes queued for sending (in number, bytes and age). Envelopes without room are
+//! dropped, and the protocol repeats them; no sender waits.
 //!
 //! # What it does not do
-//! No TLS and no authentication: who reaches the port and knows cluster and ids can speak as a member. It listens on the
-//! loopback interface unless it is told otherwise; the network beyond has to be a trusted one. No discovery: addresses
-//! are given. No simulated time: it is for real networks, the simulated one is [`in_process`](super::in_process).
+//! No TLS and no authentication: a process that reaches the port and knows the cluster id and the
+//! member ids can act as a member. It listens on the loopback interface unless configured
+//! otherwise; a wider network must be a trusted one. No discovery: addresses are configured. No
+//! simulated time: it is for real networks; the simulated one is [`in_process`](super::in_process).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -82,13 +84,14 @@ pub use options::{TcpError, TcpOptions};
 use handshake::Lane;
 use shared::Shared;
 
-/// A member's end of a network of TCP connections. Clones are the same end, except that each stands for one start of
-/// the node: give each start a clone of its own. A clone that a newer start has replaced neither sends nor receives.
+/// A member's endpoint in a network of TCP connections. Clones are the same endpoint, except that
+/// each clone belongs to one start of the node: give each start a clone of its own. A clone that
+/// was replaced by a newer start neither sends nor receives.
 ///
-/// With the last clone it ends; so it does at [`TcpTransport::shutdown`].
+/// It ends when the last clone is dropped, or at [`TcpTransport::shutdown`].
 pub struct TcpTransport {
     core: Arc<Core>,
-    /// The attachment made through this clone; 0 if none was.
+    /// The attachment made through this clone; 0 if there was none.
     attachment: AtomicU64,
 }
 
@@ -106,7 +109,7 @@ impl Drop for Core {
 }
 
 impl TcpTransport {
-    /// Begins to listen, on a thread of its own. Callers are refused until a node is attached.
+    /// Starts to listen, on a thread of its own. Connections are refused until a node is attached.
     pub fn bind(options: TcpOptions) -> Result<TcpTransport, TcpError> {
         options.validate()?;
         let failed = |source| TcpError::Listen { address: options.listen.clone(), source };
@@ -128,13 +131,13 @@ impl TcpTransport {
         Ok(transport)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.core.address
     }
 
-    /// Where `node` listens from now on: `host:port`, used at the next attempt to connect. A member that was not known is
-    /// from now on. The local member's own address is not needed, and ignored.
+    /// Sets the address of `node` as `host:port`, used from the next attempt to connect. Adds the
+    /// member if it is unknown. The local member's own address is not needed, and ignored.
     pub fn set_peer(&self, node: NodeId, address: impl Into<String>) {
         let shared = &self.core.shared;
         if node == shared.options.node {
@@ -150,18 +153,18 @@ impl TcpTransport {
         }
     }
 
-    /// Forgets a member: it is neither called nor let in any more.
+    /// Removes a member: it is neither connected to nor accepted any more.
     pub fn remove_peer(&self, node: NodeId) {
         self.core.shared.remove_member(node);
     }
 
-    /// What has happened so far, and what is there now.
+    /// The counters and gauges now.
     pub fn counters(&self) -> TcpCounters {
         self.core.shared.counters()
     }
 
-    /// Ends all connections and the thread, and waits for both; the address is free then. Clones send nothing any more.
-    /// A name that is just being looked up is waited for.
+    /// Ends all connections and the thread, and waits for both; then the address is free. Clones
+    /// send nothing any more. A name lookup in progress is waited for.
     pub async fn shutdown(&self) {
         self.core.thread.exit();
         let end = self.core.end.lock().take();
@@ -196,7 +199,7 @@ impl Transport for TcpTransport {
         Some(self.core.shared.options.node)
     }
 
-    /// For another member than its own it does nothing.
+    /// Has no effect for a member other than its own.
     fn attach(&self, node: NodeId, inbox: Inbox) {
         let own = self.core.shared.options.node;
         if node != own {

@@ -1,7 +1,8 @@
-//! Log lines that repeat are said once in a while, with how often they were not said.
+//! Rate-limited log lines, with the number of suppressed ones.
 //!
-//! A line is known by whom it is about and why. Whom: a member of the own list, or `None` for everybody else; so there are
-//! never more lines to remember than members times reasons, whoever calls.
+//! A line is identified by its subject and its reason. The subject is a member of the local list,
+//! or `None` for all others; so there are at most members times reasons lines to remember, whatever
+//! connects.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +31,7 @@ impl Notices {
         Notices { every, said: Mutex::default() }
     }
 
-    /// `Some` if the line is to be said now, with how often it was left out before.
+    /// `Some` if the line is to be logged now, with the number of lines suppressed since the last.
     pub(crate) fn due(
         &self,
         about: Option<NodeId>,

@@ -1,4 +1,4 @@
-//! Every limit and every time of the transport, with what it is for; and why it can't begin.
+//! The transport's limits and times, and the errors of its start.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,49 +14,52 @@ const MIB: usize = 1 << 20;
 pub struct TcpOptions {
     /// The local member.
     pub node: NodeId,
-    /// The cluster's id, as the node was told it.
+    /// The cluster's id; the same as the node's.
     pub cluster: u64,
-    /// Where the other members listen: `host:port`. A name is looked up at each attempt to connect. The local member's own
-    /// entry is ignored, so that all members can be given the same table.
+    /// The addresses of the other members: `host:port`. A name is looked up at each attempt to
+    /// connect. The local member's own entry is ignored, so that all members can have the same
+    /// table.
     pub peers: BTreeMap<NodeId, String>,
-    /// Where to listen: the loopback interface and any free port unless set.
+    /// The address to listen on. Default: the loopback interface and any free port.
     pub listen: String,
-    /// Seeds the spread of waiting times.
+    /// The seed of the jitter of waiting times.
     pub seed: u64,
 
-    /// No frame is longer, neither way. The same on every member.
+    /// The maximum length of a frame in bytes, in both directions. The same on every member.
     pub max_frame_bytes: usize,
-    /// What one member may have sent over one lane that is not handled here yet.
+    /// The maximum number of bytes, plus 256 per frame, that one member may have sent over one lane
+    /// and that are not handled here yet.
     pub window_bytes: usize,
-    /// What waits for one member and one lane, at most: messages ..
+    /// The maximum number of messages queued for one member and one lane.
     pub outbox_messages: usize,
-    /// .. and bytes ..
+    /// The maximum number of bytes queued for one member and one lane.
     pub outbox_bytes: usize,
-    /// .. and for so long; after that it is not sent any more.
+    /// The maximum time that a message is queued; after that it is dropped.
     pub outbox_age: Duration,
-    /// Connections that are not through the handshake yet, at most; beyond it the oldest is dropped.
+    /// The maximum number of connections before the handshake; beyond it the oldest is dropped.
     pub pending_connections: usize,
 
-    /// An attempt to connect takes so long, at most, looking up the name included.
+    /// The timeout of an attempt to connect, including the name lookup.
     pub connect_timeout: Duration,
-    /// A hello is there so long after the connection, at most, and a reply so long after the hello.
+    /// The timeout of a hello after the connection, and of a reply after the hello.
     pub handshake_timeout: Duration,
-    /// A frame that has begun has ended so much later.
+    /// The time within which a frame that has begun must end.
     pub frame_timeout: Duration,
-    /// Who has nothing to say says so this often.
+    /// The interval of keep-alives on an idle connection.
     pub alive_interval: Duration,
-    /// Who has said nothing for so long is gone.
+    /// A connection on which nothing arrives for this time is closed.
     pub dead_after: Duration,
-    /// After a failure the next attempt waits about so long ..
+    /// The approximate delay before the first new attempt after a failure.
     pub retry_min: Duration,
-    /// .. and after each further one twice as long, up to this.
+    /// The maximum of that delay, which doubles with each further failure.
     pub retry_max: Duration,
-    /// A log line about the same member with the same reason is repeated so often, at most.
+    /// The minimum time between log lines about the same member with the same reason.
     pub notice_interval: Duration,
 }
 
 impl TcpOptions {
-    /// The member `node` of `cluster`, with the other members' addresses. The rest can be set by field.
+    /// Options for the member `node` of `cluster`, with the other members' addresses. The other
+    /// fields have defaults.
     pub fn new(node: NodeId, cluster: u64, peers: BTreeMap<NodeId, String>) -> TcpOptions {
         TcpOptions {
             node,
@@ -81,7 +84,7 @@ impl TcpOptions {
         }
     }
 
-    /// Whether the settings fit each other, and none of them stops the transport.
+    /// Checks that the settings are consistent and that none of them stops the transport.
     pub fn validate(&self) -> Result<(), TcpError> {
         let mut rules = Rules::default();
         self.sizes_work(&mut rules);
@@ -146,21 +149,21 @@ fn is_address(address: &str) -> bool {
     })
 }
 
-/// Why a transport can't begin.
+/// Why a transport can't start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TcpError {
-    /// The settings do not fit each other.
+    /// The settings are not valid.
     #[error("these TCP options do not work: {0}")]
     Options(SettingError),
-    /// The address to listen at can't be had.
+    /// The address to listen on can't be bound.
     #[error(
         "can't listen at {address}: {source}; is the port taken, or the address another machine's?"
     )]
     Listen {
         /// The address.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The thread can't be started.
@@ -192,8 +195,8 @@ mod tests {
     const LONG: Duration = Duration::MAX;
     const NONE: Duration = Duration::ZERO;
 
-    /// Each setting at the ends of its type, and what is expected of it. A new field
-    /// needs a row here.
+    /// Each setting at the limits of its type, with the expected result. A new field needs a row
+    /// here.
     #[test]
     fn no_setting_stops_the_transport_at_the_ends_of_its_range() {
         type Change = fn(&mut TcpOptions);

@@ -1,9 +1,11 @@
-//! What waits to be sent to one member over one lane.
+//! The queue of messages to one member over one lane.
 //!
-//! Bounded twice, by messages and by bytes, and in time: what has waited too long is not sent any more, so nothing is
-//! delivered minutes late after a member came back. Who wants to send never waits: what has no room is refused.
+//! Bounded by messages, by bytes and by age: a message that has waited too long is dropped, so
+//! nothing is delivered minutes late after a member came back. Senders never wait: a message
+//! without room is refused.
 //!
-//! An outbox belongs to one *attachment* of the local member. What an earlier one left is gone.
+//! An outbox belongs to one *attachment* of the local member. Messages of an earlier one are
+//! dropped.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::raft::{Body, Envelope, RequestId};
 
-/// An envelope that waits.
+/// A queued envelope.
 #[derive(Debug)]
 struct Mail {
     envelope: Envelope,
@@ -30,13 +32,13 @@ pub(crate) struct OutboxLimits {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     limits: OutboxLimits,
-    /// The attachment whose mail this is.
+    /// The attachment whose messages are queued.
     attachment: u64,
     mail: VecDeque<Mail>,
     bytes: usize,
 }
 
-/// The id of a request; an answer's sender does not wait for anything.
+/// The id of a request; `None` for an answer, whose sender waits for nothing.
 pub(crate) fn request_id(envelope: &Envelope) -> Option<RequestId> {
     matches!(envelope.body, Body::Request(_)).then_some(envelope.id)
 }
@@ -46,7 +48,8 @@ impl Outbox {
         Outbox { limits, attachment: 0, mail: VecDeque::new(), bytes: 0 }
     }
 
-    /// Adds an envelope of at most `size_bytes`, if there is room and it is of the present attachment; `false` if not.
+    /// Queues an envelope of at most `size_bytes`, if there is room and it is of the present
+    /// attachment; `false` if not.
     #[must_use]
     pub(crate) fn push(
         &mut self,
@@ -65,13 +68,13 @@ impl Outbox {
         true
     }
 
-    /// The oldest envelope, if it may be as large as it is.
+    /// Removes the oldest envelope, if it is not larger than `size_bytes`.
     pub(crate) fn pop_within(&mut self, size_bytes: usize) -> Option<Envelope> {
         self.mail.front().filter(|mail| mail.size_bytes <= size_bytes)?;
         self.pop()
     }
 
-    /// Everything that has waited too long.
+    /// Removes the envelopes that have waited too long.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<Envelope> {
         let mut expired = Vec::new();
         while self.mail.front().is_some_and(|mail| now - mail.since >= self.limits.age) {
@@ -80,19 +83,19 @@ impl Outbox {
         expired
     }
 
-    /// Everything.
+    /// Removes all envelopes.
     pub(crate) fn clear(&mut self) -> Vec<Envelope> {
         self.bytes = 0;
         self.mail.drain(..).map(|mail| mail.envelope).collect()
     }
 
-    /// The mail is another attachment's from now on.
+    /// Changes the attachment that the outbox belongs to.
     pub(crate) fn hand_over(&mut self, attachment: u64) {
         self.clear();
         self.attachment = attachment;
     }
 
-    /// When the oldest will have waited too long.
+    /// The time at which the oldest envelope will have waited too long.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         Some(self.mail.front()?.since + self.limits.age)
     }

@@ -1,7 +1,8 @@
-//! What all parts of one transport know: the local member, the other members, who is connected.
+//! The state shared by all components of one transport: the local member, the table of other
+//! members, the connections.
 //!
-//! Actors send from their threads, connections live on the transport's own; they meet here and nowhere else. Every lock is
-//! held for a few lines, and none while an inbox is called.
+//! Actors send from their own threads, connections run on the transport's thread; this is the only
+//! state that both access. Every lock is held for a few lines, and none while an inbox is called.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use super::outbox::{Outbox, OutboxLimits, request_id};
 
 pub(crate) struct Shared {
     pub(crate) options: TcpOptions,
-    /// The local member's, for what runs on the transport's thread.
+    /// The local member's span, for tasks on the transport's thread.
     pub(crate) span: tracing::Span,
     local: Mutex<Local>,
     members: RwLock<BTreeMap<NodeId, Arc<Member>>>,
@@ -43,7 +44,7 @@ struct Local {
 /// One start of the local member.
 #[derive(Clone)]
 pub(crate) struct Attached {
-    /// Tells the starts apart.
+    /// Distinguishes the starts.
     pub(crate) number: u64,
     pub(crate) inbox: Inbox,
 }
@@ -64,12 +65,12 @@ pub(crate) struct Member {
     removed: AtomicBool,
 }
 
-/// The way to a member over one lane, as senders see it.
+/// The outbound connection to a member over one lane, as senders see it.
 pub(crate) struct Link {
     pub(crate) outbox: Mutex<Outbox>,
-    /// Something has changed that the link's task should look at.
+    /// Notified when the link's task has to check for changes.
     pub(crate) stir: Notify,
-    /// The member has been heard of: it is worth trying again at once.
+    /// Notified when the member has connected to us: retry at once.
     pub(crate) heard: Notify,
 }
 
@@ -110,7 +111,7 @@ impl Member {
         self.removed.load(Ordering::Acquire)
     }
 
-    /// The member is alive: it has just connected.
+    /// Records that the member is alive: it has just connected.
     pub(crate) fn heard_of(&self) {
         self.links.iter().for_each(|link| link.heard.notify_one());
     }
@@ -123,7 +124,7 @@ impl Member {
     }
 }
 
-/// Why an envelope is not even queued.
+/// Why an envelope was not queued.
 enum Unsent {
     Unknown,
     Full,
@@ -151,7 +152,7 @@ impl Shared {
         self.local.lock().attached.as_ref().is_some_and(|attached| attached.number == number)
     }
 
-    /// A new start of the local member, which ends what was there of the last one.
+    /// Attaches a new start of the local member, and ends the connections of the last one.
     pub(crate) fn attach(&self, inbox: Inbox) -> u64 {
         let number = {
             let mut local = self.local.lock();
@@ -167,7 +168,8 @@ impl Shared {
     pub(crate) fn detach(&self, number: u64) {
         {
             let mut local = self.local.lock();
-            // A member that has been started again meanwhile must not lose its mail to the end of its former life.
+            // The end of a former start must not detach a member that has been started again
+            // meanwhile.
             if local.attached.as_ref().is_none_or(|attached| attached.number != number) {
                 return;
             }
@@ -181,7 +183,7 @@ impl Shared {
         self.callers.dismiss(|_| true);
     }
 
-    /// The member's new address; `Some` if the member itself is new.
+    /// Sets the member's address; `Some` if the member itself is new.
     pub(crate) fn set_member(&self, node: NodeId, address: String) -> Option<Arc<Member>> {
         let mut members = self.members.write();
         if let Some(member) = members.get(&node) {
@@ -213,7 +215,8 @@ impl Shared {
         self.members.read().values().cloned().collect()
     }
 
-    /// Queues an envelope of the attachment `number`, or tells its sender that it will not arrive.
+    /// Queues an envelope of the attachment `number`, or informs its sender that it will not
+    /// arrive.
     pub(crate) fn send(&self, number: u64, envelope: Envelope) {
         if !self.is_attached(number) {
             return;
@@ -230,7 +233,8 @@ impl Shared {
         }
     }
 
-    /// Tells the start `number` of the local member, if it is still the same, which requests will not arrive.
+    /// Reports to the start `number` of the local member, if it is still attached, the requests
+    /// that will not arrive.
     fn undelivered(&self, number: u64, requests: impl IntoIterator<Item = (NodeId, RequestId)>) {
         let Some(attached) = self.attached().filter(|it| it.number == number) else { return };
         requests.into_iter().for_each(|(to, id)| attached.inbox.undelivered(to, id));
@@ -265,7 +269,7 @@ impl Shared {
         }
     }
 
-    /// Envelopes that will not be sent any more: their sender is told.
+    /// Informs the sender of envelopes that will not be sent.
     pub(crate) fn give_up(&self, attachment: u64, envelopes: &[Envelope]) {
         if !envelopes.is_empty() {
             add(&self.counts.dropped_late, envelopes.len() as u64);
@@ -290,7 +294,8 @@ impl Shared {
     }
 }
 
-/// Pieces of snapshots have a lane of their own; all else, their answers too, is small and goes over the other.
+/// Snapshot chunks have a lane of their own; all else, including their answers, is small and uses
+/// the main lane.
 pub(crate) fn lane_of(envelope: &Envelope) -> Lane {
     match envelope.body {
         Body::Request(Request::Snapshot(_)) => Lane::Chunks,

@@ -1,7 +1,7 @@
-//! Any bytes at all, and what the handshake and the frames promise of them.
+//! Arbitrary bytes against the guarantees of handshake and frames.
 //!
-//! The functions a fuzzer calls ([`super::fuzzing`]) are called here with bytes of three kinds: noise, valid bytes with a
-//! few changed, and valid bytes cut short or lengthened.
+//! The functions that a fuzzer calls ([`super::fuzzing`]) are called here with bytes of three
+//! kinds: random, valid bytes with some changed, and valid bytes truncated or extended.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use proptest::collection::vec;
@@ -51,7 +51,7 @@ fn stream_of(frames: &[Vec<u8>]) -> Vec<u8> {
     stream
 }
 
-/// A real message's frame: an append with two entries.
+/// The frame of a valid message: an append with two entries.
 fn append_frame() -> Vec<u8> {
     let entry = |index: u64, data: &'static [u8]| Entry {
         log_id: LogId::new(3, index),
@@ -73,7 +73,7 @@ fn append_frame() -> Vec<u8> {
     wire::encode(&envelope).expect("encodes").to_vec()
 }
 
-/// Valid bytes to begin with, as `fuzz/` would collect them.
+/// Valid inputs as seeds, as `fuzz/` would collect them.
 fn corpus() -> Vec<Vec<u8>> {
     let hello = Hello {
         versions: Versions { lowest: 1, highest: 1 },
@@ -157,7 +157,7 @@ proptest! {
         prop_assert!(!buffer.has_begun());
     }
 
-    /// However much is announced, memory follows what came.
+    /// Memory grows with the bytes received, not with the announced length.
     #[test]
     fn a_claim_allocates_nothing(claimed in 0..=(64u32 << 20), come in 0..5000usize) {
         let mut buffer = FrameBuffer::new(64 << 20);

@@ -1,4 +1,4 @@
-//! What the codec promises: what goes in comes out, and whatever comes in, nothing breaks.
+//! The codec's guarantees: every envelope makes a round trip, and any input decodes or is refused.
 
 use proptest::array::{uniform2, uniform3, uniform4, uniform7};
 use proptest::collection::{btree_set, vec};
@@ -12,7 +12,7 @@ use crate::raft::{
 };
 use crate::simulation::lies;
 
-/// All that a member can have reached.
+/// Any value that a member can have reached.
 fn count() -> impl Strategy<Value = u64> {
     0..=COUNT_MAX
 }
@@ -176,7 +176,7 @@ proptest! {
         prop_assert_eq!(decode(&encode(&envelope).unwrap()).unwrap(), envelope);
     }
 
-    /// Whoever makes room by the bound has room, and does not waste it where there are payloads.
+    /// The size bound is sufficient, and exact where there are payloads.
     #[test]
     fn no_frame_is_longer_than_its_bound(envelope in envelope()) {
         let (frame, bound) = (encode(&envelope).unwrap(), size_bound(&envelope));
@@ -204,7 +204,7 @@ proptest! {
         let _ = decode(&frame.into());
     }
 
-    /// A frame that decodes says the same when encoded again: each frame has one meaning.
+    /// A frame that decodes has the same meaning when encoded again: each frame has one meaning.
     #[test]
     fn mutated_frames_never_panic_and_mean_one_thing(
         envelope in envelope(),
@@ -277,7 +277,7 @@ fn entries_that_do_not_follow_prev_are_not_encoded() {
     assert!(matches!(encode(&past_the_end), Err(WireError::Unencodable { field: "entries", .. })));
 }
 
-/// EL25's neighbour: an index at the end of the numbers may be named, but nothing can follow it.
+/// Related to EL25: the maximum index may occur, but no entry can follow it.
 #[test]
 fn el25_entries_past_the_last_index_are_malformed() {
     let frame = encode(&append_envelope(LogId::new(1, 5), vec![entry(1, 6, b"")])).unwrap();
@@ -286,8 +286,8 @@ fn el25_entries_past_the_last_index_are_malformed() {
     assert!(matches!(decode(&bytes.into()), Err(WireError::Malformed { field: "prev.index", .. })));
 }
 
-/// Whatever the message, each of its numbers beyond all that a member can have reached is an error that names it; ids, times and
-/// the asker's incarnation, which are only compared, are any number.
+/// In every message, each number beyond all that a member can have reached is an error that names
+/// it; ids, times and the requester's incarnation, which are only compared, may have any value.
 #[test]
 fn el25_numbers_that_no_member_can_have_reached_are_malformed() {
     let any_number = ["id", "asker's incarnation"];
@@ -299,7 +299,8 @@ fn el25_numbers_that_no_member_can_have_reached_are_malformed() {
             for value in [u64::MAX, u64::MAX - 1, COUNT_MAX + 1] {
                 let mut lie = envelope.clone();
                 *lies::numbers(&mut lie)[at].1 = value;
-                // Members born after 2038 are further than terms will ever be.
+                // The incarnation of a member created after 2038 exceeds all terms that can be
+                // reached.
                 let is_start =
                     ["incarnation", "remembered incarnation", "predecessor"].contains(&name);
                 let is_possible = is_start && value == COUNT_MAX + 1 || any_number.contains(&name);
@@ -384,7 +385,8 @@ fn members_out_of_order_are_malformed() {
     assert!(matches!(decode(&bytes.into()), Err(WireError::Malformed { field: "voters", .. })));
 }
 
-/// A struct may be given as a map with fields nobody knows; what they hold is skipped, but not without end.
+/// A struct may be encoded as a map with unknown fields; their values are skipped, up to the
+/// maximum depth.
 #[test]
 fn deep_nesting_is_refused_and_shallow_nesting_skipped() {
     let vote_with = |unknown: &[u8]| {
@@ -403,7 +405,8 @@ fn deep_nesting_is_refused_and_shallow_nesting_skipped() {
     assert!(matches!(vote_with(&bomb), Err(WireError::Malformed { field: "control message", .. })));
 }
 
-/// Entries and chunks have one encoding. A control message that holds one is refused before its payload is looked at.
+/// Entries and chunks have one encoding. A control message that contains one is refused before its
+/// payload is read.
 #[test]
 fn payload_messages_are_not_taken_as_control() {
     let append = append_envelope(LogId::BASE, vec![entry(1, 1, b"abc")]);
@@ -416,7 +419,7 @@ fn payload_messages_are_not_taken_as_control() {
     assert!(what.contains("Request"), "{what}");
 }
 
-/// A claimed string of 4 GiB in 5 bytes.
+/// A string with a claimed length of 4 GiB in 5 bytes.
 #[test]
 fn a_hostile_length_in_a_control_message_is_an_error() {
     let decoded = decode(&control_frame(&[0x81, 0xdb, 0xff, 0xff, 0xff, 0xff]));
@@ -448,8 +451,8 @@ fn the_longest_control_message_is_far_below_the_bound() {
     }
 }
 
-/// What a frame has beside its payload is less than what settings are held against, in a cluster of
-/// a hundred.
+/// The framing of a message beyond its payload is within the bound that settings are checked
+/// against, in a cluster of a hundred members.
 #[test]
 fn the_framing_of_payload_messages_is_below_its_bound() {
     let meta = SnapshotMeta {
@@ -470,7 +473,7 @@ fn the_framing_of_payload_messages_is_below_its_bound() {
         for envelope in [chunk, one] {
             assert!(size_bound(&envelope) <= payload_bytes + FRAMING_BYTES_MAX);
         }
-        // Many small entries count with what is around each.
+        // The size of many small entries includes their overhead.
         let many: Vec<Entry> = (1..=payload_bytes as u64 / 32).map(|i| entry(1, i, b"")).collect();
         let counted: usize = many.iter().map(Entry::size_bytes).sum();
         let many = append_envelope(LogId::BASE, many);
