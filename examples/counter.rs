@@ -1,4 +1,4 @@
-//! A counter, replicated on three members in this process: the smallest program.
+//! A counter that is replicated on three members in this process: the smallest program.
 
 use quorate::machine::{ApplyContext, Replicated};
 use quorate::node::{ClientOptions, Cluster};

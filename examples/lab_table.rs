@@ -1,9 +1,11 @@
-//! What the lab's scenarios cost: virtual seconds, RPCs and bytes, beside the best published figures.
+//! The cost of the lab's scenarios in virtual seconds, RPCs and bytes, beside the best published
+//! figures.
 //!
 //! ```sh
 //! cargo run --release --example lab_table -- [--seeds N | --seed S] [--scenario NAME].. [--json]
 //! ```
-//! Every figure is a median over the seeds. `docs/lab.md` says what is counted and how the table is read.
+//! Every figure is a median over the seeds. `docs/lab.md` defines what is counted and explains the
+//! table.
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -42,12 +44,12 @@ mod verdict;
 #[path = "../tests/lab/world.rs"]
 mod world;
 
-/// One thread a core of a small machine.
+/// One thread per core of a small machine.
 const THREADS: usize = 2;
 
 struct Options {
     seeds: Vec<u64>,
-    /// These rows; all, if empty.
+    /// The rows to measure; all, if empty.
     scenarios: Vec<String>,
     json: bool,
 }
@@ -80,7 +82,7 @@ impl Options {
     }
 }
 
-/// One that has a row.
+/// Parses the name of a scenario that has a row.
 fn scenario_name(word: Option<String>) -> Result<String, String> {
     let names: Vec<&str> = PUBLISHED.iter().map(|row| row.name).collect();
     let known = word.filter(|word| names.contains(&word.as_str()));
@@ -106,7 +108,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-// ---- measuring -----------------------------------------------------------------------------------
+// ---- measuring ----------------------------------------------------------------------------------
 
 /// A row of the table.
 struct Row {
@@ -168,10 +170,10 @@ fn medians(row: &Published, done: &[(&str, Result<Figures, String>)]) -> Figures
     }
 }
 
-// ---- comparing -----------------------------------------------------------------------------------
+// ---- comparing ----------------------------------------------------------------------------------
 
 impl Row {
-    /// Of time, RPCs and bytes.
+    /// The verdicts on time, RPCs and bytes.
     fn verdicts(&self) -> [Verdict; 3] {
         let Row { published, ours } = self;
         let [rpcs, bytes] = self.compared();
@@ -182,7 +184,7 @@ impl Row {
         ]
     }
 
-    /// RPCs and bytes, ours and the published, as they are compared.
+    /// RPCs and bytes as compared: ours and the published ones.
     fn compared(&self) -> [(f64, f64); 2] {
         let Row { published, ours } = self;
         let commands = if published.per_command { ours.commands.max(1) } else { 1 };
@@ -198,7 +200,7 @@ impl Row {
     }
 }
 
-// ---- showing -------------------------------------------------------------------------------------
+// ---- showing ------------------------------------------------------------------------------------
 
 fn print_table(rows: &[Row], seeds: &[u64]) {
     println!("one configuration for all rows: {:?}\n", world::config());

@@ -1,4 +1,4 @@
-//! A lock service: commands with replies, time from the log, and a crash that changes nothing.
+//! A lock service: commands with replies, log time, and a member that stops without consequences.
 
 use quorate::machine::{ApplyContext, Replicated};
 use quorate::node::{ClientOptions, Cluster, Config};
@@ -21,7 +21,7 @@ impl Replicated for Locks {
     type Reply = bool;
 
     fn apply(&mut self, command: LockCommand, context: &ApplyContext) -> bool {
-        // The log's time is the same on every member; the clock of this one is not.
+        // Log time is the same on every member; the local clock is not.
         let now_ms = context.time_ms;
         self.held.retain(|_, (_, until_ms)| *until_ms > now_ms);
         match command {
@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("ann gets the printer: {}", client.execute(acquire("ann")).await?);
     println!("bob gets it too: {}", client.execute(acquire("bob")).await?);
 
-    // A member goes; the others know who holds what.
+    // A member stops; the others know the owner of each lock.
     cluster.stop_member(0).await;
     println!("bob gets it now: {}", client.execute(acquire("bob")).await?);
     let release = LockCommand::Release { lock: "printer".into(), owner: "ann".into() };

@@ -1,5 +1,6 @@
-//! A service's own actor where the usual applier stands: it gets committed entries and offered snapshots, and asks itself
-//! whether to switch. [`quorate::messages::ApplyMessage`] is the contract; here is all of it.
+//! A service's own actor in place of the default applier: it receives committed entries and offered
+//! snapshots, and asks whether to install a snapshot. The contract is on
+//! [`quorate::messages::ApplyMessage`]; this example implements all of it.
 
 use actix::{Actor, ActorContext, Context, Handler};
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use quorate::transport::InProcessNetwork;
 
 type Lines = Vec<String>;
 
-/// Keeps the lines that were committed.
+/// Stores the committed lines.
 struct Journal {
     link: ApplyLink,
     lines: Lines,
@@ -27,7 +28,7 @@ impl Journal {
     fn apply(&mut self, batch: CommittedBatch) {
         let mut replies = batch.replies.into_iter().peekable();
         for entry in &batch.entries {
-            // What an install covers may have been queued before it.
+            // Entries that an installed snapshot covers may have been queued before it.
             let covered = entry.log_id.index <= self.applied.index;
             if !covered {
                 self.applied = entry.log_id;
@@ -62,7 +63,7 @@ impl Journal {
     fn take_snapshot(&self) {
         let lines = self.lines.clone();
         let view = StateView::new(self.applied, move |out| codec::encode_to(&lines, out));
-        // Whoever wants to know when it is durable awaits what this returns.
+        // Await the returned value to know when the snapshot is durable.
         drop(self.link.snapshot(view));
         self.link.pull();
     }

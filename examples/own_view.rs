@@ -1,7 +1,7 @@
-//! A machine with a cheap view of its own: snapshots of a large state without cloning it.
+//! A machine with its own cheap view: snapshots of a large state without cloning it.
 //!
-//! `Replicated` clones the state for each snapshot. `Machine` lets a state say itself what a view is (here one pointer to
-//! a persistent map), how it is written, and how it is read back.
+//! `Replicated` clones the state for each snapshot. With `Machine`, a state defines its view (here
+//! one pointer to a persistent map), and how the view is written and read back.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = cluster.client(ClientOptions::default());
     println!("ann: {}", client.execute(("ann".into(), 3)).await?);
     println!("ann: {}", client.execute(("ann".into(), 4)).await?);
-    // A follower applies a little later than the leader that has answered.
+    // A follower applies slightly later than the leader that has answered.
     for node in cluster.ids() {
         let Some(handle) = cluster.handle(node) else { continue };
         let covers = loop {

@@ -1,4 +1,4 @@
-//! Members that keep their state in files: run it twice, and it goes on where it was.
+//! Members that keep their state in files: a second run continues with the state of the first.
 
 use quorate::machine::{KeyValue, KeyValueCommand};
 use quorate::node::{ClientOptions, Cluster, Consistency};
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
     println!("appended: {reply:?}");
 
-    // Any member can be read; its own state may be a little old.
+    // Any member can be read; its state may be slightly stale.
     for node in cluster.ids() {
         let Some(handle) = cluster.handle(node) else { continue };
         let runs = handle

@@ -1,4 +1,5 @@
-//! A persistent node in an actix-web service: `POST /count/word`, `GET /count/word`, `GET /raft/readyz`, `/raft/metrics`.
+//! A persistent node in an actix-web service: `POST /count/word`, `GET /count/word`,
+//! `GET /raft/readyz`, `/raft/metrics`.
 
 use actix_web::web::{self, Data, Path};
 use actix_web::{App, HttpServer};

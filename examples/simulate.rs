@@ -1,7 +1,9 @@
-//! A state machine with a bug that shows only when a member goes through a snapshot, and the simulation that finds it.
+//! A state machine with a bug that shows only when a member restores a snapshot, and the simulation
+//! that finds it.
 //!
-//! Both desks hand out numbered tickets. The forgetful one keeps the next number outside of what it saves. Nobody notices while
-//! all members live: whoever starts again from a snapshot hands out old numbers.
+//! Both desks issue numbered tickets. The forgetful one keeps the next number outside of the state
+//! that it saves. The bug does not show while all members run: only a member that restarts from a
+//! snapshot issues old numbers again.
 
 use std::time::Duration;
 
@@ -43,7 +45,7 @@ impl Replicated for CarefulDesk {
     }
 }
 
-/// Any customer takes a ticket; what is promised is that of a counter.
+/// Any customer takes a ticket. The specification is that of a counter.
 fn customers<D>(_: &mut Dice, turn: Turn) -> Request<D, Counter>
 where
     D: Machine<Command = u64, Reply = u64>,

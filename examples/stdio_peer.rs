@@ -1,19 +1,24 @@
-//! One peer's life as one process, driven by frames on standard input and output: a test harness in any language
-//! supplies the network, the disk and the service. `docs/driven_peer.md` says how.
+//! One start of a peer as one process, driven by frames on standard input and output: a test
+//! harness in any language supplies the network, the disk and the service. The protocol is in
+//! `docs/driven_peer.md`.
 //!
 //! ```text
-//! stdin ─▶ reader thread ─▶ Driven ──▶ Handle (start, state)          ┌─▶ disk    ─▶ save
-//!                             ├──────▶ Service (snapshot, cond_install) ├─▶ network ─▶ rpc, rpc_reply      ─▶ stdout
-//!                             └──────▶ PairedTransport (rpc)           └─▶ service ─▶ apply, started, done ..
-//! ```
-//! | file | what the library asks for |
-//! |---|---|
-//! | `disk.rs` | `Storage`: one durable step is one frame |
-//! | `network.rs` | `RequestWire`: a request goes out, an answer comes back or not |
-//! | `service.rs` | an apply side of one's own, which asks CondInstallSnapshot itself |
-//! | `frames.rs` | nothing: frames, and the line in which they leave |
+//! stdin ─▶ reader thread ─▶ Driven ─┬─▶ Handle           start, state
+//!                                   ├─▶ Service          snapshot, cond_install
+//!                                   └─▶ PairedTransport  rpc
 //!
-//! Everything of the peer runs on one thread; reading and writing frames have one each.
+//! disk     save                     ─┐
+//! network  rpc, rpc_reply           ─┼─▶ stdout
+//! service  apply, started, done ..  ─┘
+//! ```
+//! | file | implements |
+//! |---|---|
+//! | `disk.rs` | `Storage`: one frame per durable step |
+//! | `network.rs` | `RequestWire`: sends a request; the reply arrives or is lost |
+//! | `service.rs` | an own apply side, which calls CondInstallSnapshot itself |
+//! | `frames.rs` | the frames and the queue to standard output |
+//!
+//! All of the peer runs on one thread, except that reading and writing frames each have a thread.
 
 use std::io;
 use std::process::ExitCode;
@@ -46,9 +51,9 @@ use frames::{Init, Output, Said, Told, end, note};
 use network::Network;
 use service::{CondInstall, Service, TakeSnapshot};
 
-/// What another peer asked is answered without a reply after so long; the harness waits for 7 s.
+/// Time after which another peer's request is answered without a reply; the harness waits for 7 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// Frames that were read and not looked at yet, at most.
+/// Maximum number of frames that are read but not processed.
 const READ_AHEAD: usize = 1024;
 
 #[actix_rt::main]
@@ -68,7 +73,7 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Frames of standard input, in order.
+/// The frames of standard input, in order.
 fn read_frames() -> mpsc::Receiver<(Told, Bytes)> {
     let (to, frames) = mpsc::channel(READ_AHEAD);
     let read = move || {
@@ -83,8 +88,8 @@ fn read_frames() -> mpsc::Receiver<(Told, Bytes)> {
     reader.map(|_| frames).unwrap_or_else(|error| end(error))
 }
 
-/// Few messages, no entries but the harness's commands, snapshots when the service says so; and no limit that a harness
-/// could meet before its own.
+/// Few messages, no log entries except the harness's commands, snapshots on the service's request.
+/// Every limit is above those of the harness.
 fn config(init: &Init) -> Config {
     const MANY: usize = 1 << 30;
     Config {
@@ -95,13 +100,13 @@ fn config(init: &Init) -> Config {
         uncommitted_bytes: MANY,
         unpersisted_bytes: MANY,
         apply_queue_bytes: MANY,
-        // A few dozen small commands stay for a peer that is being sent a snapshot.
+        // Keeps a few dozen small commands for a peer that is receiving a snapshot.
         pin_bytes: 1 << 10,
         ..Config::sparing()
     }
 }
 
-/// The peer, with everything that a frame can be for.
+/// The peer and everything that handles its frames.
 struct Driven {
     handle: Handle<NoMachine>,
     service: Addr<Service>,
@@ -167,7 +172,8 @@ impl Driven {
         }
     }
 
-    /// Answered once the command is durable in the own log, or was refused; whether it commits is another matter.
+    /// Answers once the command is durable in the peer's own log or was refused; it may still not
+    /// be committed.
     fn submit(&self, id: u64, command: Bytes) {
         let submitted = self.handle.submit_data(command);
         let (handle, out) = (self.handle.clone(), self.out.clone());
@@ -199,7 +205,7 @@ impl Driven {
     }
 }
 
-/// Requests that the peer ignores are answered in time even if nothing else happens.
+/// Answers requests that the peer ignores in time, even if nothing else happens.
 async fn expire(transport: PairedTransport) {
     loop {
         tokio::time::sleep(ANSWER_WITHIN / 2).await;
@@ -207,9 +213,9 @@ async fn expire(transport: PairedTransport) {
     }
 }
 
-/// The node ends by itself only if it can't go on.
+/// Ends the process when the node stops, which it does by itself only after a fatal error.
 async fn end_with_the_node(handle: Handle<NoMachine>, stopped: oneshot::Receiver<()>) {
-    // The other side says nothing, it is dropped.
+    // The other side sends nothing; it is dropped.
     let _ = stopped.await;
     end(handle.status().fatal.unwrap_or("the node has stopped".into()))
 }

@@ -1,4 +1,4 @@
-//! Addresses as they are given on the command line, and what is said of those that are none.
+//! Addresses on the command line, and the messages for malformed ones.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -15,7 +15,7 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// The host with another port.
+    /// The same host with another port.
     pub fn with_port(&self, port: u16) -> HostPort {
         HostPort { host: self.host.clone(), port }
     }
@@ -61,12 +61,12 @@ fn is_of_a_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }
 
-/// Where something is served over HTTP: `HOST:PORT`, `http://HOST:PORT`, or a URL with a path under
-/// which it is.
+/// The base URL of an HTTP service: `HOST:PORT`, `http://HOST:PORT`, or a URL with a path under
+/// which the service is mounted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Base {
     at: HostPort,
-    /// Empty, or with a slash in front and none at the end.
+    /// Empty, or with a leading slash and no trailing one.
     path: String,
 }
 
@@ -96,7 +96,7 @@ impl FromStr for Base {
             return Err(format!("{text:?} has a query or a fragment: {example}"));
         }
         let (at, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-        // Port 80 is what a URL without a port means.
+        // Port 80 is the default of a URL without a port.
         let has_port = at.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
         let at = if scheme.is_some() && !has_port { format!("{at}:80") } else { at.to_owned() };
         let at = at.parse().map_err(|_| format!("{text:?} is no address: {example}"))?;
@@ -104,7 +104,7 @@ impl FromStr for Base {
     }
 }
 
-/// Where a member serves HTTP: as [`Base`], without a path.
+/// Parses the HTTP address of a member: like [`Base`], but without a path.
 pub fn http_address(text: &str) -> Result<HostPort, String> {
     let base: Base = text.parse()?;
     if base.path.is_empty() {

@@ -1,26 +1,26 @@
-//! Keys in paths: any bytes, percent-encoded (RFC 3986 §2.1), slashes as they are.
+//! Keys in paths: arbitrary bytes, percent-encoded (RFC 3986 §2.1), with literal slashes.
 //!
-//! It is stricter than browsers are: an escape that is none is refused, not taken literally. Otherwise two spellings that
-//! look alike could name two keys.
+//! Parsing is stricter than in browsers: a malformed escape is refused, not taken literally.
+//! Otherwise two similar spellings could name two keys.
 
-/// A key has at most so many bytes.
+/// Maximum length of a key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// Under this path the keys are.
+/// The path prefix of the keys.
 pub const PREFIX: &str = "/kv/";
 
-/// Why a path names no key.
+/// The reason why a path names no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyError {
-    /// Nothing stands behind the prefix.
+    /// The path ends after the prefix.
     Empty,
     /// A `%` without two hexadecimal digits.
     Escape,
-    /// More than [`MAX_KEY_BYTES`].
+    /// The key is longer than [`MAX_KEY_BYTES`].
     TooLong,
 }
 
-/// The key that a path names, as it stands in the request.
+/// Decodes the key that a request's path names. The path is as it was sent.
 pub fn from_path(path: &str) -> Result<Vec<u8>, KeyError> {
     let mut rest = path.strip_prefix(PREFIX).unwrap_or_default().bytes();
     let mut key = Vec::new();
@@ -34,14 +34,14 @@ pub fn from_path(path: &str) -> Result<Vec<u8>, KeyError> {
     if key.is_empty() { Err(KeyError::Empty) } else { Ok(key) }
 }
 
-/// The byte that the next two digits say.
+/// The byte that the next two hexadecimal digits encode.
 fn escaped(rest: &mut impl Iterator<Item = u8>) -> Option<u8> {
     let mut digit = || char::from(rest.next()?).to_digit(16);
     let (high, low) = (digit()?, digit()?);
     u8::try_from(high * 16 + low).ok()
 }
 
-/// The path of a key. Dots are escaped too: clients and proxies shorten `/../`.
+/// The path of a key. Dots are escaped too, because clients and proxies normalize `/../`.
 pub fn to_path(key: &[u8]) -> String {
     let mut path = PREFIX.to_owned();
     for &byte in key {

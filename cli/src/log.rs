@@ -7,17 +7,16 @@ use tracing_subscriber::EnvFilter;
 
 use crate::demo::Failure;
 
-/// Chooses which lines are written.
+/// The environment variable that selects the lines.
 const VARIABLE: &str = "QUORATE_LOG";
 
-/// A malformed request is answered with 400. One line for each would let any caller fill the log,
-/// so these lines have to be asked for by name.
+/// Targets that are off by default. A malformed request is answered with 400; one line for each
+/// would let any caller fill the log, so these lines are written only if requested by name.
 const UNLESS_ASKED_FOR: &str = "actix_http=off";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Starts to write lines: those that `QUORATE_LOG` asks for, or those of `level` where it is not
-/// set.
+/// Starts writing lines: those that `QUORATE_LOG` selects, or those of `level` if it is not set.
 pub fn start(level: &str) -> Result<(), Failure> {
     let wanted = match std::env::var(VARIABLE) {
         Ok(wanted) if !wanted.trim().is_empty() => wanted,
@@ -45,7 +44,7 @@ fn filter(wanted: &str) -> Result<EnvFilter, Failure> {
             return Err(refused(wanted, &format!("{item:?} has no level")));
         }
     }
-    // The later of two items for one target counts.
+    // If two items have the same target, the later one takes effect.
     let all = format!("{UNLESS_ASKED_FOR},{}", items.join(","));
     EnvFilter::builder().parse(all).map_err(|error| refused(wanted, &error.to_string()))
 }

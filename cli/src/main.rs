@@ -1,8 +1,9 @@
-//! The program `quorate`: watch a replicated state machine elect, replicate, snapshot, crash and catch up.
+//! The program `quorate`: shows how a replicated state machine elects, replicates, takes snapshots,
+//! crashes and catches up.
 //!
-//! `quorate` alone runs the demo; `quorate serve` is a member as a process of its own, with clients; `quorate inspect` and
-//! `verify` look at a member's directory. What it shows comes from the library's public interface; nothing here knows more
-//! than any user of the library could.
+//! `quorate` alone runs the demo; `quorate serve` runs one member as a process of its own, which
+//! serves clients; `quorate inspect` and `verify` examine a member's directory. Everything shown
+//! comes from the library's public interface.
 
 mod addresses;
 mod asking;
@@ -51,9 +52,9 @@ enum Command {
     Verify(directory::Verify),
 }
 
-/// The process's allocator. The C library's merges small pieces that other threads have freed while
-/// a thread waits for a larger one, for up to half a second with a large state:
-/// docs/performance.md.
+/// The process's allocator. When a thread requests a large block, the C library's allocator first
+/// merges small blocks that other threads have freed, which takes up to half a second with a large
+/// state: docs/performance.md.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -67,7 +68,8 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Option<Command>) -> Result<u8, demo::Failure> {
-    // A member says what goes wrong; a picture that moves wants silence.
+    // A member logs warnings. The other commands log nothing, because the demo draws on standard
+    // error.
     log::start(if matches!(command, Some(Command::Serve(_))) { "warn" } else { "off" })?;
     let good = |good| if good { 0 } else { 1 };
     match command {

@@ -1,14 +1,14 @@
-//! Numbers as programs send them and as people read them.
+//! Numbers in requests and in output for people.
 
-/// The number that `text` is: digits alone, the first of which is no 0 unless it is the only one.
-/// No sign and no spaces, so that one number has one spelling.
+/// Parses a number: digits only, no leading zero except in `0`. No sign and no spaces, so that a
+/// number has exactly one spelling.
 pub fn decimal(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let plain = digits && (text.len() == 1 || !text.starts_with('0'));
     if plain { text.parse().ok() } else { None }
 }
 
-/// With a comma between thousands.
+/// Formats a number with commas between thousands.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
@@ -21,7 +21,8 @@ pub fn grouped(number: u64) -> String {
     grouped
 }
 
-/// A value of a report, to be read: thousands grouped, fractions short, no quotes and brackets.
+/// Formats a value of a report for people: grouped thousands, short fractions, no quotes or
+/// brackets.
 pub fn shown(value: &serde_json::Value) -> String {
     use serde_json::Value;
     match value {
@@ -39,7 +40,7 @@ pub fn shown(value: &serde_json::Value) -> String {
     }
 }
 
-/// As many places as tell something.
+/// Rounds to the significant digits.
 fn fraction(number: f64) -> String {
     match number.abs() {
         size if size >= 1000.0 => grouped(number.round() as u64),

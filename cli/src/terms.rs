@@ -1,6 +1,6 @@
 //! The library's errors in the program's terms: options instead of fields, no types of Rust.
 
-/// What the library calls something, and what the program does.
+/// The library's terms and the program's terms for the same.
 const TERMS: [(&str, &str); 12] = [
     ("this configuration does not work: ", "these options do not go together: "),
     ("heartbeat_interval", "--heartbeat-ms"),
@@ -19,7 +19,7 @@ const TERMS: [(&str, &str); 12] = [
     ("begin a cluster with Start::Bootstrap", "begin a cluster"),
 ];
 
-/// `error` in the program's terms.
+/// Formats `error` in the program's terms.
 pub fn of_the_program(error: &dyn std::fmt::Display) -> String {
     let mut text = error.to_string();
     for (theirs, ours) in TERMS {

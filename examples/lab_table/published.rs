@@ -1,38 +1,40 @@
-//! The best published figures of each scenario: of many public runs of the labs, with the labs' own Go harness on real machines, the
-//! shortest time, the fewest RPCs and the fewest bytes. They need not be of one run. Harnesses of some years print no bytes: their
-//! runs count for times and RPCs.
+//! The best published figures of each scenario: the shortest time, the fewest RPCs and the fewest
+//! bytes of many public runs of the labs, with the labs' own Go harness on real machines. They need
+//! not be of the same run. Harnesses of some years print no bytes: their runs count for times and
+//! RPCs only.
 //!
-//! Where figures are compared per command, a count is divided by the commands of *its own* run, and the run with the lowest
-//! quotient stands here. The run with the fewest RPCs need not be that one.
+//! Where figures are compared per command, a count is divided by the commands of *its own* run, and
+//! the run with the lowest quotient is listed. This need not be the run with the fewest RPCs.
 
 /// A row of the table.
 pub struct Published {
     /// The scenario's name in the lab.
     pub title: &'static str,
-    /// .. and here.
+    /// The scenario's name here.
     pub name: &'static str,
-    /// The shortest time.
+    /// The shortest time, in seconds.
     pub seconds: f64,
     /// The fewest RPCs.
     pub rpcs: Count,
     /// The fewest bytes.
     pub bytes: Count,
-    /// How many commands the runs had, fewest and most.
+    /// The fewest and the most commands of the runs.
     pub commands: (u64, u64),
-    /// The script has a fixed length, and the number of commands is up to the peers: RPCs and bytes are compared per command.
+    /// Whether RPCs and bytes are compared per command: the script has a fixed duration, and the
+    /// number of commands depends on the peers.
     pub per_command: bool,
 }
 
-/// What one run counted.
+/// A count of one run.
 #[derive(Clone, Copy)]
 pub struct Count {
     pub amount: u64,
-    /// The commands that the same run had; 1 where figures are not compared per command.
+    /// The number of commands of the same run; 1 if figures are not compared per command.
     pub commands: u64,
 }
 
 impl Count {
-    /// As it is compared.
+    /// The count per command.
     pub fn compared(self) -> f64 {
         self.amount as f64 / self.commands as f64
     }
@@ -50,7 +52,7 @@ const fn row(
     Published { title, name, seconds, rpcs, bytes, commands, per_command: false }
 }
 
-/// RPCs and bytes are those of the runs with the fewest per command.
+/// RPCs and bytes are of the runs with the fewest per command.
 const fn row_per_command(
     title: &'static str,
     name: &'static str,

@@ -1,21 +1,24 @@
-//! Whether a figure is better than the best published one.
+//! Compares a figure with the best published one.
 
 use std::fmt;
 
-/// How a figure compares.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Beaten,
     Equalled,
-    /// Missed, and nothing but the script's own waits is left of it: they alone take longer than the published time.
+    /// Missed, with no time left beyond the script's own waits, which alone exceed the published
+    /// time.
     AtTheFloor,
-    /// Missed, and the script's own waits alone take longer than the published time, but there is more than they.
+    /// Missed; the script's own waits alone exceed the published time, and there is time beyond
+    /// them.
     OutOfReach,
     Missed,
 }
 
 impl Verdict {
-    /// Of a time, to a tenth of a second as times are published; `waits` is the part that the script waits whatever the peers do.
+    /// The verdict on a time, in tenths of a second as times are published. `waits` is the time
+    /// that the script waits independently of the peers.
     pub fn of_time(seconds: f64, waits: f64, published: f64) -> Verdict {
         match tenths(seconds).cmp(&tenths(published)) {
             std::cmp::Ordering::Less => Verdict::Beaten,
@@ -26,7 +29,7 @@ impl Verdict {
         }
     }
 
-    /// Of a count, or of a count per command.
+    /// The verdict on a count, or on a count per command.
     pub fn of_count(ours: f64, published: f64) -> Verdict {
         match ours.total_cmp(&published) {
             std::cmp::Ordering::Less => Verdict::Beaten,

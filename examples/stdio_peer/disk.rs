@@ -1,10 +1,13 @@
-//! A disk at the other end of standard output: every durable step is one `save` frame, and to have said it is to have it.
+//! A disk behind standard output: each durable step is one `save` frame, and is durable once the
+//! frame is sent.
 //!
-//! Stored are a header record, one record per entry, and beside them the bytes of one snapshot. A published snapshot stays
-//! here until the header names it; then both leave in one frame.
+//! The stored state has a header record and one record per entry; the bytes of one snapshot are
+//! stored beside it. A published snapshot is kept in memory until the header names it; then both
+//! are sent in one frame.
 //!
-//! An entry's record leaves out its stamp (log time) and its kind: this service has no use for time, and without blank
-//! entries all are commands. So a record is two bytes longer than its command, or a few more if that is long.
+//! An entry's record omits its stamp (log time) and its kind: this service does not use time, and
+//! without blank entries all entries are commands. So a record is two bytes longer than its
+//! command, or a few more for a long command.
 
 use std::sync::Arc;
 
@@ -29,7 +32,7 @@ pub struct Disk {
     pub out: Output,
 }
 
-/// The header record. In a snapshot's place stands [`LogId::BASE`] if there is none.
+/// The header record. Without a snapshot its field is [`LogId::BASE`].
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Header {
     life: Life,
@@ -89,7 +92,7 @@ fn stored_log(state: &[u8], snapshot: &Bytes, members: &Membership) -> Result<St
     Ok(StoredLog { life, known_peers, hard_state, snapshot, start, entries })
 }
 
-/// The records of a state: each has its length before it.
+/// Splits a state into its records, each of which follows its length.
 fn records(state: &[u8]) -> Result<Vec<&[u8]>, String> {
     let (mut records, mut rest) = (Vec::new(), state);
     while !rest.is_empty() {
@@ -122,16 +125,16 @@ impl Header {
     }
 }
 
-/// The way to the harness's disk.
+/// The connection to the harness's disk.
 struct Store {
     out: Output,
-    /// The header as it was said last.
+    /// The last header that was sent.
     said: Header,
     snapshots: RawSnapshots,
 }
 
 impl Store {
-    /// Says what `edit` did to the records and what else has changed, all in one frame.
+    /// Sends the change of the records by `edit`, and all other changes, in one frame.
     fn save(&mut self, log: &LogMirror, edit: LogEdit) -> Result<(), StorageError> {
         let header = Header::of(log);
         let mut body = Vec::new();
@@ -181,7 +184,7 @@ impl LogStore for Log {
     }
 }
 
-/// Old entries, read back from the mirror.
+/// Reads old entries from the in-memory log.
 struct Old(Arc<Mutex<LogMirror>>);
 
 impl LogReader for Old {

@@ -1,7 +1,9 @@
-//! Frames: what they say, how they stand in a stream, and the one line in which everything stands that leaves.
+//! Frames: their content, their encoding in a stream, and the queue to standard output.
 //!
 //! ```text
-//! header length u32 │ body length u32 │ header: a JSON object │ body: raw bytes        lengths are big-endian
+//! header length u32 │ body length u32 │ header: a JSON object │ body: raw bytes
+//!
+//! lengths are big-endian
 //! ```
 
 use std::fmt::Display;
@@ -18,10 +20,10 @@ use serde::{Deserialize, Serialize};
 
 const MAX_HEADER_BYTES: u32 = 64 << 10;
 const MAX_BODY_BYTES: u32 = 256 << 20;
-/// The harness reads too slowly, or not at all, once so much is waiting for it.
+/// The limit of bytes queued for the harness: beyond it, the harness counts as too slow.
 const MAX_WAITING_BYTES: usize = 512 << 20;
 
-/// What the harness says. Fields that are absent are 0 or `false`, unknown ones are ignored.
+/// Frames from the harness. Absent fields are 0 or `false`, unknown ones are ignored.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
 pub enum Told {
@@ -41,7 +43,7 @@ pub struct Init {
     pub n: u64,
     pub state: usize,
     pub snap: usize,
-    /// A leader does not step down because no quorum answers it.
+    /// If set, a leader does not step down when no quorum answers it.
     pub keep_leading: bool,
 }
 
@@ -66,7 +68,7 @@ pub struct Reply {
     pub ok: bool,
 }
 
-/// What the peer says.
+/// Frames from the peer.
 #[derive(Serialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
 pub enum Said {
@@ -97,7 +99,7 @@ pub enum Said {
         hdr: usize,
         keep: [usize; 2],
         recs: Vec<usize>,
-        /// Absent: the snapshot stays as it is.
+        /// Absent: the snapshot is unchanged.
         #[serde(skip_serializing_if = "Option::is_none")]
         snap: Option<usize>,
     },
@@ -111,7 +113,7 @@ pub enum Said {
     },
 }
 
-/// The next frame; `None` at the end of the input.
+/// Reads the next frame; `None` at the end of the input.
 pub fn read(input: &mut impl Read) -> Result<Option<(Told, Bytes)>, String> {
     let lengths = up_to(input, 8)?;
     if lengths.is_empty() {
@@ -135,7 +137,7 @@ fn exactly(input: &mut impl Read, length: u32) -> Result<Vec<u8>, String> {
     if bytes.len() == length as usize { Ok(bytes) } else { Err(CUT.into()) }
 }
 
-/// Memory grows with what has come, not with what a length claims.
+/// Allocates for the bytes that arrive, not for the claimed length.
 fn up_to(input: &mut impl Read, length: u32) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let read = input.take(u64::from(length)).read_to_end(&mut bytes);
@@ -143,7 +145,7 @@ fn up_to(input: &mut impl Read, length: u32) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Where everything leaves, in the order in which it is said. Saying never waits for the harness.
+/// The queue to standard output, in the order of sending. Sending never waits for the harness.
 #[derive(Clone)]
 pub struct Output {
     frames: Sender<Vec<u8>>,
@@ -151,7 +153,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Frames go to standard output, from a thread of their own.
+    /// Writes frames to standard output on a separate thread.
     pub fn start() -> io::Result<Output> {
         let (frames, said) = channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
@@ -171,11 +173,11 @@ impl Output {
         if waiting > MAX_WAITING_BYTES {
             end(format!("{waiting} bytes wait to be read from standard output"));
         }
-        // Without the thread at the other end the process is at its end, too.
+        // Without the writing thread the process is about to exit too.
         let _ = self.frames.send(frame);
     }
 
-    /// Waits until everything has been read, for a second at most.
+    /// Waits until all frames are written, for at most one second.
     pub async fn drained(&self) {
         for _ in 0..100 {
             if self.waiting_bytes.load(Ordering::Acquire) == 0 {
@@ -188,7 +190,7 @@ impl Output {
 
 fn write(said: &Receiver<Vec<u8>>, written: &AtomicUsize) {
     match write_all(said, written) {
-        // Nobody reads any more: the same as the end of the input.
+        // The reader has closed the pipe: the same as the end of the input.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => process::exit(0),
         Err(error) => end(format!("standard output can't be written: {error}")),
         Ok(()) => {}
@@ -210,13 +212,13 @@ fn write_all(said: &Receiver<Vec<u8>>, written: &AtomicUsize) -> io::Result<()> 
     Ok(())
 }
 
-/// Tells whoever reads the test's output.
+/// Writes a message for the reader of the test's output.
 pub fn note(what: impl Display) {
-    // There is nobody else to tell.
+    // There is no other place to report an error.
     let _ = writeln!(io::stderr(), "stdio_peer: {what}");
 }
 
-/// The peer can't go on.
+/// Reports a fatal error and exits.
 pub fn end(why: impl Display) -> ! {
     note(why);
     process::exit(2)

@@ -1,4 +1,4 @@
-//! A network at the other end of standard output: a request is an `rpc` frame, and its answer comes as `rpc_reply`.
+//! A network behind standard output: a request is an `rpc` frame, its answer an `rpc_reply` frame.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use tokio::time::Instant;
 
 use super::frames::{Output, Said, end, note};
 
-/// The harness answers within 7 s. What it has not answered by now it never will.
+/// The harness answers within 7 s. A request without an answer after this time gets none.
 const FORGET_AFTER: Duration = Duration::from_secs(15);
 
-/// The way to the other peers.
+/// The connection to the other peers.
 #[derive(Clone)]
 pub struct Network {
     out: Output,
     asked: Arc<Mutex<Asked>>,
 }
 
-/// Requests without a reply. Ids count up, so the first is the oldest.
+/// Requests without a reply. Ids increase, so the first is the oldest.
 #[derive(Default)]
 struct Asked {
     last_id: u64,
@@ -34,13 +34,14 @@ impl Network {
         Network { out, asked: Arc::default() }
     }
 
-    /// A reply came. A failure may mean that the request did arrive and its reply was lost: to ask again does no harm.
+    /// Handles a reply. After a failure the request may have arrived and its reply been lost;
+    /// repeating it is harmless.
     pub fn replied(&self, id: u64, ok: bool, reply: Bytes) {
         let mut asked = self.asked.lock();
         if id == 0 || id > asked.last_id {
             end(format!("a reply to request {id}, which was never made"));
         }
-        // Answered before, or forgotten.
+        // The request was already answered, or has expired.
         let Some((_, reply_to)) = asked.open.remove(&id) else { return };
         drop(asked);
         if !ok || reply.is_empty() {

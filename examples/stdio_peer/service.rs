@@ -1,7 +1,9 @@
-//! The service's side of the apply contract: entries become `apply` frames, offered snapshots `apply_snapshot` frames.
+//! The service's side of the apply contract: entries become `apply` frames, offered snapshots
+//! `apply_snapshot` frames.
 //!
-//! The service itself is at the other end. It may be as slow as it likes: what was said to it counts as applied, for the
-//! frames reach it in order. Only an offer is waited for, because the service has to ask for it.
+//! The service itself is behind standard output and may be arbitrarily slow: entries count as
+//! applied once sent, because frames reach it in order. Only offers wait for the service, because
+//! it has to ask whether to install.
 
 use std::collections::BTreeMap;
 
@@ -18,12 +20,12 @@ use tokio::sync::oneshot;
 
 use super::frames::{Output, Said};
 
-/// The actor.
+/// The actor that applies by sending frames.
 pub struct Service {
     link: ApplyLink,
     out: Output,
     applied: LogId,
-    /// Terms of what was applied since the last snapshot: by the index from which on each holds.
+    /// The terms of entries applied since the last snapshot, by the first index of each.
     terms: BTreeMap<Index, Term>,
     offered: Option<Offered>,
     /// Dropped when the node has stopped.
@@ -32,11 +34,11 @@ pub struct Service {
 
 struct Offered {
     log_id: LogId,
-    /// The question that waits for the decision.
+    /// The id of the service's request that waits for the decision.
     asked: Option<u64>,
 }
 
-/// The service hands out its snapshot of everything through `index`.
+/// The service passes its snapshot of everything through `index`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct TakeSnapshot {
@@ -45,7 +47,7 @@ pub struct TakeSnapshot {
     pub snapshot: Bytes,
 }
 
-/// The service has reached an offered snapshot.
+/// The service has processed the queue up to an offered snapshot.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct CondInstall {
@@ -62,7 +64,7 @@ impl Service {
     fn apply(&mut self, batch: CommittedBatch) {
         for entry in &batch.entries {
             let log_id = entry.log_id;
-            // What an install covers has been queued before it.
+            // Entries that an installed snapshot covers were queued before it.
             if log_id.index > self.applied.index {
                 self.reached(log_id);
                 let said = Said::Apply { index: log_id.index, term: log_id.term };
@@ -83,7 +85,7 @@ impl Service {
         self.applied = log_id;
     }
 
-    /// The state begins with this snapshot.
+    /// The state is replaced by this snapshot's.
     fn begin_with(&mut self, log_id: LogId) {
         self.terms.clear();
         self.reached(log_id);
@@ -103,13 +105,14 @@ impl Service {
         self.out.say(&Said::Done { id, ok }, &[]);
     }
 
-    /// The last entry that a snapshot through `index` covers, if it was applied here and is not covered by an older one.
+    /// The last entry of a snapshot through `index`, if it was applied here and no newer snapshot
+    /// exists.
     fn applied_at(&self, index: Index) -> Option<LogId> {
         let (_, term) = self.terms.range(..=index).next_back()?;
         (index <= self.applied.index).then_some(LogId::new(*term, index))
     }
 
-    /// Terms of entries that no snapshot can be made of any more.
+    /// Removes the terms of entries before `through`, which no later snapshot can end at.
     fn forget_terms(&mut self, through: Index) {
         if let Some((_, term)) = self.terms.range(..=through).next_back() {
             let term = *term;
@@ -162,7 +165,7 @@ impl Handler<TakeSnapshot> for Service {
 
     fn handle(&mut self, asked: TakeSnapshot, context: &mut Context<Service>) {
         let TakeSnapshot { id, index, snapshot } = asked;
-        // An empty snapshot could not be told from none.
+        // An empty snapshot would be indistinguishable from a missing one.
         let Some(log_id) = self.applied_at(index).filter(|_| !snapshot.is_empty()) else {
             return self.done(id, false);
         };
@@ -191,7 +194,7 @@ impl Handler<CondInstall> for Service {
     }
 }
 
-/// A snapshot's bytes are the service's business: decoding them is reading them.
+/// Decodes a snapshot by reading its bytes, which only the service interprets.
 pub fn decode(input: &mut dyn std::io::Read) -> Result<BoxedState, quorate::machine::CodecError> {
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes)?;

@@ -1,7 +1,7 @@
-//! Putting a node's actors together: each is given the others' addresses before any of them exists.
+//! Connects a node's actors: each gets the addresses of the others before any of them exists.
 //!
-//! Nothing is decided here. What is started where says [`Component`]; in which order things end says
-//! [`Shutdown`].
+//! This file makes no decisions. [`Component`] defines where each actor runs, [`Shutdown`] the
+//! order in which they end.
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -39,11 +39,11 @@ use super::builder::{Applying, Node};
 use super::config::{Config, micros};
 use super::handle::{CommandCheck, Handle, Limits};
 
-/// A log that nothing was asked of for so many heartbeat intervals is idle, and is sealed. Long
-/// enough for few writes to be followed by a seal each.
+/// A log without requests for this many heartbeat intervals is idle and is sealed. The time is long
+/// enough that few writes are followed by a seal each.
 const IDLE_HEARTBEATS: Micros = 10;
 
-/// What a node is made of, once its storage is open.
+/// The parts of a node whose storage is open.
 pub(super) struct Parts<M> {
     pub(super) identity: Identity,
     pub(super) applying: Applying<M>,
@@ -56,7 +56,7 @@ pub(super) struct Parts<M> {
 }
 
 impl<M: Machine> Parts<M> {
-    /// Starts everything.
+    /// Starts all actors.
     pub(super) fn assemble(self, opened: OpenedStorage, ends: JoinHandles) -> Node<M> {
         let Parts { identity, applying, config, clock, transport, delays, observer, executors } =
             self;
@@ -129,7 +129,7 @@ impl<M: Machine> Parts<M> {
     }
 }
 
-/// The state that storage was opened with, as far as the snapshotter needs it.
+/// The part of the recovered state that the snapshotter needs.
 struct Origin {
     snapshot: Option<LogId>,
     membership: Membership,
@@ -146,7 +146,7 @@ impl Origin {
     }
 }
 
-/// Mailboxes of actors that do not exist yet.
+/// The mailboxes of the actors that are not started yet.
 struct Slots {
     peer: UnstartedActor<RaftPeer>,
     persister: UnstartedActor<Persister>,
@@ -178,14 +178,14 @@ impl Slots {
     }
 }
 
-/// Where the node's actors are reached.
+/// The addresses of the node's actors.
 struct Addresses {
     peer: Recipient<PeerMessage>,
     persister: Recipient<PersisterMessage>,
     reader: Recipient<ReaderMessage>,
     queue: Recipient<ApplyQueueMessage>,
     snapshotter: Recipient<SnapshotterMessage>,
-    /// How far the apply side is.
+    /// How far the apply side has applied.
     applied: Arc<AppliedMark>,
 }
 
@@ -202,7 +202,7 @@ impl Addresses {
     }
 }
 
-/// What all actors of the node have in common.
+/// The context that all actors of the node share.
 struct Site {
     identity: Identity,
     config: Config,
@@ -211,7 +211,7 @@ struct Site {
     delays: Delays,
     transport: Arc<dyn Transport>,
     shared: Arc<NodeContext>,
-    /// What each actor is doing.
+    /// The current activity of each actor.
     activities: Activities,
 }
 
@@ -279,7 +279,7 @@ impl Site {
         }
     }
 
-    /// The usual apply side.
+    /// Starts the default apply side.
     fn start_applier<M: Machine>(
         &self,
         machine: M,
@@ -322,7 +322,7 @@ impl Site {
         self.start(slot, Component::Reader, move || role);
     }
 
-    /// What an actor there does later if no file can be opened.
+    /// A retry of the actor's work for the case that no file can be opened.
     fn postponed<M: actix::Message<Result = ()> + Send + 'static>(
         &self,
         part: Component,
@@ -333,7 +333,7 @@ impl Site {
         Postponed::new(Pause { lasts, executor, own: own.clone(), over })
     }
 
-    /// The snapshot that the node starts from is the first thing to be decoded (A72, A74).
+    /// Decodes the snapshot that the node starts from before anything else (A72, A74).
     fn start_snapshotter(
         &self,
         slot: UnstartedActor<Snapshotter>,

@@ -1,4 +1,4 @@
-//! From a machine, a storage and a transport to a running node.
+//! Starts a node from a machine, a storage and a transport.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use super::config::Config;
 use super::errors::StartError;
 use super::handle::Handle;
 
-/// Who applies what is committed.
+/// What applies committed entries.
 pub(super) enum Applying<M> {
-    /// The usual applier, on this machine.
+    /// The default applier, with this machine.
     Machine(M),
     /// An actor of the service.
     Own(Box<dyn FnOnce(ApplyLink) -> ApplySide + Send>),
 }
 
-/// Collects what a node is made of.
+/// The settings of a node before it is started.
 pub struct NodeBuilder<M> {
     node: NodeId,
     cluster: u64,
@@ -38,9 +38,9 @@ pub struct NodeBuilder<M> {
 }
 
 impl NodeBuilder<NoMachine> {
-    /// The node `node`, which has no state machine of its own: its state is behind the actor that `make` starts. Commands
-    /// go through [`Handle::submit_data`]; what stands in them the node doesn't check, see the rules of
-    /// [`ApplyMessage`](crate::messages::ApplyMessage).
+    /// A builder of the node `node` without a state machine: the actor that `make` starts keeps the
+    /// state. Commands are proposed with [`Handle::submit_data`]; the node does not check their
+    /// content. The contract is on [`ApplyMessage`](crate::messages::ApplyMessage).
     pub fn with_apply_side(
         node: NodeId,
         make: impl FnOnce(ApplyLink) -> ApplySide + Send + 'static,
@@ -50,7 +50,8 @@ impl NodeBuilder<NoMachine> {
 }
 
 impl<M: Machine> NodeBuilder<M> {
-    /// The node `node`, whose state machine begins as `machine` when there is no snapshot to begin with.
+    /// A builder of the node `node`. Its state machine starts as `machine` if there is no snapshot
+    /// to start from.
     pub fn new(node: NodeId, machine: M) -> NodeBuilder<M> {
         NodeBuilder::of(node, Applying::Machine(machine))
     }
@@ -70,21 +71,21 @@ impl<M: Machine> NodeBuilder<M> {
         }
     }
 
-    /// The cluster's id: stored, and checked with every message. 0 unless set.
+    /// Sets the cluster's id, which is stored and checked with every message. Default: 0.
     #[must_use]
     pub fn cluster(mut self, cluster: u64) -> NodeBuilder<M> {
         self.cluster = cluster;
         self
     }
 
-    /// Limits and times.
+    /// Sets the limits and times.
     #[must_use]
     pub fn config(mut self, config: Config) -> NodeBuilder<M> {
         self.config = config;
         self
     }
 
-    /// Where the log and the snapshots are kept. Needed.
+    /// Sets the storage of the log and the snapshots. Required.
     #[must_use]
     pub fn storage(self, storage: impl Storage) -> NodeBuilder<M> {
         self.boxed_storage(Box::new(storage))
@@ -95,35 +96,37 @@ impl<M: Machine> NodeBuilder<M> {
         self
     }
 
-    /// How other members are reached. Needed.
+    /// Sets the transport to the other members. Required.
     #[must_use]
     pub fn transport(mut self, transport: impl Transport) -> NodeBuilder<M> {
         self.transport = Some(Arc::new(transport));
         self
     }
 
-    /// Whether a cluster begins here, or an existing one goes on; [`Start::Open`] unless set.
+    /// Sets whether to bootstrap a new cluster or to open existing storage. Default:
+    /// [`Start::Open`].
     #[must_use]
     pub fn start_mode(mut self, start: Start) -> NodeBuilder<M> {
         self.start = start;
         self
     }
 
-    /// Which threads the node's parts run on; one each unless set.
+    /// Sets which threads the node's components run on. Default: one thread each.
     #[must_use]
     pub fn placement(mut self, placement: Placement) -> NodeBuilder<M> {
         self.placement = placement;
         self
     }
 
-    /// Delays put into the node's slow work on purpose. Keep a clone to change them while it runs.
+    /// Adds artificial delays to the node's slow operations. Keep a clone to change them at run
+    /// time.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn delays(self, delays: Delays) -> NodeBuilder<M> {
         self.with_delays(delays)
     }
 
-    /// Watches the node's protocol, turn by turn: for checkers of invariants.
+    /// Observes the node's protocol state after each batch of messages, for invariant checkers.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn observer(mut self, observer: Observer) -> NodeBuilder<M> {
@@ -136,9 +139,10 @@ impl<M: Machine> NodeBuilder<M> {
         self
     }
 
-    /// Puts an own actor where the usual applier stands: see [`ApplyMessage`](crate::messages::ApplyMessage) for the
-    /// contract. `make` gets the link to the node and returns where work is sent. The handle keeps the machine's types;
-    /// where there is none, [`NodeBuilder::with_apply_side`].
+    /// Replaces the default applier with an actor of the service;
+    /// [`ApplyMessage`](crate::messages::ApplyMessage) documents the contract. `make` receives the
+    /// link to the node and returns the recipient of the work. The handle keeps the machine's
+    /// types; for a node without a machine use [`NodeBuilder::with_apply_side`].
     #[must_use]
     pub fn apply_side(
         mut self,
@@ -148,8 +152,8 @@ impl<M: Machine> NodeBuilder<M> {
         self
     }
 
-    /// Opens the storage and starts the node. With [`Placement::threads`] from any runtime or `main`; otherwise from within
-    /// the `LocalSet` that is to run it.
+    /// Opens the storage and starts the node. With [`Placement::threads`] this works in any runtime
+    /// and in `main`; otherwise call it in the `LocalSet` that is to run the node.
     pub async fn start(self) -> Result<Node<M>, StartError> {
         self.config.validate()?;
         let storage =
@@ -189,7 +193,7 @@ impl<M: Machine> NodeBuilder<M> {
     }
 }
 
-/// Opens the storage on the persister's executor: it may take long.
+/// Opens the storage on the persister's executor, because it may take long.
 async fn open(
     executors: &Executors,
     storage: Box<dyn Storage>,
@@ -199,7 +203,7 @@ async fn open(
     let (to, opened) = tokio::sync::oneshot::channel();
     executors.of(Component::Persister).run(move || {
         Box::pin(async move {
-            // Whoever started the node may have given up meanwhile.
+            // The receiver is gone if the caller dropped the future of `start`.
             let _: Result<(), Result<OpenedStorage, StorageError>> =
                 to.send(storage.open(identity, &start));
         })
@@ -209,7 +213,8 @@ async fn open(
     Ok(opened?)
 }
 
-/// A running member. Dropping it stops the member in order, without waiting for the end; [`Node::shutdown`] waits.
+/// A running member. Dropping it starts an orderly shutdown without waiting for its end;
+/// [`Node::shutdown`] waits.
 pub struct Node<M: Machine> {
     pub(super) handle: Handle<M>,
     pub(super) transport: Arc<dyn Transport>,
@@ -219,25 +224,27 @@ pub struct Node<M: Machine> {
 }
 
 impl<M: Machine> Node<M> {
-    /// Talks to the node.
+    /// A handle for sending requests to the node.
     pub fn handle(&self) -> Handle<M> {
         self.handle.clone()
     }
 
-    /// Stops the node in order and waits until nothing of it is left: every waiter is answered, what is durable is sealed,
-    /// its threads are joined (one in common: by the last), its storage is free again.
+    /// Shuts the node down in order and waits until all of it has ended: all pending requests are
+    /// answered, the durable log is sealed, the node's threads are joined (a shared thread by the
+    /// last of its nodes), and the storage can be opened again.
     ///
-    /// What hangs is not waited for longer than [`Config::shutdown_timeout`]. Then
-    /// [`NodeStatus::fatal`](super::NodeStatus::fatal) tells which actor it was. Its thread is left
-    /// behind, and so is whoever waits for a command that it was executing. That works where the
-    /// actor has a thread that the peer does not run on.
+    /// A hanging actor is waited for no longer than [`Config::shutdown_timeout`]. After that
+    /// [`NodeStatus::fatal`](super::NodeStatus::fatal) names the actor. Its thread is left running,
+    /// and a command that it was executing is never answered. This requires that the actor does not
+    /// run on the peer's thread.
     pub async fn shutdown(mut self) {
         self.handle.shared.stop_signal.stop();
         self.join().await;
     }
 
-    /// Ends the node as the death of its process would: from this moment nothing it still does reaches the disk or another
-    /// member; nothing is finished or sealed. Returns when its storage is free again.
+    /// Ends the node like a crash of its process: from now on none of its work reaches the disk or
+    /// another member, and nothing is completed or sealed. Returns when its storage can be opened
+    /// again.
     #[cfg(feature = "testing")]
     pub async fn crash(mut self) {
         self.handle.shared.stop_signal.fence();
@@ -246,13 +253,14 @@ impl<M: Machine> Node<M> {
         self.join().await;
     }
 
-    /// Its process stands still for `time`: what comes for it waits, what it was doing ends later. Only in virtual time.
+    /// Pauses the node like a paused process for `time`: incoming messages wait, work in progress
+    /// ends later. Only in virtual time.
     #[cfg(feature = "testing")]
     pub fn pause(&self, time: std::time::Duration) {
         self.executors.pause(time);
     }
 
-    /// When all work that it has begun is done, if any is. Only in virtual time.
+    /// The time at which all work in progress is done, if there is any. Only in virtual time.
     #[cfg(feature = "testing")]
     pub(crate) fn busy_until(&self) -> Option<tokio::time::Instant> {
         self.executors.busy_until()

@@ -1,10 +1,12 @@
-//! A client of the whole cluster: one session, commands executed exactly once, whoever leads.
+//! A client of the whole cluster: it executes commands exactly once, in one session, whichever
+//! member leads.
 //!
-//! It numbers its commands, follows the leader, backs off, and sends a command whose outcome is in doubt once more with
-//! the *same* number: the session table answers what was executed already. So it need not sit out the silence of a
-//! leader that is cut off: it asks the others, who elect another one long before the old one gives its waiters up.
-//! Several commands may be under way at a time; the lowest number that is still wanted travels along and frees cached
-//! replies (CL06, CL11).
+//! It numbers its commands, follows the leader and backs off. A command whose outcome is in doubt
+//! is sent again with the *same* number; if it was executed before, the session table returns the
+//! stored reply. So the client need not wait for an isolated leader: it asks the other members,
+//! which elect a new leader long before the old one fails its pending requests. Several commands
+//! may be in flight; each carries the lowest number whose reply is still wanted, which frees older
+//! cached replies (CL06, CL11).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +27,8 @@ use crate::settings::{Rules, SettingError};
 use super::errors::ClientError;
 use super::handle::{Handle, decode_reply};
 
-/// The members a client may ask. Shared: a member that is restarted gets its new handle here, and every client has it.
+/// The members that a client may ask. Clones share the list: when a restarted member's new handle
+/// is set here, every client uses it.
 pub struct Members<M>(Arc<Mutex<BTreeMap<NodeId, Handle<M>>>>);
 
 impl<M> Clone for Members<M> {
@@ -41,12 +44,12 @@ impl<M> Default for Members<M> {
 }
 
 impl<M: Machine> Members<M> {
-    /// Adds a member's handle, in place of an earlier one of the same member.
+    /// Adds a member's handle; replaces an earlier one of the same member.
     pub fn set(&self, handle: Handle<M>) {
         self.0.lock().insert(handle.node(), handle);
     }
 
-    /// The member's handle.
+    /// The handle of a member.
     pub fn get(&self, node: NodeId) -> Option<Handle<M>> {
         self.0.lock().get(&node).cloned()
     }
@@ -56,7 +59,7 @@ impl<M: Machine> Members<M> {
         self.0.lock().keys().copied().collect()
     }
 
-    /// The member after `node`, round and round.
+    /// The member after `node` in a cycle by id; the first one for `None`.
     fn after(&self, node: Option<NodeId>) -> Option<NodeId> {
         let members = self.0.lock();
         let next = members.keys().find(|&&id| node.is_none_or(|node| id > node));
@@ -72,25 +75,28 @@ impl<M: Machine> FromIterator<Handle<M>> for Members<M> {
     }
 }
 
-/// How a client tries.
+/// Timeouts and limits of a client.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientOptions {
-    /// A command is given up after this.
+    /// How long a command is tried before the client gives up. Default: 60 s.
     pub timeout: Duration,
-    /// A member that is silent for so long is left for the next one. The command goes there with the same number, so it is
-    /// executed once, wherever it gets first. Each time the client waits twice as long as the time before: a cluster
-    /// that is merely slow is not buried under copies.
+    /// How long the client waits for one member before it asks the next one. The command is sent
+    /// again with the same number, so it is executed once, whichever attempt arrives first. The
+    /// time doubles after each silent member, so that a slow cluster is not flooded with copies.
+    /// Default: 2 s.
     ///
-    /// Twice the members' `Config::election_timeout_max` is about right: by then the others have another leader.
+    /// About twice the members' `Config::election_timeout_max` fits: by then the other members have
+    /// elected a new leader.
     pub attempt_timeout: Duration,
-    /// The first pause after an attempt that found nobody; doubled up to `backoff_max`, with jitter.
+    /// The first pause after a failed attempt. It doubles up to `backoff_max`, with jitter.
+    /// Default: 5 ms.
     pub backoff_min: Duration,
-    /// The longest pause.
+    /// The longest pause. Default: 200 ms.
     pub backoff_max: Duration,
-    /// Commands under way at a time, counted from the oldest that has no reply yet. At most the members'
-    /// `SessionConfig::sequence_window`.
+    /// Maximum number of commands in flight, counted from the oldest one without a reply. At most
+    /// the members' `SessionConfig::sequence_window`. Default: 512.
     pub window: u64,
-    /// Seeds the jitter.
+    /// Seed of the jitter. Default: 1.
     pub seed: u64,
 }
 
@@ -108,8 +114,8 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
-    /// Whether none of the options stops the client. A client whose options do not work executes
-    /// nothing and says why.
+    /// Checks that none of the options would stop the client. A client with invalid options
+    /// executes nothing and returns the error.
     pub fn validate(&self) -> Result<(), SettingError> {
         let min = self.backoff_min;
         let mut rules = Rules::default();
@@ -129,12 +135,12 @@ impl ClientOptions {
     }
 }
 
-/// What a client has done so far.
+/// Counters of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientMetrics {
     /// Commands that got their reply.
     pub replies: u64,
-    /// Attempts beyond the first.
+    /// Attempts beyond the first of each request.
     pub retries: u64,
     /// Sessions opened.
     pub sessions: u64,
@@ -153,9 +159,9 @@ struct Inner<M: Machine> {
     members: Members<M>,
     options: ClientOptions,
     state: Mutex<State>,
-    /// Held while a session is opened: it is opened once.
+    /// Locked while a session is opened, so that it is opened once.
     opening: tokio::sync::Mutex<()>,
-    /// A command got its reply: the window may have moved.
+    /// Notified when a command got its reply, because the window may have moved.
     moved: Notify,
     replies: AtomicU64,
     retries: AtomicU64,
@@ -166,7 +172,7 @@ struct Inner<M: Machine> {
 struct State {
     session: Option<SessionId>,
     next_sequence: u64,
-    /// Sequences whose reply is still wanted.
+    /// Sequence numbers whose reply is still wanted.
     wanted: BTreeSet<u64>,
     leader: Option<NodeId>,
     random: u64,
@@ -188,15 +194,15 @@ impl<M: Machine> Client<M> {
         }))
     }
 
-    /// A client of the members that these handles talk to.
+    /// A client of the members of these handles, with default options.
     pub fn connect(handles: impl IntoIterator<Item = Handle<M>>) -> Client<M> {
         Client::new(handles.into_iter().collect(), ClientOptions::default())
     }
 
     /// Executes the command exactly once and returns its reply.
     ///
-    /// An error says whether the command may have been executed nevertheless. Dropping the future gives up on the reply,
-    /// not on the command.
+    /// An error says whether the command may have been executed anyway. Dropping the future drops
+    /// the reply; the command may still be executed.
     pub async fn execute(&self, command: M::Command) -> Result<M::Reply, ClientError> {
         self.0.options.validate()?;
         let mut attempts = Attempts::new(&self.0);
@@ -212,7 +218,8 @@ impl<M: Machine> Client<M> {
                     self.0.replies.fetch_add(1, Relaxed);
                     return Ok(reply);
                 }
-                // Nothing was executed under this session's number, so another may be taken.
+                // Nothing was executed under this session's number, so a new session's number is
+                // safe.
                 Err(ProposeError::SessionExpired) if !attempts.in_doubt => {
                     self.0.forget(session);
                     attempts.note(&ProposeError::SessionExpired);
@@ -231,7 +238,7 @@ impl<M: Machine> Client<M> {
         }
     }
 
-    /// What the client has done so far.
+    /// The client's counters.
     pub fn metrics(&self) -> ClientMetrics {
         ClientMetrics {
             replies: self.0.replies.load(Relaxed),
@@ -240,7 +247,8 @@ impl<M: Machine> Client<M> {
         }
     }
 
-    /// The session, opened if there is none. Opening is repeated freely: a session that nobody uses expires.
+    /// Returns the session and opens it if there is none. Opening may be repeated freely: an unused
+    /// session expires.
     async fn session(&self, attempts: &mut Attempts<'_, M>) -> Result<SessionId, ClientError> {
         if let Some(session) = self.0.state.lock().session {
             return Ok(session);
@@ -264,7 +272,8 @@ impl<M: Machine> Client<M> {
         Ok(session)
     }
 
-    /// Takes the next number of `session`, as soon as the window has room for it. `None`: the session is over.
+    /// Takes the next number of `session` once the window has room for it. `None`: the session is
+    /// over.
     async fn enter(&self, session: SessionId) -> Option<Ticket<'_, M>> {
         loop {
             let moved = self.0.moved.notified();
@@ -305,16 +314,16 @@ impl<M: Machine> Drop for Ticket<'_, M> {
     }
 }
 
-/// One command's attempts.
+/// The attempts of one command.
 struct Attempts<'a, M: Machine> {
     client: &'a Inner<M>,
     deadline: Instant,
     made: u64,
-    /// An attempt may have been executed.
+    /// Whether an attempt may have been executed.
     in_doubt: bool,
     last: String,
     pause: Duration,
-    /// How long a silent member is waited for.
+    /// How long to wait for a silent member.
     patience: Duration,
 }
 
@@ -345,7 +354,7 @@ impl<'a, M: Machine> Attempts<'a, M> {
         }
     }
 
-    /// Sends `data` to `node` once. A member that is silent too long may execute it all the same.
+    /// Sends `data` to `node` once. A member that exceeds the wait may still execute it.
     async fn attempt(&mut self, node: NodeId, data: Bytes) -> Result<Outcome, ProposeError> {
         if self.made > 0 {
             self.client.retries.fetch_add(1, Relaxed);
@@ -360,7 +369,8 @@ impl<'a, M: Machine> Attempts<'a, M> {
         })
     }
 
-    /// Pauses before the next attempt. None is begun that could not be waited for: it would only put the outcome in doubt.
+    /// Pauses before the next attempt. Gives up if the deadline would pass first: an attempt
+    /// without time for its answer would only put the outcome in doubt.
     async fn back_off(&mut self) -> Result<(), ClientError> {
         let next = Instant::now() + self.client.jittered(self.pause);
         if next >= self.deadline {
@@ -373,7 +383,7 @@ impl<'a, M: Machine> Attempts<'a, M> {
 }
 
 impl<M: Machine> Inner<M> {
-    /// Sends `data` until there is an outcome from the log, or time is up.
+    /// Sends `data` until the log gives an outcome or the time is up.
     async fn decide(
         &self,
         data: Bytes,
@@ -393,7 +403,7 @@ impl<M: Machine> Inner<M> {
                 Err(error) => {
                     attempts.note(&error);
                     if let ProposeError::Rejected(why) = error {
-                        // An earlier attempt may have met a leader of another build.
+                        // An earlier attempt may have reached a leader of another build.
                         return Err(match attempts.in_doubt {
                             true => attempts.give_up(),
                             false => ClientError::Rejected(why),
@@ -406,7 +416,7 @@ impl<M: Machine> Inner<M> {
         }
     }
 
-    /// Whom to ask: the leader as far as known, else anybody.
+    /// The member to ask: the known leader, else any member.
     fn target(&self) -> Option<NodeId> {
         let mut state = self.state.lock();
         if state.leader.is_none() {
@@ -415,7 +425,7 @@ impl<M: Machine> Inner<M> {
         state.leader
     }
 
-    /// What an attempt at `node` taught about whom to ask next.
+    /// Updates the member to ask next after a failed attempt at `node`.
     fn learn(&self, node: NodeId, error: &ProposeError) {
         let next = match error {
             ProposeError::NotLeader { leader: Some(leader) }
@@ -442,7 +452,7 @@ impl<M: Machine> Inner<M> {
         self.moved.notify_waiters();
     }
 
-    /// Between half of `pause` and all of it.
+    /// A random duration between half of `pause` and `pause`.
     fn jittered(&self, pause: Duration) -> Duration {
         let mut state = self.state.lock();
         state.random ^= state.random << 13;

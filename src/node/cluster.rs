@@ -1,7 +1,7 @@
 //! Several members in one process, on one in-process network.
 //!
-//! For programs that want a replicated state without a network, and for tests: members can be stopped, crashed and
-//! restarted, and the network between them disturbed.
+//! For programs that need replicated state without a network, and for tests: members can be
+//! stopped, crashed and restarted, and faults can be injected into the network between them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::status::NodeStatus;
 type MakeMachine<M> = Arc<dyn Fn() -> M + Send + Sync>;
 type MakeStorage = Arc<dyn Fn(NodeId) -> Box<dyn Storage> + Send + Sync>;
 
-/// Collects what a cluster is made of.
+/// The settings of a cluster before it is started.
 pub struct ClusterBuilder<M> {
     members: Vec<NodeId>,
     machine: MakeMachine<M>,
@@ -35,14 +35,15 @@ pub struct ClusterBuilder<M> {
 }
 
 impl<M: Machine> ClusterBuilder<M> {
-    /// Limits and times of every member.
+    /// Sets the limits and times of every member.
     #[must_use]
     pub fn config(mut self, config: Config) -> ClusterBuilder<M> {
         self.config = config;
         self
     }
 
-    /// The storage of each member, asked for at each of its starts; in memory unless set.
+    /// Sets how to create the storage of a member; called at each of its starts. Default: in
+    /// memory.
     #[must_use]
     pub fn storage<S: Storage>(
         mut self,
@@ -52,14 +53,14 @@ impl<M: Machine> ClusterBuilder<M> {
         self
     }
 
-    /// The network between the members; a faultless one unless set.
+    /// Sets the network between the members. Default: a network without faults.
     #[must_use]
     pub fn network(mut self, network: InProcessNetwork) -> ClusterBuilder<M> {
         self.network = network;
         self
     }
 
-    /// Which threads the members' parts run on; [`Placement::peers_in_common`] unless set.
+    /// Sets which threads the members' components run on. Default: [`Placement::peers_in_common`].
     #[must_use]
     pub fn placement(mut self, placement: Placement) -> ClusterBuilder<M> {
         self.placement = placement;
@@ -82,7 +83,7 @@ impl<M: Machine> ClusterBuilder<M> {
     }
 }
 
-/// Members in one process. All methods take `&self`: share it in an `Arc`.
+/// Several members in one process. All methods take `&self`: share it in an `Arc`.
 pub struct Cluster<M: Machine> {
     parts: ClusterBuilder<M>,
     nodes: tokio::sync::Mutex<BTreeMap<NodeId, Node<M>>>,
@@ -91,7 +92,8 @@ pub struct Cluster<M: Machine> {
 }
 
 impl<M: Machine> Cluster<M> {
-    /// A cluster of `size` members with ids from 0, each beginning with what `machine` makes.
+    /// A builder of a cluster of `size` members with ids from 0. `machine` makes each member's
+    /// initial state machine.
     pub fn builder(
         size: u64,
         machine: impl Fn() -> M + Send + Sync + 'static,
@@ -113,7 +115,7 @@ impl<M: Machine> Cluster<M> {
         self.parts.members.clone()
     }
 
-    /// Starts a member that does not run. On a member that runs nothing happens.
+    /// Starts a stopped member. Does nothing if the member runs.
     pub async fn start_member(&self, node: NodeId) -> Result<(), StartError> {
         let mut nodes = self.nodes.lock().await;
         let Some(delays) = self.delays.get(&node) else {
@@ -136,7 +138,7 @@ impl<M: Machine> Cluster<M> {
         Ok(())
     }
 
-    /// Stops a member in order.
+    /// Stops a member in order. Does nothing if the member does not run.
     pub async fn stop_member(&self, node: NodeId) {
         let stopped = self.nodes.lock().await.remove(&node);
         if let Some(stopped) = stopped {
@@ -144,7 +146,7 @@ impl<M: Machine> Cluster<M> {
         }
     }
 
-    /// Ends a member as the death of its process would.
+    /// Ends a member like a crash of its process.
     #[cfg(feature = "testing")]
     pub async fn crash_member(&self, node: NodeId) {
         let crashed = self.nodes.lock().await.remove(&node);
@@ -153,22 +155,22 @@ impl<M: Machine> Cluster<M> {
         }
     }
 
-    /// A handle of the member's present (or last) life.
+    /// A handle of the member's current start, or of its last one if it does not run.
     pub fn handle(&self, node: NodeId) -> Option<Handle<M>> {
         self.handles.get(node)
     }
 
-    /// How the member stands, or stood at its end.
+    /// The member's status, or its last one if it does not run.
     pub fn status(&self, node: NodeId) -> Option<NodeStatus> {
         self.handle(node).map(|handle| handle.status())
     }
 
-    /// Handles of all members, kept up to date over restarts.
+    /// Handles of all members; restarts update them.
     pub fn handles(&self) -> Members<M> {
         self.handles.clone()
     }
 
-    /// A client with a session of its own.
+    /// A client with its own session.
     pub fn client(&self, options: ClientOptions) -> Client<M> {
         Client::new(self.handles.clone(), options)
     }
@@ -178,7 +180,7 @@ impl<M: Machine> Cluster<M> {
         &self.parts.network
     }
 
-    /// The delays put into a member's slow work; they stay over restarts.
+    /// The artificial delays of a member's slow operations; restarts keep them.
     #[cfg(feature = "testing")]
     pub fn delays(&self, node: NodeId) -> Option<&Delays> {
         self.delays.get(&node)

@@ -1,4 +1,4 @@
-//! Every limit and every time of a node, in one place, with what it is for.
+//! All limits and times of a node and their purpose.
 
 use std::time::Duration;
 
@@ -7,113 +7,136 @@ use crate::raft::{Micros, NodeId, RaftConfig};
 use crate::settings::{Rules, SettingError};
 use crate::transport::wire::FRAMING_BYTES_MAX;
 
-/// Settings of a node. All members of a cluster should have the same; `sessions` must be the same.
+/// Settings of a node. All members of a cluster should have the same settings; `sessions` must be
+/// the same.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// A leader lets every member hear of it this often: all at once, or, where `election_timeout_min` is shorter than two
-    /// of these, half of them every half interval.
+    /// How often a leader sends a heartbeat to every member. All heartbeats are sent at once; if
+    /// `election_timeout_min` is shorter than two intervals, half of the members get theirs every
+    /// half interval. Default: 100 ms.
     pub heartbeat_interval: Duration,
-    /// An election timeout is drawn between this ..
+    /// Lower bound of the randomized election timeout. Default: 500 ms.
     pub election_timeout_min: Duration,
-    /// .. and this.
+    /// Upper bound of the randomized election timeout. Default: 1 s.
     pub election_timeout_max: Duration,
-    /// A request to a member that is unanswered for so long counts as lost.
+    /// A request that is unanswered for this long counts as lost. Default: 300 ms.
     pub request_timeout: Duration,
-    /// What is known not to have arrived at a member, or was answered Busy, is tried again so much later.
+    /// Delay before a message is retried that is known not to have arrived at the member, or that
+    /// the member answered with `Busy`. Default: 100 ms.
     pub retry_interval: Duration,
-    /// A leader that no quorum has answered for `election_timeout_min` steps down.
+    /// If `true`, a leader steps down when no quorum has answered it for `election_timeout_min`.
+    /// Default: `true`.
     ///
-    /// If `false`, a leader that is cut off keeps its role until it hears of a higher term. It then
-    /// takes commands that end as `Unknown` after `proposal_timeout`, its status and its readiness
-    /// probe still name it the leader, and members that hear it elect no other one even if it does
-    /// not hear them: a network that fails in one direction can stop the cluster until that ends.
-    /// What still holds: nothing is committed and no linearizable read is confirmed without a
-    /// quorum (reads are refused with `Busy`), and a leader whose own disk hangs steps down. For
-    /// harnesses that expect a leader to keep its role within a term.
+    /// If `false`, a leader without a quorum keeps its role until it learns of a higher term.
+    /// Commands proposed to it end as `Unknown` after `proposal_timeout`, and its status and
+    /// readiness probe still name it the leader. Members that receive its messages elect no other
+    /// leader, even if it does not receive theirs: a network that fails in one direction can stop
+    /// the cluster until the fault ends. Without a quorum still nothing is committed and no
+    /// linearizable read is confirmed (reads are refused with `Busy`), and a leader whose own disk
+    /// hangs steps down. Meant for test harnesses that expect a leader to keep its role within a
+    /// term.
     pub check_quorum: bool,
-    /// A proposal waits so long for others, to leave with them; zero: it leaves at once.
+    /// How long a proposal waits for others that are sent in the same message. Zero: it is sent at
+    /// once. Default: zero.
     pub batch_delay: Duration,
-    /// Messages with few entries leave for one member at least so far apart; zero: as they come. Proposals of one client
-    /// that waits for each reply do not wait for this.
+    /// Minimum time between messages with few entries to one member. Zero: messages are sent as
+    /// entries arrive. Proposals of a client that waits for each reply are not delayed. Default:
+    /// zero.
     pub append_interval: Duration,
-    /// A member that can't know of a commit is told so much later, unless something else tells it first; `None`: with
-    /// the next entries or heartbeat.
+    /// A member that cannot know of a commit is informed after this time, unless another message
+    /// informs it earlier. `None`: the next entries or heartbeat inform it. Default: `None`.
     pub commit_notice: Option<Duration>,
-    /// The protocol looks at the clock when a deadline of its own is due, and at least so often.
+    /// The protocol reads the clock when one of its own deadlines is due, and at least this often.
+    /// Default: 10 ms.
     pub tick_interval: Duration,
-    /// Seeds the election timeouts, together with the node's id.
+    /// Seed of the randomized election timeouts, combined with the node's id. Default: 0.
     pub seed: u64,
-    /// A new leader appends a blank entry, so that earlier terms' entries can commit.
+    /// Whether a new leader appends a blank entry, so that entries of earlier terms can commit.
+    /// Default: `true`.
     pub noop_on_election: bool,
 
-    /// A command's encoded size, at most.
+    /// Maximum encoded size of a command, in bytes. Default: 1 MiB.
     pub command_bytes: usize,
-    /// Proposals that wait for their reply, at most: beyond it `Busy`.
+    /// Maximum number of proposals that wait for their reply; further ones are refused with `Busy`.
+    /// Default: 16,384.
     pub proposals_in_flight: usize,
-    /// Linearizable and local reads under way, at most: beyond it `Busy`.
+    /// Maximum number of linearizable and local reads in progress; further ones are refused with
+    /// `Busy`. Default: 16,384.
     pub reads_in_flight: usize,
-    /// A proposal that is not committed for so long is answered `Unknown`; a committed one waits for its reply, however busy
-    /// the state machine is. A read that has not run for so long is answered `TimedOut`.
+    /// A proposal that is not committed within this time is answered with `Unknown`; once
+    /// committed, it waits for its reply however busy the state machine is. A read that has not run
+    /// within this time is answered with `TimedOut`. Default: 10 s.
     pub proposal_timeout: Duration,
 
-    /// An actor of the node that has not ended so long after it was asked to counts as hanging: the
-    /// node ends without it.
+    /// How long the shutdown waits for each actor of the node. After that the actor counts as
+    /// hanging, and the node ends without it. Default: 30 s.
     pub shutdown_timeout: Duration,
 
-    /// Entries per message: bytes ..
+    /// Maximum size of the entries in one message, in bytes; a larger entry is sent alone. Default:
+    /// 1 MiB.
     pub append_bytes: usize,
-    /// .. and count.
+    /// Maximum number of entries in one message. Default: 4096.
     pub append_entries: usize,
-    /// Messages with entries under way to one member, at most ..
+    /// Maximum number of unanswered messages with entries to one member. Default: 64.
     pub window_messages: usize,
-    /// .. and their bytes.
+    /// Maximum size of those messages, in bytes. Default: 8 MiB.
     pub window_bytes: usize,
-    /// A leader takes no proposals while so much is appended and not committed.
+    /// A leader accepts no proposals while this many bytes are appended but not committed. Default:
+    /// 16 MiB.
     pub uncommitted_bytes: usize,
-    /// A member takes no entries while so much is appended and not durable.
+    /// A member accepts no entries while this many bytes are appended but not durable. Default: 32
+    /// MiB.
     pub unpersisted_bytes: usize,
-    /// Entries kept in memory after they are durable.
+    /// Maximum size of durable entries that are kept in memory, in bytes. Default: 8 MiB.
     pub log_cache_bytes: usize,
-    /// Entries handed to the state machine and not applied yet, at most.
+    /// Maximum size of entries that are dispatched to the state machine but not applied, in bytes.
+    /// Default: 4 MiB.
     pub apply_queue_bytes: usize,
 
-    /// A snapshot is taken at 90 % of this, in bytes of log applied since the last one; `None`: never by size.
+    /// A snapshot is taken at 90 % of this many bytes of log applied since the last one. `None`:
+    /// never by size. Default: 64 MiB.
     pub snapshot_bytes: Option<usize>,
-    /// A snapshot is taken at 90 % of this, in entries applied since the last one; `None`: never by count.
+    /// A snapshot is taken at 90 % of this many entries applied since the last one. `None`: never
+    /// by count. Default: `None`.
     pub snapshot_entries: Option<u64>,
-    /// A snapshot that one of these limits asked for, and that the apply side declined or that was
-    /// refused, is asked for again so much later; after each further failure in a row the wait is
-    /// twice as long, up to 64 times this.
+    /// Delay before a snapshot that one of these limits requested is requested again, if the apply
+    /// side declined it or it was refused. The delay doubles with each further failure in a row, up
+    /// to 64 times this value. Default: 1 s.
     pub snapshot_retry_interval: Duration,
-    /// Entries that stay in the log behind a snapshot, for members that are a little slow: count ..
+    /// Maximum number of entries kept in the log behind a snapshot, for members that lag a little.
+    /// Default: 100,000.
     pub trailing_entries: u64,
-    /// .. and bytes. At most half of `snapshot_bytes`.
+    /// Maximum size of those entries, in bytes. At most half of `snapshot_bytes`. Default: 16 MiB.
     pub trailing_bytes: usize,
-    /// What a snapshot on its way to a member keeps of the log behind it, beyond the trailing entries. At least
-    /// `uncommitted_bytes` and one message more.
+    /// Maximum size of the log, beyond the trailing entries, that is retained behind a snapshot
+    /// while it is transferred to a member, in bytes. At least `uncommitted_bytes` plus
+    /// `append_bytes`. Default: 64 MiB.
     pub pin_bytes: usize,
-    /// Bytes of a snapshot per message. A link has to carry them within `election_timeout_max`: a
-    /// member gives up a transfer that is silent for longer. Fewer where a storage keeps it in
-    /// smaller pieces, as the one in memory does.
+    /// Maximum size of a snapshot chunk in one message, in bytes. A link has to transfer a chunk
+    /// within `election_timeout_max`: a member aborts a transfer that makes no progress for longer.
+    /// A storage that keeps smaller chunks, such as the one in memory, sends smaller ones. Default:
+    /// 1 MiB.
     pub snapshot_chunk_bytes: usize,
-    /// A member whose build can't decode a snapshot is sent the next one after a sixteenth of this, then after twice as long
-    /// each time, up to this; at once after a restart of it.
+    /// Longest delay before another snapshot is sent to a member whose build cannot decode the last
+    /// one. The delay starts at one sixteenth of this value and doubles with each attempt; a
+    /// restart of the member ends it at once. Default: 300 s.
     pub undecodable_retry_max: Duration,
-    /// A loss that one other member alone remembers keeps this member from voting and counting. If
-    /// that member then stays silent and no leader comes for this long, the loss is dismissed: a
-    /// lying member delays the others by no more. If the loss is real, this member then counts too
-    /// early, so choose a time that is longer than a member is away.
+    /// How long a data loss that only one other member reports can keep this member from voting and
+    /// from counting towards a quorum. If the reporting member is silent and there is no leader for
+    /// this long, the report is dismissed, so a faulty report delays the cluster by no more than
+    /// this. If the loss was real, this member then counts too early: choose a time that is longer
+    /// than any member is expected to be down. Default: 1 h.
     pub doubt_timeout: Duration,
 
-    /// Sessions. The same on every member, or replicas will differ.
+    /// Sessions. Must be the same on every member, or the replicas diverge.
     pub sessions: SessionConfig,
 }
 
 const MIB: usize = 1 << 20;
-/// What was lost is sent again no later than this: one loss must not stop a member for longer.
+/// Upper limit of the retry times: one lost message must not stop a member for longer.
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// Lengths of payloads are 32-bit numbers, on the wire and on disk; half of that leaves room for
-/// what is around them.
+/// Payload lengths are 32-bit numbers, on the wire and on disk; half of that range leaves room for
+/// framing.
 const PAYLOAD_BYTES_MAX: usize = u32::MAX as usize / 2;
 
 impl Default for Config {
@@ -159,17 +182,19 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Settings for few messages and quick elections on a network with delays of milliseconds: one message under way to a
-    /// member, proposals of a moment together in one, few heartbeats to half of the members in turn, short election timeouts.
-    /// A process may stand still for 300 ms, and the leader stays; after a longer pause of the leader, or where several
-    /// messages in a row are lost, another is elected.
+    /// Settings for few messages and quick elections on a network with delays of milliseconds: one
+    /// message at a time to a member, proposals of the same millisecond batched, few heartbeats (to
+    /// half of the members in turn), short election timeouts. The leader keeps its role if its
+    /// process pauses for 300 ms; after a longer pause, or if several messages in a row are lost,
+    /// another leader is elected.
     ///
-    /// No entries of the protocol's own are in the log: what a state machine applies has indexes without gaps from 1. The
-    /// price is that a new leader commits what it found only once something is proposed. Snapshots are left to requests.
+    /// The log contains no entries of the protocol itself: the indexes that a state machine applies
+    /// start at 1 and have no gaps. In return, a new leader commits the entries that it found only
+    /// once something is proposed. Snapshots are taken on request only.
     pub fn sparing() -> Config {
         Config {
             heartbeat_interval: Duration::from_millis(250),
-            // Half a heartbeat interval, a pause of 300 ms, and 15 ms for what comes after it.
+            // Half a heartbeat interval, a pause of 300 ms, and 15 ms to recover from it.
             election_timeout_min: Duration::from_millis(440),
             election_timeout_max: Duration::from_millis(540),
             request_timeout: Duration::from_millis(100),
@@ -186,7 +211,7 @@ impl Config {
         }
     }
 
-    /// Sets `snapshot_bytes` and, in proportion to it, all other limits that have to fit it.
+    /// Sets `snapshot_bytes` and scales all other limits that depend on it.
     #[must_use]
     pub fn with_snapshot_bytes(mut self, bytes: usize) -> Config {
         self.snapshot_bytes = Some(bytes);
@@ -199,7 +224,7 @@ impl Config {
         self
     }
 
-    /// Whether the settings fit each other, and none of them stops the node.
+    /// Checks that the settings are consistent and that none of them would stop the node.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut rules = Rules::default();
         self.times_work(&mut rules);
@@ -316,8 +341,8 @@ impl Config {
             .at_least("sessions.reply_bytes", sessions.reply_bytes, 1);
     }
 
-    /// Whether every message that these limits allow fits into one of the transport's, if that has
-    /// a limit. An entry or a piece of a snapshot that does not would be sent again for ever.
+    /// Checks that every message that these limits allow fits into the transport's maximum message
+    /// size, if there is one. A larger entry or snapshot chunk would be retried forever.
     pub(crate) fn fits_into(&self, message_bytes: Option<usize>) -> Result<(), ConfigError> {
         let Some(message_bytes) = message_bytes else { return Ok(()) };
         let most = message_bytes.saturating_sub(FRAMING_BYTES_MAX);
@@ -376,7 +401,7 @@ pub(crate) fn micros(duration: Duration) -> Micros {
     duration.as_micros() as Micros
 }
 
-/// A setting that does not fit the others, or stops the node.
+/// A setting that contradicts another one or would stop the node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this configuration does not work: {0}")]
 pub struct ConfigError(SettingError);
@@ -419,8 +444,8 @@ mod tests {
     const LONG: Duration = Duration::MAX;
     const NONE: Duration = Duration::ZERO;
 
-    /// Each setting at the ends of its type, and what is expected of it. A new field
-    /// needs a row here.
+    /// Tests each setting at the ends of its type, with the expected result. A new field needs a
+    /// row here.
     #[test]
     fn no_setting_stops_the_node_at_the_ends_of_its_range() {
         let Config { check_quorum: _, seed: _, noop_on_election: _, .. } = Config::default();
@@ -483,7 +508,7 @@ mod tests {
             |c| c.commit_notice = Some(NONE),
             |c| c.proposals_in_flight = usize::MAX,
             |c| c.reads_in_flight = usize::MAX,
-            // One entry always goes, is taken, is handed over.
+            // A single entry is always sent, accepted and dispatched, whatever its size.
             |c| c.append_bytes = 0,
             |c| (c.uncommitted_bytes, c.unpersisted_bytes, c.apply_queue_bytes) = (0, 0, 0),
             |c| c.append_entries = usize::MAX,
@@ -501,8 +526,7 @@ mod tests {
         }
     }
 
-    /// What a node with the largest limits holds at most is more than it can count, not less than
-    /// nothing.
+    /// With the largest limits, the derived maxima saturate instead of overflowing.
     #[test]
     fn the_largest_limits_leave_room_for_proposals() {
         let mut config = Config::default();

@@ -1,6 +1,6 @@
 //! A handle as an actor: the same operations as typed actix messages.
 //!
-//! For services that are actors themselves and know each other by addresses (`Addr`, `Recipient`) rather than by handles:
+//! For services that consist of actors, which know each other by address (`Addr`, `Recipient`):
 //! ```
 //! # use quorate::machine::{Increment, WordCount};
 //! # use quorate::node::{Consistency, Handle, gateway};
@@ -22,13 +22,14 @@
 //! | [`TakeSnapshot`] | [`Handle::snapshot`] |
 //! | [`GetStatus`] | [`Handle::status`] |
 //!
-//! The actor stands in the service's own system, on the arbiter where it was started, and is as cheap as the handle inside
-//! it: a handler begins the operation and goes on, the answer is awaited by a task beside it. So nothing waits for
-//! anything in its mailbox, and commands are appended in the order of their messages. Start as many as you like; the end
-//! of one means nothing to the node.
+//! The actor runs in the service's own system, on the arbiter where it was started, and costs as
+//! little as the handle: a handler starts the operation and returns, and a separate task awaits the
+//! result. So messages do not wait for each other in its mailbox, and commands are appended in the
+//! order of their messages. Any number of gateways may be started; stopping one does not affect the
+//! node.
 //!
-//! A [`MailboxError`](actix::MailboxError) says that this actor is gone, not what became of the command: treat it as
-//! [`ProposeError::Unknown`].
+//! A [`MailboxError`](actix::MailboxError) means that this actor is gone; the command may have been
+//! executed. Treat it as [`ProposeError::Unknown`].
 
 use std::future::ready;
 use std::marker::PhantomData;
@@ -43,14 +44,14 @@ use crate::raft::LogId;
 use super::handle::{Consistency, Handle, Proposal};
 use super::status::NodeStatus;
 
-/// The actor: made by [`Handle::gateway`], started by the service.
+/// The actor. [`Handle::gateway`] makes it, the service starts it.
 #[derive(Debug)]
 pub struct Gateway<M> {
     handle: Handle<M>,
 }
 
 impl<M: Machine> Handle<M> {
-    /// This handle as an actor, to be started where the service likes.
+    /// This handle as an actor, to be started on an arbiter of the service.
     pub fn gateway(&self) -> Gateway<M> {
         Gateway { handle: self.clone() }
     }
@@ -60,33 +61,33 @@ impl<M: Machine> Actor for Gateway<M> {
     type Context = Context<Gateway<M>>;
 }
 
-/// Execute a command and answer its reply.
+/// Executes a command; the answer is its reply.
 pub struct Propose<M: Machine>(pub M::Command);
 
 impl<M: Machine> Message for Propose<M> {
     type Result = Result<M::Reply, ProposeError>;
 }
 
-/// Begin to execute a command: the answer tells when it is durable and what came of it.
+/// Starts executing a command; the answer resolves when it is durable and when it has a reply.
 pub struct Submit<M: Machine>(pub M::Command);
 
 impl<M: Machine> Message for Submit<M> {
     type Result = Result<Proposal<M>, ProposeError>;
 }
 
-/// Execute what these bytes say, for nodes with an apply side of their own.
+/// Executes an encoded command; for nodes with an apply side of their own.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<Outcome, ProposeError>")]
 pub struct ProposeData(pub Bytes);
 
-/// Begin to execute what these bytes say.
+/// Starts executing an encoded command.
 pub struct SubmitData<M> {
     data: Bytes,
     machine: PhantomData<fn() -> M>,
 }
 
 impl<M> SubmitData<M> {
-    /// For a gateway of a node with the machine `M`.
+    /// A message for a gateway of a node with the machine `M`.
     pub fn new(data: impl Into<Bytes>) -> SubmitData<M> {
         SubmitData { data: data.into(), machine: PhantomData }
     }
@@ -96,14 +97,15 @@ impl<M: Machine> Message for SubmitData<M> {
     type Result = Result<Proposal<M>, ProposeError>;
 }
 
-/// Run a closure on the member's state machine.
+/// Runs a closure on the member's state machine.
 pub struct Read<M, R> {
     consistency: Consistency,
     read: Box<dyn FnOnce(&M) -> R + Send>,
 }
 
 impl<M, R> Read<M, R> {
-    /// What to read, and what the read may see. Keep it short: it runs on the state machine's own thread.
+    /// A read with this consistency. Keep the closure short: it runs on the state machine's own
+    /// thread.
     pub fn new(
         consistency: Consistency,
         read: impl FnOnce(&M) -> R + Send + 'static,
@@ -116,12 +118,12 @@ impl<M: 'static, R: 'static> Message for Read<M, R> {
     type Result = Result<R, ReadError>;
 }
 
-/// Take a snapshot and answer its last entry once it is durable.
+/// Takes a snapshot; the answer is its last entry, once it is durable.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<LogId, SnapshotError>")]
 pub struct TakeSnapshot;
 
-/// How does the member stand?
+/// Asks for the member's status.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "NodeStatus")]
 pub struct GetStatus;

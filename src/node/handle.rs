@@ -1,4 +1,4 @@
-//! A handle: how a service talks to one member.
+//! The interface of a service to one member.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -19,34 +19,38 @@ use crate::runtime::clock::Clock;
 
 use super::status::NodeStatus;
 
-/// What a read may see.
+/// The consistency of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Consistency {
-    /// Everything that was acknowledged anywhere before the read began. Only the leader can say; costs one round of
-    /// messages, shared by all reads of that moment (Raft dissertation §6.4).
+    /// Sees every command whose reply was sent before the read began, on any member. Only the
+    /// leader can confirm it, at the cost of one round of messages that is shared by all reads
+    /// waiting at that moment (Raft dissertation §6.4).
     Linearizable,
-    /// Whatever this member has applied. Never goes back on one member; may be old.
+    /// Sees what this member has applied, which may be stale. Successive reads on one member never
+    /// go back in time.
     Local,
 }
 
-/// Talks to one member. Cheap to clone, usable from any thread, within any runtime or none: it goes into `web::Data`.
+/// Sends requests to one member. Cheap to clone and usable from any thread, inside any runtime or
+/// none, for instance in `web::Data`.
 pub struct Handle<M> {
     pub(crate) peer: Recipient<PeerMessage>,
     pub(crate) proposals: Proposals,
     pub(crate) apply_side: Recipient<ApplyMessage>,
     pub(crate) shared: Arc<NodeContext>,
     pub(crate) limits: Limits,
-    /// Whether this build can decode a command. An own apply side has commands of its own.
+    /// Checks whether this build can decode a command. `None` with an own apply side, which defines
+    /// its own commands.
     pub(crate) understands: Option<CommandCheck>,
     pub(crate) clock: Clock,
     pub(crate) machine: PhantomData<fn() -> M>,
 }
 
-/// Whether an entry's data is a command of this build's machine.
+/// Checks that an entry's data is a command of this build's machine.
 pub(crate) type CommandCheck = fn(&[u8]) -> Result<(), CodecError>;
 
-/// What a handle checks before anything is sent.
+/// What a handle needs for its checks and deadlines.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) command_bytes: usize,
@@ -75,34 +79,38 @@ impl<M> std::fmt::Debug for Handle<M> {
 }
 
 impl<M: Machine> Handle<M> {
-    /// The member this handle talks to.
+    /// The id of the member that this handle sends requests to.
     pub fn node(&self) -> NodeId {
         self.shared.node
     }
 
     /// Executes a command through the log and returns its reply.
     ///
-    /// There is no session: after [`ProposeError::Unknown`] it is not safe to send the command again. Use
-    /// [`Client`](super::Client) for that.
+    /// The command has no session: after [`ProposeError::Unknown`] it may have been executed, and
+    /// sending it again may execute it twice. [`Client`](super::Client) retries safely.
     pub async fn propose(&self, command: M::Command) -> Result<M::Reply, ProposeError> {
         decode_reply::<M>(self.propose_data(command::encode_raw(&command)?).await?)
     }
 
-    /// Begins to execute a command: [`Proposal::appended`] tells when it is durable here, [`Proposal::reply`] what came of it.
+    /// Starts executing a command. [`Proposal::appended`] resolves when it is durable on this
+    /// member, [`Proposal::reply`] when it is applied or has failed.
     pub fn submit(&self, command: M::Command) -> Result<Proposal<M>, ProposeError> {
         self.submit_data(command::encode_raw(&command)?)
     }
 
-    /// Executes what `data` says, as a [`CommandRef`](crate::machine::CommandRef) encodes it or as an own apply side understands it.
+    /// Executes an encoded command and returns its outcome. `data` is what a
+    /// [`CommandRef`](crate::machine::CommandRef) encodes, or what an own apply side defines.
     ///
-    /// Data that is no command of the machine is not appended: the leader answers [`ProposeError::Rejected`], another
-    /// member [`ProposeError::NotLeader`]. What an own apply side understands is not looked into.
+    /// Data that does not decode as a command of the machine is not appended: the leader answers
+    /// [`ProposeError::Rejected`], another member [`ProposeError::NotLeader`]. Data for an own
+    /// apply side is not checked.
     pub async fn propose_data(&self, data: Bytes) -> Result<Outcome, ProposeError> {
-        // Dropped without an answer the peer's mailbox is gone: never appended.
+        // If the reply is dropped, the peer's mailbox is closed and the command was never appended.
         self.send(data, None)?.await.unwrap_or(Err(ProposeError::Fatal))
     }
 
-    /// Begins to execute what `data` says, as with [`Handle::propose_data`]. Commands are appended in the order of these calls.
+    /// Starts executing an encoded command, as with [`Handle::propose_data`]. Commands are appended
+    /// in the order of these calls.
     pub fn submit_data(&self, data: Bytes) -> Result<Proposal<M>, ProposeError> {
         let (durable, appended) = oneshot::channel();
         let outcome = self.send(data, Some(durable))?;
@@ -131,9 +139,10 @@ impl<M: Machine> Handle<M> {
         Ok(answer)
     }
 
-    /// What this build can't decode must not get into the log from here: each member of this build would stop at it. A leader
-    /// of a newer build may know it. This is decoded in the caller's task: it takes as long as the command is, and the peer's
-    /// thread has none to spare.
+    /// A command that this build cannot decode must not be appended here: each member of this build
+    /// would stop at it. A leader of a newer build may be able to decode it. The check runs in the
+    /// caller's task, because it takes time in proportion to the command's length and must not
+    /// block the peer's thread.
     fn check(&self, data: &[u8]) -> Result<(), ProposeError> {
         let Some(understands) = self.understands else { return Ok(()) };
         understands(data).map_err(|error| {
@@ -148,7 +157,9 @@ impl<M: Machine> Handle<M> {
         })
     }
 
-    /// Runs `read` on the member's state machine, on the state machine's own thread: keep it short.
+    /// Runs `read` with a reference to the member's state machine, on the state machine's own
+    /// thread, and returns its result. While it runs, no command is applied on this member: keep it
+    /// short.
     pub async fn read<R: Send + 'static>(
         &self,
         consistency: Consistency,
@@ -170,21 +181,21 @@ impl<M: Machine> Handle<M> {
         answer.await.unwrap_or(Err(ReadError::Fatal))
     }
 
-    /// Takes a snapshot of what is applied now, and waits until it is durable; returns its last entry.
+    /// Takes a snapshot of the applied state, waits until it is durable and returns its last entry.
     pub async fn snapshot(&self) -> Result<LogId, SnapshotError> {
         let (to, answer) = oneshot::channel();
         self.peer.do_send(PeerMessage::Snapshot(to));
         answer.await.unwrap_or(Err(SnapshotError::Fatal))
     }
 
-    /// How the member stands. Never waits; tells the last state after the member's end.
+    /// The member's status. Never blocks; after the member has stopped, returns its last status.
     pub fn status(&self) -> NodeStatus {
         NodeStatus::of(&self.shared)
     }
 }
 
 impl<M> Handle<M> {
-    /// The same member, for whoever needs no typed commands.
+    /// A handle of the same member without the machine's types.
     #[cfg(feature = "web")]
     pub(crate) fn without_machine(self) -> Handle<NoMachine> {
         let Handle { peer, proposals, apply_side, shared, limits, understands, clock, machine: _ } =
@@ -194,7 +205,7 @@ impl<M> Handle<M> {
     }
 }
 
-/// The node was built with this machine, so its state is one.
+/// Never panics for a node that was built with this machine, because its state is of this type.
 fn machine_in<M: 'static>(state: &dyn Any) -> &M {
     match state.downcast_ref() {
         Some(machine) => machine,
@@ -204,7 +215,7 @@ fn machine_in<M: 'static>(state: &dyn Any) -> &M {
 
 type Answer = oneshot::Receiver<Result<Outcome, ProposeError>>;
 
-/// A command under way.
+/// A command in progress.
 pub struct Proposal<M: Machine> {
     appended: Option<oneshot::Receiver<LogId>>,
     outcome: Answer,
@@ -212,24 +223,25 @@ pub struct Proposal<M: Machine> {
 }
 
 impl<M: Machine> Proposal<M> {
-    /// Waits until the command's entry is durable in the leader's own log, and tells which it is. `None`: that will not be
-    /// known any more; [`Proposal::reply`] says why.
+    /// Waits until the command's entry is durable in the leader's own log, and returns its
+    /// position. `None`: the position cannot be known any more; [`Proposal::reply`] returns the
+    /// reason.
     pub async fn appended(&mut self) -> Option<LogId> {
         self.appended.take()?.await.ok()
     }
 
-    /// Waits for the reply.
+    /// Waits until the command is applied and returns its reply.
     pub async fn reply(self) -> Result<M::Reply, ProposeError> {
         decode_reply::<M>(self.outcome().await?)
     }
 
-    /// Waits for what the apply side answers, undecoded.
+    /// Waits for the outcome from the apply side, without decoding it.
     pub async fn outcome(self) -> Result<Outcome, ProposeError> {
         self.outcome.await.unwrap_or(Err(ProposeError::Fatal))
     }
 }
 
-/// What an outcome means to whoever proposed a command of `M`.
+/// Converts an outcome into the reply or the error of a command of `M`.
 pub(crate) fn decode_reply<M: Machine>(outcome: Outcome) -> Result<M::Reply, ProposeError> {
     match outcome {
         Outcome::Reply(bytes) => {

@@ -1,20 +1,20 @@
-//! What a user of quorate holds: a node and its handle, a client, a cluster in one process.
+//! The public interface of quorate: a node and its handle, a client, and a cluster in one process.
 //!
 //! ```text
-//! NodeBuilder ──start──▶ Node ──handle()──▶ Handle (Clone + Send + Sync): propose, read, snapshot, status
-//! Cluster     ──start──▶ several Nodes on one in-process network ──client()──▶ Client: sessions, retries
+//! NodeBuilder ──start──▶ Node ──handle()──▶ Handle: propose, read, snapshot, status (Clone, Sync)
+//! Cluster     ──start──▶ Nodes, one in-process network ──client()──▶ Client: sessions, retries
 //! ```
 //!
 //! | file | idea |
 //! |---|---|
-//! | `builder`, `assembly` | from a machine, a storage and a transport to a running node |
-//! | `handle`, `client` | asking one member; asking the cluster, exactly once |
-//! | [`gateway`] | asking one member by typed actix messages |
-//! | `cluster` | members in one process |
-//! | `config`, `errors`, `status` | every limit; every way it can fail; everything that can be seen |
+//! | `builder`, `assembly` | start a node from a machine, a storage and a transport |
+//! | `handle`, `client` | requests to one member; exactly-once commands to the cluster |
+//! | [`gateway`] | requests to one member as typed actix messages |
+//! | `cluster` | several members in one process |
+//! | `config`, `errors`, `status` | limits; errors of a start and of a client; observable state |
 //!
-//! Nothing here takes over the process: no signal handlers, no logger, no registry. Several nodes in one process are
-//! the usual case.
+//! Nothing here changes process-wide state: no signal handlers, no logger, no registry. Running
+//! several nodes in one process is the usual case.
 
 mod assembly;
 mod builder;

@@ -1,4 +1,4 @@
-//! Everything that can be seen of a node from outside.
+//! The observable state of a node.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,47 +10,51 @@ use crate::machine::SessionCounters;
 use crate::raft::{Incarnation, NodeId, RaftStatus};
 use crate::storage::file::inspection::StartReport;
 
-/// A node's state and counts at some recent moment. Readable for as long as anybody holds a handle, after the node's
-/// end too.
+/// A node's state and counters at a recent moment. Available as long as a handle exists, also after
+/// the node has stopped.
 #[derive(Clone, Debug, Serialize)]
 pub struct NodeStatus {
-    /// The node.
+    /// The id of the node.
     pub node: NodeId,
-    /// Which start on which storage this is. Serialized in its two parts, `created_at_ms` and `number`:
-    /// as one number it exceeds 2^53, and many readers of JSON round what does.
+    /// Identifies this start of the node on its storage. Serialized as two fields, `created_at_ms`
+    /// and `number`, because as one number it exceeds 2^53, which many JSON readers round.
     #[serde(serialize_with = "in_parts")]
     pub incarnation: Incarnation,
-    /// Whether it runs. A node that does not run takes nothing.
+    /// Whether the node runs. A stopped node accepts no requests.
     pub running: bool,
-    /// Why it stopped by itself, if it did.
+    /// The reason if the node stopped because of an error.
     pub fatal: Option<String>,
-    /// Set while the member needs a snapshot that its build can't decode: why it can't. It votes and keeps its log, but it
-    /// does not get on before it is started with a newer build.
+    /// Set while the member needs a snapshot that its build cannot decode: the decoding error. The
+    /// member votes and keeps its log, but applies nothing further until it is started with a newer
+    /// build.
     pub needs_newer_build: Option<String>,
-    /// The protocol: role, term, positions, counts.
+    /// The protocol: role, term, positions and counters.
     pub raft: RaftStatus,
-    /// Sessions.
+    /// Session counters.
     pub sessions: SessionCounters,
-    /// Proposals that wait for their reply.
+    /// Number of proposals that wait for their reply.
     pub proposals_in_flight: usize,
-    /// Reads under way.
+    /// Number of reads in progress.
     pub reads_in_flight: usize,
-    /// Items in the apply queue.
+    /// Number of items in the apply queue.
     pub apply_queue_items: u64,
-    /// Writes of the log: one fsync each.
+    /// Number of writes to the log; each has one fsync.
     pub log_writes: u64,
-    /// Durable steps in those writes; more than writes where several went into one.
+    /// Number of durable steps in those writes; higher than `log_writes` if writes contained
+    /// several steps.
     pub log_steps: u64,
-    /// The longest time the consensus loop had work and did not get to it, or was busy with one turn, in milliseconds.
+    /// The longest time that the consensus loop had pending work and did not run, or was busy with
+    /// one batch, in milliseconds.
     pub max_loop_stall_ms: f64,
-    /// The longest time from the order to decode a received snapshot to the decision on it, in milliseconds.
+    /// The longest time from requesting the decoding of a received snapshot to deciding on it, in
+    /// milliseconds.
     pub max_install_ms: f64,
-    /// The longest time from asking for a durable step to its completion, in milliseconds.
+    /// The longest time from requesting a durable step to its completion, in milliseconds.
     pub max_persist_ms: f64,
 }
 
 impl NodeStatus {
-    /// The status of a node as of now.
+    /// The node's current status.
     pub(crate) fn of(node: &NodeContext) -> NodeStatus {
         let raft = node.raft.lock().clone();
         let reason = || node.needs_newer_build.lock().clone();

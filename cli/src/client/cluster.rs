@@ -1,7 +1,8 @@
-//! Asking members until one answers.
+//! Sends a request to members until one answers.
 //!
-//! Every request here may be sent more than once: reads and sessions change nothing that matters, and a command carries its
-//! session's number. So a silent member is left for the next one, and only a definite answer ends it.
+//! Every request here may be sent more than once: reads and opening sessions have no lasting
+//! effect, and a command carries its session's number. So a member without an answer is left for
+//! the next one, and only a definite answer ends the loop.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -15,20 +16,21 @@ use crate::addresses::Base;
 use crate::asking;
 use crate::demo::Failure;
 
-/// The pause after an attempt that found nobody; doubled up to the longest.
+/// The pause after a failed attempt; it doubles up to the longest.
 const PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// A silent member is waited for so long at first; twice as long each further time.
+/// How long to wait for a member at first; the time doubles after each timeout.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Redirects in a row; members that send each other's clients around do not know yet who leads.
+/// Maximum number of redirects in a row: members that redirect to each other do not know the leader
+/// yet.
 const MAX_REDIRECTS: u32 = 3;
 
-/// An answer is read up to this. Members answer with less than their `Config::command_bytes`.
+/// Maximum size of an answer. Members answer with less than their `Config::command_bytes`.
 const ANSWER_BYTES: usize = 64 << 20;
 
-/// What is asked.
+/// A request to any member.
 pub struct Request {
     method: Method,
     path: String,
@@ -46,20 +48,20 @@ impl Request {
     }
 }
 
-/// What was answered.
+/// A member's answer.
 pub struct Answer {
     pub status: StatusCode,
     pub body: Vec<u8>,
     /// The session that was opened.
     pub session: Option<String>,
-    /// An earlier attempt may have been executed.
+    /// Whether an earlier attempt may have been executed.
     pub after_doubt: bool,
     tag: Option<String>,
     location: Option<String>,
 }
 
 impl Answer {
-    /// The body, to be read.
+    /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).trim().to_owned()
     }
@@ -69,7 +71,7 @@ impl Answer {
         self.tag.as_deref().map(|tag| tag.trim_matches('"'))
     }
 
-    /// Where a redirect leads: what stands before the request's own path.
+    /// The base URL of a redirect: the location without the request's own path.
     fn elsewhere(&self, request: &Request) -> Option<Base> {
         self.location.as_deref()?.strip_suffix(&request.path)?.parse().ok()
     }
@@ -77,10 +79,10 @@ impl Answer {
 
 /// No definite answer in time.
 pub struct Lost {
-    /// An attempt may have been executed.
+    /// Whether an attempt may have been executed.
     pub in_doubt: bool,
     pub last: String,
-    /// What answered is no member.
+    /// Whether the answer came from a server that is not a member.
     is_strange: bool,
 }
 
@@ -89,7 +91,7 @@ impl Lost {
         Lost { in_doubt, last: last.into(), is_strange: false }
     }
 
-    /// Something answered, and it is no member.
+    /// An answer from a server that is not a member.
     fn stranger(status: StatusCode) -> Lost {
         let last = format!(
             "what answers there ({status}) is no quorate member: it sends no header {}",
@@ -108,24 +110,25 @@ impl From<Lost> for Failure {
     }
 }
 
-/// Members that may be asked.
+/// The members that a client may ask.
 pub struct Cluster {
     addresses: Vec<Base>,
     client: awc::Client,
     deadline: Instant,
-    /// Where the last answer came from: most likely the leader.
+    /// The address of the last answer: most likely the leader.
     favourite: Cell<Option<Base>>,
 }
 
 impl Cluster {
-    /// Gives up at `timeout` from now.
+    /// A cluster whose requests give up at `timeout` from now.
     pub fn new(addresses: Vec<Base>, timeout: Duration) -> Cluster {
         let client = awc::Client::builder().disable_redirects().disable_timeout().finish();
         let deadline = Instant::now() + timeout;
         Cluster { addresses, client, deadline, favourite: Cell::new(None) }
     }
 
-    /// Asks until there is a definite answer, or no member is behind any of the addresses.
+    /// Asks until there is a definite answer, or until every address has turned out to be no
+    /// member.
     pub async fn ask(&self, request: &Request) -> Result<Answer, Lost> {
         let (mut lost, mut strange) = (Lost::new(false, "none"), BTreeSet::new());
         let (mut pause, mut patience, mut redirects) = (PAUSE, PATIENCE, 0);
@@ -173,7 +176,7 @@ impl Cluster {
         Err(lost)
     }
 
-    /// Asks one member, once.
+    /// Asks one member once.
     pub async fn try_once(&self, request: &Request) -> Result<Answer, String> {
         let address = self.favourite.take().or_else(|| self.addresses.first().cloned());
         let address = address.ok_or("no address is given")?;
@@ -211,12 +214,12 @@ impl Cluster {
     }
 }
 
-/// What was not sent was not executed.
+/// A request that was not sent was not executed.
 fn lost(error: &SendRequestError) -> Lost {
     Lost::new(asking::may_have_been_sent(error), error.to_string())
 }
 
-/// Not now, or not known.
+/// Whether the status means that the member cannot answer now, or that the outcome is unknown.
 fn is_later(status: StatusCode) -> bool {
     [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT].contains(&status)
 }

@@ -1,14 +1,14 @@
 //! `quorate get | put | del | status | snapshot`: a client of running members.
 //!
-//! A put or a del opens a session first. So whatever is in doubt is sent again with the same number, to whoever leads, and
-//! executed once. The exit status says what came of it:
+//! A put or a del opens a session first. So a command in doubt is sent again with the same number,
+//! to whichever member leads, and is executed once. The exit status is the result:
 //!
 //! | status | |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | answered, and the answer is no: no such key, another version |
-//! | 2 | not done: nobody answered in time, wrong use, refused |
-//! | 3 | nobody knows: it may have been executed |
+//! | 1 | the answer is negative: no such key, another version |
+//! | 2 | not done: no answer in time, wrong use, refused |
+//! | 3 | unknown: it may have been executed |
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Read, Write};
@@ -24,9 +24,9 @@ use crate::keys::{self, MAX_KEY_BYTES};
 use crate::numbers::shown;
 use cluster::{Answer, Cluster, Request};
 
-/// The answer was no.
+/// The exit status of a negative answer.
 const NO: u8 = 1;
-/// Nobody knows.
+/// The exit status of an unknown outcome.
 const IN_DOUBT: u8 = 3;
 
 /// Whom to ask, and how long.
@@ -138,7 +138,7 @@ pub fn del(options: Del) -> Result<u8, Failure> {
     block_on(change(&options.members, request))
 }
 
-/// Shows how members stand, each that was named.
+/// Prints the status of each named member.
 pub fn status(options: Status) -> Result<u8, Failure> {
     each(&options.members, &Request::new(Method::GET, "/status".into()), |address, answer| {
         let text = String::from_utf8_lossy(&answer.body);
@@ -146,14 +146,14 @@ pub fn status(options: Status) -> Result<u8, Failure> {
     })
 }
 
-/// Has members take a snapshot, each that was named.
+/// Makes each named member take a snapshot.
 pub fn snapshot(options: Snapshot) -> Result<u8, Failure> {
     each(&options.members, &Request::new(Method::POST, "/snapshot".into()), |address, answer| {
         format!("{address}: {}", String::from_utf8_lossy(&answer.body).trim())
     })
 }
 
-/// A command in a session of its own.
+/// Executes a command in a new session.
 async fn change(members: &Members, mut request: Request) -> Result<u8, Failure> {
     let cluster = members.cluster();
     let opened = Request::new(Method::POST, "/sessions".into());
@@ -166,7 +166,7 @@ async fn change(members: &Members, mut request: Request) -> Result<u8, Failure> 
         Err(lost) if lost.in_doubt => return Ok(in_doubt(&lost.last)),
         Err(lost) => return Err(lost.into()),
     };
-    // Left open it would expire by itself.
+    // Without closing, the session would expire.
     let closing = Request::new(Method::DELETE, format!("/sessions/{session}"));
     drop(cluster.try_once(&closing).await);
     match answer.status {
@@ -174,7 +174,7 @@ async fn change(members: &Members, mut request: Request) -> Result<u8, Failure> 
             answer.version().iter().for_each(|version| println!("{version}"));
             Ok(0)
         }
-        // An earlier attempt may have been the last thing that the session saw.
+        // After a doubtful attempt the session may have expired after executing the command.
         StatusCode::GONE if answer.after_doubt => Ok(in_doubt(&answer.text())),
         _ => no_or_failure(&answer),
     }
@@ -199,7 +199,7 @@ fn refused(answer: &Answer) -> Failure {
     Failure(format!("{}: {}", answer.status, answer.text()))
 }
 
-/// The same request to every member, and a line about each answer.
+/// Sends the same request to every member, and prints a line for each answer.
 fn each(
     members: &Members,
     request: &Request,
@@ -221,7 +221,7 @@ fn each(
     })
 }
 
-/// The figures that tell most, in one line.
+/// The most important figures, in one line.
 fn summary(address: &Base, text: &str) -> String {
     let Ok(status) = serde_json::from_str::<serde_json::Value>(text) else {
         return format!("{address}: not a status: {text}");
@@ -241,7 +241,7 @@ fn summary(address: &Base, text: &str) -> String {
 }
 
 impl Members {
-    /// Each address once, in the order given.
+    /// The distinct addresses, in the order given.
     fn addresses(&self) -> Vec<Base> {
         let mut seen = BTreeSet::new();
         self.http.iter().filter(|address| seen.insert(*address)).cloned().collect()
@@ -269,7 +269,7 @@ fn standard_input() -> Result<Vec<u8>, Failure> {
     Ok(value)
 }
 
-/// The bytes as they are; for a reader of flesh, a line end.
+/// Writes the bytes unchanged; on a terminal, adds a line end.
 fn print(value: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     let ends = out.is_terminal() && !value.ends_with(b"\n");

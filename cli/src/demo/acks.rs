@@ -1,4 +1,5 @@
-//! The acknowledgement log: what was sent and what was acknowledged, as seen from outside the cluster.
+//! The acknowledgement log: the commands sent and acknowledged, as observed from outside the
+//! cluster.
 //!
 //! ```text
 //! base COUNT WORD               a count that the data directory already held when the run began
@@ -6,8 +7,8 @@
 //! ok CLIENT SEQUENCE WORD       when it is acknowledged
 //! ```
 //!
-//! A run begins the file anew. Each line is handed to the system in one call before anything else happens, so a killed
-//! program has left every line of what it had sent.
+//! A run starts with an empty file. Each line is written with one system call before anything else
+//! happens, so all lines written before a kill are in the file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,11 +21,11 @@ use super::Failure;
 /// Counts by word.
 pub type Counts = BTreeMap<Vec<u8>, u64>;
 
-/// The log being written.
+/// An open log.
 pub struct AckLog(Mutex<File>);
 
 impl AckLog {
-    /// Begins a log with what was counted before.
+    /// Creates a log that starts with the existing counts.
     pub fn create(path: &Path, base: &Counts) -> Result<AckLog, Failure> {
         let fail = |error| Failure(format!("can't write {}: {error}", path.display()));
         let mut file = File::create(path).map_err(fail)?;
@@ -36,12 +37,12 @@ impl AckLog {
         Ok(AckLog(Mutex::new(file)))
     }
 
-    /// The command is about to be sent for the first time.
+    /// Records that the command is about to be sent for the first time.
     pub fn sent(&self, client: u64, sequence: u64, word: &[u8]) -> Result<(), Failure> {
         self.write(format_args!("sent {client} {sequence}"), word)
     }
 
-    /// The command was acknowledged.
+    /// Records that the command was acknowledged.
     pub fn acknowledged(&self, client: u64, sequence: u64, word: &[u8]) -> Result<(), Failure> {
         self.write(format_args!("ok {client} {sequence}"), word)
     }
@@ -62,17 +63,17 @@ fn line(out: &mut Vec<u8>, head: std::fmt::Arguments<'_>, word: &[u8]) {
     out.push(b'\n');
 }
 
-/// What a log allows each word's count to be.
+/// The counts that a log permits for each word.
 #[derive(Debug, Default)]
 pub struct Bounds {
-    /// At least what was acknowledged.
+    /// Lower bounds: the acknowledged commands.
     pub at_least: Counts,
-    /// At most what was sent.
+    /// Upper bounds: the sent commands.
     pub at_most: Counts,
 }
 
 impl Bounds {
-    /// Reads a log. A last line without an end was cut off by the kill and counts as not written.
+    /// Reads a log. A last line without a line end was cut off by the kill and is ignored.
     pub fn read(path: &Path) -> Result<Bounds, Failure> {
         let bytes = std::fs::read(path)
             .map_err(|error| Failure(format!("can't read {}: {error}", path.display())))?;
@@ -114,7 +115,7 @@ impl Bounds {
         Some(())
     }
 
-    /// The words whose count is outside, with what was found.
+    /// The words whose count is out of bounds, with their count.
     pub fn violations(&self, counts: &Counts) -> Vec<(Vec<u8>, u64)> {
         let words = self.at_least.keys().chain(self.at_most.keys()).chain(counts.keys());
         let mut words: Vec<&Vec<u8>> = words.collect();

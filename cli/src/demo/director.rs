@@ -1,8 +1,8 @@
-//! The schedule of faults: what happens to the peers while the clients count.
+//! The schedule of faults, which happen to the peers while the clients count.
 //!
-//! The steps and their order come from the seed. A step lets some load through, does its harm, waits for what it is
-//! there to show, and puts everything back. A step that does not come about (the text is too short, say) is reported,
-//! never taken as done.
+//! The seed determines the steps and their order. A step releases some load, injects its fault,
+//! waits for the expected effect and restores everything. A step that cannot be carried out
+//! (because the text is too short, for example) is reported as skipped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::members::Members;
 use super::options::{Faults, Options};
 use super::random::Random;
 
-/// How long a step waits for what it wants to see.
+/// How long a step waits for its effect.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(10);
 /// Words per round of all steps: longer texts get more rounds.
@@ -46,7 +46,7 @@ impl Step {
     }
 }
 
-/// Directs the faults of one run.
+/// Carries out the faults of one run.
 pub struct Director {
     members: Arc<Members>,
     load: Arc<Load>,
@@ -64,7 +64,7 @@ impl Director {
         Director { members, load, random, install_delay, faults, skipped: Vec::new() }
     }
 
-    /// Carries out the schedule and releases the whole load; returns what did not come about.
+    /// Carries out the schedule and releases the whole load; returns the skipped steps.
     pub async fn direct(mut self) -> Vec<String> {
         let rounds = 1 + self.load.text().len() / WORDS_PER_ROUND;
         let mut steps = Vec::new();
@@ -116,7 +116,8 @@ impl Director {
         }
     }
 
-    /// Everybody up, connected and fast again, and caught up with the leader.
+    /// Restarts, reconnects and speeds up all members, and waits until they have caught up with the
+    /// leader.
     async fn put_back(&mut self) {
         self.members.heal();
         for id in self.members.ids() {
@@ -156,7 +157,7 @@ impl Director {
         Ok(())
     }
 
-    /// The leader is cut off, or can be heard and hears nothing, or the other way round; then the rest is split.
+    /// Twice: disconnects the leader in both directions or in one, then heals the network.
     async fn partition(&mut self, portion: usize) -> Result<(), String> {
         for _ in 0..2 {
             let leader = self.leader().await?;
@@ -186,7 +187,8 @@ impl Director {
         Ok(())
     }
 
-    /// A follower falls behind the leader's log and gets a snapshot that takes long to decode; the cluster goes on.
+    /// A follower falls behind the leader's log and installs a snapshot that takes long to decode,
+    /// while the cluster continues.
     async fn slow_install(&mut self, portion: usize) -> Result<(), String> {
         let leader = self.leader().await?;
         let victim = self.other_than(&[leader])?;
@@ -209,8 +211,9 @@ impl Director {
         Ok(())
     }
 
-    /// A snapshot is offered, its leader is cut off, and a member whose log reaches back is elected: what that one
-    /// appends makes the snapshot superfluous, and the offer is refused.
+    /// A snapshot is offered, its leader is isolated, and a member whose log reaches back is
+    /// elected: the entries that this one appends make the snapshot obsolete, and the offer is
+    /// refused.
     async fn refused_install(&mut self) -> Result<(), String> {
         let mut why = String::new();
         for _ in 0..4 {
@@ -228,7 +231,8 @@ impl Director {
         let leader = self.leader().await?;
         let victim = self.other_than(&[leader])?;
         self.members.isolate(victim);
-        // Only the leader compacts past the victim: it is told to, once there is more than the trailing entries.
+        // Only the leader compacts past the victim: it is asked to, once there is more than the
+        // trailing entries.
         let behind = self.members.status(victim).raft.last.index;
         let others: Vec<NodeId> =
             self.members.ids().into_iter().filter(|&id| id != leader && id != victim).collect();
@@ -258,7 +262,7 @@ impl Director {
         Ok(())
     }
 
-    // ---- what steps are made of ----------------------------------------------------------
+    // ---- helpers of the steps ------------------------------------------------------------
 
     async fn restart(&mut self, id: NodeId) {
         if let Err(error) = self.members.restart(id).await {
@@ -266,7 +270,7 @@ impl Director {
         }
     }
 
-    /// Everybody has a new snapshot, so that no log is cut by itself for a while.
+    /// Makes every member take a snapshot, so that no log is compacted on its own for a while.
     async fn fresh_snapshots(&mut self) -> Result<(), String> {
         for id in self.members.ids() {
             self.members.snapshot(id).await;
@@ -274,7 +278,7 @@ impl Director {
         Ok(())
     }
 
-    /// Load until the leader's log does not reach back to `victim` any more.
+    /// Adds load until the leader's log does not reach back to `victim` any more.
     async fn fall_behind(&mut self, leader: NodeId, victim: NodeId) -> Result<(), String> {
         let behind = self.members.status(victim).raft.last.index;
         let begun = Instant::now();
@@ -298,7 +302,7 @@ impl Director {
         }
     }
 
-    /// Releases some load and waits until most of it is done.
+    /// Releases some load and waits until most of it is acknowledged.
     async fn work_off(&mut self, words: usize) {
         let load = self.load.clone();
         load.release(words);

@@ -1,5 +1,5 @@
-//! What is written while the demo runs where there is no terminal to show a picture: a line when a
-//! step begins, and one at least every few seconds.
+//! Progress lines of a demo without a terminal: one when a step begins, and at least one every few
+//! seconds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::members::Members;
 use crate::numbers::grouped;
 
 const LOOK: Duration = Duration::from_millis(50);
-/// No longer silence than this.
+/// The longest time without a line.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 
-/// Writes a line on standard error whenever there is something to say, until it is dropped.
+/// Writes a line to standard error when the step changes or time has passed, until it is dropped.
 pub async fn run(members: &Arc<Members>, load: &Arc<Load>) {
     let (peers, words) = (members.len(), grouped(load.text().len() as u64));
     eprintln!("quorate: {peers} peers count {words} words");

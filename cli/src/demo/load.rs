@@ -1,7 +1,8 @@
-//! The load: clients that count the words of a text, each word one command, through the public client.
+//! The load: clients that count the words of a text, with one command per word, through the public
+//! client.
 //!
-//! How many words may be taken is released bit by bit by whoever directs the faults, so that there is load while they
-//! happen, however fast the machine is.
+//! The schedule of faults releases words in portions, so that there is load while faults happen,
+//! however fast the machine is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,7 +15,7 @@ use super::Failure;
 use super::acks::AckLog;
 use super::text::Text;
 
-/// The text being counted, and how far the counting is.
+/// The text being counted, and the progress.
 pub struct Load {
     text: Text,
     released: Semaphore,
@@ -25,7 +26,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Nothing is released yet.
+    /// Initially no words are released.
     pub fn new(text: Text, acks: Option<AckLog>) -> Arc<Load> {
         Arc::new(Load {
             text,
@@ -42,22 +43,22 @@ impl Load {
         &self.text
     }
 
-    /// Commands acknowledged so far.
+    /// Number of commands acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Words not released yet.
+    /// Number of words not released yet.
     pub fn left(&self) -> usize {
         self.text.len() - self.released_total.load(Ordering::Relaxed)
     }
 
-    /// Words released and not acknowledged yet.
+    /// Number of words released and not acknowledged yet.
     pub fn under_way(&self) -> u64 {
         self.released_total.load(Ordering::Relaxed) as u64 - self.acknowledged()
     }
 
-    /// Lets the clients take `words` more, as far as there are any; how many it were.
+    /// Releases up to `words` more words; returns how many were released.
     pub fn release(&self, words: usize) -> usize {
         let words = words.min(self.left());
         self.released_total.fetch_add(words, Ordering::Relaxed);
@@ -65,7 +66,7 @@ impl Load {
         words
     }
 
-    /// No further words: clients end when they have what was released.
+    /// Stops releasing: clients end when they have taken all released words.
     pub fn end(&self) {
         if self.taken.load(Ordering::Relaxed) >= self.released_total.load(Ordering::Relaxed) {
             self.released.close();
@@ -81,7 +82,7 @@ impl Load {
         Some(number)
     }
 
-    /// One client: takes words and counts them, one after the other, until there are none.
+    /// Runs one client, which takes and counts words one after the other until there are none.
     pub async fn count(
         self: Arc<Load>,
         number: u64,

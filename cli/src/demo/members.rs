@@ -1,4 +1,5 @@
-//! The peers of the demo: started, crashed, cut off and slowed down through what the library offers its users.
+//! The peers of the demo: started, crashed, isolated and slowed down through the library's public
+//! interface.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,10 +19,10 @@ use super::options::Options;
 use super::report::Report;
 use crate::terms;
 
-/// How long the members may take to have a leader, or to have applied everything.
+/// How long to wait until the members have a leader, or have applied everything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How one peer stands.
+/// The state of one peer.
 pub struct PeerView {
     pub id: NodeId,
     pub lives: bool,
@@ -34,14 +35,14 @@ pub struct Members {
     crashes: AtomicU64,
     restarts: AtomicU64,
     partitions: AtomicU64,
-    /// The last status of each life that has ended.
+    /// The last status of each ended incarnation.
     past: Mutex<Vec<NodeStatus>>,
     note: Mutex<String>,
     log_bytes_limit: u64,
 }
 
 impl Members {
-    /// Starts all peers: on the directory of the options, on `scratch`, or in memory.
+    /// Starts all peers: in the directory of the options, in `scratch`, or in memory.
     pub async fn start(options: &Options, scratch: Option<&Path>) -> Result<Members, Failure> {
         let mut config = Config { seed: options.seed, ..Config::default() }
             .with_snapshot_bytes(options.snapshot_bytes.0);
@@ -67,12 +68,12 @@ impl Members {
         })
     }
 
-    /// How many peers there are.
+    /// The number of peers.
     pub fn len(&self) -> usize {
         self.cluster.ids().len()
     }
 
-    /// Their ids.
+    /// The ids of the peers.
     pub fn ids(&self) -> Vec<NodeId> {
         self.cluster.ids()
     }
@@ -82,7 +83,7 @@ impl Members {
         self.cluster.client(ClientOptions { seed: number + 1, ..ClientOptions::default() })
     }
 
-    /// How a peer stands, or stood at its end.
+    /// The status of a peer, or its last one if it has ended.
     pub fn status(&self, id: NodeId) -> NodeStatus {
         self.cluster.status(id).unwrap_or_else(|| panic!("peer {id} was never started"))
     }
@@ -92,7 +93,7 @@ impl Members {
         self.status(id).running
     }
 
-    /// All peers, for the screen.
+    /// All peers, for the terminal view.
     pub fn views(&self) -> Vec<PeerView> {
         let view = |id| {
             let status = self.status(id);
@@ -116,7 +117,7 @@ impl Members {
         self.ids().into_iter().all(|id| close(self.status(id)))
     }
 
-    /// The peers that are more than `entries` behind the leader, or do not run, each with how it stands.
+    /// Descriptions of the peers that are more than `entries` behind the leader or do not run.
     pub fn behind(&self, entries: u64) -> Vec<String> {
         let commit = self.leader().map_or(0, |leader| self.status(leader).raft.commit);
         let statuses = self.ids().into_iter().map(|id| self.status(id));
@@ -129,26 +130,26 @@ impl Members {
         .collect()
     }
 
-    /// What is being done to the peers, for the screen.
+    /// Sets the current fault, for the terminal view.
     pub fn note(&self, what: String) {
         *locked(&self.note) = what;
     }
 
-    /// See [`Members::note`].
+    /// The current fault, see [`Members::note`].
     pub fn noted(&self) -> String {
         locked(&self.note).clone()
     }
 
-    // ---- harm ----------------------------------------------------------------------------
+    // ---- faults --------------------------------------------------------------------------
 
-    /// Ends a peer as the death of its process would.
+    /// Ends a peer like a crash of its process.
     pub async fn crash(&self, id: NodeId) {
         self.cluster.crash_member(id).await;
         locked(&self.past).push(self.status(id));
         self.crashes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Starts a peer again on what its disk holds.
+    /// Restarts a peer from its directory.
     pub async fn restart(&self, id: NodeId) -> Result<(), Failure> {
         let started = self.cluster.start_member(id).await;
         started.map_err(|error| Failure(format!("peer {id} does not come back: {error}")))?;
@@ -156,13 +157,13 @@ impl Members {
         Ok(())
     }
 
-    /// Cuts a peer off from all others.
+    /// Isolates a peer from all others.
     pub fn isolate(&self, id: NodeId) {
         self.partitions.fetch_add(1, Ordering::Relaxed);
         self.cluster.network().isolate(id);
     }
 
-    /// Cuts a peer off in one direction: it can't speak, or it can't hear.
+    /// Disconnects a peer in one direction: it cannot send, or it cannot receive.
     pub fn cut_one_way(&self, id: NodeId, mute: bool) {
         self.partitions.fetch_add(1, Ordering::Relaxed);
         for other in self.ids().into_iter().filter(|&other| other != id) {
@@ -171,7 +172,7 @@ impl Members {
         }
     }
 
-    /// Connects everybody with everybody.
+    /// Reconnects all peers.
     pub fn heal(&self) {
         self.cluster.network().heal();
     }
@@ -181,17 +182,17 @@ impl Members {
         self.cluster.delays(id).cloned().unwrap_or_default()
     }
 
-    /// Makes a peer take a snapshot, if there is anything new to take.
+    /// Makes a peer take a snapshot, if there are new entries.
     pub async fn snapshot(&self, id: NodeId) {
         if let Some(handle) = self.cluster.handle(id) {
-            // A peer that stops meanwhile takes none, and says so in its status.
+            // A peer that stops in the meantime takes none and reports it in its status.
             let _ = handle.snapshot().await;
         }
     }
 
-    // ---- what they hold ------------------------------------------------------------------
+    // ---- state ---------------------------------------------------------------------------
 
-    /// What the leader has counted, everything acknowledged included.
+    /// The leader's counts, including all acknowledged commands.
     pub async fn counts_of_leader(&self) -> Result<Counts, Failure> {
         let begun = Instant::now();
         let mut last = String::from("no leader");
@@ -210,7 +211,7 @@ impl Members {
         )))
     }
 
-    /// What each peer has counted, once all have applied everything.
+    /// Each peer's counts, once all have applied everything.
     pub async fn counts_of_all(&self) -> Result<Vec<Counts>, Failure> {
         self.counts_of_leader().await?;
         let begun = Instant::now();
@@ -233,7 +234,7 @@ impl Members {
         Ok(all)
     }
 
-    /// The part of the report that the peers know: sums and maxima over all their lives.
+    /// The peers' part of the report: sums and maxima over all their incarnations.
     pub fn report(&self) -> Report {
         let mut lives = locked(&self.past).clone();
         lives.extend(
@@ -268,7 +269,7 @@ fn add(report: &mut Report, life: &NodeStatus) {
     report.entries_compacted += counters.entries_compacted;
     report.safety_alarms += counters.safety_alarms;
     report.max_log_bytes = report.max_log_bytes.max(counters.max_log_bytes);
-    // Every replica suppresses the same duplicates: the one that saw the most of them knows best.
+    // Every replica suppresses the same duplicates, so the highest count is the most complete.
     report.duplicates_suppressed =
         report.duplicates_suppressed.max(life.sessions.duplicates_suppressed);
     report.max_loop_stall_ms = report.max_loop_stall_ms.max(life.max_loop_stall_ms);

@@ -1,5 +1,5 @@
-//! The demo: peers in one process count the words of a text, under faults, and every replica is compared with a plain
-//! count.
+//! The demo: peers in one process count the words of a text, under faults, and every replica is
+//! compared with a plain count.
 
 mod acks;
 mod director;
@@ -27,7 +27,7 @@ use text::Text;
 use tokio::time::Instant;
 use view::View;
 
-/// Why the demo could not run.
+/// The reason why the demo could not run.
 #[derive(Debug)]
 pub struct Failure(pub String);
 
@@ -37,14 +37,14 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// Runs the demo, or the check of an earlier one; whether all was as it should be.
+/// Runs the demo, or the check of an earlier one; returns whether the result is correct.
 pub fn run(options: Options) -> Result<bool, Failure> {
     let runtime =
         actix_rt::Runtime::new().map_err(|error| Failure(format!("no runtime: {error}")))?;
     runtime.block_on(run_to_the_end(&options))
 }
 
-/// What is read before any peer is started.
+/// The input, which is read before any peer is started.
 enum Task {
     Count(Text),
     Check(Bounds),
@@ -59,8 +59,8 @@ impl Task {
     }
 }
 
-/// Whatever ends the run, a signal too, the peers are stopped, and the directory that was made for
-/// them is removed.
+/// Runs the task. In all cases, also after a signal, the peers are stopped and the temporary
+/// directory is removed.
 async fn run_to_the_end(options: &Options) -> Result<bool, Failure> {
     let mut signals = Signals::new()?;
     let task = Task::of(options)?;
@@ -82,8 +82,7 @@ async fn run_to_the_end(options: &Options) -> Result<bool, Failure> {
         eprintln!("the peers go on running; interrupt the program to end them");
         signals.next().await;
     }
-    // The files are the peers' until they have stopped. A second request does not wait
-    // for that.
+    // The peers use the files until they have stopped. A second signal ends the wait.
     tokio::select! {
         () = members.shutdown() => {}
         _ = signals.next() => {}
@@ -120,7 +119,7 @@ async fn demo(options: &Options, members: &Arc<Members>, text: Text) -> Result<b
     Ok(report.is_good())
 }
 
-/// Shows how far the run is, where and as far as anybody sees it.
+/// Shows the progress, depending on the options and on whether there is a terminal.
 async fn show(options: &Options, members: &Arc<Members>, load: &Arc<Load>) {
     if options.json {
         return std::future::pending().await;
@@ -131,7 +130,8 @@ async fn show(options: &Options, members: &Arc<Members>, load: &Arc<Load>) {
     }
 }
 
-/// The clients and the faults, until every word is counted; retries, and the steps that did not come about.
+/// Runs the clients and the faults until every word is counted; returns the retries and the skipped
+/// steps.
 async fn work(
     options: &Options,
     members: &Arc<Members>,
@@ -157,7 +157,7 @@ async fn work(
     Ok((retries, skipped))
 }
 
-/// Compares what the replicas hold, with each other and with what it should be.
+/// Compares the replicas' counts with each other and with the expected ones.
 async fn compare(
     report: &mut Report,
     members: &Members,
@@ -169,7 +169,7 @@ async fn compare(
     Ok(())
 }
 
-/// What the acknowledgement log of a killed run allows, against what the directory holds.
+/// Compares the directory's counts with those that the acknowledgement log of a killed run permits.
 async fn check(options: &Options, members: &Members, bounds: &Bounds) -> Result<bool, Failure> {
     let begun = Instant::now();
     members.counts_of_leader().await?;
@@ -191,7 +191,7 @@ async fn check(options: &Options, members: &Members, bounds: &Bounds) -> Result<
     Ok(report.is_good())
 }
 
-/// The plain count: one thread, no quorate.
+/// The plain count, in one thread and without quorate.
 fn expected(base: &Counts, text: &Text) -> Counts {
     let mut counts = BTreeMap::clone(base);
     for word in (0..text.len()).filter_map(|number| text.word(number)) {

@@ -1,4 +1,4 @@
-//! What the demo can be told.
+//! The options of the demo.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -62,7 +62,7 @@ impl Default for Options {
     }
 }
 
-/// Which faults to inject.
+/// The kinds of faults to inject.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     pub crash: bool,

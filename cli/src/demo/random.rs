@@ -1,10 +1,10 @@
-//! Numbers from a seed, for texts and schedules that can be repeated.
+//! Random numbers from a seed, for reproducible texts and schedules.
 
 /// A small deterministic generator (xorshift64*).
 pub struct Random(u64);
 
 impl Random {
-    /// The same seed gives the same numbers.
+    /// A generator; the same seed gives the same numbers.
     pub fn new(seed: u64) -> Random {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -17,7 +17,7 @@ impl Random {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % end
     }
 
-    /// One of `choices`, if there is any.
+    /// One of `choices`; `None` if it is empty.
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> Option<T> {
         if choices.is_empty() {
             None

@@ -1,4 +1,4 @@
-//! What the demo reports: everything from the library's public metrics, and two comparisons.
+//! The report of the demo: the library's public metrics, and two comparisons.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -10,7 +10,7 @@ use crate::numbers::shown;
 /// The report, as printed with `--json`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// Commands acknowledged once each, in this run.
+    /// Commands of this run that were acknowledged, each counted once.
     pub commands: u64,
     pub replies_ok: u64,
     pub retries: u64,
@@ -27,7 +27,8 @@ pub struct Report {
     pub fast_forwards: u64,
     pub entries_compacted: u64,
     pub max_log_bytes: u64,
-    /// Trigger, trailing entries and pin together: what `max_log_bytes` stays under.
+    /// Upper bound of `max_log_bytes`: the sum of snapshot trigger, trailing entries and pinned
+    /// bytes.
     pub log_bytes_limit: u64,
     pub max_loop_stall_ms: f64,
     pub max_install_ms: f64,
@@ -36,12 +37,12 @@ pub struct Report {
     pub commands_per_second: u64,
     pub replicas_equal: bool,
     pub matches_plain_count: bool,
-    /// What the schedule of faults wanted and could not bring about.
+    /// Steps of the fault schedule that could not be carried out.
     pub skipped: Vec<String>,
 }
 
 impl Report {
-    /// Whether the run shows what it should.
+    /// Whether the run has the expected result.
     pub fn is_good(&self) -> bool {
         self.replicas_equal && self.matches_plain_count && self.safety_alarms == 0
     }

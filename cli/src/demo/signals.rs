@@ -1,5 +1,5 @@
-//! Signals that ask the program to end: from the keyboard, from another program, from a terminal
-//! that is closed.
+//! Signals that ask the program to end: from the keyboard, from another program, or from a closed
+//! terminal.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use actix_rt::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 
-/// The signals. From the moment in which this is made they do not end the process by themselves.
+/// The signals. Once this exists they do not end the process by default.
 #[cfg(unix)]
 pub struct Signals([Signal; 3]);
 
@@ -20,7 +20,7 @@ impl Signals {
         Ok(Signals([listen(keyboard)?, listen(program)?, listen(SignalKind::hangup())?]))
     }
 
-    /// Waits for the next of them; its name.
+    /// Waits for the next signal and returns its name.
     pub async fn next(&mut self) -> &'static str {
         let [keyboard, program, terminal] = &mut self.0;
         tokio::select! {
@@ -31,7 +31,7 @@ impl Signals {
     }
 }
 
-/// The one that there is everywhere.
+/// The signal that exists on every platform.
 #[cfg(not(unix))]
 pub struct Signals;
 

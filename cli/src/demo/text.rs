@@ -1,4 +1,4 @@
-//! The text to count: read from a file, or made from a seed; and its words.
+//! The text to count, read from a file or generated from a seed, and its words.
 
 use std::path::Path;
 
@@ -6,17 +6,17 @@ use super::Failure;
 
 /// Longer words are counted as their first 64 KiB.
 pub const WORD_BYTES_MAX: usize = 64 * 1024;
-/// Size of the text that is made when no file is given.
+/// Size of the text that is generated when no file is given.
 const MADE_BYTES: usize = 1_200_000;
 
-/// A text and where its words are.
+/// A text and the positions of its words.
 pub struct Text {
     bytes: Vec<u8>,
     words: Vec<(usize, usize)>,
 }
 
 impl Text {
-    /// The file's text, or without a file one made from `seed`.
+    /// Reads the file, or generates a text from `seed` if there is none.
     pub fn load(input: Option<&Path>, seed: u64) -> Result<Text, Failure> {
         let bytes = match input {
             Some(path) => std::fs::read(path)
@@ -49,7 +49,7 @@ impl Text {
         Text { bytes, words }
     }
 
-    /// How many words there are.
+    /// The number of words.
     pub fn len(&self) -> usize {
         self.words.len()
     }
@@ -61,12 +61,12 @@ impl Text {
     }
 }
 
-/// A text with many common and a long tail of rare words, the same for the same seed.
+/// Generates a text with many common and a long tail of rare words, the same for the same seed.
 fn make(seed: u64) -> Vec<u8> {
     let mut random = super::random::Random::new(seed);
     let mut bytes = Vec::with_capacity(MADE_BYTES + 64);
     while bytes.len() < MADE_BYTES {
-        // The rank of a word falls off like one over its frequency, as in real texts.
+        // The frequency of a word falls off like one over its rank, as in real texts.
         let exponent = random.below(14) as u32;
         let rank = random.below(1 << exponent.max(1));
         spell(rank, &mut bytes);
@@ -75,7 +75,7 @@ fn make(seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// A pronounceable word for a rank, shorter for smaller ranks.
+/// Appends a pronounceable word for a rank; it is shorter for smaller ranks.
 fn spell(mut rank: u64, out: &mut Vec<u8>) {
     const CONSONANTS: &[u8] = b"bdfgklmnprstvz";
     const VOWELS: &[u8] = b"aeiou";

@@ -1,5 +1,5 @@
-//! What a terminal sees while the demo runs: a bar for the words, a line a peer. No line is wider
-//! than 79 columns. Where there is no terminal, [`super::lines`] tells what happens.
+//! The terminal view of a running demo: a bar for the words, and a line per peer. No line is wider
+//! than 79 columns. Without a terminal, [`super::lines`] reports the progress.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use quorate::raft::{InstallStatus, Role};
 use super::load::Load;
 use super::members::{Members, PeerView};
 
-/// How often the lines are drawn anew.
+/// How often the lines are redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// The bar and the lines.
@@ -24,7 +24,7 @@ pub struct View {
 }
 
 impl View {
-    /// A view, if there is a terminal to show it on.
+    /// Opens a view if there is a terminal.
     pub fn open(peers: usize, words: usize) -> Option<View> {
         if !std::io::stderr().is_terminal() {
             return None;
@@ -65,10 +65,10 @@ impl View {
     }
 }
 
-/// However the demo ends, it takes everything off the screen.
+/// Clears the screen, however the demo ends.
 impl Drop for View {
     fn drop(&mut self) {
-        // A terminal that is gone shows nothing any more.
+        // If the terminal is gone, there is nothing to clear.
         let _ = self.all.clear();
     }
 }
@@ -84,7 +84,7 @@ fn head_line() -> String {
     )
 }
 
-/// Entries have up to seven digits without touching the column before.
+/// Entries have up to seven digits without touching the preceding column.
 fn columns<T: AsRef<str>>(cells: [T; 10], install: &str) -> String {
     let [peer, role, term, last, commit, applied, snapshot, log, queue, stall] =
         cells.each_ref().map(AsRef::as_ref);
@@ -124,7 +124,7 @@ fn line(peer: &PeerView) -> String {
     columns(cells, install)
 }
 
-/// In at most five characters, up to a terabyte.
+/// Formats a size in at most five characters, up to a terabyte.
 fn size(bytes: u64) -> String {
     match bytes {
         0..10_240_000 => format!("{}K", bytes >> 10),

@@ -1,11 +1,11 @@
-//! `quorate inspect | verify`: what a node's directory holds, and whether all of it is sound. Neither changes anything,
-//! and both work beside the node.
+//! `quorate inspect | verify`: the content of a node's directory, and whether all of it is valid.
+//! Neither changes anything, and both work while the node runs.
 //!
 //! | status | `inspect` | `verify` |
 //! |---|---|---|
-//! | 0 | it was shown, damage too | nothing is wrong |
-//! | 1 | | something is, and was named |
-//! | 2 | it is no node's directory, it can't be read, wrong use | likewise |
+//! | 0 | shown, including damage | no problem |
+//! | 1 | | a problem was found and named |
+//! | 2 | not a node's directory, unreadable, wrong use | likewise |
 
 mod progress;
 mod text;
@@ -19,9 +19,9 @@ use quorate::storage::file::inspection::{Inspection, Inspector, SegmentReport};
 use crate::demo::Failure;
 use progress::Progress;
 
-/// Something is wrong with the directory.
+/// The exit status if the directory has a problem.
 const WRONG: u8 = 1;
-/// So much of each entry is shown.
+/// Bytes shown of each entry.
 const SHOWN_BYTES: usize = 48;
 
 /// Options of `quorate inspect`.
@@ -44,7 +44,7 @@ pub struct Verify {
     dir: PathBuf,
 }
 
-/// Shows what a directory holds.
+/// Shows the content of a directory.
 pub fn inspect(options: Inspect) -> Result<u8, Failure> {
     let (inspector, inspection) = read(&options.dir).map_err(|error| failure(&error))?;
     let mut out = BufWriter::new(io::stdout().lock());
@@ -59,14 +59,14 @@ pub fn inspect(options: Inspect) -> Result<u8, Failure> {
     printed(shown.and_then(|()| out.flush())).map(|()| 0)
 }
 
-/// Says whether a directory is sound.
+/// Verifies a directory.
 pub fn verify(options: Verify) -> Result<u8, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let (is_sound, said) = match read(&options.dir) {
         Ok((_, inspection)) => {
             (inspection.findings.is_empty(), text::verdict(&mut out, &inspection))
         }
-        // The file that says whose directory it is.
+        // The damaged file names the node and the cluster.
         Err(error @ StorageError::Damaged { .. }) => (false, writeln!(out, "{error}")),
         Err(error) => return Err(failure(&error)),
     };
@@ -92,7 +92,7 @@ fn failure(error: &StorageError) -> Failure {
     Failure(format!("{error}{hint}"))
 }
 
-/// Whoever reads the output may have seen enough.
+/// Ignores a closed pipe: the reader of the output may have seen enough.
 fn printed(outcome: io::Result<()>) -> Result<(), Failure> {
     match outcome {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -121,7 +121,8 @@ fn records_of(
     Ok(())
 }
 
-/// The inspection, and behind its fields `records`: of each segment the stretches, and what ended them early.
+/// Writes the inspection, followed by `records`: the regions of each segment, and the error that
+/// ended them early, if any.
 fn json(
     out: &mut impl Write,
     inspector: &Inspector,

@@ -1,4 +1,4 @@
-//! A bar for whoever waits longer than a second, if there is a terminal to show it on.
+//! A progress bar for reads that take longer than a second, if there is a terminal.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-/// What is over sooner shows no bar.
+/// Shorter reads show no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How far reading has come.
+/// The progress of reading.
 pub struct Progress {
     bar: ProgressBar,
     begun: Instant,
@@ -29,7 +29,7 @@ impl Progress {
         Progress { bar, begun: Instant::now(), is_shown: Arc::new(AtomicBool::new(is_silent)) }
     }
 
-    /// To be told of each read.
+    /// A callback for each read.
     pub fn on_read(&self) -> impl Fn(u64) + Send + Sync + use<> {
         let (bar, begun, is_shown) = (self.bar.clone(), self.begun, self.is_shown.clone());
         move |bytes| {
@@ -40,12 +40,12 @@ impl Progress {
         }
     }
 
-    /// So much there is to read, about.
+    /// Sets the approximate total size.
     pub fn of(&self, total_bytes: u64) {
         self.bar.set_length(total_bytes);
     }
 
-    /// Takes the bar off the screen.
+    /// Removes the bar from the screen.
     pub fn close(self) {
         self.bar.finish_and_clear();
     }

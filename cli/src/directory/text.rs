@@ -1,6 +1,6 @@
-//! An inspection as text.
+//! Formats an inspection as text.
 //!
-//! Not here: what is said in JSON; that is the report as it is.
+//! JSON output is not made here; it is the serialized report.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ use quorate::storage::file::inspection::{
     StateReport, Stretch,
 };
 
-/// All of it but the records.
+/// Writes all of it except the records.
 pub fn inspection(out: &mut impl Write, inspection: &Inspection) -> io::Result<()> {
     let Inspection { directory, cluster, node, members, .. } = inspection;
     writeln!(out, "{directory}: node {node} of cluster {cluster}, which began with {members}")?;
@@ -38,7 +38,7 @@ pub fn inspection(out: &mut impl Write, inspection: &Inspection) -> io::Result<(
 
 const IN_USE: &str = "in use by a running node: the end may be moving";
 
-/// Whether it is sound, and if not, where and what to do.
+/// Writes whether the directory is valid, and otherwise where it is not and what to do.
 pub fn verdict(out: &mut impl Write, inspection: &Inspection) -> io::Result<()> {
     let Inspection { directory, segments, snapshots, .. } = inspection;
     let in_use = if inspection.in_use { format!(", {IN_USE}") } else { String::new() };
@@ -162,7 +162,7 @@ fn snapshot_file(out: &mut impl Write, snapshot: &SnapshotReport) -> io::Result<
     writeln!(out, "{:<14}{id}{size}, {state}{verified}", "snapshot file")
 }
 
-/// A frame with its records, or what stands where none is.
+/// Writes a frame with its records, or the content of a gap.
 pub fn stretch(out: &mut impl Write, segment: &SegmentReport, stretch: &Stretch) -> io::Result<()> {
     match stretch {
         Stretch::Frame(frame) => frame_of(out, frame),
@@ -294,7 +294,7 @@ fn count(count: usize, what: &str) -> String {
     format!("{count} {what}{plural}")
 }
 
-/// In UTC, by the calendar (days since 1970 to civil date, as in Howard Hinnant's `civil_from_days`).
+/// The date in UTC (days since 1970 to civil date, as in Howard Hinnant's `civil_from_days`).
 fn date(ms: u64) -> String {
     let (seconds, days) = (ms / 1000 % 86_400, ms / 86_400_000 + 719_468);
     let (era, day) = (days / 146_097, days % 146_097);

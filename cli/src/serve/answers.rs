@@ -1,7 +1,7 @@
-//! From outcomes to HTTP answers.
+//! Converts outcomes to HTTP answers.
 //!
-//! The question behind each status is the same as with the library's errors: was it executed? 204 yes; 504 perhaps; every
-//! other one no, not by this request.
+//! As with the library's errors, each status says whether the command was executed: 204 yes; 504
+//! perhaps; all others no, not by this request.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header;
@@ -9,13 +9,13 @@ use actix_web::{HttpResponse, HttpResponseBuilder};
 use quorate::node::{ProposeError, ReadError, SnapshotError};
 use quorate::raft::NodeId;
 
-/// Who leads, where it can't be asked for the client.
+/// The header that names the leader if this member cannot ask it for the client.
 pub const LEADER: &str = "Quorate-Leader";
 
-/// Why a request has no answer of the machine.
+/// The reason why a request has no answer of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// The request makes no sense.
+    /// The request is malformed.
     Bad(String),
     /// The key is too long.
     KeyTooLong(usize),
@@ -23,24 +23,24 @@ pub enum Problem {
     TooLarge(usize),
     /// The body did not arrive in time.
     Slow,
-    /// Another member leads, if one is known. Not executed.
+    /// Another member leads, which may be unknown. Not executed.
     NotLeader(Option<NodeId>),
-    /// A limit is reached, or something passes soon. Not executed.
+    /// A limit is reached, or a temporary condition prevents it. Not executed.
     Later(String),
     /// May have been executed.
     Unknown(String),
-    /// There is no such session.
+    /// The session does not exist.
     SessionExpired,
-    /// It does not fit what is there.
+    /// The request conflicts with the current state.
     Conflict(String),
-    /// The sequence belongs to another command.
+    /// The sequence number belongs to another command.
     SequenceReused,
-    /// It was executed and can't be told.
+    /// Executed, but the reply cannot be returned.
     Unreadable(String),
 }
 
 impl Problem {
-    /// The answer.
+    /// The HTTP answer of the problem.
     pub fn response(&self) -> HttpResponse {
         let text = |status, text: &str| plain(status).body(format!("{text}\n"));
         match self {
@@ -69,7 +69,7 @@ impl Problem {
     }
 }
 
-/// An answer in words.
+/// Starts an answer in plain text.
 pub fn plain(status: StatusCode) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
     response.insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"));
@@ -82,7 +82,7 @@ fn later() -> HttpResponseBuilder {
     response
 }
 
-/// Where nobody can be named, or not where they are.
+/// The answer if no leader is known, or if its address is unknown.
 fn not_leader(leader: Option<NodeId>) -> HttpResponse {
     let Some(leader) = leader else {
         return later().body("not executed: no leader is known here at the moment\n");
@@ -107,7 +107,7 @@ impl From<ProposeError> for Problem {
                 Problem::Unreadable(error.to_string())
             }
             ProposeError::Busy | ProposeError::Fatal => Problem::Later(error.to_string()),
-            // An error that is not known here may mean anything.
+            // An error that is not known here may mean that the command was executed.
             error => Problem::Unknown(error.to_string()),
         }
     }

@@ -1,8 +1,8 @@
-//! Bodies within limits, whoever sends them.
+//! Request bodies within limits.
 //!
-//! A body is kept only up to the limit of one, and all bodies of the process share a budget: what has no room is answered
-//! "later" before it costs memory. Room is taken as bytes come, not as they are announced, and a body that does not come
-//! to its end gives its room back.
+//! A body is read up to the limit of one body, and all bodies of the process share a budget: a body
+//! that does not fit is answered "later" before it costs memory. Budget is taken as bytes arrive,
+//! not for the announced length, and a body that does not arrive completely releases its budget.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -19,13 +19,13 @@ use tokio::time::timeout;
 use super::answers::Problem;
 use crate::numbers::decimal;
 
-/// All bodies under way, at most, unless one alone may be larger.
+/// Maximum size of all bodies in progress, unless the limit of one body is larger.
 const BUDGET_BYTES: usize = 64 << 20;
 
-/// A body has arrived so long after its head, at most.
+/// Maximum time between a request's head and the end of its body.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What bodies may take.
+/// The limit of one body and the shared budget of all.
 #[derive(Debug)]
 pub struct Bodies {
     limit: usize,
@@ -33,12 +33,12 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    /// Bodies of at most `limit` bytes.
+    /// Limits each body to `limit` bytes.
     pub fn new(limit: usize) -> Arc<Bodies> {
         Arc::new(Bodies { limit, free: AtomicUsize::new(BUDGET_BYTES.max(limit)) })
     }
 
-    /// Reads a body to its end.
+    /// Reads a whole body.
     pub async fn read(
         self: &Arc<Bodies>,
         request: &HttpRequest,
@@ -82,7 +82,7 @@ fn announced(request: &HttpRequest) -> Option<u64> {
     decimal(request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?)
 }
 
-/// A body that has arrived. It has its room until it is dropped.
+/// A complete body. It holds its part of the budget until dropped.
 #[derive(Debug)]
 pub struct Body {
     pub bytes: Bytes,

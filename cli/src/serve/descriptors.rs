@@ -1,29 +1,31 @@
-//! How many files and connections the process may have open, and how many of them HTTP may take.
+//! The number of file descriptors that the process may open, and the share of HTTP.
 //!
 //! ```text
 //! limit of the process = RESERVE (log, snapshots, members)
 //!                      + passed-on requests (with --forward)
 //!                      + connections of HTTP, at most MOST for each thread
 //! ```
-//! A process whose descriptors are all taken by clients can't open the next file of its log. So HTTP leaves a reserve, and
-//! further clients wait to be accepted. The limit is raised as far as the system lets the process raise it by itself.
+//! If clients use all file descriptors of a process, it cannot open the next file of its log. So
+//! HTTP leaves a reserve, and further clients wait to be accepted. The limit is raised as far as
+//! the system permits.
 //!
-//! *What it does not do:* it changes nothing for a service that embeds the library. Limits are the service's own there.
+//! *What it does not do:* it changes nothing for a service that embeds the library. A service sets
+//! its own limits.
 
 use crate::demo::Failure;
 
-/// For files of the log and of snapshots, the members' connections (those that wait for their handshake, too), and what the
-/// threads need.
+/// Reserve for the files of the log and of snapshots, the members' connections (including those
+/// that wait for their handshake), and what the threads need.
 const RESERVE: u64 = 512;
 
-/// As many are asked for, at most.
+/// The number of descriptors that is requested from the system.
 const WANTED: u64 = 65_536;
 
-/// Connections of HTTP for each thread, at most and at least.
+/// Maximum and minimum number of HTTP connections per thread.
 const MOST: u64 = 1024;
 const LEAST: u64 = 16;
 
-/// Raises the process's limit; how many it is now, where there is one.
+/// Raises the process's limit and returns the current one; `None` if there is none.
 #[cfg(unix)]
 pub fn raise_limit() -> Option<u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -31,20 +33,20 @@ pub fn raise_limit() -> Option<u64> {
     let wanted = limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED));
     if limit.current.is_some_and(|current| current < wanted) {
         limit.current = Some(wanted);
-        // Where that is not allowed, what is there has to do.
+        // If raising is not permitted, the current limit is used.
         let _ = setrlimit(Resource::Nofile, limit);
     }
     getrlimit(Resource::Nofile).current
 }
 
-/// There is none that matters.
+/// There is no relevant limit.
 #[cfg(not(unix))]
 pub fn raise_limit() -> Option<u64> {
     None
 }
 
-/// How many connections of HTTP each of the threads may have, if the process may have so many descriptors, of which requests
-/// that are passed on take some.
+/// The number of HTTP connections per thread for a process with this limit of descriptors.
+/// Forwarded requests need `passed_on` of them.
 pub fn connections(limit: Option<u64>, threads: u64, passed_on: u64) -> Result<usize, Failure> {
     let Some(limit) = limit else { return Ok(MOST as usize) };
     let kept = RESERVE + passed_on;

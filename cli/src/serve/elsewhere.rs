@@ -1,8 +1,9 @@
-//! When another member leads: the client is sent there, or the request is.
+//! Redirects or forwards requests if another member leads.
 //!
-//! A redirect (307) costs this member nothing and repeats nothing: the client sends the same request to the leader itself.
-//! With `--forward` this member does it, for clients that can't reach the leader or don't follow. A request is passed on
-//! once: whoever gets it and does not lead says "later".
+//! A redirect (307) costs this member nothing and repeats nothing: the client sends the same
+//! request to the leader itself. With `--forward` this member sends it, for clients that cannot
+//! reach the leader or do not follow redirects. A request is forwarded once: if the receiver does
+//! not lead, it answers "later".
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,10 +19,10 @@ use super::headers::{LOW_WATER, SEQUENCE, SESSION};
 use crate::addresses::HostPort;
 use crate::asking;
 
-/// Marks a request that was passed on, with the member that did.
+/// The header that marks a forwarded request; its value is the forwarding member.
 const FORWARDED: &str = "Quorate-Forwarded";
 
-/// Of a request that is passed on and of its answer these headers go along.
+/// The headers that are copied in a forwarded request and its answer.
 const CARRIED: [&str; 9] = [
     SESSION,
     SEQUENCE,
@@ -34,27 +35,27 @@ const CARRIED: [&str; 9] = [
     "retry-after",
 ];
 
-/// Connections for requests that are passed on, at most, for each of the server's threads.
+/// Maximum number of connections for forwarded requests, per server thread.
 pub const CONNECTIONS: usize = 100;
 
-/// The other members, seen from one of the server's threads.
+/// The other members, used by one server thread.
 pub struct Elsewhere {
     pub node: NodeId,
-    /// Where members serve HTTP.
+    /// The HTTP addresses of the members.
     pub addresses: BTreeMap<NodeId, HostPort>,
-    /// Passes requests on, if that is wished.
+    /// Forwards requests if enabled.
     pub forward: Option<Forward>,
 }
 
-/// How requests are passed on.
+/// The settings and the client of forwarding.
 pub struct Forward {
     pub client: awc::Client,
-    /// An answer has at most so many bytes.
+    /// Maximum size of an answer, in bytes.
     pub limit: usize,
 }
 
 impl Forward {
-    /// Waits for the leader's own time-out and a little more.
+    /// Waits for the leader's own timeout plus two seconds.
     pub fn new(timeout: Duration, limit: usize) -> Forward {
         let timeout = timeout + Duration::from_secs(2);
         let connector = awc::Connector::new().limit(CONNECTIONS);
@@ -65,7 +66,7 @@ impl Forward {
 }
 
 impl Elsewhere {
-    /// The answer to the client; where another member leads, a redirect there or that member's answer.
+    /// The answer to the client. If another member leads: a redirect to it or its answer.
     pub async fn answer(
         &self,
         request: &HttpRequest,
@@ -99,7 +100,7 @@ impl Elsewhere {
         body: Bytes,
         address: &HostPort,
     ) -> Result<HttpResponse, Problem> {
-        // The length of the body that `HEAD` leaves out is known from the body.
+        // With `HEAD` the length of the omitted body is computed from the body, so `GET` is sent.
         let method = match *request.method() {
             Method::HEAD => Method::GET,
             ref method => method.clone(),
@@ -131,14 +132,14 @@ impl Elsewhere {
     }
 }
 
-/// The same path and query at `address`, in whichever form the request named its target (RFC 9112
-/// §3.2).
+/// The URL of the same path and query at `address`, in whichever form the request named its target
+/// (RFC 9112 §3.2).
 fn there(address: &HostPort, request: &HttpRequest) -> String {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     format!("http://{address}{path}")
 }
 
-/// What was not sent was not executed; of everything else that can't be said.
+/// A request that was not sent was not executed; any other failed request may have been.
 fn lost(address: &HostPort, error: &SendRequestError) -> Problem {
     if asking::may_have_been_sent(error) {
         return Problem::Unknown(format!(
@@ -148,7 +149,7 @@ fn lost(address: &HostPort, error: &SendRequestError) -> Problem {
     Problem::Later(format!("the leader at {address} is not reached: {error}"))
 }
 
-/// Something else answers where the leader should.
+/// The answer came from a server that is not a member.
 fn stranger(address: &HostPort, status: StatusCode) -> Problem {
     let said = format!("what answers at {address} ({status}) is no member; check --http-peers");
     match asking::may_have_been_handed_on(status) {

@@ -1,4 +1,4 @@
-//! What a request's headers ask for: a version that the key has to have, a number that makes a repetition safe.
+//! The headers of requests: a version that the key must have, and a number that makes a retry safe.
 
 use actix_web::http::header::{self, HeaderMap};
 use quorate::machine::SessionId;
@@ -6,23 +6,23 @@ use quorate::machine::SessionId;
 use super::answers::Problem;
 use crate::numbers::decimal;
 
-/// The session a command belongs to.
+/// The session of a command.
 pub const SESSION: &str = "Quorate-Session";
-/// The command's number there.
+/// The command's number in its session.
 pub const SEQUENCE: &str = "Quorate-Sequence";
-/// The lowest number whose answer the client may still ask for.
+/// The lowest number whose answer the client may still request.
 pub const LOW_WATER: &str = "Quorate-Low-Water";
 
-/// What has to hold for a command to be executed.
+/// The condition for executing a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Nothing.
+    /// No condition.
     None,
-    /// The key has this version; 0: it is absent.
+    /// The key must have this version; 0: it must be absent.
     Version(u64),
 }
 
-/// What `If-Match` and `If-None-Match` ask for.
+/// Parses `If-Match` and `If-None-Match`.
 pub fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     let matches = text(headers, header::IF_MATCH.as_str())?;
     let matches_none = text(headers, header::IF_NONE_MATCH.as_str())?;
@@ -43,7 +43,7 @@ fn version(tag: &str) -> Result<u64, Problem> {
     })
 }
 
-/// A command's place in a session.
+/// A command's position in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub session: SessionId,
@@ -51,7 +51,8 @@ pub struct Place {
     pub low_water: u64,
 }
 
-/// The place that the session headers name. Without a low-water mark only the latest command's answer is wanted.
+/// Parses the session headers. Without a low-water mark only the latest command's answer is
+/// retained.
 pub fn place(headers: &HeaderMap) -> Result<Option<Place>, Problem> {
     let (session, sequence) = (number(headers, SESSION)?, number(headers, SEQUENCE)?);
     let low_water = number(headers, LOW_WATER)?;

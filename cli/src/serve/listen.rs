@@ -1,4 +1,4 @@
-//! Where HTTP is served: at every address that the host's name stands for.
+//! Listens for HTTP at every address of the host's name.
 
 use std::io::{Error, ErrorKind};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use crate::addresses::HostPort;
 use crate::demo::Failure;
 
-/// Listens at each address of `at`. A name such as `localhost` has one of each kind, and the
-/// machine may lack one of them.
+/// Listens at each address of `at`. A name such as `localhost` has an IPv4 and an IPv6 address, and
+/// the machine may lack one of them.
 pub fn listen(at: &HostPort) -> Result<Vec<TcpListener>, Failure> {
     let found = at.to_string().to_socket_addrs();
     let found = found.map_err(|error| {
@@ -16,7 +16,7 @@ pub fn listen(at: &HostPort) -> Result<Vec<TcpListener>, Failure> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     let mut last = Error::from(ErrorKind::NotFound);
     for mut address in found {
-        // Where any port will do, all addresses have the same.
+        // With port 0, all addresses use the port of the first.
         if let Some(port) = listeners.first().and_then(|first| first.local_addr().ok()) {
             address.set_port(port.port());
         }
@@ -32,7 +32,7 @@ pub fn listen(at: &HostPort) -> Result<Vec<TcpListener>, Failure> {
     Ok(listeners)
 }
 
-/// Whether the machine has the address and does not give it.
+/// Whether the machine has the address but refuses to bind it.
 fn is_refused(error: &Error) -> bool {
     [ErrorKind::AddrInUse, ErrorKind::PermissionDenied].contains(&error.kind())
 }

@@ -6,17 +6,18 @@
 //! ```
 //! | file | idea |
 //! |---|---|
-//! | `options` | what a member can be told |
-//! | `listen` | where HTTP is served |
-//! | `routes` | what each request becomes |
-//! | `descriptors` | how many connections leave enough for the node's files |
-//! | `headers`, `body` | what a request asks for; how large it may be |
-//! | `answers`, `elsewhere` | what is said when it failed, or when another member leads |
+//! | `options` | the options of a member |
+//! | `listen` | the listeners of HTTP |
+//! | `routes` | the routes and their handlers |
+//! | `descriptors` | how many connections leave enough descriptors for the node's files |
+//! | `headers`, `body` | parsing of request headers; limits of bodies |
+//! | `answers`, `elsewhere` | answers to failed requests; requests that another member leads |
 //!
-//! The process ends when it is asked to (SIGTERM, SIGINT: status 0), when its node can't go on (status 1), or when it can't
-//! begin (status 2). It never goes on serving HTTP without a node.
+//! The process ends on request (SIGTERM, SIGINT: status 0), when its node fails (status 1), or when
+//! it cannot start (status 2). It never serves HTTP without a node.
 //!
-//! *What it does not do:* TLS and authentication. Both ports are plain, and belong on loopback or a trusted network.
+//! *What it does not do:* TLS and authentication. Both ports are unencrypted, and belong on
+//! loopback or a trusted network.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -47,16 +48,16 @@ use elsewhere::{Elsewhere, Forward};
 pub use options::Options;
 use routes::Service;
 
-/// Threads that serve HTTP: they only parse and wait, the node has threads of its own.
+/// Threads that serve HTTP. They only parse and wait; the node has its own threads.
 const WORKERS: usize = 2;
 
-/// Requests under way get so long to be answered when the process is asked to end.
+/// How long requests in progress may take when the process is asked to end, in seconds.
 const GRACE_SECONDS: u64 = 5;
 
-/// Whether the node lives is looked at this often.
+/// How often the node's status is checked.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Serves until asked to end; false if the node could not go on.
+/// Serves until asked to end; false if the node failed.
 pub fn run(options: Options) -> Result<bool, Failure> {
     actix_rt::System::new().block_on(serve(options))
 }
@@ -74,7 +75,7 @@ async fn serve(options: Options) -> Result<bool, Failure> {
     node.shutdown().await;
     transport.shutdown().await;
     ended?;
-    // It says of its end, too, what went wrong.
+    // Check the status after the shutdown, which may have failed too.
     let status = handle.status();
     if let Some(why) = status.fatal {
         eprintln!("quorate: member {} stopped: {why}", options.id);
@@ -106,7 +107,7 @@ async fn start(options: &Options) -> Result<(Node<KeyValue>, TcpTransport), Fail
     Ok((node, transport))
 }
 
-/// One line: who this is, where, and how to talk to it.
+/// Prints one line: the member, its addresses, and how to send it requests.
 fn announce(options: &Options, listeners: &[TcpListener], transport: &TcpTransport) {
     let at: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let port = at.first().map_or(options.http.port, |at| at.port());
@@ -161,7 +162,7 @@ async fn serve_http(
     ended.map_err(failed)
 }
 
-/// A process without a node would only look alive.
+/// Ends the process when the node stops, because without it the process would only seem alive.
 async fn stop_with_the_node(handle: Handle<KeyValue>, server: ServerHandle) {
     while handle.status().running {
         tokio::time::sleep(WATCH_INTERVAL).await;

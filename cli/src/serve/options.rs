@@ -1,4 +1,4 @@
-//! What a member can be told, and what it makes of it.
+//! The options of a member and the configuration that results.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::keys::MAX_KEY_BYTES;
 use crate::numbers::decimal;
 use crate::terms;
 
-/// What a command needs beside its key and value: headers and the marks between.
+/// Bytes of a command besides its key and value: headers and separators.
 const COMMAND_OVERHEAD: usize = 256;
 
 /// Options of `quorate serve`.
@@ -73,7 +73,7 @@ impl Options {
         config.with_snapshot_bytes(self.snapshot_bytes.0)
     }
 
-    /// Whether the options go together.
+    /// Checks that the options are consistent.
     pub fn check(&self) -> Result<(), Failure> {
         self.own_address()?;
         let http = &self.http;
@@ -89,7 +89,7 @@ impl Options {
         self.config().validate().map_err(|error| Failure(terms::of_the_program(&error)))
     }
 
-    /// This member's address in the table of all.
+    /// This member's address in the list of all.
     pub fn own_address(&self) -> Result<&HostPort, Failure> {
         let own = self.peers.0.get(&self.id);
         own.ok_or_else(|| {
@@ -102,7 +102,7 @@ impl Options {
         })
     }
 
-    /// Where members serve HTTP, as far as can be told.
+    /// The known HTTP addresses of the members.
     pub fn http_addresses(&self) -> BTreeMap<NodeId, HostPort> {
         match &self.http_peers {
             Some(given) => given.0.clone(),
@@ -110,7 +110,8 @@ impl Options {
         }
     }
 
-    /// At every member the HTTP port is as far from the other as here.
+    /// Assumes that at every member the HTTP port has the same distance from the other port as
+    /// here.
     fn derived_addresses(&self) -> BTreeMap<NodeId, HostPort> {
         let Some(own) = self.peers.0.get(&self.id) else { return BTreeMap::new() };
         let distance = i64::from(self.http.port) - i64::from(own.port);
@@ -122,17 +123,17 @@ impl Options {
     }
 }
 
-/// How large a value may be, so that its command fits.
+/// Maximum size of a value, so that its command fits.
 pub fn value_bytes(config: &Config) -> usize {
     config.command_bytes.saturating_sub(MAX_KEY_BYTES + COMMAND_OVERHEAD)
 }
 
-/// Members and where they are.
+/// Addresses by member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses(pub BTreeMap<NodeId, HostPort>);
 
 impl Addresses {
-    /// The ids, to be read.
+    /// The ids as text.
     pub fn ids(&self) -> String {
         let ids: Vec<String> = self.0.keys().map(NodeId::to_string).collect();
         ids.join(", ")
@@ -147,7 +148,7 @@ impl FromStr for Addresses {
     }
 }
 
-/// Where members serve HTTP.
+/// Parses the members' HTTP addresses.
 fn http_addresses(list: &str) -> Result<Addresses, String> {
     members(list, http_address)
 }
@@ -178,7 +179,7 @@ fn members(
     Ok(Addresses(addresses))
 }
 
-/// From and to, in milliseconds.
+/// A range of times, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range(pub u64, pub u64);
 
@@ -264,7 +265,7 @@ mod tests {
         assert!(stranger.is_err_and(|error| error.0.contains("--http-peers names 3")));
     }
 
-    /// A message about options names options, nothing of the library that takes them.
+    /// A message about options names options, not fields of the library.
     #[test]
     fn what_does_not_go_together_is_said_in_terms_of_the_options() {
         for (wrong, named) in [

@@ -1,17 +1,17 @@
-//! What is served, and what each request becomes.
+//! The routes of HTTP and their handlers.
 //!
-//! | request | becomes |
+//! | request | result |
 //! |---|---|
 //! | `PUT`, `DELETE /kv/KEY` | a command through the log, answered after it was applied |
 //! | `GET /kv/KEY` | a read, linearizable unless `?consistency=local` |
-//! | `POST /sessions`, `DELETE /sessions/ID` | a session opened, closed |
+//! | `POST /sessions`, `DELETE /sessions/ID` | opens or closes a session |
 //! | `POST /snapshot`, `GET /status` | of this member |
 //!
-//! `HEAD` is `GET` without the body; other methods get 405 with `Allow`. A key is what stands
-//! behind `/kv/` in the request: keys are matched by that prefix alone, without a pattern.
+//! `HEAD` is `GET` without the body; other methods get 405 with `Allow`. A key is the part after
+//! `/kv/` of the request's path: keys are matched by that prefix alone, without a pattern.
 //!
-//! A handler returns what the machine said or a [`Problem`]; what becomes of a problem at a member that does not lead is in
-//! `elsewhere`.
+//! A handler returns the machine's reply or a [`Problem`]; `elsewhere` handles the problem of a
+//! member that does not lead.
 
 use std::sync::Arc;
 
@@ -30,14 +30,14 @@ use super::headers::{self, Condition, SESSION};
 use crate::keys::{self, KeyError, MAX_KEY_BYTES};
 use crate::numbers::decimal;
 
-/// What handlers work with.
+/// The state of the handlers.
 pub struct Service {
     pub handle: Handle<KeyValue>,
     pub bodies: Arc<Bodies>,
     pub elsewhere: Elsewhere,
 }
 
-/// What can be done with a key.
+/// The methods of a key.
 const KEY_METHODS: &str = "GET, HEAD, PUT, DELETE";
 
 /// Adds the routes.
@@ -143,7 +143,7 @@ impl Service {
         self.execute(request, command).await.map(replied)
     }
 
-    /// Executes the command, in the session that the headers name if they do.
+    /// Executes the command, in the session that the headers name, if any.
     async fn execute(
         &self,
         request: &HttpRequest,
@@ -225,7 +225,8 @@ fn tag(version: u64) -> String {
     format!("\"{version}\"")
 }
 
-/// The key as it stands in the request line: what actix-web hands out is decoded already, and not as bytes.
+/// The key as sent in the request line: what actix-web returns is already decoded, and not as
+/// bytes.
 fn key(request: &HttpRequest) -> Result<Vec<u8>, Problem> {
     keys::from_path(request.uri().path()).map_err(|error| match error {
         KeyError::Empty => Problem::Bad("no key: PUT /kv/KEY".into()),
@@ -234,7 +235,7 @@ fn key(request: &HttpRequest) -> Result<Vec<u8>, Problem> {
     })
 }
 
-/// Refuses a query where none has a meaning: most likely it belongs to the key.
+/// Refuses a query where queries have no meaning: most likely it belongs to the key.
 fn no_query(request: &HttpRequest) -> Result<(), Problem> {
     match request.uri().query() {
         None => Ok(()),

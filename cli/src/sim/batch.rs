@@ -1,4 +1,4 @@
-//! Seeds on all processors, with a bar.
+//! Runs seeds on all processors, with a progress bar.
 
 use std::io::IsTerminal;
 use std::panic::resume_unwind;
@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use super::options::Options;
 use super::{run_one, settings};
 
-/// Runs all seeds before `end`; their outcomes in order, and the time all processors have spent.
+/// Runs all seeds before `end`. Returns their outcomes in order, and the processor time of all
+/// threads.
 pub fn run(options: &Options, end: u64) -> (Vec<Outcome>, Duration) {
     let next = AtomicU64::new(options.first);
     let limit = options.seconds.map(Duration::from_secs);
@@ -45,7 +46,7 @@ pub fn run(options: &Options, end: u64) -> (Vec<Outcome>, Duration) {
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         for worker in workers {
-            // A run's own panics are its outcome: this one is the simulator's.
+            // A run's own panic is its outcome; a panic here is the simulator's.
             let (outcomes, took) = worker.join().unwrap_or_else(|panic| resume_unwind(panic));
             all.extend(outcomes);
             spent += took;
@@ -56,7 +57,7 @@ pub fn run(options: &Options, end: u64) -> (Vec<Outcome>, Duration) {
     (all, spent)
 }
 
-/// What this thread has had of a processor; where the system does not say, the time since `begun`.
+/// The processor time of this thread, or the time since `begun` if the system does not report it.
 fn processor_time(begun: Instant) -> Duration {
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
     let nanos = told.and_then(|told| told.split(' ').next()?.parse().ok());

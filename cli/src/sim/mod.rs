@@ -1,9 +1,9 @@
-//! `quorate sim`: whole clusters in virtual time, seed by seed, under faults, with every check.
+//! `quorate sim`: whole clusters in virtual time, one run per seed, under faults, with all checks.
 //!
 //! | status | |
 //! |---|---|
-//! | 0 | nothing is wrong, and everything that should happen has |
-//! | 1 | a violation, an undecided run, or a batch that tested nothing of something |
+//! | 0 | no problem, and all required events have happened |
+//! | 1 | a violation, an undecided run, or a batch that did not test some required event |
 //! | 2 | wrong use |
 
 mod batch;
@@ -19,7 +19,7 @@ use crate::demo::Failure;
 pub use options::Options;
 use trace::Trace;
 
-/// Runs the seeds; whether all was as it should be.
+/// Runs the seeds; returns whether all have the expected result.
 pub fn run(options: &Options) -> Result<bool, Failure> {
     let end = options.end()?;
     let trace = options.trace.as_deref().map(Trace::open).transpose()?;
@@ -47,7 +47,7 @@ fn run_one(tier: u8, settings: &Settings) -> Outcome {
     if tier == 2 { cluster::run(settings) } else { protocol::run(settings) }
 }
 
-/// What a seed is run with.
+/// The settings of a seed's run.
 fn settings(options: &Options, seed: u64) -> Settings {
     let nodes = options.nodes.of(seed);
     let time = Duration::from_secs_f64(options.minutes * 60.0).as_micros() as u64;

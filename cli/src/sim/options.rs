@@ -1,4 +1,4 @@
-//! What the simulator can be told.
+//! The options of the simulator.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -49,7 +49,7 @@ fn at_least_one() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..)
 }
 
-/// As long as a run is worth its while.
+/// The longest useful run.
 const MINUTES_MAX: f64 = 100_000.0;
 
 fn minutes(text: &str) -> Result<f64, String> {
@@ -60,7 +60,7 @@ fn minutes(text: &str) -> Result<f64, String> {
 }
 
 impl Options {
-    /// The seed behind the last one.
+    /// The first seed after the last one.
     pub fn end(&self) -> Result<u64, Failure> {
         if self.seconds.is_some() {
             return Ok(u64::MAX);
@@ -74,7 +74,7 @@ impl Options {
     }
 }
 
-/// How many members.
+/// The number of members, or a range.
 #[derive(Clone, Copy, Debug)]
 pub struct Nodes {
     least: u64,
@@ -82,7 +82,7 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Of one seed.
+    /// The number of members for one seed.
     pub fn of(self, seed: u64) -> u64 {
         self.least + seed % (self.most - self.least + 1)
     }

@@ -8,9 +8,9 @@ use super::options::Options;
 use super::{run_one, settings};
 use crate::numbers::shown;
 
-/// So many failing seeds are shown.
+/// Maximum number of failing seeds shown.
 const SHOWN: usize = 5;
-/// So many runs may go into finding a shorter schedule.
+/// Maximum number of runs for finding a shorter schedule.
 const SHRINKING: usize = 300;
 
 /// Prints the report.

@@ -1,5 +1,5 @@
-//! The file of a trace: opened before the first seed is run, so that a path that can't be written
-//! costs no run.
+//! The file of a trace. It is opened before the first seed runs, so that a path that cannot be
+//! written costs no run.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -9,16 +9,16 @@ use super::options::Options;
 use super::{run_one, settings};
 use crate::demo::Failure;
 
-/// Where the trace goes.
+/// The destination of the trace.
 pub struct Trace {
     path: PathBuf,
     file: File,
-    /// It was not there before.
+    /// Whether the file was created for this run.
     is_new: bool,
 }
 
 impl Trace {
-    /// Opens the file, and leaves what is in it until there is a trace to write.
+    /// Opens the file; its content remains until there is a trace to write.
     pub fn open(path: &Path) -> Result<Trace, Failure> {
         let is_new = !path.exists();
         let opened = File::options().write(true).create(true).truncate(false).open(path);
@@ -28,8 +28,7 @@ impl Trace {
         }
     }
 
-    /// Writes what happens in `seed`, a line of JSON each. Without a seed there is nothing to
-    /// trace.
+    /// Writes the events of `seed`, one line of JSON each. `None`: there is nothing to trace.
     pub fn write(self, options: &Options, seed: Option<u64>) -> Result<(), Failure> {
         let written = match seed {
             Some(seed) => self.write_run(options, seed),

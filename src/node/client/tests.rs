@@ -1,4 +1,4 @@
-//! A client against a member that answers what a test says, one attempt at a time.
+//! Tests of the client against a member whose answers the test gives, one attempt at a time.
 
 use actix::{Actor, Context, Handler};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
@@ -14,7 +14,7 @@ use crate::runtime::stop_signal::StopSignal;
 
 use super::*;
 
-/// Hears what is said to a member, and does nothing.
+/// Receives messages for a member and does nothing.
 struct Deaf;
 
 impl Actor for Deaf {
@@ -66,7 +66,7 @@ impl Scripted {
         (Scripted { proposed, waiting: Vec::new() }, Client::connect([handle]))
     }
 
-    /// Waits for the next attempt: what it is, and where the answer goes.
+    /// Waits for the next attempt; returns its command and the channel for the answer.
     async fn next(&mut self) -> (CommandRef, Reply) {
         while self.waiting.is_empty() {
             self.proposed.take(&mut self.waiting);
@@ -82,7 +82,8 @@ impl Scripted {
         reply.answer(Outcome::SessionOpened(session));
     }
 
-    /// Waits for an attempt at a session's command: its session, sequence and low-water mark, and where the answer goes.
+    /// Waits for an attempt at a session's command; returns its session, sequence, low-water mark
+    /// and the channel for the answer.
     async fn command(&mut self) -> ([u64; 3], Reply) {
         match self.next().await {
             (CommandRef::Session { session, sequence, low_water, .. }, reply) => {
@@ -92,7 +93,7 @@ impl Scripted {
         }
     }
 
-    /// Whether an attempt comes within ten virtual minutes.
+    /// Whether an attempt arrives within ten virtual minutes.
     async fn is_asked_again(&mut self) -> bool {
         tokio::time::timeout(Duration::from_secs(600), self.next()).await.is_ok()
     }
@@ -128,7 +129,7 @@ fn a_ticket_of_an_old_session_does_not_free_the_same_number_in_the_new_one() {
         assert_eq!(place, [7, 1, 1]);
         let (place, reply) = member.command().await;
         assert_eq!(place, [7, 2, 1]);
-        // The session is over; the first command is still under way in it.
+        // The session is over while the first command is still in flight in it.
         reply.answer(Outcome::SessionExpired);
         member.opens(9).await;
         let (place, kept) = member.command().await;
@@ -150,7 +151,8 @@ fn a_ticket_of_an_old_session_does_not_free_the_same_number_in_the_new_one() {
     });
 }
 
-/// From an install, a silence, or a dropped reply: what may have been executed is not tried under another session's number.
+/// After an install, a timeout or a dropped reply, a command that may have been executed is not
+/// tried under another session's number.
 #[test]
 fn what_is_in_doubt_when_its_session_ends_stays_in_doubt_and_is_not_executed_again() {
     let doubts: [fn(Reply); 3] = [
@@ -181,7 +183,7 @@ fn what_is_in_doubt_when_its_session_ends_stays_in_doubt_and_is_not_executed_aga
     }
 }
 
-/// What is certain not to have been executed is tried in a new session.
+/// A command that was certainly not executed is tried in a new session.
 #[test]
 fn what_was_certainly_not_executed_goes_into_a_new_session() {
     story(async {
@@ -198,7 +200,7 @@ fn what_was_certainly_not_executed_goes_into_a_new_session() {
     });
 }
 
-/// A leader of an older build may refuse a copy of what a newer one has taken.
+/// A leader of an older build may refuse a copy of a command that a newer one has accepted.
 #[test]
 fn a_refusal_behind_an_attempt_in_doubt_is_not_told_as_not_executed() {
     story(async {
@@ -244,8 +246,8 @@ fn with(change: impl FnOnce(&mut ClientOptions)) -> ClientOptions {
     options
 }
 
-/// Each option at the ends of its type, and what is expected of it. A new field
-/// needs a row here.
+/// Tests each option at the ends of its type, with the expected result. A new field needs a row
+/// here.
 #[test]
 fn no_option_stops_the_client_at_the_ends_of_its_range() {
     type Change = fn(&mut ClientOptions);
