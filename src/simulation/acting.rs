@@ -1,7 +1,8 @@
-//! A schedule under way: which acts have begun and are not over, and what each kind of act asks of its member.
+//! The state of a schedule during a run: which acts are under way, and what each kind of act
+//! requires of its member.
 //!
-//! *What it does not do:* it strikes nobody and knows no time: each tier plans the acts, carries them out in its own way, and says
-//! here which of them began.
+//! *What it does not do:* it injects no fault and knows no time. Each tier plans the acts, carries
+//! them out itself, and reports here which of them began.
 
 use std::collections::BTreeMap;
 
@@ -11,31 +12,34 @@ use super::conditions::Conditions;
 use super::faults::FaultKind;
 use super::schedule::{Act, Schedule};
 
-/// The acts of a schedule, each known by its number. `Disk`: what a tier keeps of one that will be rolled back.
+/// The acts of a schedule, identified by number. `Disk`: the copy that a tier keeps of a disk that
+/// will be rolled back.
 pub(super) struct Acting<Disk> {
     acts: Vec<Act>,
-    /// Those that have begun and are not over.
+    /// The acts under way.
     active: Vec<usize>,
-    /// Copies of disks, for those that will be rolled back: by act.
+    /// Copies of disks that will be rolled back, by act.
     pub copies: BTreeMap<usize, Disk>,
 }
 
-/// What an act needs to make sense at its moment.
+/// What an act requires to make sense at its moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Needs {
     Nothing,
-    /// A member that lives.
+    /// A running member.
     Life,
     /// More than one member.
     Others,
-    /// Others who make the loss good, and no disk that is lost already: with a second one, acknowledged entries may be.
+    /// Other members that can repair the loss, and no other lost disk: with two lost disks,
+    /// acknowledged entries may be lost.
     SoundDisks,
-    /// The same, and a disk that the others know, so that they would notice another one in its place.
+    /// The same, and a disk that the other members know, so that they would notice another one in
+    /// its place.
     KnownDisk,
 }
 
 impl FaultKind {
-    /// What an act of this kind needs.
+    /// What an act of this kind requires.
     pub(super) fn needs(self) -> Needs {
         match self {
             FaultKind::Crash
@@ -51,7 +55,8 @@ impl FaultKind {
             | FaultKind::Lies
             | FaultKind::WeakLeader
             | FaultKind::Clog => Needs::Others,
-            // Whether others would notice an old copy is known only when it takes the disk's place.
+            // Whether others would notice an old copy is known only when the copy takes the disk's
+            // place.
             FaultKind::MisdirectedWrite
             | FaultKind::BitRot
             | FaultKind::DamagedEnd
@@ -61,7 +66,7 @@ impl FaultKind {
         }
     }
 
-    /// Whether its member, once it is down, is not started before the act is over.
+    /// Whether its member, once it is down, must not be restarted before the act is over.
     pub(super) fn keeps_down(self) -> bool {
         matches!(
             self,
@@ -79,13 +84,13 @@ impl FaultKind {
 }
 
 impl<Disk> Acting<Disk> {
-    /// Nothing of it has begun.
+    /// No act has begun.
     pub(super) fn of(schedule: &Schedule) -> Acting<Disk> {
         let acts = schedule.acts.clone();
         Acting { acts, active: Vec::new(), copies: BTreeMap::new() }
     }
 
-    /// The act of this number, turned on whoever leads if it is for the leader.
+    /// The act with this number, aimed at the current leader if it is meant for the leader.
     pub(super) fn aimed(&mut self, number: usize, leader: Option<NodeId>) -> Act {
         let act = &mut self.acts[number];
         if let Some(leader) = leader.filter(|_| act.to_leader) {
@@ -94,45 +99,45 @@ impl<Disk> Acting<Disk> {
         *act
     }
 
-    /// The act is under way.
+    /// Records that the act has begun.
     pub(super) fn begins(&mut self, number: usize) {
         self.active.push(number);
     }
 
-    /// The act is over. `None`: it was not under way.
+    /// Records that the act is over. `None`: it was not under way.
     pub(super) fn ends(&mut self, number: usize) -> Option<Act> {
         let place = self.active.iter().position(|active| *active == number)?;
         self.active.swap_remove(place);
         Some(self.acts[number])
     }
 
-    /// One more act, under way until all are over.
+    /// Adds an act that is under way until all are over.
     pub(super) fn impose(&mut self, act: Act) {
         self.active.push(self.acts.len());
         self.acts.push(act);
     }
 
-    /// One of those that are under way.
+    /// One of the acts under way.
     pub(super) fn first(&self) -> Option<usize> {
         self.active.first().copied()
     }
 
-    /// There are no acts any more.
+    /// Removes all acts.
     pub(super) fn clear(&mut self) {
         self.acts.clear();
     }
 
-    /// There are no acts.
+    /// Whether there are no acts.
     pub(super) fn is_empty(&self) -> bool {
         self.acts.is_empty()
     }
 
-    /// Nothing is going wrong.
+    /// Whether no act is under way.
     pub(super) fn is_calm(&self) -> bool {
         self.active.is_empty()
     }
 
-    /// What the acts under way amount to, for members `0..nodes`.
+    /// The conditions under the acts under way, for members `0..nodes`.
     pub(super) fn conditions(&self, nodes: usize) -> Conditions {
         let acts = self.active.iter().map(|number| &self.acts[*number]);
         Conditions::of(acts, nodes as u64)

@@ -1,8 +1,9 @@
-//! What the acts that are under way amount to: the network's and each member's surroundings at one moment.
+//! The combined effect of the acts under way: the conditions of the network and of each member at
+//! one moment.
 //!
-//! A pure function of the acts, for whichever tier: acts may overlap in any way, and when the last one is over everything is as
-//! it was before. What happens once, when an act begins or ends (a crash, a wiped disk), is not a condition; each tier does that
-//! in its own way.
+//! A pure function of the acts, used by both tiers. Acts may overlap in any way; when the last one
+//! is over, everything is as it was before. What happens once, when an act begins or ends (a crash,
+//! a wiped disk), is not a condition; each tier carries it out itself.
 
 use crate::raft::{Micros, NodeId};
 
@@ -10,70 +11,70 @@ use super::faults::FaultKind;
 use super::schedule::Act;
 use super::{MILLISECOND, SECOND};
 
-/// What a slow decode takes longer, at most.
+/// The longest time that a slow decode takes in addition.
 pub(super) const SLOWEST_DECODE: Micros = 40 * SECOND;
 
-/// What a slow batch takes longer, at most: hardly ever, and then so long that much else happens
-/// meanwhile.
+/// The longest time that a slow batch takes in addition. It is rarely this long, but then much else
+/// happens meanwhile.
 const SLOWEST_APPLY: Micros = 4 * SECOND;
 
-/// Everybody's surroundings.
+/// The conditions of the network and of all members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
-    /// So many of a thousand messages are lost.
+    /// Of a thousand messages, how many are lost.
     pub drop: u64,
-    /// So many of a thousand messages come twice.
+    /// Of a thousand messages, how many are delivered twice.
     pub duplicate: u64,
-    /// Each message takes up to so much longer than the one before it.
+    /// Each message takes up to this much longer than the one before it.
     pub jitter: Micros,
-    /// Each message takes so much longer.
+    /// Each message takes this much longer.
     pub delay: Micros,
-    /// So many of a thousand messages come again once another member leads.
+    /// Of a thousand messages, how many are delivered again once another member leads.
     pub replay: u64,
-    /// The leader's messages reach these only.
+    /// The leader's messages reach only this member.
     hear_leaders: Option<NodeId>,
-    /// Links that carry nothing, sender first.
+    /// Links that carry nothing; the sender comes first.
     links: Vec<(NodeId, NodeId, Link)>,
-    /// Of members.
+    /// By member.
     members: Vec<Surroundings>,
 }
 
-/// How a link is.
+/// The state of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Link {
     /// It carries messages.
     #[default]
     Open,
-    /// It holds them back until then.
+    /// It holds messages back until this time.
     Clogged(Micros),
     /// It loses them.
     Cut,
 }
 
-/// A member's surroundings.
+/// The conditions of one member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Surroundings {
-    /// It stands still until then.
+    /// It is paused until this time.
     pub paused_until: Micros,
-    /// Its clock goes faster by so many thousandths; slower, if negative.
+    /// Its clock runs faster by this many thousandths; slower, if negative.
     pub skew: i64,
-    /// Each durable step takes up to so much longer.
+    /// Each durable step takes up to this much longer.
     pub sync: Micros,
-    /// No durable step returns before then.
+    /// No durable step returns before this time.
     pub sync_hangs_until: Micros,
-    /// No durable step succeeds any more: the member has to stop, and can't start.
+    /// No durable step succeeds: the member must stop, and can't start.
     pub disk_is_full: bool,
-    /// Each batch applied takes up to so much longer.
+    /// Applying a batch takes up to this much longer.
     pub apply: Micros,
-    /// Each snapshot decoded takes up to so much longer.
+    /// Decoding a snapshot takes up to this much longer.
     pub decode: Micros,
-    /// Each snapshot encoded takes up to so much longer.
+    /// Encoding a snapshot takes up to this much longer.
     pub encode: Micros,
-    /// It is sent so many old messages each millisecond.
+    /// The number of old messages that it receives each millisecond.
     pub flood: u64,
-    /// Its clients do not wait.
+    /// Its clients do not wait before a retry.
     pub storm: bool,
-    /// Beside so many of a thousand messages it sends a lie.
+    /// In addition to this many of a thousand messages it sends a malformed copy.
     pub lies: u64,
 }
 
@@ -90,12 +91,12 @@ impl Conditions {
         conditions
     }
 
-    /// A member's.
+    /// The conditions of `node`.
     pub(super) fn member(&self, node: NodeId) -> &Surroundings {
         &self.members[node as usize]
     }
 
-    /// The link's: the worst of what is said of it.
+    /// The state of the link: the worst that any act asks for.
     pub(super) fn link(&self, from: NodeId, to: NodeId) -> Link {
         let of_link = self.links.iter().filter(|(a, b, _)| (*a, *b) == (from, to));
         of_link.fold(Link::Open, |worst, (_, _, link)| match (worst, *link) {
@@ -105,12 +106,12 @@ impl Conditions {
         })
     }
 
-    /// Whether what a leader sends to this member is lost, whatever the link is like.
+    /// Whether messages from a leader to this member are lost, whatever the state of the link.
     pub(super) fn hears_no_leader(&self, to: NodeId) -> bool {
         self.hear_leaders.is_some_and(|only| only != to)
     }
 
-    /// Whether anybody is flooded.
+    /// Whether any member is flooded.
     pub(super) fn has_floods(&self) -> bool {
         self.members.iter().any(|member| member.flood > 0)
     }

@@ -1,61 +1,62 @@
-//! What can go wrong, by name, and which of it a run may meet.
+//! The kinds of faults by name, and the set of kinds that a run may draw from.
 //!
-//! *What it does not do:* it says neither when nor to whom; that is a [`Schedule`](super::schedule::Schedule)'s.
+//! *What it does not do:* it does not choose times or members; a
+//! [`Schedule`](super::schedule::Schedule) does.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A way in which a cluster's surroundings fail.
+/// A kind of fault in a cluster's surroundings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FaultKind {
     /// Messages are lost.
     Drop,
-    /// Messages come twice, the second one late.
+    /// Messages are delivered twice, the second time late.
     Duplicate,
     /// Messages overtake each other.
     Reorder,
-    /// Messages take long.
+    /// Messages take long to arrive.
     Delay,
-    /// A link holds everything back and then lets all of it go at once.
+    /// A link holds all messages back and then delivers them at once.
     Clog,
-    /// The cluster falls into two groups.
+    /// The cluster is split into two groups.
     Partition,
     /// A link carries messages in one direction only.
     OneWayPartition,
-    /// Two members can't reach each other; everybody else reaches both.
+    /// Two members can't reach each other; all other members reach both.
     PartialPartition,
-    /// A member's process dies, and is started again later.
+    /// A member's process dies, and is restarted later.
     Crash,
-    /// A member's process stands still; what comes for it waits, what it says afterwards is old.
+    /// A member's process is paused; its input waits, and what it sends afterwards is old.
     Pause,
     /// A member's clock is too fast or too slow.
     ClockSkew,
     /// A member's clock jumps forwards.
     ClockJump,
-    /// A member dies while it writes; of the write, a part is there.
+    /// A member dies during a write, which is only partly on disk.
     TornWrite,
-    /// A member dies; nothing of what was not synced is there.
+    /// A member dies; everything that was not synced is lost.
     LostWrites,
-    /// A write lands elsewhere on the disk. Found when the member starts again.
+    /// A write lands at another place on the disk. Found when the member restarts.
     MisdirectedWrite,
-    /// Bits of what is stored change. Found when the member starts again.
+    /// Stored bits change. Found when the member restarts.
     BitRot,
-    /// The end of a log that was sealed, or whose process was killed, is zeroed, overwritten, cut
-    /// off or gone while the member is down. Found when it starts again.
+    /// While the member is down, the end of its log is zeroed, overwritten, cut off or removed. The
+    /// log had been sealed, or its process killed. Found when the member restarts.
     DamagedEnd,
-    /// An fsync fails: the member has to stop.
+    /// An fsync fails: the member must stop.
     FailingSync,
     /// An fsync does not return.
     HungSync,
-    /// The disk is full: the member has to stop.
+    /// The disk is full: the member must stop.
     FullDisk,
     /// The disk is slow.
     SlowDisk,
-    /// A member starts again on an empty disk.
+    /// A member restarts on an empty disk.
     WipedDisk,
-    /// A member starts again on an old copy of its disk, where others can notice.
+    /// A member restarts on an old copy of its disk, in cases that other members can notice.
     RolledBackDisk,
     /// The state machine is slow.
     SlowApply,
@@ -63,23 +64,24 @@ pub enum FaultKind {
     SlowDecode,
     /// Encoding snapshots is slow.
     SlowEncode,
-    /// Snapshots are asked for, and what they cover is compacted.
+    /// Snapshots are requested, and the log that they cover is compacted.
     ForcedSnapshot,
-    /// Clients repeat without waiting.
+    /// Clients retry without waiting.
     RetryStorm,
-    /// A member is sent more messages than it can handle.
+    /// A member receives more messages than it can handle.
     MailboxFlood,
-    /// One member sends, beside what it says, messages with a number at an end of its range. The same member throughout a
-    /// run. Not among [`Faults::all`]: members are taken to be honest, and this asks that one that is not harms no other.
+    /// One member sends, in addition to its own messages, copies with a number at an end of its
+    /// range. It is the same member throughout a run. Not in [`Faults::all`]: members are taken to
+    /// be honest, and this fault checks that a dishonest one harms no other.
     Lies,
-    /// Messages come again when another member leads, in whatever term it then is.
+    /// Old messages are delivered again when another member becomes leader, whatever its term is.
     Replay,
-    /// The leader's messages reach one member only.
+    /// The leader's messages reach only one member.
     WeakLeader,
 }
 
 impl FaultKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [FaultKind; 32] = [
         FaultKind::Drop,
         FaultKind::Duplicate,
@@ -115,7 +117,7 @@ impl FaultKind {
         FaultKind::WeakLeader,
     ];
 
-    /// As it is written on a command line and in a report.
+    /// The name, as in a command line and in a report.
     pub fn name(self) -> &'static str {
         match self {
             FaultKind::Drop => "drop",
@@ -164,33 +166,33 @@ impl fmt::Display for FaultKind {
     }
 }
 
-/// A set of kinds of faults: those that a run may meet. Each seed draws about half of it.
+/// A set of kinds of faults: those that a run may draw from. Each seed draws about half of it.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Faults(u64);
 
 impl Faults {
-    /// Everything that happens to honest members: all kinds but [`FaultKind::Lies`].
+    /// All faults that can happen to honest members: all kinds but [`FaultKind::Lies`].
     pub fn all() -> Faults {
         Faults::only(FaultKind::ALL).without(FaultKind::Lies)
     }
 
-    /// Nothing fails.
+    /// No faults.
     pub fn none() -> Faults {
         Faults(0)
     }
 
-    /// These and nothing else.
+    /// Only these kinds.
     pub fn only(kinds: impl IntoIterator<Item = FaultKind>) -> Faults {
         Faults(kinds.into_iter().fold(0, |bits, kind| bits | kind.bit()))
     }
 
-    /// All of this set but `kind`.
+    /// This set without `kind`.
     #[must_use]
     pub fn without(self, kind: FaultKind) -> Faults {
         Faults(self.0 & !kind.bit())
     }
 
-    /// Whether the set has `kind`.
+    /// Whether the set contains `kind`.
     pub fn contains(self, kind: FaultKind) -> bool {
         self.0 & kind.bit() != 0
     }
@@ -221,12 +223,12 @@ impl fmt::Display for Faults {
     }
 }
 
-/// A word that is no kind of fault.
+/// A word that names no kind of fault.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("'{0}' is no kind of fault; there are all, none, {names}", names = FaultKind::ALL.map(FaultKind::name).join(", "))]
 pub struct UnknownFault(String);
 
-/// `none`, or names with commas between them; `all` names all kinds but `lies`.
+/// `none`, or names separated by commas; `all` stands for all kinds but `lies`.
 impl FromStr for Faults {
     type Err = UnknownFault;
 

@@ -1,22 +1,23 @@
-//! After the faults: how long a leader may take to come, and how long the members may take to become
-//! equal. For both tiers.
+//! The time limits after the faults: for electing a leader, and for the members to become equal.
+//! Used by both tiers.
 
 use crate::raft::Micros;
 
 use super::SECOND;
 use super::conditions::SLOWEST_DECODE;
 
-/// So many election timeouts.
+/// The wait in election timeouts.
 const TIMEOUTS: u64 = 12;
 
-/// Waits for a leader that commits, for twelve election timeouts, those not counted in which it can't: whoever installs a
-/// snapshot acknowledges nothing, and with a quorum that does, what was begun while decoding was slow has to end first. A member
-/// that was left empty may begin only now: the count may begin once more.
+/// Waits for a leader that commits, for twelve election timeouts. Time in which no leader can
+/// commit is not counted: a member that installs a snapshot acknowledges nothing, and if a quorum
+/// installs one, decodes that began while decoding was slow must end first. A member that was left
+/// empty may begin its install only now, so the count may restart once.
 #[derive(Debug)]
 pub(super) struct LeaderWait {
     /// The longest election timeout.
     timeout: Micros,
-    /// The longest that a snapshot may take to decode.
+    /// The longest time that a snapshot may take to decode.
     decode: Micros,
     since: Micros,
     counts: bool,
@@ -24,19 +25,20 @@ pub(super) struct LeaderWait {
 }
 
 impl LeaderWait {
-    /// Begins `now`; `decode` is how long a snapshot takes to decode while nothing is slow.
+    /// Begins `now`; `decode` is how long a snapshot takes to decode without slow faults.
     pub(super) fn begin(now: Micros, timeout: Micros, decode: Micros) -> LeaderWait {
         let decode = SLOWEST_DECODE + decode;
         LeaderWait { timeout, decode, since: now, counts: false, began_again: false }
     }
 
-    /// The most that it takes, all in all.
+    /// The upper bound of the whole wait.
     pub(super) fn at_most(&self) -> Micros {
         2 * (self.decode + TIMEOUTS * self.timeout)
     }
 
-    /// Looks: whether there is a leader, and whether a quorum has no snapshot to install. `None`: nothing is decided yet. `Some`:
-    /// how long it took in thousandths of an election timeout, or that it did not come.
+    /// Checks whether there is a leader, and whether a quorum has no snapshot to install. `None`:
+    /// undecided. `Some`: the time it took in thousandths of an election timeout, or that no leader
+    /// came in time.
     pub(super) fn look(
         &mut self,
         now: Micros,
@@ -64,11 +66,11 @@ impl LeaderWait {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InVain;
 
-/// The longest that members may take to become equal.
+/// The longest time that members may take to become equal.
 const CONVERGENCE_MAX: Micros = 600 * SECOND;
 
-/// Waits until the members are equal, for as long as they apply entries. A member with limits of one
-/// takes minutes to catch up, which is no failure; a member that makes no progress is one.
+/// Waits until the members are equal, for as long as they apply entries. A member with limits of
+/// one may take minutes to catch up, which is no failure; making no progress is one.
 #[derive(Debug)]
 pub(super) struct ConvergenceWait {
     /// How long nothing may be applied.
@@ -86,7 +88,7 @@ impl ConvergenceWait {
         ConvergenceWait { patience, end: now + CONVERGENCE_MAX, advanced_at: now, applied: 0 }
     }
 
-    /// Whether the members have had their time. `applied`: what each of them has applied.
+    /// Whether the wait is over. `applied`: the applied index of each member.
     pub(super) fn is_over(&mut self, now: Micros, applied: impl Iterator<Item = u64>) -> bool {
         let applied = applied.sum();
         if applied > self.applied {
@@ -115,7 +117,8 @@ mod tests {
         assert_eq!(wait.look(7 + 12 * TIMEOUT, true, true), Some(Ok(12_000)));
     }
 
-    /// They are not counted while a quorum decodes, and begin once more if it does so only now.
+    /// Time in which a quorum decodes is not counted, and the count restarts once if the decode
+    /// begins only now.
     #[test]
     fn whoever_decodes_elects_nobody() {
         let mut wait = wait();
@@ -136,7 +139,8 @@ mod tests {
         assert_eq!(found.iter().flatten().count(), 1);
     }
 
-    /// Members that apply are waited for, but not for ever; members that apply nothing are not.
+    /// Members that apply entries are waited for, but not without limit; members that apply nothing
+    /// are not.
     #[test]
     fn members_have_time_while_they_apply() {
         let mut wait = ConvergenceWait::begin(7, SECOND);

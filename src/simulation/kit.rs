@@ -1,4 +1,5 @@
-//! The test-kit: a service's own state machine in a simulated cluster, under every fault, with every check.
+//! The test-kit: runs a service's own state machine in a simulated cluster, with all faults and all
+//! checks.
 //!
 //! ```
 //! use quorate::machine::{Increment, WordCount};
@@ -21,16 +22,17 @@
 //!     .unwrap_or_else(|failure| panic!("{failure}"));
 //! assert!(summary.operations > 0);
 //! ```
-//! Beside what holds for every cluster the kit holds the machine to its contract:
+//! In addition to the invariants of every cluster, the kit checks the contract of the machine:
 //!
 //! | checked | by |
 //! |---|---|
-//! | commands do the same everywhere | each one applied to two copies of the state; states and replies compared at each index |
-//! | a state is all that is saved of it | members that went through a snapshot reply as those that did not |
+//! | commands have equal effects everywhere | two copies apply each; states, replies compared |
+//! | a saved state is complete | members restored from a snapshot reply as those that were not |
 //! | clients see one copy | the model, for linearizability |
-//! | each command once | the same, over retries, crashes and changes of the leader |
+//! | each command is executed once | the same, over retries, crashes and changes of the leader |
 //!
-//! *What it does not do:* real time, real disks and real networks; what a service does around its machine.
+//! *What it does not do:* real time, real disks and real networks; what a service does around its
+//! machine.
 
 use std::fmt;
 use std::rc::Rc;
@@ -49,12 +51,12 @@ use super::shrink::shrink;
 use super::tally::Summary;
 use super::trace::Line;
 
-/// Runs this seed and no other.
+/// Environment variable: runs this seed and no other.
 const SEED: &str = "QUORATE_SEED";
-/// So many runs may go into finding a shorter schedule, unless said.
+/// Default for the number of runs spent on finding a shorter schedule.
 const SHRINKING: usize = 60;
 
-/// A simulation, as far as it is described. It needs a [`machine`](Simulation::machine) and a
+/// The settings of a simulation. It needs a [`machine`](Simulation::machine) and a
 /// [`workload`](SimulationOf::workload) before it can run.
 #[derive(Clone, Debug)]
 pub struct Simulation {
@@ -69,8 +71,8 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// The one of `seed`: five members and ten clients, a minute under all faults, unless said otherwise. `QUORATE_SEED` in the
-    /// environment takes the place of every seed.
+    /// A simulation of `seed`. Defaults: five members, ten clients, one minute under all faults.
+    /// `QUORATE_SEED` in the environment overrides every seed.
     pub fn new(seed: u64) -> Simulation {
         Simulation {
             seed,
@@ -84,14 +86,15 @@ impl Simulation {
         }
     }
 
-    /// So many seeds, one after the other, from the given one on; the first that fails ends it.
+    /// The number of seeds to run in sequence, from the given seed on. The first failure ends the
+    /// sequence.
     #[must_use]
     pub fn seeds(mut self, seeds: u64) -> Simulation {
         self.seeds = seeds;
         self
     }
 
-    /// So many members.
+    /// The number of members.
     #[must_use]
     pub fn nodes(mut self, nodes: u64) -> Simulation {
         assert!((1..=15).contains(&nodes), "a cluster has 1 to 15 members, not {nodes}");
@@ -99,42 +102,42 @@ impl Simulation {
         self
     }
 
-    /// What may go wrong. Each seed draws about half of it.
+    /// The faults that may occur. Each seed draws about half of them.
     #[must_use]
     pub fn faults(mut self, faults: Faults) -> Simulation {
         self.faults = faults;
         self
     }
 
-    /// For so long things go wrong, in virtual time; then everything heals.
+    /// How long faults occur, in virtual time; then everything heals.
     #[must_use]
     pub fn time(mut self, time: Duration) -> Simulation {
         self.time = time;
         self
     }
 
-    /// So many clients, each with one request under way.
+    /// The number of clients; each has one request under way.
     #[must_use]
     pub fn clients(mut self, clients: u64) -> Simulation {
         self.clients = clients;
         self
     }
 
-    /// A client waits at most so long between two requests.
+    /// The longest time that a client waits between two requests.
     #[must_use]
     pub fn think(mut self, think: Duration) -> Simulation {
         self.think = think.max(Duration::from_millis(1));
         self
     }
 
-    /// After a failure so many runs may go into finding a shorter schedule.
+    /// After a failure, the number of runs spent on finding a shorter schedule.
     #[must_use]
     pub fn shrinking(mut self, runs: usize) -> Simulation {
         self.shrinking = runs;
         self
     }
 
-    /// The state machine of each member, as it begins.
+    /// Creates the initial state machine of each member.
     pub fn machine<M: Machine>(self, make: impl Fn() -> M + 'static) -> SimulationOf<M> {
         SimulationOf { simulation: self, make: Rc::new(make) }
     }
@@ -147,9 +150,10 @@ pub struct SimulationOf<M> {
 }
 
 impl<M: Machine> SimulationOf<M> {
-    /// What clients ask: the next request of a client, made up from the dice and nothing else. The requests say what the model
-    /// calls them; it is the default one of its type unless [`model`](ReadySimulation::model) says otherwise. For a machine
-    /// without a model there is [`NoModel`].
+    /// The workload: makes the next request of a client from the random stream and nothing else. A
+    /// request names the model's operation. The model is the default value of its type unless
+    /// [`model`](ReadySimulation::model) sets another. For a machine without a model there is
+    /// [`NoModel`].
     pub fn workload<L: Model + Default + 'static>(
         self,
         workload: impl Fn(&mut Dice, Turn) -> Request<M, L> + 'static,
@@ -167,7 +171,7 @@ impl<M: Machine> SimulationOf<M> {
     }
 }
 
-/// A simulation that can run.
+/// A simulation that is ready to run.
 pub struct ReadySimulation<M: Machine, L: Model> {
     simulation: Simulation,
     scenario: Scenario<M, L>,
@@ -177,7 +181,7 @@ impl<M: Machine, L: Model + 'static> ReadySimulation<M, L>
 where
     L::Outcome: Send + 'static,
 {
-    /// The model that clients' answers are held against.
+    /// The model that replies to clients are checked against.
     #[must_use]
     pub fn model(mut self, model: L) -> ReadySimulation<M, L>
     where
@@ -187,7 +191,8 @@ where
         self
     }
 
-    /// Runs. The failure says which seed it was and what must not be, and prints as a report.
+    /// Runs the simulation. A failure contains the seed and the broken invariant, and prints as a
+    /// report.
     pub fn run(&self) -> Result<Summary, Failure> {
         let Simulation { seed, seeds, .. } = self.simulation;
         let only = std::env::var(SEED).ok().and_then(|text| text.parse::<u64>().ok());
@@ -226,21 +231,21 @@ where
     }
 }
 
-/// What must not be, and how it came to be.
+/// A broken invariant and the run that broke it.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// The seed that fails.
     pub seed: u64,
-    /// Which rule was broken, when and how, under the schedule below.
+    /// The broken invariant, when and how, under the schedule below.
     pub breach: Breach,
-    /// The shortest schedule of faults that was found to break it.
+    /// The shortest schedule of faults found that breaks it.
     pub schedule: Schedule,
-    /// What happened under it.
+    /// The trace of the run under this schedule.
     pub trace: Vec<Line>,
 }
 
 impl Failure {
-    /// The trace as JSON, a line for each thing that happened.
+    /// The trace as JSON, one line for each event.
     pub fn trace_json(&self) -> String {
         self.trace.iter().map(|line| format!("{}\n", Json(line))).collect()
     }
@@ -289,7 +294,8 @@ impl fmt::Display for Json<'_> {
     }
 }
 
-/// Promises nothing: for machines without a model. Requests are `()`, and so are their outcomes.
+/// A model that promises nothing, for machines without a model. Operations are `()`, and so are
+/// their outcomes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoModel;
 

@@ -1,11 +1,12 @@
-//! Messages that say what cannot be: one number of an honest message, put to an end of its range.
+//! Malformed messages: one number of an honest message, set to an end of its range.
 //!
 //! ```text
-//!  n2 ──Append { commit: 17, .. }──────────────▶ n0
-//!     ──Append { commit: 2^64 - 1, .. }────────▶     beside it: the lie
+//! n2 ──Append { commit: 17, .. }──────────────▶ n0
+//!     ──Append { commit: 2^64 - 1, .. }────────▶     in addition: the malformed copy
 //! ```
-//! The receiver must stay up, and agree with the others that do not lie. *Not here:* lies that look like the truth. One member
-//! can always say that it holds a longer log, or that it leads: what that costs is in `docs/guarantees.md`.
+//! The receiver must stay up, and agree with the other honest members. *What it does not do:*
+//! plausible lies. A member can always claim a longer log, or to be the leader: the consequences
+//! are described in `docs/guarantees.md`.
 
 use crate::raft::{
     Answer, Append, AppendAnswer, AppendOutcome, Body, ChunkOutcome, Envelope, FollowerReport,
@@ -14,13 +15,13 @@ use crate::raft::{
 
 use super::random::Dice;
 
-/// The highest number that is not refused on sight.
+/// The highest number that is not rejected at once.
 const HIGHEST: u64 = 1 << 62;
 
-/// The ends of every number's range, and of what computes with it.
+/// The ends of every number's range, and of the ranges of values computed from it.
 const ENDS: [u64; 6] = [0, HIGHEST, HIGHEST + 1, 1 << 63, u64::MAX - 1, u64::MAX];
 
-/// All numbers in a message but those that say for whom it is, each with its name.
+/// All numbers in a message except those of its address, each with its name.
 pub(crate) fn numbers(envelope: &mut Envelope) -> Vec<(&'static str, &mut u64)> {
     let Envelope { cluster: _, group: _, from: _, to: _, incarnation, term, id, body } = envelope;
     let mut numbers = vec![("incarnation", incarnation), ("term", term), ("id", id)];
@@ -111,7 +112,7 @@ fn of_report<'a>(report: &'a mut FollowerReport, numbers: &mut Numbers<'a>) {
     }
 }
 
-/// The message with one number of an entry put to `value`: its term, or its time.
+/// The message with one number of an entry set to `value`: its term, or its time.
 #[cfg(test)]
 pub(crate) fn with_entry(envelope: &Envelope, term: bool, value: u64) -> Option<Envelope> {
     let mut lie = envelope.clone();
@@ -127,8 +128,9 @@ pub(crate) fn with_entry(envelope: &Envelope, term: bool, value: u64) -> Option<
     Some(lie)
 }
 
-/// `envelope` with one of its numbers at an end of its range. A candidate's log stays within what nobody can have: one that is
-/// merely longer than it is wins an election.
+/// `envelope` with one of its numbers set to an end of its range. The log that a candidate claims
+/// has a length that no real log can have: a candidate that claims a slightly longer log wins the
+/// election.
 pub(super) fn beside(envelope: &Envelope, dice: &mut Dice) -> Envelope {
     let mut lie = envelope.clone();
     let stands = matches!(lie.body, Body::Request(Request::PreVote { .. } | Request::Vote { .. }));

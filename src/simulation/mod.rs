@@ -1,22 +1,22 @@
-//! Whole clusters in virtual time from one seed, under every fault, watched by checkers.
+//! Simulates whole clusters in virtual time from one seed, under every fault, and checks them.
 //!
-//! | file | idea |
+//! | file | content |
 //! |---|---|
-//! | `faults`, `schedule`, `conditions` | what can go wrong; when it does; what that amounts to at a moment |
-//! | `acting` | a schedule under way |
-//! | `lies` | messages with numbers at the ends of their ranges |
-//! | `remembered` | which losses of a disk somebody will notice |
-//! | `judge` | what must hold at every moment |
-//! | `quorums` | which members are a quorum, and how a cluster is founded |
-//! | `linearizability` | whether clients saw what one copy could have shown |
-//! | `protocol` | tier 1: the pure protocol, for volume |
-//! | `cluster` | tier 2: whole nodes, for truth |
-//! | `healing` | how long a leader may take to come, afterwards |
-//! | `kit`, `request` | the test-kit: a service's own machine in tier 2 |
-//! | `shrink` | the shortest schedule that still fails |
-//! | `sights`, `outcome` | what was seen in a run; what came of it |
-//! | `trace`, `tally` | a run as a number and as lines; many runs summed up |
-//! | `random` | chance from a seed |
+//! | `faults`, `schedule`, `conditions` | kinds of faults; their times; their combined effect |
+//! | `acting` | the state of a schedule during a run |
+//! | `lies` | malformed messages: numbers at the ends of their ranges |
+//! | `remembered` | which losses of a disk other members would notice |
+//! | `judge` | the invariant checker: what must hold at every moment |
+//! | `quorums` | quorums of a membership; the bootstrap membership of a cluster |
+//! | `linearizability` | the checker of client histories |
+//! | `protocol` | tier 1: the pure protocol, for many seeds |
+//! | `cluster` | tier 2: whole nodes, for realism |
+//! | `healing` | how long recovery may take after the faults |
+//! | `kit`, `request` | the test-kit: runs a service's own machine in tier 2 |
+//! | `shrink` | finds the shortest schedule that still fails |
+//! | `sights`, `outcome` | coverage counters of a run; the result of a run |
+//! | `trace`, `tally` | a run as a hash and as lines; the summary of many runs |
+//! | `random` | random numbers from a seed |
 
 mod acting;
 pub mod cluster;

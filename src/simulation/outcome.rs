@@ -1,4 +1,4 @@
-//! One run: what it is given, and what came of it. The same for both tiers.
+//! The settings and the result of one run, for both tiers.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -11,53 +11,53 @@ use super::schedule::Schedule;
 use super::sights::Sights;
 use super::trace::Line;
 
-/// What a run is given.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Decides everything that the rest leaves open.
+    /// Decides everything that the other settings leave open.
     pub seed: u64,
-    /// Members.
+    /// The number of members.
     pub nodes: u64,
-    /// How long things go wrong, in virtual microseconds; then everything heals.
+    /// How long faults occur, in virtual microseconds; then everything heals.
     pub time: Micros,
-    /// What goes wrong.
+    /// The faults.
     pub schedule: Schedule,
-    /// Whether the trace is kept.
+    /// Whether the lines of the trace are kept.
     pub with_lines: bool,
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
-    /// What must not be.
+    /// The broken invariant, if any.
     pub breach: Option<Breach>,
-    /// The run as one number.
+    /// A hash of the run.
     pub trace_hash: u64,
-    /// Events, each checked.
+    /// The number of events; each one was checked.
     pub events: u64,
-    /// How long the run took, in virtual microseconds.
+    /// The duration of the run, in virtual microseconds.
     pub virtual_time: Micros,
-    /// Operations of clients that were answered.
+    /// The number of client operations that were answered.
     pub operations: u64,
-    /// How often what was seen.
+    /// Coverage counters by name.
     pub sights: BTreeMap<&'static str, u64>,
-    /// Acts that took place, by kind.
+    /// The number of acts that took place, by kind.
     pub acts: [u64; FaultKind::ALL.len()],
     /// Time from the end of all faults to a leader, in thousandths of the longest election timeout.
     pub elected_after: u64,
-    /// The trace, if it was kept.
+    /// The lines of the trace, if they were kept.
     pub lines: Vec<Line>,
 }
 
 impl Outcome {
-    /// Something was seen so often.
+    /// Adds `count` to a coverage counter.
     pub(super) fn saw(&mut self, what: &'static str, count: u64) {
         *self.sights.entry(what).or_default() += count;
     }
 
-    /// What members have counted, and what was seen of the run.
+    /// Adds the members' counters and the coverage of the run.
     pub(super) fn saw_all(&mut self, counters: &Counters, sights: &Sights) {
         (self.acts, self.elected_after) = (sights.acts, sights.elected_after);
         for (what, count) in [
@@ -83,7 +83,7 @@ impl Outcome {
     }
 }
 
-/// What a panic says.
+/// The message of a panic.
 pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());

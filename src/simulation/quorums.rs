@@ -1,5 +1,5 @@
-//! Quorums, counted by the simulator itself: over one configuration, or over both halves of a joint
-//! one.
+//! Quorums, computed independently of the protocol: over one configuration, or over both halves of
+//! a joint configuration.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::random::Dice;
 pub(super) struct Quorums(Vec<BTreeSet<NodeId>>);
 
 impl Quorums {
-    /// Those of a membership.
+    /// The quorums of a membership.
     pub(super) fn of(members: &Membership) -> Quorums {
         let halves = [&members.voters, &members.voters_outgoing];
         Quorums(halves.into_iter().filter(|voters| !voters.is_empty()).cloned().collect())
@@ -26,22 +26,22 @@ impl Quorums {
         self.0.iter().all(is_majority)
     }
 
-    /// Whether `node` is the only voter there is.
+    /// Whether `node` is the only voter.
     pub(super) fn is_alone(&self, node: NodeId) -> bool {
         self.0.iter().any(|voters| voters.len() == 1 && voters.contains(&node))
     }
 
-    /// Whether the disk of `node` may be lost. Not where no other member can make that good; and
-    /// not where it is one of two voters of a joint configuration: the other one is not elected
-    /// without its vote, which it gives to nobody before it has caught up with a leader.
+    /// Whether the disk of `node` may be lost. Not if no other member can repair the loss, and not
+    /// if the node is one of two voters of a joint configuration: the other one needs its vote to
+    /// be elected, and it votes for none before it has caught up with a leader.
     pub(super) fn may_lose(&self, node: NodeId) -> bool {
         let least = if self.0.len() == 1 { 2 } else { 3 };
         self.0.iter().all(|voters| voters.len() >= least || !voters.contains(&node))
     }
 }
 
-/// The members of a cluster of `nodes`, as it is founded: one configuration, or, in one cluster of
-/// four, two that overlap. Each has two voters or more.
+/// The members of a new cluster of `nodes`: one configuration, or, in one cluster of four, two that
+/// overlap. Each has at least two voters.
 pub(super) fn founding(nodes: u64, dice: &mut Dice) -> Membership {
     let mut members = Membership::of_voters(0..nodes);
     if nodes < 3 || !dice.chance(250) {
@@ -51,7 +51,7 @@ pub(super) fn founding(nodes: u64, dice: &mut Dice) -> Membership {
     for place in (1..shuffled.len()).rev() {
         shuffled.swap(place, dice.below(place as u64 + 1) as usize);
     }
-    // All that the first half lacks are in the second, and so is at least one of the first.
+    // The second half has all members that the first lacks, and at least one of the first.
     let first = dice.between(2, nodes - 1) as usize;
     let second = dice.between(1, first as u64) as usize;
     members.voters = shuffled[..first].iter().copied().collect();

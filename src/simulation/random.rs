@@ -1,14 +1,16 @@
-//! Chance from a seed. One seed decides a whole run, so every part of a run draws from a stream of its own: what one part does
-//! more or less often changes nothing for the others, and a schedule can be shortened without turning everything else over.
+//! Random numbers from a seed. One seed decides a whole run. Each part of a run draws from its own
+//! stream: if one part draws more or fewer numbers, the other parts do not change, so a schedule
+//! can be shortened without changing the rest of the run.
 //!
-//! *What it is not:* good enough for secrets.
+//! *What it does not do:* it is not good enough for secrets.
 
-/// A stream of numbers (splitmix64). Two with the same parts give the same numbers for ever.
+/// A stream of numbers (splitmix64). Equal seeds and stream numbers give equal sequences, in all
+/// versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// The stream number `stream` of `seed`.
+    /// Stream number `stream` of `seed`.
     pub fn new(seed: u64, stream: u64) -> Dice {
         let mut dice = Dice(seed);
         dice.0 = dice.roll() ^ stream.wrapping_mul(0xd6e8_feb8_6659_fd93);
@@ -35,12 +37,12 @@ impl Dice {
         self.roll() % end
     }
 
-    /// True so often in a thousand.
+    /// True in `thousandths` of a thousand calls, on average.
     pub fn chance(&mut self, thousandths: u64) -> bool {
         self.below(1_000) < thousandths
     }
 
-    /// One of these. Panics without any.
+    /// One of the elements. Panics if there are none.
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.below(of.len() as u64) as usize]
     }

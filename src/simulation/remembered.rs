@@ -1,21 +1,22 @@
-//! What the others' disks say of one member: which of its losses somebody will notice (PS20). For both tiers.
+//! What the others' disks record of one member: which of its losses other members would notice
+//! (PS20). Used by both tiers.
 //!
 //! ```text
-//!   a disk is copied in life 4; the member starts again, 5, and again, 6: that is what all others remember
-//!   the copy takes its place ──▶ life 5: lower than what is remembered, and the member is told
-//!        before it has been told and has that on disk, it starts once more
-//!                            ──▶ life 6: the very one that is remembered; nobody sees that it is another one
+//! a disk is copied in incarnation 4; the member restarts twice, 5 and 6: all others remember 6
+//! the copy is the disk now   ──▶ incarnation 5: lower than 6; the member is informed
+//!        before that is durable on its disk, it restarts once more
+//!                            ──▶ incarnation 6: the remembered one; the loss goes unnoticed
 //! ```
-//! What lies beyond that is in `docs/guarantees.md`, "What cannot be noticed".
+//! Other losses are described in `docs/guarantees.md`, "What cannot be noticed".
 
 use crate::raft::{Incarnation, KnownPeers, NodeId, created_at_ms};
 
-/// The life of a member that each of the others remembers; 0: none.
+/// The incarnation of a member that each of the others remembers; 0: none.
 #[derive(Clone, Debug)]
 pub(super) struct Remembered(Vec<Incarnation>);
 
 impl Remembered {
-    /// `disks`: what those of all members say, from member 0 on.
+    /// `disks`: the records of all members, from member 0 on.
     pub(super) fn of<'a>(
         member: NodeId,
         disks: impl IntoIterator<Item = &'a KnownPeers>,
@@ -27,17 +28,19 @@ impl Remembered {
         Remembered(others.map(life).collect())
     }
 
-    /// Whether all know the directory that this life is of, so that they would notice another one in its place.
+    /// Whether all others know the directory of this incarnation, so that they would notice another
+    /// one in its place.
     pub(super) fn is_known(&self, life: Incarnation) -> bool {
         self.0.iter().all(|known| *known > 0 && created_at_ms(*known) == created_at_ms(life))
     }
 
-    /// Whether all would notice an earlier life in the place of this one: a copy starts once before anybody hears of it.
+    /// Whether all others would notice an earlier incarnation in place of this one. A copy starts
+    /// once before any other member hears of it.
     pub(super) fn tells_apart(&self, life: Incarnation, earlier: Incarnation) -> bool {
         earlier + 1 < life && self.0.iter().all(|known| *known == life)
     }
 
-    /// Whether anybody takes this life for the one that it remembers.
+    /// Whether any member would take this incarnation for the one that it remembers.
     pub(super) fn has(&self, life: Incarnation) -> bool {
         self.0.contains(&life)
     }
@@ -55,7 +58,8 @@ mod tests {
         Remembered::of(MEMBER, &known)
     }
 
-    /// A copy of life 4 starts as 5, which all tell from 6, and next as 6, which nobody does (PS20).
+    /// A copy of incarnation 4 starts as 5, which all others distinguish from 6, and next as 6,
+    /// which none does (PS20).
     #[test]
     fn ps20_a_copy_that_starts_as_often_is_the_life_that_is_remembered() {
         let remembered = by([6, 0, 6]);
@@ -64,7 +68,7 @@ mod tests {
         assert!(!by([6, 0, 5]).tells_apart(6, 4));
     }
 
-    /// What a member remembers of itself counts for nothing, and every other one has to know.
+    /// What a member remembers of itself does not count, and all others have to know the directory.
     #[test]
     fn ps20_a_directory_is_known_to_all_others_or_not() {
         let (first, second) = (unborn(1_000) + 1, unborn(2_000) + 1);

@@ -1,15 +1,15 @@
-//! What a client asks: a command or a read, with what the model of the state machine calls it.
+//! A client's request: a command or a read, together with the operation that the model checks.
 
 use crate::machine::Machine;
 
 use super::linearizability::Model;
 
-/// Which request of a run is to be made up.
+/// The position of a request in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// The client that asks.
+    /// The client that sends it.
     pub client: u64,
-    /// Counts the requests of all clients: no two have the same.
+    /// Counts the requests of all clients; no two requests have the same number.
     pub number: u64,
 }
 
@@ -28,7 +28,8 @@ pub(super) enum Asks<M: Machine, L: Model> {
 }
 
 impl<M: Machine, L: Model> Request<M, L> {
-    /// A command: what the model calls it, and what it makes of the reply.
+    /// A command: the model's operation, the command, and how its reply becomes the model's
+    /// outcome.
     pub fn command(
         operation: L::Operation,
         command: M::Command,
@@ -37,7 +38,8 @@ impl<M: Machine, L: Model> Request<M, L> {
         Request { operation, asks: Asks::Command(command, Box::new(told)) }
     }
 
-    /// A linearizable read: what the model calls it, and what is read.
+    /// A linearizable read: the model's operation, the query, and how its reply becomes the
+    /// outcome.
     pub fn read(
         operation: L::Operation,
         read: impl Fn(&M) -> L::Outcome + Send + Sync + 'static,

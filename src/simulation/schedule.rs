@@ -1,15 +1,17 @@
-//! Which fault begins when, for how long and to whom: drawn from a seed before a run, so that it can be shown, repeated and
-//! shortened.
+//! Which fault begins when, for how long and at which member. A schedule is drawn from a seed
+//! before a run, so that it can be printed, repeated and shortened.
 //!
 //! ```text
-//!  seed ──▶ about half of the allowed kinds ──▶ acts, one to three at a time:   ├──drop──┤   ├crash┤
-//!                                                                                 ├─slow disk n2─┤
+//! seed ──▶ about half of the allowed kinds ──▶ acts, one to three at a time: ├──drop──┤   ├crash┤
+//!                                                                               ├─slow disk n2─┤
 //! ```
-//! Acts that meet by chance seldom make an install interesting, so half of the seeds also tell a story of one: a member is cut off
-//! for long enough to need a snapshot, and as it gets it, things go wrong where it hurts.
+//! Acts that overlap by chance rarely stress an install, so half of the seeds also contain a
+//! sequence aimed at one: a member is cut off long enough to need a snapshot, and faults occur
+//! while it receives the snapshot.
 //!
-//! *What it does not do:* it knows nothing of the cluster's state. Whether an act makes sense at its moment (a member that is
-//! down can't crash; no second disk may be lost while a first one is) the cluster decides, and counts what it has done.
+//! *What it does not do:* it does not know the cluster's state. The cluster decides whether an act
+//! makes sense at its moment (a member that is down can't crash; no second disk may be lost before
+//! a first loss is repaired), and counts the acts that it carried out.
 
 use std::fmt;
 
@@ -21,32 +23,33 @@ use super::faults::{FaultKind, Faults};
 use super::random::Dice;
 use super::{MILLISECOND, SECOND};
 
-/// A crash as strong as this, and up to [`DIES_WRITING`], comes just before a name is synced.
+/// A crash with a strength from this up to [`DIES_WRITING`] comes just before a directory entry is
+/// synced.
 pub(super) const DIES_SYNCING: u64 = 500;
-/// A crash as strong as this comes in the middle of a write.
+/// A crash with at least this strength comes in the middle of a write.
 pub(super) const DIES_WRITING: u64 = 750;
 
-/// What goes wrong once.
+/// One fault at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Act {
     /// When it begins, in virtual microseconds.
     pub at: Micros,
     /// How long it lasts, in microseconds.
     pub lasts: Micros,
-    /// What it is.
+    /// The kind of fault.
     pub kind: FaultKind,
-    /// To whoever leads when it begins, if anybody does.
+    /// Whether it is aimed at the leader at its beginning, if there is one.
     pub to_leader: bool,
-    /// To whom otherwise. Of a link: the sender.
+    /// The member otherwise. For a link: the sender.
     pub node: NodeId,
-    /// Of a link: the receiver. Another member than `node`, if there is one.
+    /// For a link: the receiver. Differs from `node` if the cluster has another member.
     pub other: NodeId,
-    /// How much of it, in thousandths of the worst.
+    /// Its strength, in thousandths of the worst case.
     pub strength: u64,
 }
 
 impl Act {
-    /// Turns it on another member.
+    /// Aims it at another member.
     pub(super) fn aim(&mut self, node: NodeId) {
         if node == self.other {
             self.other = self.node;
@@ -54,7 +57,7 @@ impl Act {
         self.node = node;
     }
 
-    /// When it is over, in virtual microseconds.
+    /// When it ends, in virtual microseconds.
     pub fn until(&self) -> Micros {
         self.at + self.lasts
     }
@@ -76,7 +79,7 @@ impl fmt::Display for Act {
     }
 }
 
-/// All acts of a run, by their beginnings.
+/// All acts of a run, ordered by their beginnings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Schedule {
     /// The acts.
@@ -84,13 +87,14 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of `seed`: faults among `allowed`, for a cluster of `nodes` members, until `end`.
+    /// The schedule of `seed`: faults among `allowed`, for a cluster of `nodes` members, until
+    /// `end`.
     pub fn draw(seed: u64, allowed: Faults, nodes: u64, end: Micros) -> Schedule {
         let mut dice = Dice::new(seed, 1);
         let dealt = allowed.without(FaultKind::DamagedEnd);
         let chosen: Vec<FaultKind> = dealt.kinds().filter(|_| dice.chance(500)).collect();
         let mut acts = Vec::new();
-        // Dice of their own: without them the other acts of a seed are the same.
+        // A separate random stream: the other acts of a seed stay the same without it.
         let mut beside = Dice::new(seed, 5);
         let damages = allowed.contains(FaultKind::DamagedEnd) && beside.chance(500);
         if damages && nodes > 0 {
@@ -108,10 +112,11 @@ impl Schedule {
         if told.chance(400) {
             killed_twice(&mut told, allowed, nodes, end, &mut acts);
         }
-        // From a fault a minute to a fault a second: some runs have time to heal in between, some never.
+        // Between one fault a minute and one a second: some runs have time to heal in between, some
+        // do not.
         let pause = dice.between(300, 5_000) * MILLISECOND;
         let mut at = dice.between(0, 2 * pause);
-        // Dealt like cards, so that each kind comes up before any comes up again.
+        // Dealt like cards: each kind occurs once before any kind occurs again.
         let mut deck: Vec<FaultKind> = Vec::new();
         while at < end {
             if deck.is_empty() {
@@ -122,7 +127,7 @@ impl Schedule {
             let other = (node + 1 + dice.below(nodes.saturating_sub(1).max(1))) % nodes;
             let lasts = lasts(kind, &mut dice).min(end - at);
             let (to_leader, strength) = (dice.chance(300), dice.between(1, 1_000));
-            // One member lies, and no other.
+            // Only one member lies.
             let (node, other, to_leader) = match kind {
                 FaultKind::Lies => (seed % nodes, (seed + 1) % nodes, false),
                 _ => (node, other, to_leader),
@@ -134,20 +139,21 @@ impl Schedule {
         Schedule { acts }
     }
 
-    /// The kinds in it.
+    /// The kinds of faults in it.
     pub fn kinds(&self) -> Faults {
         Faults::only(self.acts.iter().map(|act| act.kind))
     }
 }
 
-/// A member, the leader perhaps, is cut off from all; meanwhile the others compact their logs; and when it is back and gets a
-/// snapshot, whoever sends it can't be heard, or dies, or the state machine takes its time.
+/// A member, possibly the leader, is cut off from all others, which meanwhile compact their logs.
+/// When it is back and receives a snapshot, the sender can't be heard, or crashes, or the state
+/// machine is slow.
 fn left_behind(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: &mut Vec<Act>) {
     let victim = dice.below(nodes);
     let next = (victim + 1) % nodes;
     let (at, is_slow) = (dice.below(end), dice.chance(400));
     let to_leader = is_slow || dice.chance(400);
-    // A short absence leaves a tail that is longer than what the others have committed since.
+    // A short absence leaves a tail longer than what the others have committed since.
     let most = if dice.chance(500) { 2_500 } else { 12_000 };
     let back = at + dice.between(300, most) * MILLISECOND;
     let soon = |dice: &mut Dice| back + dice.between(1, 2_500) * MILLISECOND;
@@ -158,7 +164,7 @@ fn left_behind(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: 
         }
     };
     if !to_leader && dice.chance(500) {
-        // It goes with a tail that no other member has.
+        // It is cut off with a tail that no other member has.
         let lasts = dice.between(500, 4_000) * MILLISECOND;
         act(at.saturating_sub(lasts), lasts, FaultKind::WeakLeader, false, victim, next, 1_000);
     }
@@ -168,14 +174,16 @@ fn left_behind(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: 
         act(asked_at, 0, FaultKind::ForcedSnapshot, false, other, victim, 1_000);
     }
     if is_slow {
-        // It has not applied all that it answers for as it goes, nor when it is back.
+        // It has not applied all that it acknowledged, neither when it is cut off nor when it is
+        // back.
         let before = dice.between(1_000, 4_000) * MILLISECOND;
         let lasts = before + back - at + dice.between(2, 12) * SECOND;
         let at = at.saturating_sub(before);
         act(at, lasts, FaultKind::SlowApply, to_leader, victim, next, 1_000);
     }
     if dice.chance(500) {
-        // Who leads by now does not reach it, and the others do: it may lead on in its old term.
+        // The current leader does not reach it, but the others do: it may go on leading in its old
+        // term.
         let from = dice.between(at, back);
         let kind = *dice.pick(&[FaultKind::OneWayPartition, FaultKind::PartialPartition]);
         let lasts = back - from + dice.between(100, 4_000) * MILLISECOND;
@@ -190,7 +198,7 @@ fn left_behind(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: 
             act(back, lasts, slowed, false, victim, next, strength);
         }
     }
-    // A snapshot of its own, just as it gets another one.
+    // It takes its own snapshot just as it receives another one.
     act(soon(dice), 0, FaultKind::ForcedSnapshot, false, victim, next, 1_000);
     for _ in 0..dice.between(1, 3) {
         let (at, lasts) = (soon(dice), dice.between(100, 4_000) * MILLISECOND);
@@ -218,8 +226,8 @@ fn damaged_ends(dice: &mut Dice, nodes: u64, end: Micros, acts: &mut Vec<Act>) {
     }
 }
 
-/// A process is killed while it writes, just before a name is synced; it starts again, and soon the
-/// power is gone: what it found on its disk as it started has to be there once more.
+/// A process is killed while it writes, just before a directory entry is synced. It restarts, and
+/// soon the power fails: what it found on its disk at the restart must be found once more.
 fn killed_twice(dice: &mut Dice, allowed: Faults, nodes: u64, end: Micros, acts: &mut Vec<Act>) {
     let node = dice.below(nodes);
     let (at, lasts) = (dice.below(end), dice.between(1_000, 6_000) * MILLISECOND);
@@ -263,7 +271,7 @@ mod tests {
         assert!(Schedule::draw(3, Faults::none(), 5, 60 * SECOND).acts.is_empty());
     }
 
-    /// A kind that hardly any seed has is a kind that is not tested.
+    /// A kind that occurs in hardly any seed is not tested.
     #[test]
     fn each_kind_is_in_a_quarter_of_the_seeds() {
         let mut seeds_with = [0u32; FaultKind::ALL.len()];

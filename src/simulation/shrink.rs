@@ -1,12 +1,14 @@
-//! The shortest schedule that still fails, as far as a bounded number of runs finds it.
+//! Finds the shortest schedule that still fails, within a bounded number of runs.
 //!
-//! Acts are taken out in halves, quarters and so on (Zeller's delta debugging); what fails by the same rule without them never
-//! needed them. Everything else of the run is drawn from other streams of the same seed, so most of it stays as it was.
+//! Acts are removed in halves, quarters and so on (Zeller's delta debugging). If the run still
+//! breaks the same invariant without them, they were not needed. Everything else of the run is
+//! drawn from other streams of the same seed, so most of it does not change.
 
 use super::outcome::{Outcome, Settings};
 use super::schedule::Act;
 
-/// Settings that fail by the same rule with fewer acts, after at most `budget` runs; what was given if none was found.
+/// Settings that break the same invariant with fewer acts, after at most `budget` runs; the given
+/// settings if none were found.
 pub fn shrink(
     settings: &Settings,
     rule: &'static str,
@@ -28,7 +30,7 @@ pub fn shrink(
                 at += part;
             }
         }
-        // A part that could go makes others superfluous: again, before looking closer.
+        // Removing some acts may make others needless: repeat before trying smaller parts.
         let is_stuck = shortest.schedule.acts.len() == before;
         part = if !is_stuck && part == 1 { 1 } else { part / 2 };
     }
@@ -51,7 +53,7 @@ mod tests {
     use super::super::schedule::Schedule;
     use super::*;
 
-    /// Fails if a crash comes somewhere before a torn write.
+    /// Fails if a crash precedes a torn write.
     fn run(settings: &Settings) -> Outcome {
         let place = |kind| settings.schedule.acts.iter().position(|act: &Act| act.kind == kind);
         let fails = match (place(FaultKind::Crash), place(FaultKind::TornWrite)) {

@@ -1,4 +1,4 @@
-//! Many runs, summed up: what was seen, what must not have been, and whether anything was never seen at all.
+//! The summary of many runs: what was covered, what failed, and what was never covered.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,10 +8,11 @@ use serde::Serialize;
 use super::faults::{FaultKind, Faults};
 use super::outcome::Outcome;
 
-/// A smaller batch may miss something without being vacuous.
+/// The smallest batch that must cover everything; a smaller one may miss an event by chance.
 const SEEDS_THAT_SHOW: u64 = 200;
-/// What a batch of either tier has to see. An offer that is superseded is not among them: it takes a leader that sends on though it
-/// should have heard, just while its receiver has not begun to decode, and comes up once in thousands of seeds.
+/// Events that a batch of either tier must cover. A superseded offer is not among them: a leader
+/// has to go on sending although it should have heard, just before its receiver begins to decode,
+/// which happens once in thousands of seeds.
 const SOMETIMES: [&str; 16] = [
     "elected",
     "truncated",
@@ -30,8 +31,8 @@ const SOMETIMES: [&str; 16] = [
     "duplicates_suppressed",
     "pinned",
 ];
-/// What a batch has to see if its tier counts it: things that have to come together for some bugs
-/// to show.
+/// Events that a batch must cover if its tier counts them: coincidences that some bugs need to
+/// show.
 const TOGETHER: [&str; 11] = [
     "asked_beside",
     "grouped",
@@ -45,25 +46,26 @@ const TOGETHER: [&str; 11] = [
     "without_spares",
     "spares_again",
 ];
-/// In ninety-nine of a hundred runs a leader comes within so many election timeouts after everything has healed.
+/// In 99 of 100 runs a leader is elected within this many election timeouts after everything has
+/// healed.
 const TIMEOUTS_P99: f64 = 4.0;
-/// Rules whose breach is that nobody knows.
+/// Rules whose breach means that the verdict is unknown.
 const UNKNOWN: &str = "unknown";
 
-/// What was seen in runs, all of them together.
+/// What was covered in all runs together.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// Runs.
+    /// The number of runs.
     pub runs: u64,
-    /// Virtual time of all of them.
+    /// The sum of their virtual times.
     pub virtual_time: Duration,
-    /// Requests that were answered.
+    /// The number of requests that were answered.
     pub operations: u64,
-    /// Events, each checked.
+    /// The number of events; each one was checked.
     pub events: u64,
-    /// All runs as one number: the same for the same program, in every process.
+    /// A hash of all runs: the same program gives the same hash in every process.
     pub trace_hash: u64,
-    /// How often what was seen: elections, snapshots, installs and so on.
+    /// Coverage counters: elections, snapshots, installs and so on.
     pub seen: BTreeMap<&'static str, u64>,
 }
 
@@ -82,53 +84,54 @@ impl Summary {
     }
 }
 
-/// Adds up runs, and what was wrong with them.
+/// Sums up runs and their failures.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     sum: Summary,
     violations: u64,
     unknown: u64,
-    /// The rule that was broken, by seed.
+    /// The broken rule, by seed.
     failing: BTreeMap<u64, &'static str>,
-    /// Seeds in which a kind of fault took place, and acts of it.
+    /// By kind of fault: the seeds in which it took place, and the number of its acts.
     faults: Vec<(u64, u64)>,
     elected_after: Vec<u64>,
 }
 
-/// The sum.
+/// The summary.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Runs.
+    /// The number of runs.
     pub seeds: u64,
     /// Virtual time of all runs, in hours.
     pub virtual_hours: f64,
-    /// Virtual hours in a minute of one processor.
+    /// Virtual hours for each minute of one processor.
     pub cluster_hours_per_cpu_minute: f64,
-    /// Events, each checked, in a second of one processor.
+    /// Events, each checked, for each second of one processor.
     pub events_per_second: u64,
-    /// Operations that clients were answered.
+    /// The number of client operations that were answered.
     pub operations: u64,
-    /// Of them in each second of virtual time.
+    /// The same, for each second of virtual time.
     pub operations_per_virtual_second: f64,
-    /// Runs in which something was that must not be.
+    /// The number of runs that broke an invariant.
     pub violations: u64,
-    /// Runs of which it could not be decided.
+    /// The number of runs without a verdict.
     pub unknown: u64,
-    /// What was never seen, though the batch was large enough; anything here makes it worthless.
+    /// What was never covered although the batch was large enough; if not empty, the batch is
+    /// worthless.
     pub vacuous: Vec<String>,
-    /// The lowest seed of a violation, or of an undecided run.
+    /// The lowest seed with a violation or without a verdict.
     pub first_failing_seed: Option<u64>,
-    /// All of them, each with the rule that was broken.
+    /// All such seeds, each with the broken rule.
     pub failing: BTreeMap<u64, &'static str>,
-    /// All runs as one number.
+    /// A hash of all runs.
     pub trace_hash: String,
-    /// Time from the end of all faults to a leader, in election timeouts: of the slowest run in a hundred, and of all.
+    /// Time from the end of all faults to a leader, in election timeouts: the 99th percentile.
     pub election_timeouts_p99: f64,
-    /// The longest.
+    /// The maximum.
     pub election_timeouts_max: f64,
-    /// How often what was seen.
+    /// Coverage counters by name.
     pub seen: BTreeMap<&'static str, u64>,
-    /// Acts of each kind.
+    /// The number of acts of each kind.
     pub faults: BTreeMap<&'static str, u64>,
 }
 
@@ -149,7 +152,7 @@ impl Tally {
         }
     }
 
-    /// The sum of runs that were allowed `faults` and took `spent` of one processor.
+    /// The summary of runs that were allowed `faults` and took `spent` of one processor.
     pub fn report(&self, faults: Faults, spent: Duration) -> Report {
         let Summary { runs, virtual_time, operations, events, trace_hash, seen } = &self.sum;
         let hours = virtual_time.as_micros() as f64 / 3.6e9;
@@ -180,7 +183,7 @@ impl Tally {
         }
     }
 
-    /// What a batch of this size should have seen and has not.
+    /// What a batch of this size should have covered and has not.
     fn vacuous(&self, faults: Faults) -> Vec<String> {
         if self.sum.runs < SEEDS_THAT_SHOW || faults != Faults::all() {
             return Vec::new();
@@ -203,7 +206,7 @@ impl Tally {
 }
 
 impl Report {
-    /// Whether nothing is wrong, leaders come soon, and something was tested.
+    /// Whether nothing failed, leaders are elected soon, and everything was covered.
     pub fn is_good(&self) -> bool {
         let in_time = self.election_timeouts_p99 <= TIMEOUTS_P99;
         self.violations == 0 && self.unknown == 0 && self.vacuous.is_empty() && in_time

@@ -1,4 +1,4 @@
-//! Seeds of the first tier: clean, worth something, and the same each time.
+//! Seeds of the first tier: no violations, full coverage, and determinism.
 
 use std::time::Duration;
 
@@ -39,16 +39,16 @@ fn batch(usual: std::ops::Range<u64>, run: impl Fn(u64) -> Outcome) -> Report {
     report
 }
 
-/// Every invariant, linearizability, healing in time; and nothing of what can happen has stayed undone.
+/// All invariants, linearizability, recovery in time; and full coverage.
 #[test]
 fn clusters_stay_correct_under_every_fault() {
     let report = batch(0..400, |seed| protocol::run(&settings(seed, 5, Faults::all())));
     assert!(report.is_good(), "{report:#?}");
 }
 
-/// What has been found once, at the length at which it was found: a log that outgrew its limits after two restarts (A19), a member
-/// that started as the life that its rolled-back disk had lost, two members of which one decodes, a disk that hangs while
-/// nobody has anything to write.
+/// Seeds that failed once, at their original length: a log that outgrew its limits after two
+/// restarts (A19), a member that started as the incarnation that its rolled-back disk had lost, two
+/// members of which one decodes, a disk that hangs while there is nothing to write.
 #[test]
 fn what_was_found_once_stays_mended() {
     for (seed, nodes) in [(3_003_053, 6), (3_010_140, 3), (94, 2), (245, 2), (7_015_040, 3)] {
@@ -59,7 +59,7 @@ fn what_was_found_once_stays_mended() {
     }
 }
 
-/// Clusters of every size, the smallest too (EL23, LR08).
+/// Clusters of every size, including the smallest (EL23, LR08).
 #[test]
 fn clusters_of_every_size_stay_correct() {
     let report =
@@ -67,8 +67,8 @@ fn clusters_of_every_size_stay_correct() {
     assert_eq!((report.violations, report.unknown), (0, 0), "{report:#?}");
 }
 
-/// One member sends, beside what it says, messages with numbers at the ends of their ranges, while everything else fails that
-/// leaves disks alone: the others stay up, agree, and get well (EL25, PS20).
+/// One member sends malformed copies with numbers at the ends of their ranges, under all faults
+/// that leave disks alone: the others stay up, agree, and recover (EL25, PS20).
 #[test]
 fn a_member_that_lies_harms_no_other() {
     let disks = [
@@ -84,7 +84,7 @@ fn a_member_that_lies_harms_no_other() {
     assert!(report.faults["lies"] >= 100, "{report:#?}");
 }
 
-/// Without faults nothing is a reason to hold a second election.
+/// Without faults there is no reason for a second election.
 #[test]
 fn a_cluster_without_faults_elects_once() {
     let report = batch(0..10, |seed| protocol::run(&settings(seed, 5, Faults::none())));
@@ -92,7 +92,7 @@ fn a_cluster_without_faults_elects_once() {
     assert!(report.operations_per_virtual_second > 15.0, "{report:#?}");
 }
 
-/// One seed is one run, and another seed another one.
+/// A seed always gives the same run, and another seed a different one.
 #[test]
 fn a_seed_decides_everything() {
     let run = |seed| protocol::run(&settings(seed, 5, Faults::all())).trace_hash;
@@ -100,7 +100,7 @@ fn a_seed_decides_everything() {
     assert_ne!(run(3), run(4));
 }
 
-/// A trace that is kept changes nothing, and says what happened.
+/// Keeping the trace changes nothing, and its lines describe the run.
 #[test]
 fn a_trace_is_of_the_same_run() {
     let quiet = protocol::run(&settings(3, 5, Faults::all()));

@@ -1,7 +1,7 @@
-//! What has happened, as one number and, if wanted, as lines.
+//! The events of a run, as one hash and, optionally, as lines.
 //!
-//! Two runs that did the same have the same [hash](Trace::hash), in every build and on every machine; so a difference shows that
-//! something else than the seed had a say.
+//! Equal runs have equal [hashes](Trace::hash), in every build and on every machine. So a
+//! difference shows that something other than the seed influenced the run.
 
 use crate::raft::{Micros, NodeId};
 
@@ -12,14 +12,14 @@ pub(super) struct Trace {
     lines: Option<Vec<Line>>,
 }
 
-/// One thing that has happened.
+/// One event.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Line {
-    /// When, in virtual microseconds.
+    /// The time, in virtual microseconds.
     pub at: Micros,
-    /// To whom, if to a single member.
+    /// The member concerned, if it is a single one.
     pub node: Option<NodeId>,
-    /// What.
+    /// The description.
     pub what: String,
 }
 
@@ -44,7 +44,7 @@ impl Trace {
         }
     }
 
-    /// The number.
+    /// The hash.
     pub(super) fn hash(&self) -> u64 {
         self.hash
     }

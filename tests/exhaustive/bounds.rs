@@ -1,4 +1,4 @@
-//! Which clusters are explored, and how far.
+//! The explored configurations and their bounds.
 
 use quorate::raft::{Membership, Term};
 
@@ -7,7 +7,7 @@ use crate::fingerprint::mix;
 use crate::model::State;
 use crate::openings::{self, Script};
 
-/// How often the explorer may do what is not bounded by itself.
+/// How often the explorer may make choices that nothing else bounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Allowance {
     pub timeouts: u8,
@@ -22,7 +22,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// The same or less of everything, by chance: never nothing of all.
+    /// The same or less of everything, at random, but never nothing at all.
     pub fn thinned(self, seed: u64) -> Allowance {
         let mut dice = seed;
         let mut some = |most: u8| {
@@ -57,13 +57,13 @@ impl Allowance {
     }
 }
 
-/// What happens as soon as it can, instead of when the explorer chooses.
+/// What happens as soon as possible, instead of when the explorer chooses it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Eager {
     pub disk: bool,
     pub apply: bool,
     pub snapshotter: bool,
-    /// Pre-votes and their answers arrive at once: they change nothing that lasts.
+    /// Pre-votes and their answers arrive at once: they change no lasting state.
     pub prevotes: bool,
 }
 
@@ -73,20 +73,20 @@ pub struct Bounds {
     pub name: &'static str,
     pub nodes: u64,
     pub opening: fn(Script) -> State,
-    /// Nobody campaigns for a later term.
+    /// No node campaigns for a later term.
     pub max_term: Term,
     pub allowed: Allowance,
-    /// Messages under way from one node to another.
+    /// The most messages under way from one node to another.
     pub link: usize,
     pub eager: Eager,
-    /// Leaders begin with a blank entry.
+    /// Whether leaders begin with a blank entry.
     pub blanks: bool,
     pub append_entries: usize,
-    /// AppendEntries under way to a member, as its leader counts them.
+    /// The most AppendEntries under way to a member, as counted by its leader.
     pub window: usize,
     pub cache_bytes: usize,
     pub chunk_bytes: usize,
-    /// What a run must have seen, or it fails.
+    /// What a run must cover, or it fails.
     pub must_see: &'static [Kind],
 }
 
@@ -125,9 +125,9 @@ const PLAIN: Bounds = Bounds {
     must_see: &[],
 };
 
-/// All of them, the small ones first.
+/// All configurations, the small ones first.
 pub const CONFIGURATIONS: [Bounds; 10] = [
-    // Two nodes: every vote and every acknowledgement counts. Everything that can happen to them, with pre-votes.
+    // Two nodes: every vote and every acknowledgement counts. All choices, with pre-votes.
     Bounds {
         name: "two_nodes",
         nodes: 2,
@@ -151,7 +151,7 @@ pub const CONFIGURATIONS: [Bounds; 10] = [
         ],
         ..PLAIN
     },
-    // Three nodes from nothing: elections, split votes, crashes that take votes.
+    // Three nodes from the start: elections, split votes, crashes that lose votes.
     Bounds {
         name: "elections",
         allowed: Allowance { timeouts: 3, crashes: 1, duplicates: 1, ..NONE },
@@ -189,7 +189,8 @@ pub const CONFIGURATIONS: [Bounds; 10] = [
         ],
         ..PLAIN
     },
-    // Raft figure 8, without blank entries: nobody may commit an entry of an earlier term by counting.
+    // Raft figure 8, without blank entries: no leader may commit an entry of an earlier term by
+    // counting.
     Bounds {
         name: "figure_8",
         opening: openings::figure_8,
@@ -216,7 +217,7 @@ pub const CONFIGURATIONS: [Bounds; 10] = [
         must_see: &[Kind::LeaderOfTermTwo, Kind::Committed, Kind::Truncated, Kind::CrashRecovered],
         ..PLAIN
     },
-    // A member that needs a snapshot, in pieces, while entries, a new leader and crashes come between.
+    // A member that needs a snapshot, in chunks, with entries, a new leader and crashes in between.
     Bounds {
         name: "installs",
         opening: openings::behind,
@@ -227,7 +228,7 @@ pub const CONFIGURATIONS: [Bounds; 10] = [
         must_see: &[Kind::SnapshotInstalled, Kind::CrashRecovered, Kind::Committed],
         ..PLAIN
     },
-    // A received snapshot, and a leader whose entries may come before it is installed.
+    // A received snapshot, and a leader whose entries may arrive before it is installed.
     Bounds {
         name: "refusals",
         opening: openings::overtaken,
@@ -250,7 +251,7 @@ pub const CONFIGURATIONS: [Bounds; 10] = [
         ],
         ..PLAIN
     },
-    // Snapshots made here, the log cut behind them, entries read back from the disk.
+    // Locally built snapshots, the log purged behind them, entries read back from the disk.
     Bounds {
         name: "compaction",
         opening: openings::led,
@@ -260,7 +261,7 @@ pub const CONFIGURATIONS: [Bounds; 10] = [
         must_see: &[Kind::SnapshotTaken, Kind::Committed, Kind::CrashRecovered],
         ..PLAIN
     },
-    // A disk that loses what it had promised to keep, and knows it.
+    // A disk that loses durable data, and knows it.
     Bounds {
         name: "lost_tails",
         opening: openings::committed_by_two,

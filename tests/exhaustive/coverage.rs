@@ -1,13 +1,13 @@
-//! What a run has seen: a run that never saw what it is for proves nothing, and fails.
+//! Coverage of a run: a run that never reached what it is meant for proves nothing, and fails.
 //!
-//! Counts of transitions, not stateright's "sometimes" properties: those keep a path for every state that has them, and
-//! what is of interest here lies in transitions.
+//! Transitions are counted; stateright's "sometimes" properties are not used, because they keep a
+//! path for every state with the property, and the events of interest are transitions.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use quorate::raft::Counters;
 
-/// Something that a run should have met.
+/// An event that a run should cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A leader of a term above 1.
@@ -17,17 +17,17 @@ pub enum Kind {
     Truncated,
     SnapshotTaken,
     SnapshotInstalled,
-    /// CondInstallSnapshot was answered with no, or the offer was withdrawn before.
+    /// CondInstallSnapshot was refused, or the offer was withdrawn before.
     InstallRefused,
     FastForward,
-    /// A node came back from a crash ..
+    /// A node restarted after a crash ..
     CrashRecovered,
-    /// .. that took steps which were not done.
+    /// .. that lost steps which were not done.
     StepsLost,
     Duplicated,
-    /// A message was dropped, or fell off a full link.
+    /// A message was dropped, or pushed out of a full link.
     Lost,
-    /// A leader's requests ran out of time.
+    /// A leader's requests timed out.
     Retried,
     SteppedDown,
     /// A member that lost its log's tail counts again.
@@ -52,7 +52,7 @@ const KINDS: [Kind; 15] = [
     Kind::CaughtUp,
 ];
 
-/// Counts of transitions by what they did.
+/// Counts of transitions by their effects.
 #[derive(Debug, Default)]
 pub struct Coverage([AtomicU64; KINDS.len()]);
 
@@ -67,7 +67,7 @@ impl Coverage {
         }
     }
 
-    /// What a peer counted in one action.
+    /// Adds what a peer counted in one action.
     pub fn count(&self, counters: &Counters) {
         self.saw_if(Kind::Truncated, counters.truncations);
         self.saw_if(Kind::SnapshotTaken, counters.snapshots_taken);
@@ -76,13 +76,13 @@ impl Coverage {
         self.saw_if(Kind::FastForward, counters.fast_forwards);
     }
 
-    /// Which of `wanted` never came.
+    /// Which of `wanted` never occurred.
     pub fn missing(&self, wanted: &[Kind]) -> Vec<Kind> {
         let never = |kind: &&Kind| self.0[**kind as usize].load(Relaxed) == 0;
         wanted.iter().filter(never).copied().collect()
     }
 
-    /// What was seen, with counts.
+    /// The covered events, with counts.
     pub fn seen(&self) -> String {
         let counts = KINDS.iter().zip(&self.0).map(|(kind, count)| (kind, count.load(Relaxed)));
         let seen: Vec<String> = counts

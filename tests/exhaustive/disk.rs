@@ -1,7 +1,8 @@
-//! What a node's disk holds, and the state machine that its entries and snapshots feed.
+//! A node's disk, and the state machine that its entries and snapshots feed.
 //!
-//! A step is done as a whole or, after a crash, not at all; steps are done in their order. What a disk must never be told
-//! (terms and votes that go back, holes, a snapshot without its file) breaks [`Rule::Disk`].
+//! A step is done as a whole or, after a crash, not at all; steps are done in order. Requests that
+//! a disk must never receive (terms and votes that go back, holes, a snapshot without its file)
+//! break [`Rule::Disk`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use quorate::raft::*;
 
 use crate::invariants::{Broken, Rule, hold};
 
-/// What survives a crash.
+/// The state that survives a crash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Disk {
     pub life: Life,
@@ -20,9 +21,9 @@ pub struct Disk {
     pub start: LogId,
     pub entries: Vec<Entry>,
     pub snapshot: Option<SnapshotMeta>,
-    /// Published snapshot files: the state each holds.
+    /// Published snapshot files, each with its state.
     pub files: BTreeMap<LogId, Bytes>,
-    /// Those that came in by a transfer.
+    /// Snapshots that were received in a transfer.
     pub received: BTreeSet<LogId>,
 }
 
@@ -116,7 +117,7 @@ impl Disk {
         Ok(())
     }
 
-    /// What storage finds at the next start, whose incarnation it has made durable.
+    /// What storage recovers at the next start, whose incarnation it has made durable.
     pub fn recovered(&self, members: &Membership) -> Recovered {
         Recovered {
             life: self.life,
@@ -128,7 +129,8 @@ impl Disk {
         }
     }
 
-    /// The last entry goes, and storage knows it. Of terms and votes it knows, or not, that they are all there.
+    /// Loses the last entry, and storage knows it. With `forgot_vote`, storage can't tell whether
+    /// terms and votes are complete.
     pub fn lose_tail(&mut self, forgot_vote: bool) {
         let last = self.last();
         self.entries.pop();
@@ -144,7 +146,7 @@ impl Disk {
     }
 }
 
-/// The state machine: what it has applied, in order, as one running digest.
+/// The state machine: a running digest of what was applied, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Machine {
     pub applied: LogId,
@@ -168,7 +170,7 @@ impl Machine {
         numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<u8>>().into()
     }
 
-    /// `None`: these are not the bytes of a state.
+    /// `None`: the bytes are not a state.
     pub fn decode(bytes: &[u8]) -> Option<Machine> {
         let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
         Some(Machine { applied: LogId::new(number(0)?, number(8)?), digest: number(16)? })

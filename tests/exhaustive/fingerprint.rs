@@ -1,4 +1,5 @@
-//! Hashes of parts of a state, kept beside them: an action changes one node of several, and only that is hashed again.
+//! Cached hashes of parts of a state: an action changes one node of several, and only that one is
+//! hashed again.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::Deref;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// A small fast hasher: one multiplication a word, mixed well at the end. The same in every run.
+/// A small fast hasher: one multiplication for each word, mixed at the end. The same in every run.
 #[derive(Default)]
 struct Words(u64);
 
@@ -96,7 +97,7 @@ impl<T> Hash for Hashed<T> {
     }
 }
 
-/// Takes a fingerprint for its own hash.
+/// A hasher that returns a fingerprint unchanged.
 #[derive(Default)]
 pub struct Itself(u64);
 

@@ -1,18 +1,22 @@
-//! What must hold in every state and at every step, and the little that has to be remembered to check it.
+//! The invariants of every state and every step, and the history needed to check them.
 //!
 //! | rule | says |
 //! |---|---|
 //! | `OneLeader` | a term has one leader (Raft figure 3: Election Safety) |
-//! | `LogMatching` | two logs that hold one id agree on everything before it, in memory and on disk |
+//! | `LogMatching` | logs with a common id agree on all before it, in memory and on disk |
 //! | `LeaderCompleteness` | the newest leader holds all that was ever committed |
 //! | `Committed` | what is committed is the same everywhere and never changes |
-//! | `Quorum` | what is committed is durable on a quorum, from then on for ever |
-//! | `Electable` | nobody without a committed entry could be elected if all crashed now (Raft §5.4.2, figure 8) |
-//! | `StateMachine` | machines that have applied as much are in one state; none goes back, skips or repeats |
-//! | `Order` | applied ≤ handed ≤ commit ≤ last; start ≤ snapshot ≤ handed; persisted is what the disk holds |
-//! | `Monotone` | term, vote, commit, snapshot and what is applied never go back in one life; durable ones never |
-//! | `Promise` | no message carries a term, a vote or an acknowledgement that is not durable; an acknowledged log is the leader's |
-//! | `Disk`, `Alarm`, `Panic` | no step contradicts the disk; the protocol's own alarms and assertions are silent |
+//! | `Quorum` | what is committed is durable on a quorum from then on |
+//! | `Electable` | only nodes with all commits could be elected after a crash of all |
+//! | `StateMachine` | equal applied indexes: equal states; none goes back, skips or repeats |
+//! | `Order` | applied ≤ dispatched ≤ commit ≤ last; start ≤ snapshot ≤ dispatched |
+//! | `Monotone` | term, vote, commit, snapshot and applied index never go back |
+//! | `Promise` | sent terms, votes, acknowledgements are durable; acknowledged logs match |
+//! | `Disk`, `Alarm`, `Panic` | no step contradicts the disk; the protocol raises no alarm |
+//!
+//! `Electable` is Raft §5.4.2 and figure 8. `Order` also compares `persisted` with the disk.
+//! `Monotone` is checked within an incarnation; for durable values, always. `Promise`: the log that
+//! a member acknowledges is its leader's. `Panic`: the protocol's own assertions hold.
 
 use std::fmt;
 
@@ -39,7 +43,7 @@ pub enum Rule {
     Panic,
 }
 
-/// An invariant that does not hold, and what is there instead.
+/// A broken invariant, and the state instead.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Broken {
     rule: Rule,
@@ -62,14 +66,14 @@ pub fn hold(rule: Rule, holds: bool, what: impl FnOnce() -> String) -> Result<()
     if holds { Ok(()) } else { Err(Broken::new(rule, what())) }
 }
 
-/// What has happened, as far as invariants speak of the past.
+/// The history, as far as invariants refer to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Past {
-    /// Who led each term.
+    /// The leader of each term.
     leaders: Vec<(Term, NodeId)>,
     /// Everything ever committed, from index 1 on.
     committed: Vec<LogId>,
-    /// The state of a machine that has applied so much.
+    /// The state of a machine by applied index.
     states: Vec<u64>,
 }
 
@@ -78,7 +82,8 @@ impl Past {
         self.committed.len()
     }
 
-    /// Looks at node `id` after it did something; `before` is what it was, if it is the same life.
+    /// Checks node `id` after an action; `before` is its earlier state, if it is the same
+    /// incarnation.
     pub fn look(
         &mut self,
         nodes: &[Hashed<Node>],
@@ -160,7 +165,7 @@ impl Past {
         hold(Rule::StateMachine, self.committed.get(at) == Some(&applied), || {
             format!("n{} has applied {applied}, which is not committed", state.node)
         })?;
-        // Machines that skip states on the way (several entries in one step) leave them for others to fill in.
+        // Machines that skip states (several entries in one step) leave them for others to fill in.
         if self.states.len() <= at {
             self.states.resize(at + 1, 0);
         }
@@ -191,8 +196,8 @@ fn check_order(node: &Node) -> Result<(), Broken> {
     })
 }
 
-/// How far the disk holds the log that the peer has: what it will remove with steps under way does not count for less,
-/// since `persisted` speaks of what stays.
+/// The index up to which the disk holds the peer's log. Truncations by steps under way do not lower
+/// it, because `persisted` refers to what stays.
 fn reach(node: &Node) -> Index {
     node.disk.last().index
 }
@@ -256,7 +261,8 @@ fn agree<T: PartialEq>(first: Index, last: Index, at: impl Fn(Index) -> (T, T)) 
     true
 }
 
-/// A member that lost something says so and does not count: what it acknowledged before is not missed.
+/// A member that lost data reports it and does not count: its earlier acknowledgements are not
+/// checked.
 fn lost(node: &Node) -> bool {
     node.disk.life.loss.is_some()
 }
@@ -280,7 +286,8 @@ fn check_electable(nodes: &[Hashed<Node>], committed: LogId) -> Result<(), Broke
     Ok(())
 }
 
-/// What a member acknowledges to the leader of its term is durable there *as the leader has it* (LR03, LR05, LR06).
+/// What a member acknowledges to the leader of its term is durable there *as the leader has it*
+/// (LR03, LR05, LR06).
 pub fn check_acknowledged(nodes: &[Hashed<Node>], envelope: &Envelope) -> Result<(), Broken> {
     let Body::Answer { asker_incarnation, answer } = &envelope.body else { return Ok(()) };
     let matched = match answer {

@@ -1,26 +1,28 @@
-//! States that the protocol can get into, within bounds: the real code of `quorate::raft` under stateright.
+//! Model checking of the protocol within bounds: the real code of `quorate::raft` under stateright.
 //!
 //! ```text
 //! bounds ──▶ openings ──▶ model: State ──choice──▶ State ──▶ invariants
-//!                           │ nodes: Raft, disk, machine, queues      (node, disk)
-//!                           └ messages under way, allowance, past     (network, bounds, invariants)
+//!                           │ nodes: Raft, disk, machine, queues    (node, disk)
+//!                           └ messages under way, allowance, past   (network, bounds, invariants)
 //! ```
-//! Depth first. The explorer chooses which message arrives, again or never, which durable step is done, which timeout
-//! passes, who crashes, when a state machine or a snapshotter gets on. A peer's clock, dice and counters are no part of a
-//! state (`Raft::forget_history`). What is explored, what it found and what it can't see: `docs/exhaustive.md`.
+//! Depth first. The explorer chooses which message arrives, once more or never, which durable step
+//! is done, which timeout passes, which node crashes, when a state machine or a snapshotter makes
+//! progress. A peer's clock, random numbers and counters are no part of a state
+//! (`Raft::forget_history`). What is explored, what was found and what can't be found:
+//! `docs/exhaustive.md`.
 //!
-//! `cargo test` takes each configuration through a few passes of so many states: the same ones every time. The long run,
-//! ten minutes on two cores:
+//! `cargo test` runs each configuration in a few passes with a fixed number of states: the same
+//! ones every time. The long run takes ten minutes on two cores:
 //!
 //! ```text
 //! cargo test --release --test exhaustive -- --ignored --nocapture
 //! ```
-//! | environment | is |
+//! | environment | meaning |
 //! |---|---|
 //! | `QUORATE_EXPLORE_SECONDS` | the long run's time, for all configurations together: 600 |
-//! | `QUORATE_EXPLORE_ONLY` | the long run takes this configuration alone |
+//! | `QUORATE_EXPLORE_ONLY` | the long run explores only this configuration |
 //! | `QUORATE_EXPLORE_PASSES` | how often the long run begins each configuration: 16 |
-//! | `QUORATE_EXPLORE_ORDER` | begins elsewhere: 1 |
+//! | `QUORATE_EXPLORE_ORDER` | the order in which it begins: 1 |
 //! | `QUORATE_EXPLORE_STATES` | states of each pass of the small run: 30000 |
 
 mod bounds;
@@ -39,20 +41,20 @@ use std::time::Duration;
 use bounds::{Bounds, CONFIGURATIONS};
 use run::{Outcome, Plan, explore};
 
-/// Seconds for the long run, all configurations together.
+/// Seconds of the long run, for all configurations together.
 const SECONDS: u64 = 600;
-/// Times that a configuration is begun in it.
+/// How often it begins each configuration.
 const PASSES: u64 = 16;
-/// In the small run: so many passes ..
+/// The small run: this many passes ..
 const SMALL_PASSES: u64 = 10;
-/// .. of so many states.
+/// .. with this many states each.
 const STATES: u64 = 30_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|value| value.parse().ok())
 }
 
-/// The same states in every run: one thread, and no clock.
+/// Explores the same states in every run: one thread, and no clock.
 fn explore_a_little(name: &str) {
     let bounds = CONFIGURATIONS.iter().find(|bounds| bounds.name == name).expect("a configuration");
     let order = number("QUORATE_EXPLORE_ORDER").unwrap_or(1);

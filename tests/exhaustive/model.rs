@@ -1,8 +1,9 @@
-//! The cluster as stateright sees it: states, what the explorer may choose, and what comes of it.
+//! The cluster as a stateright model: states, the explorer's choices, and their effects.
 //!
-//! A choice is one message delivered (and kept, or lost), one timeout, one durable step, one item applied, one piece of
-//! snapshot work, one proposal, one crash with its restart. A node that is down hears nothing, which is the same as
-//! messages that arrive later or never: so crash and restart are one choice.
+//! A choice is one message delivered (and kept, or lost), one timeout, one durable step, one item
+//! applied, one piece of snapshot work, one proposal, one crash with its restart. A node that is
+//! down receives nothing, which is the same as messages that arrive later or never: so crash and
+//! restart are one choice.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -22,19 +23,19 @@ use crate::network::{Message, Network};
 use crate::node::{NOW, Node, TICK, TIMEOUT, Turn};
 use crate::openings::Script;
 
-/// A cluster at one moment.
+/// The state of a cluster at one moment.
 #[derive(Clone, PartialEq)]
 pub struct State {
     pub nodes: Vec<Hashed<Node>>,
     pub network: Network,
-    /// What the explorer may still do.
+    /// The choices that the explorer has left.
     pub left: Allowance,
     past: Hashed<Past>,
     pub broken: Option<Arc<Broken>>,
 }
 
 impl State {
-    /// The fingerprint of everything but what the explorer may still do.
+    /// The fingerprint of everything except the explorer's allowance.
     fn cluster(&self) -> u64 {
         of(&(&self.nodes, &self.network, &self.past))
     }
@@ -78,23 +79,23 @@ impl fmt::Debug for State {
 #[derive(Clone, PartialEq)]
 pub enum Action {
     Deliver(Message),
-    /// It arrives, and will again.
+    /// It arrives, and will arrive again.
     Duplicate(Message),
     Lose(Message),
-    /// A moment passes in which nothing comes: heartbeats are due, requests under way are given up.
+    /// A moment passes without input: heartbeats are due, requests under way are given up.
     Tick(usize),
-    /// An election timeout passes: a follower campaigns, a leader hears no quorum and steps down.
+    /// An election timeout passes: a follower campaigns, a leader without a quorum steps down.
     Timeout(usize),
     Propose(usize),
     /// The oldest durable step is done.
     Persist(usize),
-    /// The state machine deals with the oldest item of its queue.
+    /// The state machine handles the oldest item of its queue.
     Apply(usize),
-    /// The snapshotter gets on with its oldest job.
+    /// The snapshotter continues its oldest job.
     Work(usize),
-    /// A snapshot is asked for.
+    /// A snapshot is requested.
     Snapshot(usize),
-    /// It ends and starts again; of the steps given to the disk all were done, or none.
+    /// The node crashes and restarts; of the steps given to the disk all were done, or none.
     Crash {
         node: usize,
         all_done: bool,
@@ -151,13 +152,13 @@ impl fmt::Debug for Action {
     }
 }
 
-/// A configuration, explored.
+/// A configuration under exploration.
 pub struct Cluster {
     pub bounds: Bounds,
     pub coverage: Arc<Coverage>,
-    /// Shuffles the order of choices, so that depth first begins elsewhere.
+    /// Shuffles the order of choices, so that the depth-first search begins elsewhere.
     pub order: u64,
-    /// The clusters that were looked at, whatever the explorer may still do with them.
+    /// The clusters that were explored, with any remaining allowance.
     pub seen: Arc<Seen>,
 }
 
@@ -174,7 +175,7 @@ impl Cluster {
         }
     }
 
-    /// What comes of a choice. A panic of the protocol is a broken invariant like others.
+    /// The state after a choice. A panic of the protocol is a broken invariant like others.
     pub fn after(&self, state: &State, action: &Action) -> State {
         let mut next = state.clone();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.act(&mut next, action)));
@@ -277,7 +278,7 @@ impl Cluster {
         })
     }
 
-    /// One node does something; then it is looked at, and what it sent is on its way.
+    /// Performs one action of a node, checks the node, and sends its messages.
     fn turn(
         &self,
         state: &mut State,
@@ -366,7 +367,7 @@ impl Cluster {
         }
     }
 
-    /// Another order of the choices in every state, and the same one whenever that state is met.
+    /// Shuffles the choices, in the same way whenever the state is reached.
     fn shuffle(&self, state: &State, actions: &mut [Action]) {
         let mut dice = self.order ^ of(state);
         for at in (1..actions.len()).rev() {

@@ -1,8 +1,8 @@
-//! Messages under way: any of them may be the next to arrive, and one that never arrives is lost.
+//! Messages under way: any of them may arrive next, and one that never arrives is lost.
 //!
-//! There is no order between them, so the explorer's choice is all the reordering there is. A link holds a few: what is
-//! sent beyond that pushes out the oldest, which is lost then. Two states with the same messages are one state, whatever
-//! the order in which these were sent.
+//! They have no order, so the explorer's choices cover all reordering. A link holds a few messages:
+//! a further one pushes out the oldest, which is then lost. States with the same messages are
+//! equal, whatever the order in which these were sent.
 
 use std::hash::{Hash, Hasher};
 
@@ -18,7 +18,8 @@ pub type Message = Hashed<Envelope>;
 pub struct Network(Vec<Message>);
 
 impl Network {
-    /// Sends a message on a link that holds `room`; whether another one was lost for it.
+    /// Sends a message on a link that holds `room` messages; returns whether another one was pushed
+    /// out.
     pub fn send(&mut self, message: Message, room: usize) -> bool {
         let link = (message.from, message.to);
         let on_link = |known: &Message| (known.from, known.to) == link;

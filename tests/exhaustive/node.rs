@@ -1,4 +1,4 @@
-//! A node: the real protocol, its disk, its state machine and what is queued between them.
+//! A node: the real protocol, its disk, its state machine and the queues between them.
 //!
 //! ```text
 //! input ──▶ Raft ──ready()──▶ messages ─────────────────────────────▶ network
@@ -6,7 +6,8 @@
 //!            │                 apply ──▶ [explorer] ──▶ machine, CondInstallSnapshot
 //!            └── completions ◀─ jobs  ──▶ [explorer] ──▶ snapshot files
 //! ```
-//! It does what the actors and storage do. What the bounds call eager happens at once, the rest when the explorer says so.
+//! It does the work of the actors and of storage. What the bounds declare eager happens at once,
+//! the rest when the explorer chooses it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,11 +19,12 @@ use crate::coverage::{Coverage, Kind};
 use crate::disk::{Disk, Machine};
 use crate::invariants::{Broken, Rule, hold};
 
-/// Every input comes at this moment: what has happened since is forgotten (`Raft::forget_history`).
+/// The time of every input: the past is forgotten (`Raft::forget_history`).
 pub const NOW: Micros = 1_000_000;
-/// So long after it heartbeats are due and requests are lost ..
+/// After this time heartbeats are due and requests are lost ..
 pub const TICK: Micros = 10;
-/// .. and so long after it elections are due, transfers are given up, and a leader that heard nobody steps down.
+/// .. and after this time elections are due, transfers are given up, and a leader without answers
+/// steps down.
 pub const TIMEOUT: Micros = 250;
 
 fn config(id: NodeId, bounds: &Bounds) -> RaftConfig {
@@ -60,24 +62,24 @@ fn config(id: NodeId, bounds: &Bounds) -> RaftConfig {
     }
 }
 
-/// One member with all that is local to it.
+/// One member with all its local state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     pub raft: Raft,
     pub disk: Arc<Disk>,
-    /// Steps given to the disk and not done.
+    /// Steps given to the disk that are not done.
     pub steps: VecDeque<Arc<Persist>>,
     pub machine: Machine,
     pub queue: VecDeque<ApplyItem>,
-    /// The state machine waits for the answer to CondInstallSnapshot.
+    /// The offer for which the state machine waits for the answer to CondInstallSnapshot.
     pub asking: Option<LogId>,
     pub jobs: VecDeque<SnapshotJob>,
-    /// The first job is a decoding that has begun.
+    /// Whether the first job is a decoding that has begun.
     decoding: bool,
     transfer: Option<(TransferKey, Vec<u8>)>,
 }
 
-/// What a node did in one action.
+/// The effects of one action of a node.
 pub struct Turn<'a> {
     pub bounds: &'a Bounds,
     pub coverage: &'a Coverage,
@@ -106,7 +108,7 @@ impl Node {
         }
     }
 
-    /// Ends here; of the steps given to the disk all were done, or none.
+    /// Ends the process; of the steps given to the disk all were done, or none.
     pub fn crash(&self, all_done: bool) -> Result<Disk, Broken> {
         let mut disk = Disk::clone(&self.disk);
         for step in self.steps.iter().filter(|_| all_done) {
@@ -115,7 +117,7 @@ impl Node {
         Ok(disk)
     }
 
-    /// Runs an input, and carries out what comes of it.
+    /// Runs an input, and carries out its output.
     pub fn does(&mut self, turn: &mut Turn, input: impl FnOnce(&mut Raft)) -> Result<(), Broken> {
         input(&mut self.raft);
         self.carry_out(turn)
@@ -205,7 +207,7 @@ impl Node {
         Ok(())
     }
 
-    /// What leaves must be durable: the term, a vote, what is acknowledged (PS01, PS02).
+    /// What is sent must be durable: the term, a vote, what is acknowledged (PS01, PS02).
     fn send(&self, envelope: Envelope, turn: &mut Turn) -> Result<(), Broken> {
         let durable = self.disk.hard_state;
         hold(Rule::Promise, durable.term >= envelope.term, || {
@@ -245,7 +247,7 @@ impl Node {
         self.asking.is_none() && !self.queue.is_empty()
     }
 
-    /// The state machine deals with the oldest item.
+    /// The state machine handles the oldest item.
     pub fn finish_item(&mut self, turn: &mut Turn) -> Result<(), Broken> {
         let Some(item) = self.queue.pop_front() else { return Ok(()) };
         match item {
@@ -303,7 +305,8 @@ impl Node {
 
     // ---- snapshotter ---------------------------------------------------------------------
 
-    /// The snapshotter gets on with its oldest job. A decoding that is not eager begins, and then ends.
+    /// The snapshotter continues its oldest job. A decoding that is not eager takes two calls: it
+    /// begins, and then ends.
     pub fn finish_job(&mut self) {
         if let (Some(SnapshotJob::Decode(meta)), false) = (self.jobs.front(), self.decoding) {
             self.raft.decode_begun(NOW, meta.log_id);

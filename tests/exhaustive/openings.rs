@@ -1,11 +1,11 @@
-//! How a cluster gets to where the exploration begins: by the same choices that the explorer has, made by hand, with the
-//! same checks. Nothing is put into a state that could not come about.
+//! How a cluster reaches the state where the exploration begins: by choices of the explorer,
+//! scripted, with the same checks. So every initial state is reachable.
 
 use quorate::raft::{NodeId, Role, SnapshotJob, Term};
 
 use crate::model::{Action, Cluster, State};
 
-/// Choices made by hand.
+/// Scripted choices.
 pub struct Script<'a> {
     cluster: &'a Cluster,
     state: State,
@@ -23,7 +23,8 @@ impl<'a> Script<'a> {
         assert!(self.state.broken.is_none(), "{action:?} in the opening: {:?}", self.state);
     }
 
-    /// Everything goes on among `nodes` until nothing is left to do; what is sent to others stays under way.
+    /// Delivers and completes everything among `nodes` until nothing is left; messages to others
+    /// stay under way.
     fn settle(&mut self, nodes: &[NodeId]) {
         loop {
             if let Some(message) = self.state.network.take_among(nodes) {
@@ -55,12 +56,13 @@ impl<'a> Script<'a> {
         panic!("n{id} is not elected: {:?}", self.state);
     }
 
-    /// What is under way is lost.
+    /// Drops all messages under way.
     fn lose_all(&mut self) {
         self.state.network.clear();
     }
 
-    /// n2 gets a tail that nobody else has; n0 and n1 commit without it, and n0 makes a snapshot and cuts its log.
+    /// n2 gets a tail that no other node has; n0 and n1 commit without it, and n0 takes a snapshot
+    /// and purges its log.
     fn fall_behind(&mut self) {
         self.elect(2, &[0, 1, 2], 1);
         self.lose_all();
@@ -77,7 +79,7 @@ impl<'a> Script<'a> {
         self.lose_all();
     }
 
-    /// `to` stores the leader `from`'s snapshot whole, and has not begun to decode it.
+    /// `to` stores the whole snapshot of the leader `from`, and has not begun to decode it.
     fn receive_snapshot(&mut self, from: usize, to: usize) {
         for _ in 0..20 {
             self.settle(&[from as NodeId, to as NodeId]);
@@ -95,12 +97,12 @@ impl<'a> Script<'a> {
     }
 }
 
-/// Nobody has done anything.
+/// The initial state: nothing has happened.
 pub fn fresh(script: Script) -> State {
     script.done()
 }
 
-/// n0 leads term 1, and everybody knows.
+/// n0 leads term 1, and all nodes know.
 pub fn led(mut script: Script) -> State {
     let all: Vec<NodeId> = (0..script.cluster.bounds.nodes).collect();
     script.elect(0, &all, 1);
@@ -119,7 +121,8 @@ pub fn committed_by_two(mut script: Script) -> State {
     script.done()
 }
 
-/// Raft figure 8 before (c): n0 led term 1 and n1 term 2, each with an entry that nobody else has.
+/// Raft figure 8 before (c): n0 led term 1 and n1 term 2, each with an entry that no other node
+/// has.
 pub fn figure_8(mut script: Script) -> State {
     script.elect(0, &[0, 1, 2], 1);
     script.lose_all();
@@ -133,7 +136,7 @@ pub fn figure_8(mut script: Script) -> State {
     script.done()
 }
 
-/// n2 led term 1 and has a tail that nobody else has; n0 leads term 2, n1 follows it.
+/// n2 led term 1 and has a tail that no other node has; n0 leads term 2, n1 follows it.
 pub fn divergent(mut script: Script) -> State {
     script.elect(2, &[0, 1, 2], 1);
     script.lose_all();
@@ -147,21 +150,21 @@ pub fn divergent(mut script: Script) -> State {
     script.done()
 }
 
-/// The same, and n0 and n1 have committed, and n0 has a snapshot and nothing before it.
+/// The same, and n0 and n1 have committed, and n0 has a snapshot and no log before it.
 pub fn behind(mut script: Script) -> State {
     script.fall_behind();
     script.done()
 }
 
-/// And n2 has received that snapshot, and n1 leads term 4 with a log that reaches back: what it sends n2 makes the
-/// snapshot unnecessary, if it comes first.
+/// The same, and n2 has received that snapshot, and n1 leads term 4 with a log that reaches back:
+/// its entries make the snapshot obsolete, if they arrive first.
 pub fn overtaken(mut script: Script) -> State {
     script.fall_behind();
     script.act(Action::Tick(0));
     script.receive_snapshot(0, 2);
     script.lose_all();
     script.act(Action::Timeout(0));
-    // Its first campaign, for term 3, does not ask n0: that is the leader it knew.
+    // Its first campaign, for term 3, does not ask n0, the leader that it knew.
     script.elect(1, &[0, 1], 4);
     script.done()
 }

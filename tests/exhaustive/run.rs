@@ -1,4 +1,4 @@
-//! One run: configuration after configuration, with figures.
+//! One run: explores all configurations in sequence, and prints statistics.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -14,21 +14,22 @@ use crate::coverage::Coverage;
 use crate::fingerprint::{Seen, mix};
 use crate::model::Cluster;
 
-/// How far a run goes.
+/// The limits of a run.
 #[derive(Clone, Copy)]
 pub struct Plan {
-    /// Each configuration is begun so many times, each time with another order of choices, and but for the first with less
-    /// allowed: depth first does not come back from the first few choices for a long time.
+    /// How often each configuration is begun, each time with another order of choices, and with
+    /// less allowed after the first pass: a depth-first search does not return to its first choices
+    /// for a long time.
     pub passes: u64,
     /// Time for each pass.
     pub time: Option<Duration>,
-    /// States generated in each pass, those met again among them.
+    /// States generated in each pass, including those reached again.
     pub states: usize,
     pub threads: usize,
     pub order: u64,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Default)]
 pub struct Outcome {
     pub unique: usize,
@@ -86,7 +87,7 @@ pub fn explore(bounds: &Bounds, plan: &Plan) -> Outcome {
     outcome
 }
 
-/// Prints how far the exploration has got, and counterexamples.
+/// Prints the progress of the exploration, and counterexamples.
 #[derive(Default)]
 struct Progress {
     name: &'static str,
@@ -97,7 +98,7 @@ struct Progress {
     failures: Vec<String>,
 }
 
-/// Seconds between two lines.
+/// Seconds between two lines of output.
 const TELL_EVERY: u64 = 10;
 
 impl<M: Model> Reporter<M> for Progress {

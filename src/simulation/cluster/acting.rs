@@ -1,7 +1,8 @@
-//! Acts of a schedule, as far as they are more than conditions: what happens to a member when one begins, and when it is over.
+//! Carries out the parts of acts that are not conditions: what happens to a member when an act
+//! begins, and when it is over.
 //!
-//! An act that makes no sense at its moment is left out, and not counted: a member that is down can't crash, and a second disk
-//! may not be lost before the first has been made good.
+//! An act that makes no sense at its moment is skipped and not counted: a member that is down can't
+//! crash, and a second disk may not be lost before the first loss is repaired.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,12 +19,12 @@ use super::super::faults::FaultKind;
 use super::super::schedule::{Act, DIES_SYNCING, DIES_WRITING, Schedule};
 use super::world::{Doom, World};
 
-/// A clock's wall time jumps by 20 years at most.
+/// The longest jump of a clock's wall time: 20 years.
 const WALL_JUMP_MS: u64 = 20 * 365 * 24 * 3_600 * 1_000;
-/// A write comes in this time, or the power goes without one.
+/// A write is expected within this time; without one, the power fails at its end.
 const WRITE_COMES: Micros = 300 * MILLISECOND;
 
-/// Beginnings (`false`) and ends of acts that are to come.
+/// Beginnings (`false`) and ends of acts that are still to come.
 #[derive(Default)]
 pub(super) struct Agenda(BTreeSet<(Micros, bool, usize)>);
 
@@ -35,7 +36,7 @@ impl Agenda {
         Agenda(numbered.flat_map(both).collect())
     }
 
-    /// When something of it happens next.
+    /// The time of the next beginning or end.
     pub(super) fn next_at(&self) -> Option<Micros> {
         self.0.first().map(|(at, ..)| *at)
     }
@@ -47,7 +48,7 @@ impl Agenda {
 }
 
 impl<M: Machine> World<M> {
-    /// All that is due begins and ends.
+    /// Carries out all beginnings and ends that are due.
     pub(super) async fn act(&mut self) {
         let now = self.watch.now();
         while let Some((is_end, number)) = self.agenda.due(now) {
@@ -79,7 +80,7 @@ impl<M: Machine> World<M> {
         self.relent(number, &act).await;
     }
 
-    /// All acts are over at once.
+    /// Ends all acts at once.
     pub(super) async fn end_all(&mut self) {
         self.agenda = Agenda::default();
         self.room.ends();
@@ -88,7 +89,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// Brings the surroundings up to date with the acts under way.
+    /// Updates the conditions to the acts under way.
     fn adjust(&mut self) {
         let conditions = self.acting.conditions(self.slots.len());
         let mut watched = self.watch.lock();
@@ -126,7 +127,7 @@ impl<M: Machine> World<M> {
         self.slot(id).held_down += u32::from(act.kind.keeps_down());
         match act.kind {
             FaultKind::Crash => {
-                // The process dies, the machine lives on: what was written is there, and may be
+                // The process dies, the machine does not: what was written is there, and may be
                 // lost later.
                 match act.strength {
                     0..DIES_SYNCING => self.crash(id, None, false).await,
@@ -187,7 +188,7 @@ impl<M: Machine> World<M> {
         slot.doom = Some(Doom { at, unsynced: None });
     }
 
-    /// In the middle of one of the next writes the power is gone, or the process.
+    /// The process dies, or the power fails, in the middle of one of the next writes.
     fn dies_within(&mut self, id: NodeId, unsynced: Option<Unsynced>) {
         let (calls, at) = (self.dice.between(0, 6), self.watch.now() + WRITE_COMES);
         let slot = self.slot(id);
@@ -198,7 +199,7 @@ impl<M: Machine> World<M> {
     async fn relent(&mut self, number: usize, act: &Act) {
         let id = act.node;
         if act.kind.keeps_down() {
-            // The power goes now, if it has not yet.
+            // The power fails now, if it has not yet.
             if let Some(doom) = self.slot(id).doom {
                 self.crash(id, doom.unsynced, false).await;
             }

@@ -1,7 +1,9 @@
-//! Clients: each has one request under way, until it is answered or given up, and has it all written down.
+//! Clients: each has one request under way, until it is answered or given up, and records
+//! everything in the history.
 //!
-//! Most have a session and let [`Client`] repeat; some talk to members directly, and say only what is certain. While a storm
-//! lasts, a client waits for nothing and repeats, in a session of its own.
+//! Most clients have a session and let [`Client`] retry. Some talk to members directly, and record
+//! only what is certain. During a retry storm, a client does not wait, and retries in its own
+//! session.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -22,41 +24,41 @@ use super::super::random::Dice;
 use super::super::request::{Asks, Request, Turn};
 use super::watch::Watch;
 
-/// Whoever talks to members directly gives up after so many tries.
+/// A client that talks to members directly gives up after this many tries.
 const TRIES_MAX: u32 = 60;
-/// The last of so many clients talks to members directly.
+/// Of this many clients, the last one talks to members directly.
 const DIRECT_EVERY: u64 = 5;
 
 pub(super) type Workload<M, L> = Rc<dyn Fn(&mut Dice, Turn) -> Request<M, L>>;
 
-/// All clients, and what they have seen.
+/// All clients and their history.
 pub(super) struct Clients<M: Machine, L: Model> {
     pub members: Members<M>,
     pub watch: Watch,
     pub workload: Workload<M, L>,
     pub checker: RefCell<Option<Checker<L>>>,
-    /// Nothing new is begun any more.
+    /// Whether clients begin no new requests.
     pub closing: Cell<bool>,
     pub nodes: u64,
-    /// Sessions, each with those who share it.
+    /// Sessions, each with the clients that share it.
     pub groups: Vec<Group<M>>,
-    /// Whoever has no session opens one all the same so often, of a thousand times.
+    /// The probability, in thousandths, that a client without a session opens one and leaves it.
     pub evicts: u64,
-    /// The most time between two requests of one client.
+    /// The longest time between two requests of one client.
     pub think: Micros,
-    /// How long a silent member is waited for.
+    /// How long a client waits for a silent member.
     pub patience: Duration,
     pub next: Cell<u64>,
     pub answered: Cell<u64>,
     pub given_up: Cell<u64>,
 }
 
-/// How a request ended.
+/// The result of a request.
 enum Ended<Outcome> {
     Answered(Outcome),
-    /// It may have happened, and may yet.
+    /// It may have been executed, and may yet be.
     Unknown,
-    /// It has certainly not.
+    /// It has certainly not been executed.
     Not,
 }
 
@@ -67,7 +69,7 @@ struct Asker<M: Machine> {
     group: Group<M>,
 }
 
-/// Sessions of clients that share them.
+/// The sessions of clients that share them.
 pub(super) struct Group<M: Machine> {
     calm: Client<M>,
     stormy: Client<M>,
@@ -100,7 +102,7 @@ impl<M: Machine, L: Model> Clients<M, L>
 where
     L::Outcome: Send + 'static,
 {
-    /// One client's life.
+    /// Runs one client.
     pub(super) async fn live(self: Rc<Self>, number: u64, mut dice: Dice) {
         let group = &self.groups[number as usize % self.groups.len()];
         let mut asker = Asker { number, target: dice.below(self.nodes), group: group.clone() };
@@ -195,7 +197,7 @@ where
         }
     }
 
-    /// A session that nobody uses takes the place of another one. Whatever comes of it, it is done.
+    /// Opens a session that stays unused and evicts another one. Any result is ignored.
     async fn open_and_leave(&self, node: NodeId) {
         let Some(handle) = self.members.get(node) else { return };
         let opened = handle.propose_data(CommandRef::OpenSession.encode());

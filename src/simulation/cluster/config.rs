@@ -1,4 +1,4 @@
-//! Limits and paces of every size, drawn from the seed: small ones make everything happen often.
+//! Limits and speeds of all sizes, drawn from the seed: small limits make rare events frequent.
 
 use std::time::Duration;
 
@@ -10,39 +10,40 @@ use crate::storage::file::FileOptions;
 use super::super::MILLISECOND;
 use super::super::random::Dice;
 
-/// How fast everything is while nothing fails, at most.
+/// The longest durations without faults.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// Of a message.
+    /// Delivery of a message.
     pub latency: Micros,
-    /// Of a durable step, and of a read of the disk.
+    /// A durable step, and a read of the disk.
     pub sync: Micros,
-    /// Of a batch applied.
+    /// Applying a batch.
     pub apply: Micros,
-    /// Of a snapshot encoded.
+    /// Encoding a snapshot.
     pub encode: Micros,
-    /// Of a snapshot decoded.
+    /// Decoding a snapshot.
     pub decode: Micros,
 }
 
-/// What a run's members are like.
+/// The settings of a run's members.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
     pub config: Config,
     pub files: FileOptions,
     pub pace: Pace,
-    /// Messages come at multiples of this.
+    /// Messages arrive at multiples of this.
     pub grid: Micros,
-    /// A member that receives a snapshot is asked for one of its own so often, of a thousand looks.
+    /// The probability, in thousandths of a look, that a member that receives a snapshot is asked
+    /// for its own.
     pub eager: u64,
-    /// So many clients share a session.
+    /// The number of clients that share a session.
     pub sharing: u64,
-    /// A client that has no session opens one all the same so often, of a thousand times, and
-    /// leaves it: others go for it.
+    /// The probability, in thousandths, that a client without a session opens one and leaves it:
+    /// other sessions are evicted for it.
     pub evicts: u64,
-    /// Whether members have an apply side of the service's own.
+    /// Whether members use a service's own apply side.
     pub by_hand: bool,
-    /// Whether disks lack the room for spare files now and then.
+    /// Whether disks lack the room for preallocated files now and then.
     pub scarce: bool,
 }
 
@@ -59,14 +60,14 @@ impl Terms {
         if evicts > 0 {
             config.sessions.max_sessions = dice.between(1, 3) as usize;
         }
-        // Dice of their own: without them a seed is the same.
+        // A separate random stream: the rest of a seed stays the same without it.
         let mut beside = Dice::new(seed, 6);
         let by_hand = beside.chance(250);
         let scarce = beside.chance(300) && files.spare_segments > 0;
         Terms { config, files, pace, grid, eager, sharing, evicts, by_hand, scarce }
     }
 
-    /// One member's: every other one keeps more log behind its snapshots.
+    /// The settings of one member: every other one keeps more log behind its snapshots.
     pub(super) fn config_of(&self, node: NodeId) -> Config {
         let mut config = self.config.clone();
         if node % 2 == 1 {
@@ -81,7 +82,7 @@ fn config(seed: u64, dice: &mut Dice) -> Config {
     let millis = |count: u64| Duration::from_millis(count);
     let heartbeat = dice.between(8, 25) * 10;
     let sparing = dice.chance(300);
-    // Sometimes fewer than clients open.
+    // Sometimes fewer sessions than clients open.
     let max_sessions = if dice.chance(200) { 6 } else { dice.between(30, 60) as usize };
     Config {
         heartbeat_interval: millis(heartbeat),
@@ -120,7 +121,7 @@ fn config(seed: u64, dice: &mut Dice) -> Config {
     }
 }
 
-/// Limits of one, and borders that meet: some of them.
+/// Sets some limits to one, or to values that meet other limits.
 fn tighten(config: &mut Config, dice: &mut Dice) {
     let trailing = dice.between(1, 20);
     for tightened in 0..6 {

@@ -1,42 +1,42 @@
-//! What a node promises to its apply side, checked message by message: see
+//! The contract between a node and its apply side, checked message by message: see
 //! [`ApplyMessage`](crate::messages::ApplyMessage).
 //!
 //! | promise | broken by |
 //! |---|---|
 //! | the restored state comes first, once, if the link says so | another time, work before it |
 //! | an item comes for each pull, one at a time | work that was not pulled |
-//! | between an offer and its decision no work comes | an item while it is undecided |
+//! | between an offer and its decision no work comes | an item before the decision |
 //! | a batch follows the last one, or a snapshot granted since | a gap, a repeat |
 //! | a reply comes with its entry, once | a reply without an entry of its batch |
-//! | an offer holds the state behind its entry, behind what is applied | another, an old state |
-//! | a decision comes once for each question, about what was asked | any other |
-//! | a read waits for nothing that is not committed | a higher index |
+//! | an offer holds the state at its entry, beyond what is applied | another state, an old state |
+//! | a decision comes once for each question, about what was asked | any other decision |
+//! | a read waits for a committed index | a higher index |
 //!
-//! A node that stops hands over what is left without being asked: then only the order counts, and
-//! an offer in hand is void.
+//! A stopping node sends what is left without being pulled: then only the order is checked, and an
+//! offer that is held is void.
 //!
-//! *What it does not do:* that entries are committed, and grants durable, is for the
+//! *What it does not do:* that entries are committed, and grants durable, is checked by the
 //! [judge](super::super::judge).
 
 use crate::messages::CommittedBatch;
 use crate::raft::{Index, InstallDecision, LogId};
 
-/// What an apply side has been told so far.
+/// What an apply side has received so far.
 #[derive(Debug, Default)]
 pub(super) struct Contract {
-    /// The state to begin with is still to come.
+    /// The initial state is still to come.
     restores: bool,
-    /// It has asked for an item and not got one.
+    /// The apply side has pulled an item that has not come.
     pulled: bool,
     /// The last entry that came.
     handed: Index,
-    /// The last snapshot it switched to.
+    /// The last snapshot that it installed.
     switched: Index,
-    /// The offer in hand, and whether it has asked about it.
+    /// The offer that it holds, and whether it has asked about it.
     offer: Option<(LogId, bool)>,
 }
 
-/// `Err`: a promise is broken; how.
+/// `Err`: how a promise was broken.
 pub(super) type Kept = Result<(), String>;
 
 fn promised(kept: bool, what: impl FnOnce() -> String) -> Kept {
@@ -49,7 +49,7 @@ impl Contract {
         Contract { restores, ..Contract::default() }
     }
 
-    /// The state to begin with comes.
+    /// The initial state comes.
     pub(super) fn restored(&mut self, log_id: LogId) -> Kept {
         promised(std::mem::take(&mut self.restores), || {
             format!("restored to {log_id} a second time, or though nothing was to be restored")
@@ -59,12 +59,12 @@ impl Contract {
         Ok(())
     }
 
-    /// The apply side asks for an item.
+    /// The apply side pulls an item.
     pub(super) fn pulls(&mut self) {
         self.pulled = true;
     }
 
-    /// An item comes. `runs`: the node is not about to end.
+    /// An item comes. `runs`: the node is not stopping.
     pub(super) fn item(&mut self, what: &str, runs: bool) -> Kept {
         let pulled = std::mem::take(&mut self.pulled);
         if !runs {
@@ -88,10 +88,10 @@ impl Contract {
         });
         promised(in_order, || format!("a batch with a gap or a repeat: {ids:?}"))?;
         let (handed, switched) = (self.handed, self.switched);
-        // What was queued before an install that covers it ends before what comes behind that.
+        // Entries queued before an install that covers them may end before the entries after it.
         let is_covered = first.index == handed + 1 && last.index <= switched;
         let goes_on = is_covered || first.index == handed.max(switched) + 1;
-        // At its end a node may not come to say that an install was granted.
+        // A stopping node may not get to report that an install was granted.
         promised(goes_on || !runs && first.index > handed, || {
             format!("{first} to {last} behind {handed}, switched to {switched}")
         })?;
@@ -115,14 +115,14 @@ impl Contract {
         Ok(())
     }
 
-    /// The apply side asks about the offer in hand.
+    /// The apply side asks about the offer that it holds.
     pub(super) fn asks(&mut self) -> Option<LogId> {
         let (log_id, asked) = self.offer.as_mut()?;
         *asked = true;
         Some(*log_id)
     }
 
-    /// The answer comes.
+    /// The decision comes.
     pub(super) fn decided(&mut self, decision: InstallDecision, runs: bool) -> Kept {
         let offer = self.offer.take();
         let is_asked = offer == Some((decision.log_id, true));
@@ -137,7 +137,7 @@ impl Contract {
         Ok(())
     }
 
-    /// A read comes that waits for `index`, while so much is committed.
+    /// A read comes that waits for `index`, while `committed` is committed.
     pub(super) fn read_at(&self, index: Index, committed: Index) -> Kept {
         promised(index <= committed, || format!("a read at {index}, {committed} is committed"))
     }

@@ -1,7 +1,9 @@
-//! A member's storage: the library's own files on a simulated disk, and the judge's second book of what is durable.
+//! A member's storage: the library's own files on a simulated disk, and the judge's own record of
+//! what is durable.
 //!
-//! A write reaches the simulated disk at once, fsync and all, and counts as durable when its time has passed. Of a crash in
-//! between the disk of before the write is kept: a write that nobody was told of may be missing.
+//! A write, with its fsync, reaches the simulated disk at once, and counts as durable when its time
+//! has passed. For a crash in between, the disk from before the write is kept: a write that was not
+//! yet reported may be missing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,14 +24,13 @@ use super::watch::Watch;
 /// How near to the log's end a sealed log is damaged on a copy.
 const SEALED_BYTES: u64 = 300;
 
-/// The disk before the write under way, with the end of that.
+/// The disk before the write under way, with the end time of the write.
 #[derive(Clone, Default)]
 pub(super) struct Before(Arc<Mutex<Option<(Instant, State)>>>);
 
 impl Before {
-    /// The disk as its member leaves it: with the write under way only begun, if there is one and
-    /// `undone`. If only the process dies (`None`), nothing is lost, and what was not synced is not
-    /// synced yet.
+    /// The disk as its member leaves it. With `undone`, a write under way has only begun. If only
+    /// the process dies (`None`), nothing is lost, and what was not synced is not synced yet.
     pub(super) fn after_crash(
         &self,
         disk: &SimDisk,
@@ -45,7 +46,7 @@ impl Before {
     }
 }
 
-/// The storage of one life of a member.
+/// The storage of one incarnation of a member.
 pub(super) struct WatchedStorage {
     pub node: NodeId,
     pub disk: SimDisk,
@@ -106,8 +107,8 @@ impl LogStore for WatchedLog {
 }
 
 impl WatchedLog {
-    /// What is sealed does not go unnoticed: a copy of the disk, with a bit changed near the end of
-    /// its log, holds the same or says that something is lost.
+    /// Damage to a sealed log is noticed: a copy of the disk, with one bit changed near the end of
+    /// its log, holds the same or reports a loss.
     fn check_seal(&self) {
         let state = self.disk.state();
         let damaged = SimDisk::forgetful(state.clone());
@@ -134,7 +135,7 @@ impl WatchedLog {
     }
 }
 
-/// How a disk was opened, and a copy of it can be.
+/// How a disk was opened, so that a copy can be opened, too.
 struct Opening {
     files: FileOptions,
     identity: Identity,
@@ -142,7 +143,7 @@ struct Opening {
 }
 
 impl Opening {
-    /// What storage finds there, and whether it notes a loss. `None`: it refuses to open.
+    /// What storage finds there, and whether it reports a loss. `None`: it refuses to open.
     fn holds(&self, disk: &SimDisk) -> Option<(Durable, bool)> {
         let storage = FileStorage::on(disk.clone(), "node", self.files.clone());
         let opened = Box::new(storage).open(self.identity, &self.start).ok()?;

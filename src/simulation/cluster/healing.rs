@@ -1,4 +1,5 @@
-//! Afterwards: every fault is over, everybody is up; a leader must come, all must become equal, and nobody may wait for anything.
+//! Afterwards all faults are over and all members running: a leader must be elected, all members
+//! must become equal, and no request may wait.
 
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use super::super::{MILLISECOND, SECOND};
 use super::run::Crew;
 use super::world::World;
 
-/// What did not come about, and how it was instead.
+/// What did not happen, and the state instead.
 type Unhealed = (&'static str, String);
 
-/// How often it is looked whether all is well.
+/// How often the conditions are checked.
 const LOOK: Duration = Duration::from_millis(5);
 
 impl<M: Machine> World<M> {
@@ -32,7 +33,7 @@ impl<M: Machine> World<M> {
             return Err(("a leader in time", what));
         }
         crew.close();
-        // What is under way takes what it was begun with.
+        // Work under way keeps the durations with which it began.
         let busy = self.slots.iter().filter_map(|slot| slot.node.as_ref()?.busy_until());
         let busy =
             busy.max().map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
@@ -52,7 +53,7 @@ impl<M: Machine> World<M> {
         self.is_at_rest().await
     }
 
-    /// Whether a leader comes and commits in time.
+    /// Whether a leader is elected and commits in time.
     async fn leader_comes(&mut self, crew: &mut Crew) -> bool {
         let (now, timeout) = (self.watch.now(), self.terms.config.election_timeout_max);
         let timeout = timeout.as_micros() as Micros;
@@ -68,7 +69,7 @@ impl<M: Machine> World<M> {
         came.is_some() || self.watch.is_over()
     }
 
-    /// Whether `done` comes to pass by then, or there is nothing more to find.
+    /// Whether `done` becomes true by then, or there is nothing more to find.
     async fn comes(
         &mut self,
         crew: &mut Crew,
@@ -88,7 +89,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// Somebody leads and has committed in its term: so it serves.
+    /// Whether a member leads and has committed in its term, so that it serves requests.
     fn is_led(&self) -> bool {
         let term = self.watch.lock().judge.committed_term();
         self.leader().is_some_and(|leader| Some(leader.term) == term)
@@ -99,7 +100,7 @@ impl<M: Machine> World<M> {
         self.positions().filter(|position| position.is_free).count() > self.slots.len() / 2
     }
 
-    /// All have applied all there is, and all count.
+    /// Whether all have applied all entries, and all count.
     fn is_converged(&self) -> bool {
         let Some(goal) = self.leader() else { return false };
         let there = self.positions().filter(|position| position.applied == goal.last).count();
@@ -107,9 +108,9 @@ impl<M: Machine> World<M> {
         there == self.slots.len() && self.ids().all(|id| watched.judge.is_sound(id))
     }
 
-    /// Nobody waits, nothing is queued, and all states are equal.
+    /// No request waits, nothing is queued, and all states are equal.
     async fn is_at_rest(&mut self) -> Result<(), Unhealed> {
-        // Members hear of the last things that were answered.
+        // The last answers reach the members.
         sleep(Duration::from_micros(10 * MILLISECOND)).await;
         let mut digests = Vec::new();
         for id in self.ids() {
@@ -135,7 +136,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// All members stop, in order.
+    /// Stops all members in order.
     pub(super) async fn shut_down(&mut self) {
         for id in self.ids() {
             self.take_stock(id);
@@ -182,7 +183,7 @@ impl<M: Machine> World<M> {
     }
 }
 
-/// Of a member's state machine, as it is encoded.
+/// The digest of a member's encoded state machine.
 async fn digest<M: Machine>(handle: &Handle<M>) -> Result<u32, String> {
     let encoded = |machine: &M| {
         let mut bytes = Vec::new();

@@ -1,8 +1,8 @@
-//! Disks that come back with less: rotten, overwritten, empty, or old.
+//! Disks that lose data: damaged, overwritten, emptied, or rolled back.
 //!
-//! Only losses that somebody can notice: after a power loss no log finds that its very last write
-//! is gone, nor does a member whose former life nobody remembers. Those are what
-//! `docs/guarantees.md` says of them.
+//! Only losses that a member can notice are made. After a power loss no log can detect that its
+//! very last write is gone, nor can a member whose earlier incarnation no other member remembers.
+//! These are described in `docs/guarantees.md`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::storage::file::sim_disk::{SimDisk, Unsynced};
 
 use super::world::World;
 
-/// A copy of a disk, and the life that it is of.
+/// A copy of a disk, and its incarnation.
 pub(super) struct Copy {
     state: State,
     incarnation: Incarnation,
 }
 
 impl<M: Machine> World<M> {
-    /// Whether a disk may be lost now: with a second one, acknowledged entries may be.
+    /// Whether a disk may be lost now: with two lost disks, acknowledged entries may be lost.
     pub(super) fn may_lose(&self, id: NodeId) -> bool {
         let watched = self.watch.lock();
         let sound =
@@ -34,7 +34,7 @@ impl<M: Machine> World<M> {
         self.watch.lock().members[id as usize].tampered = true;
     }
 
-    /// Bits of what is stored change.
+    /// Changes bits of what is stored.
     pub(super) fn rot(&mut self, id: NodeId) {
         for _ in 0..self.dice.between(1, 4) {
             let Some((path, length)) = self.some_file(id) else { return };
@@ -44,7 +44,7 @@ impl<M: Machine> World<M> {
         self.tampered(id);
     }
 
-    /// What was meant for another place is here.
+    /// Overwrites a place with what was meant for another one.
     pub(super) fn misdirect(&mut self, id: NodeId) {
         let (Some((from, _)), Some((path, length))) = (self.some_file(id), self.some_file(id))
         else {
@@ -62,7 +62,8 @@ impl<M: Machine> World<M> {
         self.tampered(id);
     }
 
-    /// A file of the log or a snapshot, and how much of it is old enough: behind that is the last write.
+    /// A file of the log or a snapshot, and the length that is old enough: behind it is the last
+    /// write.
     fn some_file(&mut self, id: NodeId) -> Option<(PathBuf, u64)> {
         let files = self.slot(id).disk.files();
         let last = files.keys().rfind(|path| ends(path, "wal")).cloned();
@@ -73,7 +74,7 @@ impl<M: Machine> World<M> {
             let old = match &written {
                 _ if !is_last => bytes.len() as u64,
                 Some((of, offset)) if *of == path => *offset,
-                // Nothing was written to it in this life.
+                // Nothing was written to it in this incarnation.
                 _ => 0,
             };
             if old > 0 && (ends(&path, "wal") || ends(&path, "snap")) {
@@ -83,8 +84,8 @@ impl<M: Machine> World<M> {
         if found.is_empty() { None } else { Some(self.dice.pick(&found).clone()) }
     }
 
-    /// The process dies, or the power goes while the log is sealed. Then the end of the log, or
-    /// what says where it is, is damaged: the next start has to notice.
+    /// The process dies, or the power fails while the log is sealed. Then the end of the log, or
+    /// the record of where it is, is damaged: the next start has to notice.
     pub(super) async fn damage_end(&mut self, id: NodeId) {
         let unsynced = if self.dice.chance(500) { Unsynced::Kept } else { Unsynced::Lost };
         self.crash(id, Some(unsynced), false).await;
@@ -121,13 +122,14 @@ impl<M: Machine> World<M> {
         watched.sights.damaged_ends += 1;
     }
 
-    /// An empty disk.
+    /// Empties the disk.
     pub(super) fn wipe(&mut self, id: NodeId) {
         self.slot(id).disk = SimDisk::forgetful(State::default());
         self.tampered(id);
     }
 
-    /// A copy is made of the disk; others notice that it is old only if the member has started again since.
+    /// Copies the disk. Other members notice that the copy is old only if the member has restarted
+    /// since.
     pub(super) async fn copy_disk(&mut self, number: usize, id: NodeId) {
         let incarnation = self.watch.lock().members[id as usize].incarnation;
         self.crash(id, Some(Unsynced::Lost), false).await;
@@ -140,7 +142,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// The copy takes the disk's place, if that is noticed.
+    /// Replaces the disk by the copy, if that is noticed.
     pub(super) async fn roll_back(&mut self, number: usize, id: NodeId) {
         let Some(copy) = self.acting.copies.remove(&number) else { return };
         let noticeable = self.watch.lock().is_told_apart(id, copy.incarnation);

@@ -1,5 +1,5 @@
-//! Tier 2: whole nodes with all their actors, on simulated disks, behind a network of bytes, in virtual time on one thread, for
-//! truth.
+//! Tier 2: whole nodes with all their actors, on simulated disks, behind a network of bytes, in
+//! virtual time on one thread, so that as much production code as possible is tested.
 //!
 //! ```text
 //! clients ──▶ Client, Handle ──▶ nodes ──▶ Network: bytes, late, lost, twice ──▶ nodes
@@ -7,21 +7,21 @@
 //!                ▼                 ▼                 │
 //!             Checker            Watch: judge, trace, conditions ◀── acts of the schedule
 //! ```
-//! | file | idea |
+//! | file | content |
 //! |---|---|
-//! | `world` | members, their lives and what they stand on |
-//! | `watch` | what all parts report to: judge, trace, conditions |
+//! | `world` | members, their incarnations and surroundings |
+//! | `watch` | receives all reports: judge, trace, conditions |
 //! | `disk`, `network` | a storage and a transport that report, and follow the conditions |
-//! | `clients` | who asks |
+//! | `clients` | the clients |
 //! | `acting` | what happens to a member when an act begins, and when it is over |
-//! | `losses` | disks that come back with less |
-//! | `room` | disks that have room for the log and none for its spare files |
-//! | `own_side`, `contract` | a service's own apply side, and what it is promised |
+//! | `losses` | disks that lose data |
+//! | `room` | disks with room for the log and none for its preallocated segments |
+//! | `own_side`, `contract` | a service's own apply side, and the node's contract with it |
 //! | `config` | limits drawn from the seed |
 //! | `run`, `healing` | one seed, from the first event to the last check |
 //!
-//! *What it does not do:* real time, real threads and real files stay outside; a pause of the whole process is a pause of all of
-//! a member's places.
+//! *What it does not do:* real time, real threads and real files are not simulated; a pause of the
+//! process pauses all executors of a member.
 
 mod acting;
 mod clients;

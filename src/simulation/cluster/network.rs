@@ -1,6 +1,8 @@
-//! The network: every message as bytes on its way, which may be lost, doubled, late, held back, or cut off.
+//! The network: carries each message as bytes, and may lose, duplicate, delay, hold back or cut off
+//! messages.
 //!
-//! One task delivers everything, in the order of due times; what is sent at one moment for one moment comes in the order sent.
+//! One task delivers all messages in the order of their due times; messages sent at one moment for
+//! one moment arrive in the order sent.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,14 +21,14 @@ use super::super::conditions::Link;
 use super::super::random::Dice;
 use super::watch::Watch;
 
-/// So many messages are kept for floods.
+/// The number of messages kept for floods.
 const RECENT: usize = 64;
-/// So many notices come at one moment ..
+/// This many notices arrive at one moment ..
 const BURST: u64 = 2_000;
-/// .. so many milliseconds after a flood began.
+/// .. this many milliseconds after a flood began.
 const BURST_AT: u64 = 30;
 
-/// The network between all members. Clones are the same.
+/// The network between all members. Clones share it.
 #[derive(Clone)]
 pub(super) struct Network(Arc<Shared>);
 
@@ -40,19 +42,19 @@ struct Net {
     members: Vec<Attached>,
     agenda: BTreeMap<(Micros, u64), Parcel>,
     sequence: u64,
-    /// When the driver looks next.
+    /// The time at which the driver checks next.
     armed: Micros,
     dice: Dice,
     recent: VecDeque<Parcel>,
-    /// Messages that come again when another member leads.
+    /// Messages that are delivered again when another member leads.
     kept: VecDeque<Parcel>,
-    /// Messages come at multiples of this: a coarse one makes them come together.
+    /// Messages arrive at multiples of this: a coarse grid makes them arrive together.
     grid: Micros,
 }
 
 #[derive(Default)]
 struct Attached {
-    /// Counts the member's lives.
+    /// Counts the member's incarnations.
     life: u64,
     inbox: Option<Inbox>,
 }
@@ -65,7 +67,7 @@ enum Parcel {
         request: Option<RequestId>,
         frame: Bytes,
     },
-    /// The sender is told.
+    /// The sender is informed.
     Undelivered {
         from: NodeId,
         to: NodeId,
@@ -88,7 +90,7 @@ impl Network {
         Network(Arc::new(Shared { watch, net: Mutex::new(net), sooner: Notify::new() }))
     }
 
-    /// The network as one life of a member sees it.
+    /// The network as seen by one incarnation of a member.
     pub(super) fn endpoint(&self, node: NodeId) -> Endpoint {
         let member = &mut self.0.net.lock().members[node as usize];
         member.life += 1;
@@ -96,7 +98,7 @@ impl Network {
         Endpoint { network: self.clone(), node, life: member.life }
     }
 
-    /// Delivers, for as long as the run takes.
+    /// Delivers messages until the run ends.
     pub(super) async fn drive(self) {
         let Shared { watch, net, sooner } = &*self.0;
         loop {
@@ -105,7 +107,7 @@ impl Network {
             match next {
                 None => sooner.notified().await,
                 Some(due) if due > watch.now() => {
-                    // Woken early or not: what is due is asked again.
+                    // Whether woken early or not, the due time is read again.
                     let _ = timeout_at(watch.moment(due), sooner.notified()).await;
                 }
                 Some(_) => {
@@ -116,7 +118,7 @@ impl Network {
         }
     }
 
-    /// Old messages come again and again, as long as the act lasts.
+    /// Delivers old messages again and again, for as long as the act lasts.
     pub(super) async fn flood(self, node: NodeId, warp: Arc<SkewedClock>, toil: Micros) {
         for turn in 0.. {
             let (count, now) = {
@@ -147,8 +149,9 @@ impl Network {
         }
     }
 
-    /// At one moment more than the member's mailbox can be emptied of in time, and nothing of it
-    /// matters: word of requests that are long gone. Each look at its clock takes a while.
+    /// Delivers at one moment more than the member can take from its mailbox in time, and nothing
+    /// that matters: notices about requests that ended long ago. Each read of its clock takes a
+    /// while.
     fn burst(&self, node: NodeId, warp: &SkewedClock, toil: Micros) {
         let Some(inbox) = self.inbox(node) else { return };
         warp.toil(toil);
@@ -156,7 +159,7 @@ impl Network {
         (0..BURST).for_each(|_| inbox.undelivered(other, 0));
     }
 
-    /// The end: nobody hears anything any more.
+    /// Ends the network: no message arrives any more.
     pub(super) fn close(&self) {
         let mut net = self.0.net.lock();
         net.agenda.clear();
@@ -204,7 +207,7 @@ impl Network {
         }
         let parcel = Parcel::Frame { from, to, request, frame };
         if link == Link::Cut || drop > 0 && net.dice.chance(drop) {
-            // Of what is lost the network sometimes tells.
+            // The network reports some of the losses.
             if let Some(id) = request.filter(|_| net.dice.chance(300)) {
                 let at = now + net.dice.between(1, 20) * MILLISECOND;
                 self.plan(&mut net, at, Parcel::Undelivered { from, to, id });
@@ -236,7 +239,7 @@ impl Network {
         self.plan(&mut net, at, parcel);
     }
 
-    /// Another member leads: what was kept comes again, once or twice. How much came.
+    /// Another member leads: kept messages are delivered again, once or twice. Returns how many.
     pub(super) fn replay(&self, now: Micros) -> u64 {
         let mut net = self.0.net.lock();
         let kept = std::mem::take(&mut net.kept);
@@ -253,7 +256,7 @@ impl Network {
 
     fn plan(&self, net: &mut Net, at: Micros, parcel: Parcel) {
         net.sequence += 1;
-        // Timers are as fine as a millisecond.
+        // The resolution of timers is a millisecond.
         let at = at.next_multiple_of(net.grid.max(MILLISECOND));
         net.agenda.insert((at, net.sequence), parcel);
         if at < net.armed {
@@ -303,7 +306,7 @@ impl Network {
     }
 }
 
-/// One life of a member.
+/// The endpoint of one incarnation of a member.
 pub(super) struct Endpoint {
     network: Network,
     node: NodeId,

@@ -1,12 +1,11 @@
-//! A service's own apply side, as `examples/own_apply_side.rs` shows one, around a replica.
+//! A service's own apply side around a replica, as in `examples/own_apply_side.rs`.
 //!
-//! Each message is held against the [contract](super::contract); the first that breaks it is a
-//! breach of the run. The actor uses what the contract leaves to it: it asks late whether to
-//! install, hands out views late and unasked, and applying a batch takes as long as the member's
-//! delays say.
+//! Each message is checked against the [contract](super::contract); the first violation is a breach
+//! of the run. The actor uses the freedom that the contract gives it: it sends install requests
+//! late, returns views late and unasked, and takes as long for a batch as the member's delays say.
 //!
-//! *What it does not do:* it stands on no place of the node. A pause of the process does not stop
-//! it, and after the death of the process it does nothing that can be seen.
+//! *What it does not do:* it runs on none of the node's executors. A pause of the process does not
+//! stop it, and after the death of the process it does nothing that can be observed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,18 +30,18 @@ use super::contract::{Contract, Kept};
 use super::watch::Watch;
 use super::world::CLUSTER;
 
-/// The rule that a broken promise breaks.
+/// The name of the invariant that a broken promise breaks.
 const RULE: &str = "what an apply side is promised";
-/// An apply side asks about an offer so much later, at most.
+/// The longest time before an apply side asks about an offer.
 const ASKS_LATE: Micros = 400 * MILLISECOND;
-/// The same while something goes wrong.
+/// The same during faults.
 const ASKS_VERY_LATE: Micros = 3_000 * MILLISECOND;
-/// A view is handed out so much later than it was taken, at most.
+/// The longest time between taking a view and returning it.
 const HANDS_LATE: Micros = 300 * MILLISECOND;
-/// After so many of a thousand batches a view is handed out that was not asked for.
+/// The probability, in thousandths of a batch, that a view is returned that was not asked for.
 const UNASKED: u64 = 5;
 
-/// What a member's own apply side is made of.
+/// The settings of a member's own apply side.
 pub(super) struct Making<M> {
     pub node: NodeId,
     pub machine: M,
@@ -50,7 +49,7 @@ pub(super) struct Making<M> {
     pub delays: Delays,
     pub watch: Watch,
     pub observer: Observer,
-    /// What happens to sessions, for those who count it.
+    /// Counters of sessions, for the reports.
     pub counters: Arc<Mutex<SessionCounters>>,
 }
 
@@ -68,13 +67,13 @@ impl<M: Machine> Making<M> {
 
 struct OwnSide<M: Machine> {
     node: NodeId,
-    /// `None` until the state that the node starts from has come.
+    /// `None` until the initial state has come.
     replica: Option<Box<Replica<M>>>,
     offered: Option<OfferedSnapshot>,
     /// Reads by the index they wait for.
     parked: BTreeMap<Index, Vec<ReadJob>>,
     contract: Contract,
-    /// It can't go on: a promise was broken, or an entry not decoded.
+    /// Whether it can't continue: a promise was broken, or an entry did not decode.
     has_given_up: bool,
     link: ApplyLink,
     delays: Delays,
@@ -108,7 +107,7 @@ impl<M: Machine> OwnSide<M> {
         }
     }
 
-    /// Whether the node is not about to end.
+    /// Whether the node is not stopping.
     fn runs(&self) -> bool {
         self.link._guard.0.is_running()
     }
@@ -118,7 +117,7 @@ impl<M: Machine> OwnSide<M> {
         self.link.pull();
     }
 
-    /// Whether a promise was kept; if not, there is nothing more to do.
+    /// Whether a promise was kept; if not, the actor gives up.
     fn holds(&mut self, kept: Kept) -> bool {
         if let Err(what) = &kept {
             self.watch.accuse(RULE, format!("n{}: {what}", self.node));
@@ -148,7 +147,7 @@ impl<M: Machine> OwnSide<M> {
         if !self.holds(kept) {
             return;
         }
-        // Void, if it is still there.
+        // Void, if it is still held.
         if let Some(offer) = self.offered.take() {
             self.link.retire(offer.shadow);
         }
@@ -165,11 +164,11 @@ impl<M: Machine> OwnSide<M> {
         }
     }
 
-    /// Whoever waits is answered when the batch has taken its time.
+    /// Replies are sent when the batch has taken its time.
     fn apply(&mut self, batch: CommittedBatch, runs: bool, context: &mut Context<OwnSide<M>>) {
         let next = self.applied() + 1;
         let Some(replica) = &mut self.replica else { return };
-        // At its end the node may hand over what an install that came to nothing was to cover.
+        // A stopping node may send entries that a cancelled install was to cover.
         if batch.entries.first().is_none_or(|first| first.log_id.index > next) {
             return;
         }
@@ -198,7 +197,7 @@ impl<M: Machine> OwnSide<M> {
     }
 
     fn report(&self, answers: Answers) {
-        // A dead process answers nobody.
+        // A dead process sends no reply.
         if !self.link._guard.0.fenced() {
             answers.into_iter().for_each(|(reply, outcome)| reply.answer(outcome));
             self.link.applied(self.applied());
@@ -259,7 +258,7 @@ impl<M: Machine> OwnSide<M> {
         self.pull();
     }
 
-    /// A decoded state, if it is what it is said to be.
+    /// A decoded state, if it is the one it is said to be.
     fn state_at(&mut self, log_id: LogId, state: BoxedState) -> Option<Box<Replica<M>>> {
         let replica = state.downcast::<Replica<M>>();
         let holds = replica.as_ref().map(|replica| replica.applied());
@@ -297,7 +296,7 @@ impl<M: Machine> OwnSide<M> {
         Some((log_id, StateView::new(log_id, move |out| encode_replica::<M>(&view, out))))
     }
 
-    /// Once it is said to be current, it is.
+    /// A view that is reported as current must be current.
     fn hand_out(&mut self, log_id: LogId, view: StateView) {
         let taken = self.link.snapshot(view);
         let (node, watch, guard) =
@@ -359,7 +358,7 @@ impl<M: Machine> Handler<ApplyMessage> for OwnSide<M> {
             ApplyMessage::Decision(decision) => self.decided(decision),
             ApplyMessage::ReadAt { index, job } => self.read(index, job),
             ApplyMessage::Stop(ack) => {
-                // Given when nothing of the actor is left.
+                // Acknowledged when nothing of the actor is left.
                 self.ended = Some(ack);
                 context.stop();
             }

@@ -1,8 +1,8 @@
-//! Disks that have room for the log, and now and then none for its spare files: the log goes on
-//! without, and has spares again later.
+//! Disks that have room for the log, and sometimes none for its preallocated segments: the log
+//! continues without them, and has them again later.
 //!
-//! Either the disk says so before a spare is begun, or its first write fails, or no file can be
-//! opened for it.
+//! Either the disk reports it before a segment is begun, or the first write of the segment fails,
+//! or no file can be opened for it.
 
 use crate::machine::Machine;
 use crate::raft::{Micros, NodeId};
@@ -12,27 +12,27 @@ use super::super::MILLISECOND;
 use super::super::random::Dice;
 use super::world::World;
 
-/// The longest time in which a disk lacks room, or does not.
+/// The longest time for which a disk lacks room, or has room.
 const LASTS: Micros = 6_000 * MILLISECOND;
 
-/// How it is with the disks of a run.
+/// The room on the disks of a run.
 pub(super) struct Room {
     dice: Dice,
     disks: Vec<Disk>,
     is_over: bool,
 }
 
-/// One member's.
+/// The room on one member's disk.
 #[derive(Clone, Default)]
 struct Disk {
     lack: Option<Lack>,
     /// When that changes.
     until: Micros,
-    /// It has lacked room since a spare was last made.
+    /// Whether it has lacked room since a segment was last preallocated.
     has_lacked: bool,
 }
 
-/// How it comes out that there is no room for a spare.
+/// How the lack of room for a preallocated segment shows.
 #[derive(Clone, Copy)]
 enum Lack {
     IsSaid,
@@ -46,12 +46,12 @@ impl Room {
         Room { dice: Dice::new(seed, 25), disks, is_over: false }
     }
 
-    /// There is room for everything from now on.
+    /// From now on there is room for everything.
     pub(super) fn ends(&mut self) {
         self.is_over = true;
     }
 
-    /// Whether there is room for spares on this disk, by now.
+    /// How this disk lacks room at `now`; `None`: it does not.
     fn at(&mut self, now: Micros, id: NodeId) -> Option<Lack> {
         let disk = &mut self.disks[id as usize];
         if self.is_over {
@@ -67,7 +67,7 @@ impl Room {
 }
 
 impl<M: Machine> World<M> {
-    /// Counts what came of the room that a disk had, and gives or takes it.
+    /// Counts the effects of the room that a disk had, and changes the room.
     pub(super) fn ration(&mut self, id: NodeId) {
         if !self.terms.scarce {
             return;

@@ -22,24 +22,24 @@ use super::config::Terms;
 use super::watch::Watch;
 use super::world::{Totals, World};
 
-/// How often members are looked after.
+/// How often members are checked for stops and restarts.
 const ATTEND: Micros = 20 * MILLISECOND;
 
-/// What is simulated.
+/// The settings of a simulation of one machine.
 pub(in crate::simulation) struct Scenario<M: Machine, L: Model> {
     pub machine: Rc<dyn Fn() -> M>,
     pub workload: Workload<M, L>,
     pub model: Rc<dyn Fn() -> L>,
     pub clients: u64,
-    /// The most time between two requests of one client.
+    /// The longest time between two requests of one client.
     pub think: Micros,
-    /// One entry in so many is applied to two copies first, on each member; 0: none.
+    /// Of this many entries, one is first applied to two copies, on each member; 0: none.
     pub proofs: u64,
 }
 
-/// Runs one seed of tier 2: a key-value database.
+/// Runs one seed of tier 2 with a key-value database.
 pub fn run(settings: &Settings) -> Outcome {
-    // Often enough that logs are never idle, or so seldom that they are sealed between two
+    // Either so often that logs are never idle, or so rarely that they are sealed between two
     // commands.
     let think = *Dice::new(settings.seed, 5).pick(&[150, 450, 450, 2_500]) * MILLISECOND;
     let scenario = Scenario {
@@ -53,7 +53,8 @@ pub fn run(settings: &Settings) -> Outcome {
     run_scenario(settings, &scenario)
 }
 
-/// Keys go out of use, so that what nobody knows of one is not in question for ever.
+/// Keys go out of use, so that an operation of unknown outcome does not leave its key in doubt for
+/// ever.
 fn key_value(dice: &mut Dice, turn: Turn) -> Request<KeyValue, KeyValueModel> {
     let key = format!("{}.{}", turn.number / 200, dice.below(6)).into_bytes();
     let mut value = turn.number.to_be_bytes().to_vec();
@@ -210,7 +211,7 @@ async fn live<M: Machine, L: Model + 'static>(
 }
 
 impl<M: Machine> World<M> {
-    /// The time in which things go wrong.
+    /// The part of the run in which faults occur.
     async fn go_through(&mut self, until: Micros, crew: &mut Crew) {
         loop {
             let now = self.watch.now();
@@ -228,7 +229,7 @@ impl<M: Machine> World<M> {
     }
 }
 
-/// Tasks that go on beside the members: clients, and the network's.
+/// Tasks beside the members: clients, and the network's.
 pub(super) struct Crew {
     tasks: Vec<JoinHandle<()>>,
     driver: JoinHandle<()>,
@@ -266,7 +267,7 @@ impl Crew {
         }
     }
 
-    /// Nothing new is begun any more.
+    /// Clients begin no new requests.
     pub(super) fn close(&mut self) {
         (self.close)();
         self.is_closing = true;
@@ -277,7 +278,8 @@ impl Crew {
         self.tasks.iter().all(JoinHandle::is_finished)
     }
 
-    /// Nobody panics, and nobody sees what one copy could not have shown.
+    /// Checks that no task panicked, and that clients saw nothing that one copy could not have
+    /// shown.
     pub(super) async fn check(&mut self, watch: &Watch) {
         let ended = self.tasks.iter_mut().chain([&mut self.driver]);
         for task in ended.filter(|task| task.is_finished()) {

@@ -1,4 +1,4 @@
-//! Seeds of the second tier: clean, worth something, and the same each time.
+//! Seeds of the second tier: no violations, full coverage, and determinism.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ fn batch(seeds: impl IntoIterator<Item = Settings>) -> Report {
     tally.report(Faults::all(), Duration::from_secs(1))
 }
 
-/// Every check, on whole nodes. `QUORATE_SEEDS=N` makes it N seeds, `QUORATE_SEED=N` that one.
+/// All checks, on whole nodes. `QUORATE_SEEDS=N` runs N seeds, `QUORATE_SEED=N` only seed N.
 #[test]
 fn whole_nodes_stay_correct_under_every_fault() {
     let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
@@ -45,11 +45,11 @@ fn whole_nodes_stay_correct_under_every_fault() {
     let report = batch(seeds.map(|seed| settings(seed, 5, Faults::all())));
     assert_eq!((report.violations, report.unknown), (0, 0), "{report:#?}");
     // Clients share sessions and members are killed in the middle of writes: fewer than in a calm
-    // cluster, and enough that something is tested.
+    // cluster, but enough to test something.
     assert!(report.operations_per_virtual_second >= 15.0, "{report:#?}");
 }
 
-/// As long seeds run in which something is found.
+/// The length of the seeds in which something was found.
 const FOUND_IN: Micros = 120 * SECOND;
 
 fn at_length(seed: u64) -> Outcome {
@@ -58,7 +58,7 @@ fn at_length(seed: u64) -> Outcome {
     run(&Settings { time, schedule, ..settings(seed, 5, Faults::none()) })
 }
 
-/// Seeds in which something was found once. What they meet has changed with the simulator since.
+/// Seeds in which a bug was found once. The simulator has changed since, and so has what they meet.
 #[test]
 fn where_something_was_found_once_nothing_is_now() {
     for seed in [420, 9_000_060, 9_000_224] {
@@ -66,14 +66,14 @@ fn where_something_was_found_once_nothing_is_now() {
     }
 }
 
-/// Clusters of every size, the smallest too (EL23).
+/// Clusters of every size, including the smallest (EL23).
 #[test]
 fn whole_clusters_of_every_size_stay_correct() {
     let report = batch((500..507).map(|seed| settings(seed, 1 + seed % 7, Faults::all())));
     assert_eq!((report.violations, report.unknown), (0, 0), "{report:#?}");
 }
 
-/// Each fault by itself: it takes place, and the cluster heals.
+/// Each fault by itself: it takes place, and the cluster recovers.
 #[test]
 fn every_fault_alone_is_survived() {
     for kind in FaultKind::ALL {
@@ -94,8 +94,8 @@ fn every_fault_alone_is_survived() {
     }
 }
 
-/// PS06: the end of a log is zeroed, overwritten, cut off or removed, or what says where it was;
-/// the member is started, says so, and catches up.
+/// PS06: the end of a log, or the record of where it is, is zeroed, overwritten, cut off or
+/// removed. The member restarts, reports it, and catches up.
 #[test]
 fn ps06_a_damaged_end_of_a_log_is_noticed_and_made_good() {
     let mut damaged = 0;
@@ -118,7 +118,7 @@ fn ps06_a_damaged_end_of_a_log_is_noticed_and_made_good() {
     assert!(damaged >= 6, "{damaged} ends were damaged");
 }
 
-/// The first seeds that draw this, run; all that was seen, together.
+/// Runs the first seeds that draw this, and returns the coverage of all together.
 fn seen_where(drawn: fn(&Terms) -> bool) -> Report {
     let terms = |seed| Terms::draw(seed, &mut Dice::new(seed, 2));
     let seeds = (0..).filter(|seed| drawn(&terms(*seed))).take(8);
@@ -127,7 +127,7 @@ fn seen_where(drawn: fn(&Terms) -> bool) -> Report {
     report
 }
 
-/// What is promised to a service's own apply side is kept, message by message.
+/// The contract with a service's own apply side is kept, message by message.
 #[test]
 fn an_own_apply_side_is_given_what_it_is_promised() {
     let seen = seen_where(|terms| terms.by_hand).seen;
@@ -135,7 +135,7 @@ fn an_own_apply_side_is_given_what_it_is_promised() {
     assert!(seen["applied_by_hand"] >= 10_000 && seen["switched_by_hand"] >= 5, "{seen:?}");
 }
 
-/// Disks that lack the room for spares cost no member its life, and have spares again later.
+/// A disk without room for preallocated segments stops no member, and has them again later.
 #[test]
 fn a_log_does_without_spares_and_gets_them_again() {
     let seen = seen_where(|terms| terms.scarce).seen;
@@ -143,7 +143,8 @@ fn a_log_does_without_spares_and_gets_them_again() {
     assert!(seen["without_spares"] >= 10 && seen["spares_again"] >= 10, "{seen:?}");
 }
 
-/// One seed is one run, and another seed another one; a trace that is kept changes nothing.
+/// A seed always gives the same run, and another seed a different one; keeping the trace changes
+/// nothing.
 #[test]
 fn a_seed_decides_everything() {
     let one = |seed| run(&settings(seed, 5, Faults::all())).trace_hash;
@@ -193,7 +194,7 @@ impl Replicated for Unsteady {
     }
 }
 
-/// A machine that asks something else than its state, command and context.
+/// A machine that depends on something other than its state, command and context.
 #[test]
 fn a_machine_that_is_not_deterministic_is_found() {
     let scenario = Scenario {

@@ -1,7 +1,8 @@
-//! What all parts of a run report to: the judge, the trace, and what is known of members from outside.
+//! Receives the reports of all parts of a run: the judge, the trace, and the outside view of
+//! members.
 //!
-//! Everything runs on one thread; the lock is there because actors' parts have to be sendable. It is never held over a call to
-//! anything that reports.
+//! Everything runs on one thread; the lock exists because parts of actors must be `Send`. It is
+//! never held during a call to anything that reports.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,14 +27,14 @@ use super::super::sights::Sights;
 use super::super::trace::Trace;
 use super::config::Pace;
 
-/// A write that failed is never durable for sure.
+/// A failed write is never certainly durable.
 const NEVER: Micros = Micros::MAX;
 
-/// The same for whoever has a clone.
+/// Clones share the state.
 #[derive(Clone)]
 pub(super) struct Watch(Arc<Mutex<Watched>>);
 
-/// All that is known.
+/// The shared state.
 pub(super) struct Watched {
     origin: Instant,
     pub judge: Judge,
@@ -41,41 +42,41 @@ pub(super) struct Watched {
     pub conditions: Conditions,
     pub pace: Pace,
     pub members: Vec<Member>,
-    /// Of what disks and slow work take.
+    /// Random stream for the durations of disk steps and slow work.
     pub dice: Dice,
     /// Digests of whole states, by index.
     states: BTreeMap<Index, u32>,
-    /// One entry in so many is applied to copies first; 0: none.
+    /// Of this many entries, one is first applied to copies; 0: none.
     proofs: u64,
-    /// Things that happened, each checked.
+    /// The number of events; each one was checked.
     pub events: u64,
     pub sights: Sights,
-    /// Nothing is going wrong.
+    /// Whether no fault is under way.
     pub is_calm: bool,
-    /// Of what comes together.
+    /// Random stream for what happens together.
     pub turns: Dice,
-    /// Of what a service's own apply side does.
+    /// Random stream for a service's own apply side.
     pub hand: Dice,
-    /// How far a member's ticks are apart; 0: it is not known.
+    /// The time between a member's ticks; 0: unknown.
     pub tick: Micros,
-    /// Leaders that came and were not yet heeded.
+    /// Leaders that were elected and not yet handled.
     pub new_leaders: u64,
 }
 
-/// A member, from outside.
+/// The outside view of a member.
 #[derive(Default)]
 pub(super) struct Member {
     pub delays: Delays,
     pub incarnation: Incarnation,
-    /// What its disk says of the others, and writes of it under way.
+    /// What its disk records of the others, and writes of it under way.
     known_peers: KnownPeers,
     writing: VecDeque<(Micros, KnownPeers)>,
-    /// The state that its machine is in, as one number: what it applied and answered.
+    /// The state of its machine as one number: what it applied and replied.
     digest: u64,
     role: Option<(Role, Term)>,
-    /// Its disk was changed behind everybody's back.
+    /// Whether its disk was changed while it was down.
     pub tampered: bool,
-    /// The end of its log was, where the storage notices it.
+    /// Whether the end of its log was, where the storage notices it.
     pub end_is_damaged: bool,
 }
 
@@ -102,7 +103,7 @@ impl Watch {
         Watch(Arc::new(Mutex::new(watched)))
     }
 
-    /// All that is known, at this moment.
+    /// The state at this moment.
     pub(super) fn lock(&self) -> MutexGuard<'_, Watched> {
         let mut watched = self.0.lock();
         let now = watched.now();
@@ -110,7 +111,7 @@ impl Watch {
         watched
     }
 
-    /// After the end, when there is no time any more.
+    /// The state after the end, when virtual time has stopped.
     pub(super) fn lock_late(&self) -> MutexGuard<'_, Watched> {
         self.0.lock()
     }
@@ -119,7 +120,7 @@ impl Watch {
         self.0.lock().now()
     }
 
-    /// The moment at which it is so late.
+    /// The moment at virtual time `at`.
     pub(super) fn moment(&self, at: Micros) -> Instant {
         self.0.lock().origin + Duration::from_micros(at)
     }
@@ -171,7 +172,7 @@ impl Watched {
         }
     }
 
-    /// Ticks come in time, also where the mailbox never drains.
+    /// Ticks come in time, even if the mailbox never drains.
     fn ticks_in_time(&mut self, node: NodeId, overdue: Micros) {
         if self.tick > 0 && overdue > self.tick {
             let what = format!("n{node} ends a turn with what was due {overdue} us ago");
@@ -179,7 +180,7 @@ impl Watched {
         }
     }
 
-    /// Whether this seal is looked at.
+    /// Draws whether this seal is checked.
     pub(super) fn draws_seal(&mut self) -> bool {
         let looks = self.turns.chance(50);
         self.sights.seals += u64::from(looks);
@@ -221,7 +222,7 @@ impl Watched {
         self.roll(node);
     }
 
-    /// What the others' disks say of `node`, by now.
+    /// What the others' disks record of `node` at this time.
     pub(super) fn remembered(&mut self, node: NodeId) -> Remembered {
         let now = self.now();
         for member in &mut self.members {
@@ -233,26 +234,26 @@ impl Watched {
         Remembered::of(node, self.members.iter().map(|member| &member.known_peers))
     }
 
-    /// Whether all others know the directory that `node` has.
+    /// Whether all others know the directory of `node`.
     pub(super) fn is_known(&mut self, node: NodeId) -> bool {
         let life = self.members[node as usize].incarnation;
         self.remembered(node).is_known(life)
     }
 
-    /// Whether all others would notice an earlier life of `node` than it has.
+    /// Whether all others would notice if `node` had this earlier incarnation.
     pub(super) fn is_told_apart(&mut self, node: NodeId, earlier: Incarnation) -> bool {
         let life = self.members[node as usize].incarnation;
         self.remembered(node).tells_apart(life, earlier)
     }
 
-    /// Leaders came no more often than something called for one.
+    /// Checks that leaders were elected no more often than there was a cause.
     pub(super) fn judge_elections(&mut self) {
         self.judge.leaders_came(self.sights.leaders_per_disturbance);
     }
 
     // ---- slow work ---------------------------------------------------------------------------
 
-    /// Draws anew what the member's slow work takes.
+    /// Draws new durations for the member's slow work.
     pub(super) fn roll(&mut self, node: NodeId) {
         let now = self.now();
         let (pace, around) = (self.pace, *self.conditions.member(node));
@@ -285,7 +286,7 @@ impl Watched {
         }
     }
 
-    /// A state that came from a snapshot goes on from what others were in there.
+    /// A state from a snapshot gets the digest that other members had at its index.
     fn adopt(&mut self, node: NodeId, log_id: LogId, digest: u32) -> u64 {
         self.events += 1;
         self.in_state(node, log_id, digest);
@@ -316,7 +317,7 @@ fn outcome_digest(sum: u64, outcome: &Outcome) -> u64 {
     }
 }
 
-/// One member's apply side, as far as the watch hears of it.
+/// The outside view of one member's apply side.
 pub(super) struct Applying {
     pub node: NodeId,
     pub watch: Watch,

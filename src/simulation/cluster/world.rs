@@ -1,6 +1,6 @@
-//! Members in virtual time: their disks, their lives, and what they stand on.
+//! Members in virtual time: their disks, their incarnations and their surroundings.
 //!
-//! A member is a whole node of the library. What outlives it is its disk, its clock and what an act keeps down.
+//! A member is a whole node of the library. Its disk, its clock and what acts keep down outlive it.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ use super::room::Room;
 use super::watch::{Applying, Watch};
 
 pub(super) const CLUSTER: u64 = 9;
-/// How a node says that others remember a later start of it.
+/// The error of a node when others remember a later start of it.
 const OUTLIVED: &str = "other members remember a later start";
 
 /// A cluster.
@@ -43,7 +43,7 @@ pub(super) struct World<M: Machine> {
     pub members: Members<M>,
     pub acting: Acting<Copy>,
     pub agenda: Agenda,
-    /// Of what acts do.
+    /// Random stream for the acts.
     pub dice: Dice,
     pub room: Room,
     pub totals: Totals,
@@ -60,38 +60,39 @@ pub(super) struct Slot<M: Machine> {
     before: Before,
     /// Where the last write to its log began.
     pub last_log_write: Option<(PathBuf, u64)>,
-    /// So many acts keep it from being started.
+    /// The number of acts that keep it down.
     pub held_down: u32,
-    /// Its power is about to go.
+    /// Set if its power or process is about to fail.
     pub doom: Option<Doom>,
     /// An act may have made it stop.
     pub may_stop: bool,
-    /// Its disk was put back to a copy: others may remember later starts, even where nothing else is missing.
+    /// Its disk was replaced by a copy: others may remember later starts, even if no data is
+    /// missing.
     pub rolled_back: bool,
-    /// Something made its time stand still or jump, in this life.
+    /// Its time was paused or jumped in this incarnation.
     pub is_disturbed: bool,
-    /// Of its own apply side, where it has one.
+    /// The counters of its own apply side, if it has one.
     by_hand: Arc<Mutex<SessionCounters>>,
 }
 
-/// How a life ends.
+/// How an incarnation ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Doom {
-    /// At the latest.
+    /// The latest time.
     pub at: Micros,
-    /// What becomes of what was not synced; `None`: only the process dies.
+    /// What becomes of unsynced data; `None`: only the process dies.
     pub unsynced: Option<Unsynced>,
 }
 
-/// What members lived through, over all lives.
+/// The counters of members over all incarnations.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
     pub counters: Counters,
     pub duplicates: u64,
     pub expired: u64,
-    /// Of those: because they were idle for too long.
+    /// How many of those expired because they were idle for too long.
     pub idle: u64,
-    /// How far clocks have jumped.
+    /// The sum of all clock jumps.
     pub jumped: Micros,
     pub stall_ms: f64,
 }
@@ -145,7 +146,7 @@ impl<M: Machine> World<M> {
         &mut self.slots[id as usize]
     }
 
-    /// Whether it runs, and is not about to end.
+    /// Whether it is running and not stopping.
     pub(super) fn lives(&self, id: NodeId) -> bool {
         let slot = &self.slots[id as usize];
         slot.doom.is_none() && slot.is_running()
@@ -165,13 +166,13 @@ impl<M: Machine> World<M> {
         })
     }
 
-    /// The leader of the highest term among the living, if any.
+    /// The leader of the highest term among the running members, if any.
     pub(super) fn leader(&self) -> Option<Position> {
         let leaders = self.positions().filter(|position| position.role == Role::Leader);
         leaders.max_by_key(|position| position.term)
     }
 
-    // ---- lives ---------------------------------------------------------------------------------
+    // ---- incarnations --------------------------------------------------------------------------
 
     /// Starts a member that is down.
     pub(super) async fn start(&mut self, id: NodeId) {
@@ -226,7 +227,8 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// The member ends here. What was not synced is there or not as said; `undone`: so is a write that is under way.
+    /// Ends the member's process. Unsynced data is kept or lost as `unsynced` says; with `undone`,
+    /// a write under way is lost, too.
     pub(super) async fn crash(&mut self, id: NodeId, unsynced: Option<Unsynced>, undone: bool) {
         self.take_stock(id);
         let slot = &mut self.slots[id as usize];
@@ -239,7 +241,7 @@ impl<M: Machine> World<M> {
         slot.disk = slot.before.after_crash(&slot.disk, unsynced, undone);
     }
 
-    /// Starts a member that is down, unless something keeps it there.
+    /// Starts a member that is down, unless an act keeps it down.
     pub(super) async fn start_again(&mut self, id: NodeId) {
         let slot = &self.slots[id as usize];
         if slot.node.is_none() && slot.held_down == 0 {
@@ -247,7 +249,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// What a life has shown, at its end.
+    /// Adds the counters of an incarnation at its end.
     pub(super) fn take_stock(&mut self, id: NodeId) {
         let slot = &self.slots[id as usize];
         let Some(status) = slot.handle.as_ref().map(Handle::status) else { return };
@@ -276,7 +278,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// Looks after members that have stopped by themselves, or are about to.
+    /// Handles members that have stopped by themselves, or are about to.
     pub(super) async fn attend(&mut self) {
         let now = self.watch.now();
         for id in self.ids() {
@@ -296,7 +298,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// A snapshot of its own, while another one comes.
+    /// Requests a snapshot of a member's own, while it receives another one.
     fn build_beside(&mut self, id: NodeId) {
         let slot = &self.slots[id as usize];
         let Some(handle) = slot.handle.as_ref().filter(|_| slot.is_running()) else { return };
@@ -327,7 +329,7 @@ impl<M: Machine> World<M> {
         self.start_again(id).await;
     }
 
-    /// Where another member leads now, old messages come again.
+    /// If another member leads now, old messages are delivered again.
     pub(super) fn heed_leaders(&self) {
         let mut watched = self.watch.lock();
         if std::mem::take(&mut watched.new_leaders) > 0 {
@@ -338,10 +340,10 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// What a member is asked beside.
+    /// Requests a snapshot of a member.
     pub(super) fn ask_for_snapshot(&self, id: NodeId) {
         if let Some(handle) = self.slots[id as usize].handle.clone() {
-            // Whatever it answers, it answers.
+            // Any answer is ignored.
             spawn_local(async move { drop(handle.snapshot().await) });
         }
     }
@@ -353,7 +355,7 @@ impl<M: Machine> Slot<M> {
     }
 }
 
-/// Where a member is.
+/// The state of a member.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Position {
     pub id: NodeId,

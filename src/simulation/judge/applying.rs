@@ -1,17 +1,18 @@
-//! What state machines do: the committed entries, one by one, in order, everywhere to the same effect.
+//! Checks of state machines: committed entries are applied one by one, in order, with the same
+//! effect on all members.
 
 use crate::raft::{Entries, Entry, Index, LogId, NodeId};
 
 use super::Judge;
 
 impl Judge {
-    /// A member's state machine begins a life behind `index`, in the state with this digest.
+    /// A member's state machine begins an incarnation at `index`, in the state with this digest.
     pub(in crate::simulation) fn restored(&mut self, member: NodeId, index: Index, digest: u64) {
         self.known(member).applied = Some(index);
         self.in_state(member, index, digest);
     }
 
-    /// A member's state machine has applied an entry; `digest` is of the state behind it.
+    /// A member's state machine has applied an entry; `digest` is of the state after it.
     pub(in crate::simulation) fn applied(&mut self, member: NodeId, entry: &Entry, digest: u64) {
         let id = entry.log_id;
         let before = self.known(member).applied.replace(id.index);
@@ -23,12 +24,12 @@ impl Judge {
         self.in_state(member, id.index, digest);
     }
 
-    /// A member's apply side is given entries, whether it applies them or not.
+    /// A member's apply side receives entries, whether it applies them or not.
     pub(in crate::simulation) fn handed_out(&mut self, member: NodeId, entries: &Entries) {
         entries.iter().for_each(|entry| self.is_committed(member, entry));
     }
 
-    /// A member's apply side is offered a snapshot: it covers what is committed.
+    /// A member's apply side is offered a snapshot, which covers only committed entries.
     pub(in crate::simulation) fn offered(&mut self, member: NodeId, id: LogId) {
         let committed = self.history.get(id.index as usize - 1);
         if committed.is_none_or(|committed| committed.term != id.term) {
@@ -37,7 +38,8 @@ impl Judge {
         }
     }
 
-    /// A snapshot that a member's apply side handed out is said to be current: it is, durably.
+    /// A snapshot that a member's apply side returned is reported as current: it must be current
+    /// and durable.
     pub(in crate::simulation) fn kept(&mut self, member: NodeId, id: LogId) {
         self.finish_writes(member);
         let durable = self.known(member).disk.snapshot;
@@ -60,7 +62,8 @@ impl Judge {
         }
     }
 
-    /// A member's state machine takes a snapshot's state. The grant comes after its durable step (B6).
+    /// A member's state machine installs a snapshot's state. The grant comes after its durable step
+    /// (B6).
     pub(in crate::simulation) fn installed(&mut self, member: NodeId, id: LogId, digest: u64) {
         self.finish_writes(member);
         let known = self.known(member);

@@ -1,26 +1,28 @@
-//! What is durable on one member's disk, as ids: the second book that a judge keeps beside the storage itself.
+//! What is durable on one member's disk, as ids: the checker's own record, independent of the
+//! storage.
 //!
-//! *What it does not do:* it holds no entries' data, and refuses nothing: what would be out of order is for the judge to see.
+//! *What it does not do:* it holds no entry data, and refuses nothing: the checker detects changes
+//! out of order.
 
 use std::collections::VecDeque;
 
 use crate::raft::{HardState, Index, LogChange, LogId, Recovered, Term};
 
-/// The ids of a stored log, its term and vote, and the snapshot that its record names.
+/// The ids of a stored log, its term and vote, and its recorded snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::simulation) struct Durable {
     /// Term and vote.
     pub hard_state: HardState,
-    /// The current snapshot's last entry, or the base.
+    /// The last entry of the current snapshot, or the base.
     pub snapshot: LogId,
     /// The id before the first entry.
     pub start: LogId,
-    /// The term of each entry behind `start`.
+    /// The term of each entry after `start`.
     terms: VecDeque<Term>,
 }
 
 impl Durable {
-    /// What storage found, or was left with after a loss.
+    /// What storage recovered, or what was left after a loss.
     pub(in crate::simulation) fn of(recovered: &Recovered) -> Durable {
         let log = &recovered.log;
         let ends = log.runs.iter().skip(1).map(|run| run.first).chain([log.last_index() + 1]);
@@ -47,12 +49,12 @@ impl Durable {
         self.start.index + self.terms.len() as u64
     }
 
-    /// Entries up to here are in the log's past or in the snapshot.
+    /// The last index that is purged or covered by the snapshot.
     pub(in crate::simulation) fn covered(&self) -> Index {
         self.start.index.max(self.snapshot.index)
     }
 
-    /// Follows a change. `Err`: the change does not fit what is there.
+    /// Applies a change. `Err`: the change does not fit the present state.
     pub(in crate::simulation) fn change(&mut self, change: &LogChange) -> Result<(), String> {
         if let Some(hard_state) = change.hard_state {
             self.hard_state = hard_state;

@@ -1,4 +1,4 @@
-//! What is judged once, when a run is over: what clients saw, and how often leaders came.
+//! Checks at the end of a run: client histories, the number of leaders, sessions and log sizes.
 
 use std::fmt::Debug;
 
@@ -8,12 +8,13 @@ use crate::raft::{Entry, Micros, RaftConfig};
 use super::super::linearizability::Verdict;
 use super::Judge;
 
-/// Leaders that may come after one disturbance: one may soon follow another, a third has nothing to come for.
+/// The most leaders that may be elected after one disturbance: one may soon follow another, a third
+/// has no cause.
 const LEADERS_MAX: u64 = 2;
 
 impl Judge {
-    /// Clients saw what one copy could have shown; not to know it is as bad. A history ends where the judge gives up, and is judged
-    /// so far.
+    /// Clients must have seen what one copy could have shown; an unknown verdict is a breach, too.
+    /// If the checker has given up, the history up to then is checked.
     pub(in crate::simulation) fn clients_saw<Key: Debug>(&mut self, verdict: &Verdict<Key>) {
         match verdict {
             Verdict::Linearizable => {}
@@ -22,7 +23,7 @@ impl Judge {
         }
     }
 
-    /// At most so many leaders came after one disturbance.
+    /// At most `LEADERS_MAX` leaders were elected after one disturbance.
     pub(in crate::simulation) fn leaders_came(&mut self, per_disturbance: u64) {
         if per_disturbance > LEADERS_MAX {
             let what = format!("{per_disturbance} leaders came after one disturbance");
@@ -30,8 +31,9 @@ impl Judge {
         }
     }
 
-    /// Sessions end of idleness only if log time may have moved as far as their timeout: by a step for each leader, and twice as fast
-    /// as clocks, which have shown that `passed`, or a fifth more. However wrong wall clocks are.
+    /// Sessions expire only if log time may have advanced by their timeout: by one step for each
+    /// leader, and at twice the rate of the clocks, which have advanced by `passed`, or a fifth
+    /// more. Wall clocks do not matter.
     pub(in crate::simulation) fn sessions_lived(
         &mut self,
         sessions: &SessionConfig,
@@ -49,7 +51,7 @@ impl Judge {
         }
     }
 
-    /// The log of this member has held no more than it may.
+    /// The log of this member never exceeded its limits.
     pub(in crate::simulation) fn log_was_bounded(&mut self, config: &RaftConfig, held: u64) {
         let allowed = self.log_bytes_allowed(config);
         if let Some(allowed) = allowed.filter(|allowed| held > *allowed) {
@@ -59,11 +61,12 @@ impl Judge {
     }
 
     /// The most that the rules allow, if a size triggers snapshots:
-    /// - who leads takes commands up to `uncommitted_bytes`, or one, while less than `committed_bytes_max` is committed;
-    /// - who follows takes what keeps it below `log_bytes_max`;
-    /// - or, if it could not compact, one message more, and what its leader did not know to be committed: that is more than
-    ///   `uncommitted_bytes` if the leader has been restarted;
-    /// - every leader appends a blank entry without asking.
+    /// - a leader accepts commands up to `uncommitted_bytes`, or one, while less than
+    ///   `committed_bytes_max` is committed;
+    /// - a follower accepts what keeps the log below `log_bytes_max`;
+    /// - or, if it could not compact, one message more, and what its leader did not know to be
+    ///   committed: that is more than `uncommitted_bytes` if the leader has been restarted;
+    /// - every leader appends a blank entry without a limit.
     fn log_bytes_allowed(&self, config: &RaftConfig) -> Option<u64> {
         let entry = self.entry_bytes_max;
         let led = config.committed_bytes_max()? + config.uncommitted_bytes.max(entry);

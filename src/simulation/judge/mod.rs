@@ -1,37 +1,40 @@
-//! What must hold in every cluster at every moment, checked after every step of every member.
+//! The invariant checker: what must hold in every cluster at every moment, checked after every step
+//! of every member.
 //!
 //! | invariant | checked when | against |
 //! |---|---|---|
-//! | at most one leader a term | a member is seen leading | everybody who ever led |
-//! | a leader has the durable votes of a quorum | it is first seen leading | every vote that was ever written |
+//! | at most one leader a term | a member is seen leading | all leaders so far |
+//! | a leader has a quorum's durable votes | it is first seen leading | all votes ever written |
 //! | leader completeness | the same | what was committed in earlier terms |
-//! | a leader removes nothing | a leader is seen again | itself before |
-//! | what is committed first ends with an entry of the present term (Raft §5.4.2) | the history grows | the member's terms |
+//! | a leader removes nothing | a leader is seen again | its earlier log |
+//! | the last new entry is of the present term (Raft §5.4.2) | the history grows | the terms |
 //! | a member truncates nothing that is committed | every turn | its log, the history |
-//! | log matching | entries become durable | the entry before each, and its bytes, wherever it was written |
-//! | committed on a quorum's disks | a commit index grows; anything is written; a loss is made good | the disks |
-//! | committed history immutable, on every member | a commit index grows; a snapshot is recorded | the history |
-//! | applied is what is committed, without gap or repeat; states equal | a state machine acts | the history, other machines |
-//! | what a service's own apply side is given or offered is committed | it comes | the history |
-//! | a snapshot that it is told is current is durable | it is told | the disk |
-//! | a snapshot is taken when that is durable (B6) | the same | the disk |
-//! | purged ≤ snapshot ≤ applied ≤ handed ≤ committed ≤ last | every turn | |
-//! | term, vote, commit, applied, snapshot never go back | every turn; every write; every start | the turn, the disk before |
-//! | what a message says is durable | it is sent | the sender's disk |
-//! | a read is confirmed by a quorum's answers to what was sent after it came | it is confirmed | the messages |
-//! | a transfer that gets further keeps the log behind it (B16) | a leader's log is cut | the messages |
-//! | a log holds what its limits allow | a run is over | the limits, and what leaders did not know to be committed |
-//! | no alarm | it is raised | whether any disk has lost anything |
+//! | log matching | entries become durable | the predecessors and bytes of all entries |
+//! | commits are on a quorum's disks | a commit; a write; a repaired loss | the disks |
+//! | the history is immutable, on every member | a commit; a recorded snapshot | the history |
+//! | entries apply once, in order; states are equal | a machine applies | history, other machines |
+//! | an own apply side gets committed state only | a batch or an offer arrives | the history |
+//! | a snapshot reported to it as current is durable | the report | the disk |
+//! | a snapshot is installed when it is durable (B6) | the install | the disk |
+//! | purged ≤ snapshot ≤ applied ≤ dispatched ≤ committed ≤ last | every turn | |
+//! | term, vote, commit, applied, snapshot never go back | turn, write, start | what was before |
+//! | a message claims only what is durable | it is sent | the sender's disk |
+//! | a quorum answers what is sent after a read's arrival | its confirmation | the messages |
+//! | a transfer with progress retains the log behind it (B16) | a log is cut | the messages |
+//! | a log stays within its limits | a run is over | the limits, uncommitted bytes |
+//! | no alarm | it is raised | whether any disk has lost data |
 //!
-//! Steps come in as they happen: an [`Observation`] at the end of a member's turn, before anything of it leaves; every write of
-//! every disk; every message; every act of a state machine. A check looks at what is new, so a step costs what it changes.
+//! Steps are reported as they happen: an [`Observation`] at the end of a member's turn, before any
+//! of its output leaves; every write of every disk; every message; every action of a state machine.
+//! A check looks at new data only, so its cost is proportional to the change.
 //!
-//! A disk that lost something may excuse its member: until that has caught up, it counts with its earlier word, for it helps
-//! nobody to power (PS20). A loss that nobody can notice any more is beyond what any protocol survives: from then on nothing is
-//! judged.
+//! A member whose disk lost data may be excused: until it has caught up, what it acknowledged
+//! earlier still counts, because it helps elect no leader meanwhile (PS20). No protocol survives a
+//! loss that no member can notice any more: after one, nothing is checked.
 //!
-//! *What it does not do:* a breach is kept, not thrown: it is found inside actors. Whoever runs the cluster asks for it.
-//! Clients' histories are for [`linearizability`](super::linearizability).
+//! *What it does not do:* it records a breach and does not panic, because breaches are found inside
+//! actors. The code that runs the cluster asks for the breach. Clients' histories are checked by
+//! [`linearizability`](super::linearizability).
 
 mod applying;
 mod durable;
@@ -54,7 +57,7 @@ use super::remembered::Remembered;
 pub(super) use durable::Durable;
 pub(super) use reads::ReadMark;
 
-/// All that is known of a cluster.
+/// The state of the checker: all that is known of a cluster.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     now: Micros,
@@ -63,46 +66,48 @@ pub(super) struct Judge {
     quorums: Quorums,
     questions: reads::Questions,
     transfers: transfers::Transfers,
-    /// Entry `i + 1` at place `i`.
+    /// The committed history: entry `i + 1` at position `i`.
     history: Vec<Committed>,
     leaders: BTreeMap<Term, (NodeId, Incarnation)>,
-    /// The most that a leader had in its log behind what it knew to be committed.
+    /// The most bytes that a leader had in its log beyond its commit index.
     led_uncommitted_bytes: u64,
-    /// The largest entry that was ever written.
+    /// The size of the largest entry ever written.
     entry_bytes_max: usize,
-    /// Whoever durably voted for a candidate of a term, whether it still knows or not.
+    /// The members that ever durably voted for a candidate of a term, even if their disks lost the
+    /// vote.
     votes: BTreeMap<(Term, NodeId), BTreeSet<NodeId>>,
-    /// What was ever written at each index, from 1.
+    /// All entries ever written at each index, from 1.
     written: Vec<Vec<Fact>>,
-    /// The state behind each applied index, from 1.
+    /// The digest of the state at each applied index, from 1.
     states: Vec<Option<u64>>,
-    /// Some disk has lost what it had promised to keep, or a member lies: alarms are in order.
+    /// Whether a disk has lost data that it had acknowledged, or a member lies: alarms are then
+    /// expected.
     lossy: bool,
-    /// Members that lost something and count again.
+    /// The number of members that lost data and count again.
     recovered: u64,
-    /// There is a loss that nobody can notice.
+    /// Whether there is a loss that no member can notice.
     gave_up: bool,
 }
 
-/// Something that must never be.
+/// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Breach {
-    /// When, in virtual microseconds.
+    /// The time, in virtual microseconds.
     pub at: Micros,
-    /// Which rule, in a word or two: two breaches of one cause have the same.
+    /// The invariant, in a word or two. Two breaches with one cause have the same text.
     pub rule: &'static str,
-    /// What.
+    /// The details.
     pub what: String,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Committed {
     term: Term,
-    /// The term of whoever committed it first.
+    /// The term of the member that committed it first.
     in_term: Term,
 }
 
-/// An entry as it was once written.
+/// An entry as it was written once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fact {
     term: Term,
@@ -110,44 +115,44 @@ struct Fact {
     data: Bytes,
 }
 
-/// A member.
+/// The state of a member.
 #[derive(Debug, Default)]
 struct Known {
     disk: Durable,
-    /// Writes under way, each with the moment at which it is durable.
+    /// Writes under way, each with the time at which it is durable.
     writing: VecDeque<(Micros, LogChange)>,
-    /// Of the history, the disk holds so much, entry for entry or in a snapshot.
+    /// The disk holds the history up to this index, as entries or in a snapshot.
     holds: Index,
-    /// Of the history, its log held so much after its last turn.
+    /// The log held the history up to this index after the member's last turn.
     logged: Index,
-    /// Its present life, after its last turn.
+    /// The state of the present incarnation after its last turn.
     seen: Option<ObservedState>,
-    /// The snapshot came from a leader: the state machine follows when it is told.
+    /// Whether the snapshot came from a leader; the state machine follows when it is informed.
     installed: bool,
-    /// What its state machine has applied in this life; `None`: it has not begun.
+    /// The applied index of the state machine in this incarnation; `None`: it has not begun.
     applied: Option<Index>,
-    /// Its disk lost something, and it has not caught up.
+    /// Set if its disk lost data and it has not caught up.
     excused: Option<Excuse>,
 }
 
 /// Why a member that holds too little still counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Excuse {
-    /// Nobody has noticed yet.
+    /// The loss has not been noticed yet.
     Unnoticed,
-    /// The member knows, and does not count itself.
+    /// The member knows of the loss, and does not count itself.
     Recovering,
 }
 
 impl Judge {
-    /// A judge of members that have written nothing.
+    /// A checker for members that have written nothing.
     pub(super) fn new(members: &Membership) -> Judge {
         let quorums = Quorums::of(members);
         let members = members.all().into_iter().map(|member| (member, Known::default())).collect();
         Judge { members, quorums, ..Judge::default() }
     }
 
-    /// The time, for breaches.
+    /// Sets the time for breaches.
     pub(super) fn at(&mut self, now: Micros) {
         self.now = now;
     }
@@ -157,45 +162,45 @@ impl Judge {
         self.breach.as_ref()
     }
 
-    /// Whether a loss that nobody can notice has made it pointless to go on: nothing is judged any more.
+    /// Whether a loss that no member can notice has ended the checks.
     pub(super) fn has_given_up(&self) -> bool {
         self.gave_up
     }
 
-    /// Whether there is nothing more to find.
+    /// Whether the run can end, because nothing more can be found.
     pub(super) fn is_over(&self) -> bool {
         self.breach.is_some() || self.gave_up
     }
 
-    /// How many entries were ever committed.
+    /// The number of entries that were ever committed.
     pub(super) fn committed(&self) -> Index {
         self.history.len() as u64
     }
 
-    /// The term of the last entry that was committed.
+    /// The term of the last committed entry.
     pub(super) fn committed_term(&self) -> Option<Term> {
         self.history.last().map(|committed| committed.term)
     }
 
-    /// How many members that lost something have come to count again.
+    /// How many members that lost data count again.
     pub(super) fn recovered(&self) -> u64 {
         self.recovered
     }
 
-    /// Notes something that must never be, unless the judge has given up.
+    /// Records a breach, unless the checker has given up.
     pub(super) fn accuse(&mut self, rule: &'static str, what: String) {
         if !self.gave_up {
             self.convict(rule, what);
         }
     }
 
-    /// Notes something that must never have been. Only the first counts: what follows may be its consequence.
+    /// Records a breach. Only the first one counts: later ones may be its consequences.
     fn convict(&mut self, rule: &'static str, what: String) {
         let at = self.now;
         self.breach.get_or_insert(Breach { at, rule, what });
     }
 
-    /// A member says that something is wrong that a correct cluster never shows.
+    /// A member raises an alarm, which a correct cluster never does.
     pub(super) fn alarmed(&mut self, member: NodeId, what: &str) {
         if !self.lossy {
             self.accuse("no alarm", format!("n{member} raises an alarm: {what}"));
@@ -208,7 +213,7 @@ impl Judge {
 
     // ---- disks ---------------------------------------------------------------------------
 
-    /// A disk is being written: the changes are durable, one after the other, at `until`.
+    /// A write to a disk: the changes become durable at `until`, one after the other.
     pub(super) fn writes(&mut self, member: NodeId, changes: &[LogChange], until: Micros) {
         let writes = changes.iter().map(|change| (until, change.clone()));
         self.known(member).writing.extend(writes);
@@ -263,7 +268,8 @@ impl Judge {
         }
     }
 
-    /// A member starts on its disk: that holds what it held, and of the writes under way none, some or all.
+    /// A member starts on its disk, which holds what was durable, and none, some or all of the
+    /// writes under way.
     pub(super) fn opened(&mut self, member: NodeId, recovered: &Recovered) {
         let found = Durable::of(recovered);
         self.finish_writes(member);
@@ -283,20 +289,20 @@ impl Judge {
         }
     }
 
-    /// A member is dead: of its writes under way nobody knows what is there before it starts again.
+    /// A member is dead: which of its writes under way are durable is unknown until it restarts.
     pub(super) fn ended(&mut self, member: NodeId) {
         self.finish_writes(member);
         self.known(member).writing.iter_mut().for_each(|(until, _)| *until = Micros::MAX);
     }
 
-    /// A member starts on a disk that was changed behind its back: what is left counts, unless
-    /// nothing is missing. Whether something is, and the storage does not say so.
+    /// A member starts on a disk that was changed while it was down. What is left counts, unless
+    /// nothing is missing. Returns whether data is missing and the storage does not report it.
     pub(super) fn opened_after_loss(&mut self, member: NodeId, recovered: &Recovered) -> bool {
         let left = Durable::of(recovered);
         let noticed = recovered.life.loss.is_some();
         self.finish_writes(member);
         let known = self.known(member);
-        // Of writes under way some may be there.
+        // Some of the writes under way may be there.
         let (mut book, mut writes) = (known.disk.clone(), known.writing.iter());
         let has_all = |book: &Durable| {
             let last = left.last();
@@ -314,7 +320,7 @@ impl Judge {
         if noticed || is_unnoticed {
             self.lost(member, left, noticed);
         } else if !agrees(&book, &left) {
-            // An older snapshot stands in for a damaged one: the log still reaches it.
+            // An older snapshot replaces a damaged one: the log still reaches it.
             let known = self.known(member);
             known.writing.clear();
             (known.disk, known.holds) = (left, 0);
@@ -324,28 +330,29 @@ impl Judge {
         is_unnoticed
     }
 
-    /// A member begins this life. If it goes through the very life again that its disk has lost and others remember, nobody will
-    /// ever tell.
+    /// A member begins this incarnation. If its disk lost this very incarnation and others remember
+    /// it, the loss can never be noticed.
     pub(super) fn begins(&mut self, member: NodeId, life: Life, remembered: &Remembered) {
         let unnoticed = life.loss.is_none() && !self.is_sound(member);
         self.gave_up |= unnoticed && remembered.has(life.incarnation);
         self.questions.begins(member, life.incarnation);
     }
 
-    /// The digest of the state behind an index, if anybody has been there.
+    /// The digest of the state at an index, if any member has reached it.
     pub(super) fn state_at(&self, index: Index) -> Option<u64> {
         self.states.get(index as usize).copied().flatten()
     }
 
-    /// A member says what can't be: others may well raise alarms.
+    /// A member lies: other members may raise alarms.
     pub(super) fn alarms_may_come(&mut self) {
         self.lossy = true;
     }
 
-    /// A disk has lost something, and is left with this. `noticed`: its member will see that by itself.
+    /// A disk has lost data, and `left` remains. `noticed`: the member will notice the loss by
+    /// itself.
     pub(super) fn lost(&mut self, member: NodeId, left: Durable, noticed: bool) {
         self.lossy = true;
-        // A vote that was being written as the member died may be there, whatever else is not.
+        // A vote that was being written when the member died may be there even if nothing else is.
         self.voted(member, left.hard_state);
         let known = self.known(member);
         known.writing.clear();
@@ -354,13 +361,13 @@ impl Judge {
         self.count_held(member);
     }
 
-    /// Whether a member counts with what it holds: its disk has lost nothing that is not made good.
+    /// Whether what a member holds counts: its disk has no loss that is not repaired.
     pub(super) fn is_sound(&self, member: NodeId) -> bool {
         self.members[&member].excused.is_none()
     }
 
-    /// Entries with one id have one predecessor and one content, wherever they stand; so logs that share an id agree on
-    /// everything before it.
+    /// Entries with equal ids have equal predecessors and contents in all logs. So logs that share
+    /// an id agree on everything before it.
     fn logs_match(&mut self, member: NodeId, change: &LogChange) {
         let Some(first) = change.append.first() else { return };
         // Appended and purged in one step: nothing to compare with.
@@ -387,8 +394,8 @@ impl Judge {
         }
     }
 
-    /// What is committed stays on a quorum's disks. One disk may lose an entry of it: its member
-    /// truncated the entry before others committed it, and the disk follows only now.
+    /// Committed entries stay on a quorum's disks. A single disk may lose one: its member truncated
+    /// the entry before others committed it, and the disk follows only now.
     fn keeps_committed(&mut self, member: NodeId, change: &LogChange) {
         let before = self.known(member).holds;
         self.count_held(member);
@@ -411,7 +418,7 @@ impl Judge {
         }
     }
 
-    /// How much of the history the member's disk holds.
+    /// Computes up to which index the member's disk holds the history.
     fn count_held(&mut self, member: NodeId) {
         let committed = self.history.len() as u64;
         let Judge { members, history, .. } = self;
@@ -440,8 +447,8 @@ impl Judge {
 
     // ---- messages ------------------------------------------------------------------------
 
-    /// No message carries a term that is not durable, no vote is granted that is not, and nothing acknowledged that is not
-    /// (PS01, PS02).
+    /// A message carries no term that is not durable, grants no vote that is not durable, and
+    /// acknowledges nothing that is not durable (PS01, PS02).
     pub(super) fn sent(&mut self, envelope: &Envelope) {
         self.finish_writes(envelope.from);
         let disk = &self.members[&envelope.from].disk;
@@ -467,14 +474,15 @@ impl Judge {
 }
 
 impl Judge {
-    /// A message comes to its receiver, who is about to handle it.
+    /// A message arrives at its receiver, which is about to handle it.
     pub(super) fn delivered(&mut self, envelope: &Envelope) {
         self.questions.delivered(envelope);
         self.transfer_answered(envelope);
     }
 }
 
-/// Whether storage found what the book says is durable. The last entry stands for all: another one may have its index.
+/// Whether storage found what the checker knows to be durable. The last entry represents all:
+/// another entry may have its index.
 fn agrees(book: &Durable, found: &Durable) -> bool {
     book.hard_state == found.hard_state
         && book.snapshot == found.snapshot
@@ -494,7 +502,7 @@ mod tests {
         LogChange { truncate_from, append: [blank].into_iter().collect(), ..LogChange::default() }
     }
 
-    /// Disks of three members hold entry 1 of term 1, which is committed; then so many of them
+    /// Disks of three members hold entry 1 of term 1, which is committed; then this many of them
     /// follow a truncation.
     fn truncated_by(members: u64) -> Option<&'static str> {
         let mut judge = Judge::new(&Membership::of_voters(0..3));
@@ -505,15 +513,15 @@ mod tests {
         judge.breach().map(|breach| breach.rule)
     }
 
-    /// A disk may take longer to truncate an entry than others take to commit it.
+    /// A disk may take longer to truncate an entry than other members take to commit it.
     #[test]
     fn a_disk_may_lose_a_committed_entry_but_not_a_quorum_of_disks() {
         assert_eq!(truncated_by(1), None);
         assert_eq!(truncated_by(2), Some("committed on a quorum's disks"));
     }
 
-    /// A member is told that its disk was rolled back, can't write that down, and starts as the
-    /// very life that others remember (PS20): nothing is judged from then on.
+    /// A member learns that its disk was rolled back, can't write that down, and starts as the very
+    /// incarnation that others remember (PS20): nothing is checked from then on.
     #[test]
     fn ps20_a_loss_that_nobody_can_notice_ends_a_run() {
         let mut judge = Judge::new(&Membership::of_voters(0..3));

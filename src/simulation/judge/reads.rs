@@ -1,13 +1,12 @@
-//! Reads: each is confirmed by a quorum that answered what its leader sent *after* the read had
-//! come (RD02, RD03).
+//! Checks of reads: each is confirmed by a quorum that answered requests sent *after* the read
+//! arrived at its leader (RD02, RD03).
 //!
 //! ```text
 //! read arrives at L ── mark ──┐
 //!          L sends request 7 ─┼─ after the mark ──▶ an answer to 7 counts for the read
-//!          L sent request 5 ──┘  before it ───────▶ an answer to 5 counts for nothing
+//!          L sent request 5 ──┘  before it ───────▶ an answer to 5 does not count
 //! ```
-//! Requests and answers are looked at on the network, so nothing here believes what the protocol
-//! counts.
+//! Requests and answers are observed on the network, so no counter of the protocol is trusted.
 
 use std::collections::BTreeMap;
 
@@ -15,26 +14,26 @@ use crate::raft::{Answer, Body, Envelope, Incarnation, NodeId, Request, RequestI
 
 use super::Judge;
 
-/// So many requests of a life are remembered.
+/// The number of requests remembered for an incarnation.
 const REMEMBERED: usize = 4_096;
 
-/// What members asked each other, by the order in which it was sent.
+/// The requests between members, in the order in which they were sent.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     clock: u64,
     asked: BTreeMap<NodeId, Asked>,
 }
 
-/// What one life of a member asked.
+/// The requests of one incarnation of a member.
 #[derive(Debug, Default)]
 struct Asked {
     incarnation: Incarnation,
     sent: BTreeMap<RequestId, u64>,
-    /// By member: the last of the requests that it has answered.
+    /// By member: the last request that it has answered.
     answered: BTreeMap<NodeId, u64>,
 }
 
-/// When a read came to a member.
+/// When a read arrived at a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::simulation) struct ReadMark {
     member: NodeId,
@@ -43,7 +42,7 @@ pub(in crate::simulation) struct ReadMark {
 }
 
 impl Questions {
-    /// A member begins a life.
+    /// A member begins an incarnation.
     pub(super) fn begins(&mut self, member: NodeId, incarnation: Incarnation) {
         self.asked.insert(member, Asked { incarnation, ..Asked::default() });
     }
@@ -85,7 +84,7 @@ impl Judge {
         ReadMark { member, incarnation, at: self.questions.clock }
     }
 
-    /// A member counts a read as confirmed, or runs it.
+    /// A member counts a read as confirmed, or executes it.
     pub(in crate::simulation) fn read_confirmed(&mut self, mark: ReadMark) {
         let ReadMark { member, incarnation, at } = mark;
         let asked = self.questions.asked.get(&member);

@@ -1,9 +1,9 @@
-//! Snapshots on their way: a transfer that gets further keeps the log behind it, whatever other
-//! transfers there are (B16).
+//! Checks of snapshot transfers: a transfer that makes progress retains the log behind it, whatever
+//! other transfers there are (B16).
 //!
-//! Followed on the network: a piece leaves, its answer asks for the next one. A transfer counts
-//! here only while the leader must count it, too: soon after such an answer, and while nothing else
-//! has come from the member that might end it.
+//! Transfers are observed on the network: a chunk is sent, its answer asks for the next one. A
+//! transfer is counted here only while the leader must count it, too: soon after such an answer,
+//! and while no other message has come from the member that might end it.
 
 use std::collections::BTreeMap;
 
@@ -19,17 +19,17 @@ use super::Judge;
 pub(super) struct Transfers {
     limits: Option<Limits>,
     under_way: BTreeMap<(NodeId, NodeId), Sending>,
-    /// The most members that one leader was seen to send snapshots to at a time.
+    /// The most members to which one leader was seen sending snapshots at one time.
     at_once: u64,
 }
 
-/// What the members are configured with.
+/// The configured limits of the members.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     pin_bytes: u64,
-    /// An answer that comes in this time is not given up before.
+    /// An answer that arrives within this time comes before the leader gives up.
     prompt: Micros,
-    /// A leader counts a transfer for longer than this after it got further.
+    /// A leader counts a transfer for longer than this after its last progress.
     counts: Micros,
 }
 
@@ -40,11 +40,11 @@ struct Sending {
     transfer: u64,
     index: Index,
     size_bytes: u64,
-    /// The last piece.
+    /// The offset of the last chunk.
     offset: u64,
     request: RequestId,
     sent_at: Micros,
-    /// The life of the member that answers.
+    /// The incarnation of the member that answers.
     by: Incarnation,
     progressed_at: Option<Micros>,
 }
@@ -102,7 +102,8 @@ impl Transfers {
             self.under_way.remove(&key);
             return;
         }
-        // A first answer may be of a new life, and end the transfer: the next one tells.
+        // A first answer may be from a new incarnation, and end the transfer: the next answer
+        // decides.
         let is_known = sending.by == envelope.incarnation;
         sending.by = envelope.incarnation;
         let is_next = matches!(answer, Answer::Snapshot(answer)
@@ -120,7 +121,7 @@ impl Transfers {
 }
 
 impl Judge {
-    /// Transfers are to be followed, of members with these limits.
+    /// Begins to follow transfers between members with these limits.
     pub(in crate::simulation) fn follow_transfers(&mut self, config: &RaftConfig) {
         self.transfers.limits = Some(Limits {
             pin_bytes: config.pin_bytes as u64,
@@ -129,12 +130,12 @@ impl Judge {
         });
     }
 
-    /// A member's clock has jumped: what it counts as recent is not known any more.
+    /// A member's clock has jumped: what it counts as recent is unknown from now on.
     pub(in crate::simulation) fn clock_jumped(&mut self, member: NodeId) {
         self.transfers.under_way.retain(|(from, _), _| *from != member);
     }
 
-    /// The most members that one leader was seen to send snapshots to at a time.
+    /// The most members to which one leader was seen sending snapshots at one time.
     pub(in crate::simulation) fn transfers_at_once(&self) -> u64 {
         self.transfers.at_once
     }
@@ -156,7 +157,7 @@ impl Judge {
         self.transfers.answered(envelope, start, self.now);
     }
 
-    /// A leader's log has become shorter at its beginning: no more than transfers under way allow.
+    /// A leader's log was cut at its beginning: by no more than the transfers under way allow.
     pub(super) fn keeps_log_for_transfers(&mut self, before: ObservedState, now: ObservedState) {
         let Some(limits) = self.transfers.limits else { return };
         if now.log_start.index <= before.log_start.index || now.role != Role::Leader {
@@ -226,8 +227,8 @@ mod tests {
         Envelope { cluster: 1, group: 0, from, to, incarnation: 1, term: 1, id, body }
     }
 
-    /// A leader of 20 entries sends the snapshot of `index` to a member, who has asked for the
-    /// third piece.
+    /// A leader of 20 entries sends the snapshot of `index` to a member, which has asked for the
+    /// third chunk.
     fn sends(judge: &mut Judge, to: NodeId, index: Index) {
         let meta = SnapshotMeta {
             log_id: id(index),

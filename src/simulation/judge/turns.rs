@@ -1,11 +1,11 @@
-//! Turn by turn: what a member may believe, count and lead.
+//! Checks after each turn: what a member believes, commits and leads.
 
 use crate::raft::{Index, LogId, LogIds, NodeId, Observation, ObservedState, Role, Term};
 
 use super::{Committed, Excuse, Judge};
 
 impl Judge {
-    /// The end of a member's turn, before anything of it leaves.
+    /// The end of a member's turn, before any of its output leaves.
     pub(in crate::simulation) fn turn(&mut self, observation: &Observation<'_>) {
         let (now, log) = (observation.state, observation.log);
         self.finish_writes(now.node);
@@ -27,7 +27,7 @@ impl Judge {
         self.believes_what_is(now, log);
     }
 
-    /// A new life goes on from what is durable, before anything else.
+    /// A new incarnation first continues from the durable state.
     fn begins_as_stored(&mut self, now: ObservedState) {
         let disk = &self.known(now.node).disk;
         let same = now.hard_state == disk.hard_state
@@ -69,7 +69,7 @@ impl Judge {
         let known = self.known(now.node);
         let changed = before.is_none_or(|before| before.snapshot != now.snapshot);
         if changed {
-            // An install brings the commit index along; the state machine follows when it is told.
+            // An install advances the commit index; the state machine follows when it is informed.
             known.installed = before.is_some_and(|before| before.commit < now.snapshot.index);
         }
         let applied = now.snapshot.index <= now.applied || known.installed;
@@ -86,7 +86,7 @@ impl Judge {
         }
     }
 
-    /// What a member counts as committed is the history, or the next part of it.
+    /// What a member counts as committed is a prefix of the history, or extends it.
     fn commits(&mut self, before: Option<ObservedState>, now: ObservedState, log: LogIds<'_>) {
         let before = before.filter(|before| before.incarnation == now.incarnation);
         let (from, known) = (before.map_or(0, |before| before.commit), self.history.len());
@@ -139,7 +139,7 @@ impl Judge {
         }
         self.history.push(Committed { term, in_term: now.hard_state.term });
         for known in self.members.values_mut() {
-            // A disk that holds more than the history so far may hold this one, too.
+            // A disk that holds more than the history so far may hold this entry, too.
             if known.holds + 1 == index && known.disk.term_at(index) == Some(term) {
                 known.holds = index;
             }
@@ -168,7 +168,7 @@ impl Judge {
         }
     }
 
-    /// Votes leave once they are durable, so whoever leads has them.
+    /// Votes are sent once they are durable, so a leader has the durable votes of a quorum.
     fn is_elected(&mut self, now: ObservedState) {
         let members: Vec<NodeId> = self.members.keys().copied().collect();
         members.iter().for_each(|&member| self.finish_writes(member));

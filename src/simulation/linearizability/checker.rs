@@ -1,7 +1,7 @@
-//! The checker: operations come in as they happen, and the verdict stands at any time.
+//! The checker: receives operations as they happen; a verdict is available at any time.
 //!
-//! *What it does not do:* it keeps no history. To write one down beside it, or to check one again with a larger budget,
-//! there is [`History`].
+//! *What it does not do:* it keeps no history. To record one in addition, or to check one again
+//! with a larger budget, there is [`History`].
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,11 @@ use super::partition::Partition;
 use super::search::{Limits, SETTLING_PER_RETURN};
 use super::verdict::Verdict;
 
-/// The usual budget: some tenths of a second, and some hundred megabytes, for the one key that needs it all.
+/// The default budget: some tenths of a second, and some hundred megabytes, for a key that uses all
+/// of it.
 pub const DEFAULT_STEPS: u64 = 1 << 20;
 
-/// Judges operations while they happen, each key by itself.
+/// Checks operations while they happen, each key by itself.
 ///
 /// ```
 /// use quorate::simulation::linearizability::models::{Counter, CounterOperation};
@@ -40,13 +41,14 @@ pub struct Checker<M: Model> {
 }
 
 impl<M: Model> Checker<M> {
-    /// With the usual budget, [`DEFAULT_STEPS`].
+    /// A checker with the default budget, [`DEFAULT_STEPS`].
     pub fn new(model: M) -> Checker<M> {
         Checker::with_budget(model, DEFAULT_STEPS)
     }
 
-    /// `steps`: how often the model may be asked for one key at once, before the search for an order is given up. Each
-    /// return gives some steps back, so that a long history needs no larger budget than a short one.
+    /// `steps`: how many steps of the model may be taken for one key at once before the search for
+    /// an order is given up. Each return adds some steps, so a long history needs no larger budget
+    /// than a short one.
     pub fn with_budget(model: M, steps: u64) -> Checker<M> {
         Checker::with_limits(model, Limits { steps, settling: SETTLING_PER_RETURN })
     }
@@ -62,34 +64,35 @@ impl<M: Model> Checker<M> {
         }
     }
 
-    /// `client` asks at `now` (virtual microseconds, never running backwards).
+    /// `client` invokes an operation at `now` (virtual microseconds, never decreasing).
     pub fn invoke(&mut self, client: ClientId, operation: M::Operation, now: u64) -> OperationId {
         let invoked = self.sequence.moment(now);
         self.invoke_at(client, operation, invoked)
     }
 
-    /// The client was answered at `now`: the operation was executed, once.
+    /// The client received the outcome at `now`: the operation was executed, once.
     pub fn complete(&mut self, id: OperationId, outcome: M::Outcome, now: u64) {
         let at = self.sequence.moment(now);
         self.resolve(id, Fate::Answered { outcome, at });
     }
 
-    /// It was certainly not executed and never will be.
+    /// The operation was certainly not executed and never will be.
     pub fn fail(&mut self, id: OperationId) {
         self.resolve(id, Fate::Failed);
     }
 
-    /// The client will never be told: the operation takes effect once, at any time from its invocation on, or never.
+    /// The client will never learn the outcome: the operation takes effect once, at any time from
+    /// its invocation on, or never.
     pub fn abandon(&mut self, id: OperationId) {
         self.resolve(id, Fate::Unknown);
     }
 
-    /// The verdict on what could be judged so far. The first violation stays, before anything unknown.
+    /// The verdict so far. The first violation is kept, and precedes an unknown verdict.
     pub fn verdict(&self) -> &Verdict<M::Key> {
         &self.verdict
     }
 
-    /// The verdict on everything; what is still open is taken as abandoned.
+    /// The final verdict; open operations are taken as abandoned.
     pub fn finish(mut self) -> Verdict<M::Key> {
         for partition in 0..self.partitions.len() {
             self.partitions[partition].abandon_all();
@@ -98,7 +101,7 @@ impl<M: Model> Checker<M> {
         self.verdict
     }
 
-    /// How many operations it still holds.
+    /// The number of operations that are still held.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
         self.partitions.iter().map(Partition::remembered).sum()
@@ -150,7 +153,7 @@ pub fn check<M: Model>(
     replay(Checker::with_budget(model, steps), history).finish()
 }
 
-/// Tells a new checker all of a history.
+/// Feeds a whole history to a new checker.
 pub(super) fn replay<M: Model>(
     mut checker: Checker<M>,
     history: History<M::Operation, M::Outcome>,

@@ -1,11 +1,12 @@
-//! What clients did: operations with the moments between which each was under way.
+//! The operations of clients, each with the moments between which it was under way.
 //!
-//! Moments are totally ordered: virtual time first, then the order in which they were told. Of two operations, one is
-//! before the other if it returned before the other was invoked; in between lies the freedom that a checker searches.
+//! Moments are totally ordered: by virtual time, then by the order in which they were reported. An
+//! operation precedes another one if it returned before the other was invoked; for all other pairs
+//! the checker searches both orders.
 //!
-//! *What it does not do:* it does not judge, and reads no clock.
+//! *What it does not do:* it does not check anything, and reads no clock.
 
-/// Who asked; any number that tells clients apart. For reports only: nothing is derived from it.
+/// A number that identifies a client, used in reports only.
 pub type ClientId = u64;
 
 /// A moment of the simulation. No two events share one.
@@ -13,11 +14,11 @@ pub type ClientId = u64;
 pub struct Moment {
     /// Virtual time in microseconds.
     pub micros: u64,
-    /// The number of the event, unique in its history: what happened first among events of one microsecond.
+    /// The number of the event, unique in its history: orders events of one microsecond.
     pub sequence: u64,
 }
 
-/// Gives out moments in order.
+/// Issues moments in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sequence {
     latest_micros: u64,
@@ -28,7 +29,7 @@ impl Sequence {
     /// The moment of an event at `now`, in microseconds.
     ///
     /// # Panics
-    /// If `now` is before the previous event's: order would be lost.
+    /// If `now` is before the previous event's time: the order would be lost.
     pub(super) fn moment(&mut self, now: u64) -> Moment {
         assert!(now >= self.latest_micros, "{now} µs comes after {} µs", self.latest_micros);
         self.latest_micros = now;
@@ -37,7 +38,7 @@ impl Sequence {
     }
 }
 
-/// An operation's name, valid for the history or checker that gave it, until the operation is resolved.
+/// The id of an operation, valid in its history or checker until the operation is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationId {
     pub(super) partition: u32,
@@ -45,19 +46,19 @@ pub struct OperationId {
     pub(super) number: u64,
 }
 
-/// What became of an operation.
+/// The result of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate<Outcome> {
-    /// Under way. At the end of a history the same as unknown.
+    /// Under way. At the end of a history this is the same as unknown.
     Open,
     /// It was executed, once, before `at`.
     Answered {
-        /// What the client was told.
+        /// The outcome that the client received.
         outcome: Outcome,
-        /// When.
+        /// The time of its return.
         at: Moment,
     },
-    /// Nobody knows: it takes effect once, at any time from its invocation on, or never.
+    /// Unknown: it takes effect once, at any time from its invocation on, or never.
     Unknown,
     /// It was certainly not executed and never will be.
     Failed,
@@ -66,18 +67,18 @@ pub enum Fate<Outcome> {
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<Operation, Outcome> {
-    /// Who asked.
+    /// The client.
     pub client: ClientId,
-    /// For what.
+    /// The operation.
     pub operation: Operation,
-    /// When.
+    /// The time of its invocation.
     pub invoked: Moment,
-    /// And what became of it.
+    /// The result.
     pub fate: Fate<Outcome>,
 }
 
 impl<Operation, Outcome> Record<Operation, Outcome> {
-    /// What the client was told, if it was.
+    /// The outcome that the client received, if any.
     pub fn outcome(&self) -> Option<&Outcome> {
         match &self.fate {
             Fate::Answered { outcome, .. } => Some(outcome),
@@ -85,10 +86,10 @@ impl<Operation, Outcome> Record<Operation, Outcome> {
         }
     }
 
-    /// Ends it.
+    /// Sets the result.
     ///
     /// # Panics
-    /// If it has ended before: nobody is answered twice.
+    /// If the operation was resolved before.
     pub(super) fn resolve(&mut self, fate: Fate<Outcome>) {
         let is_open = matches!(self.fate, Fate::Open);
         assert!(is_open, "the operation of client {} at {:?} has ended", self.client, self.invoked);
@@ -96,7 +97,7 @@ impl<Operation, Outcome> Record<Operation, Outcome> {
     }
 }
 
-/// All operations of a run, kept.
+/// All operations of a run.
 #[derive(Clone, Debug)]
 pub struct History<Operation, Outcome> {
     records: Vec<Record<Operation, Outcome>>,
@@ -110,12 +111,12 @@ impl<Operation, Outcome> Default for History<Operation, Outcome> {
 }
 
 impl<Operation, Outcome> History<Operation, Outcome> {
-    /// One in which nothing happened yet.
+    /// An empty history.
     pub fn new() -> Self {
         History::default()
     }
 
-    /// `client` asks at `now` (virtual microseconds, never running backwards).
+    /// `client` invokes an operation at `now` (virtual microseconds, never decreasing).
     pub fn invoke(&mut self, client: ClientId, operation: Operation, now: u64) -> OperationId {
         let invoked = self.sequence.moment(now);
         let number = self.records.len() as u64;
@@ -123,18 +124,18 @@ impl<Operation, Outcome> History<Operation, Outcome> {
         OperationId { partition: 0, place: 0, number }
     }
 
-    /// The client was answered at `now`.
+    /// The client received the outcome at `now`.
     pub fn complete(&mut self, id: OperationId, outcome: Outcome, now: u64) {
         let at = self.sequence.moment(now);
         self.resolve(id, Fate::Answered { outcome, at });
     }
 
-    /// It was certainly not executed and never will be.
+    /// The operation was certainly not executed and never will be.
     pub fn fail(&mut self, id: OperationId) {
         self.resolve(id, Fate::Failed);
     }
 
-    /// Nobody will ever be told what became of it. What is never resolved counts as this.
+    /// The outcome will never be known. An operation that is never resolved counts as this.
     pub fn abandon(&mut self, id: OperationId) {
         self.resolve(id, Fate::Unknown);
     }

@@ -1,31 +1,34 @@
-//! Whether what clients saw could have been seen from one copy of the state: the checker of linearizability.
+//! The linearizability checker: whether one copy of the state could have shown what clients saw.
 //!
 //! ```text
 //! client 1   ├── put x=1 ───────────┤
-//! client 2        ├── put x=2 ──?                     the answer never came: any time from here, or never
+//! client 2        ├── put x=2 ──?            no answer: takes effect any time from here, or never
 //! client 3             ├─ read x: 2 ─┤  ├─ read x: 1 ─┤
-//!                             2  1                     an order that explains it: put 2, read, put 1, read
+//!                             2  1            an order that explains it: put 2, read, put 1, read
 //! ```
-//! A history is linearizable if every operation can be given one moment between its invocation and its return so that
-//! the model, run in the order of these moments, gives the answers that were seen (Herlihy & Wing 1990).
+//! A history is linearizable if every operation can be given one moment between its invocation and
+//! its return so that the model, run in the order of these moments, gives the answers that were
+//! seen (Herlihy & Wing 1990).
 //!
-//! | file | idea |
+//! | file | content |
 //! |---|---|
-//! | `history.rs` | what clients did: who, what, from when to when, answered what |
-//! | `model.rs` | what one copy would do |
+//! | `history.rs` | operations of clients: client, operation, moments, outcome |
+//! | `model.rs` | the trait of models: what one copy would do |
 //! | `models/` | models ready to use: a database, a counter, a register with compare-and-set |
-//! | `checker.rs` | operations come in as they happen, the verdict stands at any time |
+//! | `checker.rs` | receives operations as they happen; has a verdict at any time |
 //! | `partition.rs` | the operations of one key, in order of time |
-//! | `search.rs` | which orders are possible, and why not all have to be tried |
-//! | `nodes.rs`, `slots.rs` | what was tried already; sets of operations |
-//! | `verdict.rs` | the answer, readable |
+//! | `search.rs` | the search for possible orders, and its pruning |
+//! | `nodes.rs`, `slots.rs` | visited nodes; sets of operations |
+//! | `verdict.rs` | the verdict, readable |
 //!
-//! While the simulation runs, feed a [`Checker`]; it forgets what it has decided, so a history may be as long as one
-//! likes. A [`History`] keeps everything and is checked afterwards by [`check`]: the same search, the same verdict.
+//! While the simulation runs, feed a [`Checker`]; it forgets what it has decided, so a history may
+//! be arbitrarily long. A [`History`] keeps everything and is checked afterwards by [`check`]: the
+//! same search, the same verdict.
 //!
-//! *What it does not do:* it knows no weaker guarantees (a stale read is a violation, whoever allowed it), and judges
-//! each key by itself: linearizability of the parts is that of the whole only if no operation touches two keys
-//! (Herlihy & Wing's locality). A model whose operations do has one key for all.
+//! *What it does not do:* it knows no weaker guarantees (a stale read is a violation, even if it
+//! was allowed), and checks each key by itself: linearizability of the keys implies that of the
+//! whole only if no operation touches two keys (Herlihy & Wing's locality). A model with such
+//! operations has one key for all.
 
 mod checker;
 mod history;

@@ -1,38 +1,40 @@
-//! What one copy of the state would do: the specification that histories are held against.
+//! Models: the sequential specification that histories are checked against.
 //!
-//! A model is written from what clients were promised, not from the machine under test: a model that calls the machine
-//! would agree with its mistakes.
+//! A model is written from what clients were promised, not from the machine under test: a model
+//! that calls the machine would repeat its mistakes.
 //!
-//! *What it does not do:* it offers no choice between several next states. Two things look as if they needed one and
-//! do not. An unknown operation that may have been refused: being refused is the same as never having happened, which
-//! the checker tries anyway. And answers the specification leaves open (a version number that is only known to grow):
-//! a state can say "above 7" and learn the number from a later answer. Such a state stands for all it allows, and must
-//! be *monotone*: whatever is possible in a state is possible in one that allows more.
+//! *What it does not do:* it offers no choice between several next states. Two cases seem to need
+//! one and do not. An unknown operation that may have been refused: a refusal is the same as never
+//! having happened, which the checker tries anyway. And answers that the specification leaves open
+//! (a version number that is only known to grow): a state can say "above 7" and learn the number
+//! from a later answer. Such a state represents all that it allows, and must be *monotone*:
+//! whatever is possible in a state is possible in one that allows more.
 
 use std::fmt::Debug;
 use std::hash::Hash;
 
 /// A sequential specification, for [`Checker`](super::Checker).
 pub trait Model {
-    /// What clients ask for. Equal ones are interchangeable: nothing tells them apart but their moments.
+    /// The operations. Equal ones are interchangeable: only their moments distinguish them.
     type Operation: PartialEq + Debug;
-    /// What they are told.
+    /// The outcomes that clients receive.
     type Outcome: Debug;
-    /// What an operation touches. Keys are judged apart from each other.
+    /// The part of the state that an operation touches. Keys are checked separately.
     type Key: Ord + Clone + Debug;
     /// The state of one key. Equal states must have equal futures.
     type State: Clone + Eq + Hash + Debug;
 
-    /// The key the operation touches. One value for all if operations touch several.
+    /// The key that the operation touches. The same for all if operations touch several.
     fn key(&self, operation: &Self::Operation) -> Self::Key;
 
     /// The state of `key` before the first operation.
     fn initial(&self, key: &Self::Key) -> Self::State;
 
-    /// The state after `operation` was executed and answered `outcome`; `None` if it can't have answered that here.
+    /// The state after `operation` was executed with this `outcome`; `None` if that outcome is
+    /// impossible here.
     ///
-    /// Without an outcome nobody knows the answer: the state after the operation took effect, or `None` where it has
-    /// none. It may have never happened, too: the checker sees to that.
+    /// Without an outcome the answer is unknown: the state after the operation took effect, or
+    /// `None` if it has no effect. The case that it never happened is handled by the checker.
     fn step(
         &self,
         state: &Self::State,
@@ -40,21 +42,24 @@ pub trait Model {
         outcome: Option<&Self::Outcome>,
     ) -> Option<Self::State>;
 
-    /// A hint for speed: an operation with this outcome changes no state, whatever the state; at most something is
-    /// learned about it. True of reads and of refused commands; `false` is always right.
+    /// A hint for speed: an operation with this outcome changes no state, whatever the state is; at
+    /// most, information about the state is gained. True for reads and for refused commands;
+    /// `false` is always correct.
     ///
-    /// Such an operation is placed as soon as it fits, and dropped if its outcome is unknown. If this is true of one
-    /// that does change a state, verdicts are wrong.
+    /// Such an operation is placed as soon as it fits, and dropped if its outcome is unknown. If
+    /// this returns true for an operation that does change a state, verdicts are wrong.
     fn only_reads(&self, _operation: &Self::Operation, _outcome: Option<&Self::Outcome>) -> bool {
         false
     }
 
-    /// A hint for speed: what an operation of *unknown* outcome did right before this one leaves no trace. Exactly: if
-    /// it is possible after that one, it is possible without it, and then allows at least the same future. True of a
-    /// blind write; not of an append, of a delete that tells what was deleted, or of a read. `false` is always right.
+    /// A hint for speed: an operation of *unknown* outcome right before this one leaves no trace.
+    /// Precisely: if this one is possible after the other, it is possible without it, and then
+    /// allows at least the same future. True for a blind write; not for an append, a delete that
+    /// returns what was deleted, or a read. `false` is always correct.
     ///
-    /// With it operations of unknown outcome cost nothing while the key is written; else each is tried at each
-    /// return. If this is true of one that does depend on the state, verdicts are wrong.
+    /// With this hint operations of unknown outcome cost nothing while the key is written;
+    /// otherwise each is tried at each return. If this returns true for an operation that does
+    /// depend on the state, verdicts are wrong.
     fn overwrites(&self, _operation: &Self::Operation, _outcome: Option<&Self::Outcome>) -> bool {
         false
     }

@@ -1,8 +1,9 @@
-//! What the search has reached: each node once, and none that promises less than one there already (Lowe 2017).
+//! The nodes that the search has reached: each once, and none that is dominated by another (Lowe
+//! 2017).
 //!
-//! Two nodes with the same state have the same future if the same operations have been placed. If one has placed
-//! operations of unknown outcome beside, it can do nothing the other can't: the other may place them later, or never.
-//! So it is left out.
+//! Two nodes with equal states have the same future if the same operations have been placed. A node
+//! that has also placed operations of unknown outcome can do nothing that the other can't: the
+//! other may place them later, or never. So it is dropped.
 
 use std::hash::{Hash, Hasher};
 
@@ -10,19 +11,20 @@ use super::slots::Slots;
 
 /// How many of the operations placed last a node remembers, for reports.
 pub(super) const TRAIL: usize = 8;
-/// Up to here nodes are compared one by one.
+/// Up to this number nodes are compared one by one.
 const FEW: usize = 8;
 const VACANT: u32 = u32::MAX;
 
-/// A way to have come this far.
+/// A node of the search.
 #[derive(Clone, Debug)]
 pub(super) struct Node<State> {
     pub(super) state: State,
-    /// The operations under way that have been placed already.
+    /// The operations under way that have already been placed.
     pub(super) placed: Slots,
-    /// Whether the operation placed last has an unknown outcome, and nobody has seen its effect yet.
+    /// Whether the operation placed last has an unknown outcome, and no later operation has seen
+    /// its effect.
     pub(super) is_guess: bool,
-    /// The numbers of the operations placed last, the latest at the end; 0 is none.
+    /// The numbers of the operations placed last, the latest at the end; 0: none.
     pub(super) trail: [u32; TRAIL],
 }
 
@@ -32,14 +34,14 @@ impl<State> Node<State> {
     }
 }
 
-/// `trail` with one more at its end.
+/// `trail` with one number appended.
 pub(super) fn longer(mut trail: [u32; TRAIL], number: u32) -> [u32; TRAIL] {
     trail.rotate_left(1);
     trail[TRAIL - 1] = number;
     trail
 }
 
-/// Nodes in the order in which they were reached, none worse than an earlier one.
+/// Nodes in the order in which they were reached; none is dominated by an earlier one.
 #[derive(Debug)]
 pub(super) struct Nodes<State> {
     list: Vec<Node<State>>,
@@ -73,12 +75,12 @@ impl<State: Clone + Eq + Hash> Nodes<State> {
         self.hashes.clear();
     }
 
-    /// The only node, if there is just one.
+    /// The node, if there is exactly one.
     pub(super) fn only(&mut self) -> Option<&mut Node<State>> {
         if self.list.len() == 1 { self.list.first_mut() } else { None }
     }
 
-    /// Adds the node, unless one is there that promises as much. `optional`: slots of unknown outcome.
+    /// Adds the node, unless one dominates it. `optional`: slots of unknown outcome.
     pub(super) fn insert(&mut self, node: Node<State>, optional: &Slots) {
         if self.list.len() < FEW {
             if !self.list.iter().any(|old| is_as_good(old, &node, optional)) {
@@ -96,7 +98,7 @@ impl<State: Clone + Eq + Hash> Nodes<State> {
         self.list.push(node);
     }
 
-    /// Where the node belongs; `None` if there is one as good.
+    /// The position for the node; `None` if another one dominates it.
     fn look_up(&self, node: &Node<State>, hash: u64, optional: &Slots) -> Option<usize> {
         let mask = self.table.len() - 1;
         let mut at = hash as usize & mask;
@@ -130,7 +132,7 @@ fn is_as_good<State: Eq>(old: &Node<State>, new: &Node<State>, optional: &Slots)
     old.placed.lacks_only(&new.placed, optional) && old.state == new.state
 }
 
-/// Equal for nodes one of which could be as good as the other.
+/// Equal for nodes one of which could dominate the other.
 fn hash_of<State: Hash>(node: &Node<State>, optional: &Slots) -> u64 {
     let mut hasher = Mixer(0);
     node.state.hash(&mut hasher);
@@ -138,7 +140,8 @@ fn hash_of<State: Hash>(node: &Node<State>, optional: &Slots) -> u64 {
     hasher.finish()
 }
 
-/// A hasher that is quick and the same in every run. Not for keys from strangers.
+/// A hasher that is fast and gives the same hashes in every run. Not for keys from untrusted
+/// sources.
 struct Mixer(u64);
 
 impl Mixer {

@@ -1,11 +1,12 @@
-//! The operations of one key, handed to the search in order of time.
+//! The operations of one key, passed to the search in order of time.
 //!
-//! The search needs an operation's outcome when it looks at its invocation, and learns it later. So events wait in a
-//! queue, and it moves as far as the first invocation that is still open: what a client waits for holds up the verdict
-//! on its key, not the simulation. A client that gives up abandons the operation, and the queue moves on.
+//! The search needs an operation's outcome when it reaches the invocation, and the outcome is known
+//! later. So events wait in a queue, which advances up to the first invocation that is still open:
+//! an open operation delays the verdict on its key, not the simulation. A client that gives up
+//! abandons the operation, and the queue advances.
 //!
-//! *What it does not do:* it bounds neither the queue nor the unknown operations; how long clients wait, and how
-//! many give up, does.
+//! *What it does not do:* it bounds neither the queue nor the number of unknown operations; both
+//! depend on how long clients wait, and how many give up.
 
 use std::collections::VecDeque;
 
@@ -15,9 +16,9 @@ use super::nodes::TRAIL;
 use super::search::{Limits, Numbered, Progress, Search, at};
 use super::verdict::{Verdict, Violation};
 
-/// How many operations are remembered for reports after the search has forgotten them.
+/// How many operations are kept for reports after the search has forgotten them.
 const REMEMBERED: usize = 2 * TRAIL;
-/// How many unplaced operations a report names.
+/// How many unplaced operations a report lists.
 const NAMED: usize = 24;
 
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +53,7 @@ impl<M: Model> Partition<M> {
         }
     }
 
-    /// Where the record is from now on, and its number there.
+    /// The position of the record, and its number.
     pub(super) fn invoke(&mut self, record: Record<M::Operation, M::Outcome>) -> (u32, u32) {
         let number = self.next_number;
         self.next_number = number.checked_add(1).unwrap_or(1);
@@ -83,7 +84,7 @@ impl<M: Model> Partition<M> {
         }
     }
 
-    /// Abandons what is open.
+    /// Abandons the open operations.
     pub(super) fn abandon_all(&mut self) {
         for numbered in self.records.iter_mut().flatten() {
             if matches!(numbered.record.fate, Fate::Open) {
@@ -92,7 +93,7 @@ impl<M: Model> Partition<M> {
         }
     }
 
-    /// Searches as far as the outcomes are known. A verdict if there is a bad one.
+    /// Searches as far as outcomes are known. Returns a verdict if it is not linearizable.
     pub(super) fn advance(&mut self, model: &M) -> Option<Verdict<M::Key>> {
         while let Some(&event) = self.events.front() {
             match event {
@@ -118,7 +119,7 @@ impl<M: Model> Partition<M> {
         self.records.iter().flatten().count()
     }
 
-    /// Whether the operation's fate is known.
+    /// Whether the operation's result is known.
     fn open(&mut self, model: &M, place: u32) -> bool {
         let record = &at(&self.records, place).record;
         match record.fate {
@@ -178,7 +179,7 @@ impl<M: Model> Partition<M> {
     }
 }
 
-/// Who, from when to when, what.
+/// A line with client, moments, operation and outcome.
 fn line<M: Model>(model: &M, numbered: &Numbered<M>) -> String {
     let Record { client, operation, invoked, fate } = &numbered.record;
     let what = model.describe(operation, numbered.record.outcome());

@@ -1,29 +1,33 @@
-//! Which orders are possible: a search over the operations of one key.
+//! The search for possible orders of the operations of one key.
 //!
 //! ```text
 //! layers   return of a       return of b       tip
 //!         ┌────────────┐    ┌────────────┐    ┌──────┐
-//!         │ node node ·│──▶ │ node ·  ·  │──▶ │ node │   a node: a state, and which of the operations
-//!         └────────────┘    └────────────┘    └──────┘   under way have been placed on the way to it
+//!         │ node node ·│──▶ │ node ·  ·  │──▶ │ node │  a node: a state, and which of the
+//!         └────────────┘    └────────────┘    └──────┘  operations under way are placed
 //! ```
-//! Wing & Gong (1993) try each operation that may be next and go back where the model refuses. Lowe (2017) adds the two
-//! ideas that make it fast: remember where one has been (state and placed operations), and place operations *just in
-//! time*: nothing has to be placed before some operation returns, so each layer belongs to one return, and a node moves
-//! on to the next layer by placing the operation that returns, after any others under way.
+//! Wing & Gong (1993) try each operation that may be next and backtrack where the model refuses.
+//! Lowe (2017) adds two optimizations: remember visited nodes (state and placed operations), and
+//! place operations *just in time*: nothing has to be placed before some operation returns. So each
+//! layer belongs to one return, and a node moves on to the next layer by placing the operation that
+//! returns, after any others under way.
 //!
-//! The deepest layer is searched first: usually its first node lives on, and nothing else is needed
-//! ([`Search::survive`]). What remains unsearched behind is searched later, a few steps per return
-//! ([`Search::settle`]); a layer that has been searched to its end, with none before it, is forgotten with its
-//! operations. So what is carried on is *every* state that is possible, with the unknown operations each has left: no
-//! verdict depends on what was forgotten. A calm history has one layer; a burst that is too wide to be settled stays
-//! open until the calm after it has paid, or, bounded by [`OPEN_LAYERS`] and the budget, becomes a verdict of unknown.
+//! The deepest layer is searched first: usually its first node survives, and nothing else is needed
+//! ([`Search::survive`]). Unsearched nodes of earlier layers are searched later, a few steps per
+//! return ([`Search::settle`]). A layer that has been searched completely, with none before it, is
+//! forgotten with its operations. So the remaining layers hold *every* possible state, with the
+//! unknown operations that each has left: no verdict depends on what was forgotten. A history with
+//! little concurrency has one layer. A burst that is too wide to be settled at once stays open
+//! until it is settled during quiet time, or, bounded by [`OPEN_LAYERS`] and the budget, gives an
+//! unknown verdict.
 //!
-//! Why not all orders are tried, with no verdict changed:
-//! - A node that has placed unknown operations is worth no more than one with the same state that has not ([`Nodes`]).
+//! Orders that need not be tried, without changing any verdict:
+//! - A node that has placed unknown operations is dominated by one with the same state that has not
+//!   ([`Nodes`]).
 //! - Of equal unknown operations the one invoked first is placed first.
 //! - An operation that only reads is placed as soon as it fits without narrowing the state.
-//! - An unknown operation is placed only where an operation that can see its effect may follow: not right before one
-//!   that overwrites, nor in a layer where every operation left does.
+//! - An unknown operation is placed only where an operation that can see its effect may follow: not
+//!   right before one that overwrites, nor in a layer where every operation left does.
 //!
 //! *What it does not do:* it neither orders events nor owns operations; see `partition.rs`.
 
@@ -34,24 +38,24 @@ use super::model::Model;
 use super::nodes::{Node, Nodes, longer};
 use super::slots::Slots;
 
-/// Steps of settling that each return usually brings.
+/// The number of settling steps that each return usually adds.
 pub(super) const SETTLING_PER_RETURN: u64 = 64;
-/// For each so many layers that are open it brings as many again, up to so many times as many: how far settling lags
-/// behind is where effort and need are equal.
+/// For each of this many open layers a return adds the same number again, at most this many times:
+/// the lag at which effort and need are equal.
 const LAG: u64 = 64;
-/// How many of them are saved for later at most.
+/// The most settling steps that are saved for later.
 const SETTLING_SAVED: u64 = 4096;
-/// Steps of the budget that each return gives back.
+/// The number of steps that each return adds to the budget.
 const STEPS_PER_RETURN: u64 = 64;
-/// How many layers may wait to be settled: bounds what is remembered.
+/// The most layers that may wait to be settled: bounds memory.
 const OPEN_LAYERS: usize = 1 << 16;
-/// How many layers are kept for use again.
+/// The most layers that are kept for reuse.
 const SPARE_LAYERS: usize = 16;
 
 /// An operation with an outcome, between its invocation and its return.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Live {
-    /// Where its record is.
+    /// The position of its record.
     pub(super) place: u32,
     slot: u32,
     only_reads: bool,
@@ -64,29 +68,29 @@ pub(super) struct Guess {
     pub(super) place: u32,
     slot: u32,
     overwrites: bool,
-    /// The slot of the one before it that is equal.
+    /// The slot of the preceding one that is equal.
     twin: Option<u32>,
 }
 
-/// How long it may go on.
+/// The limits of a search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The budget: steps to stay alive.
+    /// The budget: steps to find a surviving node.
     pub(super) steps: u64,
-    /// Steps of settling that each return brings.
+    /// The number of settling steps that each return adds.
     pub(super) settling: u64,
 }
 
-/// How a search stands after a return.
+/// The state of a search after a return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Alive,
-    /// Every order was tried.
+    /// Every order was tried without success.
     Stuck,
     OutOfSteps,
 }
 
-/// The operations of a partition by place, as much of them as a search has to know.
+/// The operations of a partition by position, as far as a search needs them.
 pub(super) type Records<M> = [Option<Numbered<M>>];
 
 /// A record and its number in the partition: from 1, and unique among those remembered.
@@ -99,16 +103,16 @@ pub(super) fn at<M: Model>(records: &Records<M>, place: u32) -> &Numbered<M> {
     records[place as usize].as_ref().unwrap_or_else(|| panic!("no operation at place {place}"))
 }
 
-/// What lies between two returns.
+/// The nodes between two returns.
 struct Layer<State> {
     nodes: Nodes<State>,
-    /// How many of them have been searched.
+    /// How many of the nodes have been searched.
     searched: usize,
     /// The operation whose return ends the layer; none at the tip.
     returning: Option<Live>,
-    /// The operations under way then, with the returning one.
+    /// The operations under way then, including the returning one.
     live: Vec<Live>,
-    /// How many unknown ones there are, and their slots.
+    /// The number of unknown operations, and their slots.
     guesses: usize,
     optional: Slots,
 }
@@ -141,8 +145,8 @@ impl<State: Clone + Eq + std::hash::Hash> Layer<State> {
 
 /// The search of one key.
 ///
-/// Invariants: `layers` is never empty and its last, the tip, is the only one without a returning operation; while the
-/// search is alive the tip has a node.
+/// Invariants: `layers` is never empty and its last, the tip, is the only one without a returning
+/// operation; unless the search is stuck, the tip has a node.
 pub(super) struct Search<M: Model> {
     layers: VecDeque<Layer<M::State>>,
     spare: Vec<Layer<M::State>>,
@@ -150,15 +154,15 @@ pub(super) struct Search<M: Model> {
     guesses: Vec<Guess>,
     optional: Slots,
     used: Slots,
-    /// No layer after this one, the tip left out, has a node to search.
+    /// No layer after this one, except the tip, has a node to search.
     deepest: usize,
     limits: Limits,
-    /// What is left of the budget, and of settling.
+    /// The remaining budget, and the remaining settling steps.
     steps_left: u64,
     settling_left: u64,
-    /// Steps taken.
+    /// The number of steps taken.
     pub(super) steps: u64,
-    /// Operations that returned and were explained.
+    /// The number of operations that returned and were explained.
     pub(super) explained: u64,
 }
 
@@ -202,7 +206,8 @@ impl<M: Model> Search<M> {
         self.guesses.push(Guess { place, slot, overwrites, twin });
     }
 
-    /// The operation at `place` has returned. Places of operations that are forgotten go to `forgotten`.
+    /// The operation at `place` has returned. Positions of forgotten operations are added to
+    /// `forgotten`.
     pub(super) fn close(
         &mut self,
         model: &M,
@@ -235,7 +240,8 @@ impl<M: Model> Search<M> {
         self.layers.len() == 1 && self.live.len() == 1 && self.tip().nodes.len() == 1
     }
 
-    /// The short way, which is most of all: no other order can matter. Does nothing if that can't be told at once.
+    /// The fast path, taken most often: no other order can matter. Does nothing if that is not
+    /// clear at once.
     fn close_alone(&mut self, model: &M, records: &Records<M>) -> bool {
         let Live { place, slot, only_reads, overwrites } = self.live[0];
         let has_guesses = !self.guesses.is_empty();
@@ -261,7 +267,8 @@ impl<M: Model> Search<M> {
         true
     }
 
-    /// Makes the tip the layer of the operation at `position` of the live ones, and begins a new tip.
+    /// Makes the tip the layer of the operation at `position` of the live ones, and begins a new
+    /// tip.
     fn seal(&mut self, position: usize) {
         let tip = self.layers.back_mut().unwrap_or_else(|| panic!("a search without layers"));
         assert!(!tip.nodes.is_empty(), "a search goes on that is not alive");
@@ -295,7 +302,7 @@ impl<M: Model> Search<M> {
         Progress::Alive
     }
 
-    /// Searches the oldest layers to their end, as far as there are steps for it, and forgets them.
+    /// Searches the oldest layers completely, as far as steps are left, and forgets them.
     fn settle(
         &mut self,
         model: &M,
@@ -318,7 +325,7 @@ impl<M: Model> Search<M> {
         Progress::Alive
     }
 
-    /// Forgets the oldest layer; the place of its operation.
+    /// Forgets the oldest layer; returns the position of its operation.
     fn forget_oldest(&mut self) -> Option<u32> {
         let mut layer = self.layers.pop_front()?;
         let place = layer.returning.map(|live| live.place);
@@ -330,7 +337,7 @@ impl<M: Model> Search<M> {
         place
     }
 
-    /// Searches the next node of layer `depth`. How many steps it took.
+    /// Searches the next node of layer `depth`. Returns the number of steps.
     fn search_one(&mut self, model: &M, records: &Records<M>, depth: usize) -> u64 {
         let mut pair = self.layers.range_mut(depth..=depth + 1);
         let (Some(layer), Some(next)) = (pair.next(), pair.next()) else {
@@ -356,8 +363,9 @@ impl<M: Model> Search<M> {
         slot
     }
 
-    /// Of a search that is stuck: the node that placed most, and the operations it could not place, the one whose
-    /// return shows it first, then those with an outcome, then the unknown ones.
+    /// For a search that is stuck: the node that placed most, and the operations it could not
+    /// place: first the one whose return shows it, then those with an outcome, then the unknown
+    /// ones.
     pub(super) fn dead_end(&self) -> (&Node<M::State>, Vec<u32>) {
         let layer = &self.layers[self.layers.len() - 2];
         let nodes = layer.nodes.as_slice();
@@ -373,14 +381,14 @@ impl<M: Model> Search<M> {
     }
 }
 
-/// One node being searched: which operations may come next, and where that leads.
+/// The search of one node: which operations may come next, and to which nodes they lead.
 struct Placing<'a, M: Model> {
     model: &'a M,
     records: &'a Records<M>,
     layer: &'a mut Layer<M::State>,
     returning: Live,
     position: usize,
-    /// The node's, and what is placed without leaving its state.
+    /// Those placed by the node, and those placed without changing its state.
     placed: Slots,
     trail: [u32; super::nodes::TRAIL],
     is_guess: bool,
@@ -401,7 +409,7 @@ impl<'a, M: Model> Placing<'a, M> {
         Placing { model, records, layer, returning, position, placed, trail, is_guess, steps: 1 }
     }
 
-    /// How many steps it took.
+    /// Returns the number of steps.
     fn search(mut self, guesses: &[Guess], next: &mut Layer<M::State>) -> u64 {
         if !self.placed.contains(self.returning.slot) {
             self.place_readers();
@@ -418,7 +426,7 @@ impl<'a, M: Model> Placing<'a, M> {
         self.steps
     }
 
-    /// Places all that only read and fit as it is.
+    /// Places all operations that only read and fit without narrowing the state.
     fn place_readers(&mut self) {
         for at in 0..self.layer.live.len() {
             let live = self.layer.live[at];
@@ -434,7 +442,7 @@ impl<'a, M: Model> Placing<'a, M> {
         }
     }
 
-    /// Tries each operation with an outcome. Whether there is one that could see the effect of another.
+    /// Tries each operation with an outcome. Returns whether one could see the effect of another.
     fn place_live(&mut self, next: &mut Layer<M::State>) -> bool {
         let mut has_observer = false;
         for at in 0..self.layer.live.len() {

@@ -1,13 +1,13 @@
 //! Sets of small numbers: which of the operations under way have been placed.
 //!
-//! An operation has a slot from its invocation to its return; then the slot is free for another. So the numbers stay
-//! as small as the concurrency is, and the first 64 need no allocation.
+//! An operation has a slot from its invocation to its return; then the slot is free for another
+//! one. So the numbers are as small as the concurrency, and the first 64 need no allocation.
 
 use std::hash::{Hash, Hasher};
 
 /// A set of slots.
 ///
-/// Invariant: `rest` does not end with an empty word, so equal sets are equal fields.
+/// Invariant: `rest` does not end in an empty word, so equal sets have equal fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Slots {
     first: u64,
@@ -55,7 +55,7 @@ impl Slots {
         self.words().map(u64::count_ones).sum()
     }
 
-    /// Whether `more` is this set and nothing but slots of `optional` beside.
+    /// Whether `more` is this set and otherwise only slots of `optional`.
     pub(super) fn lacks_only(&self, more: &Slots, optional: &Slots) -> bool {
         let words = 0..=self.rest.len().max(more.rest.len());
         words.into_iter().all(|word| {

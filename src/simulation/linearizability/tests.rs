@@ -1,4 +1,4 @@
-//! Known histories by name, random ones against trying everything, and long ones.
+//! Known histories, random histories compared with exhaustive search, and long histories.
 
 use super::checker::replay;
 use super::models::{Counter, CounterOperation, KeyValueModel, KeyValueOperation, KeyValueOutcome};
@@ -10,7 +10,7 @@ mod known;
 mod large;
 mod random;
 
-/// An operation of a test: from when to when, and what it was answered; `None` is unknown.
+/// An operation of a test: its invocation, return and outcome; `None`: unknown.
 #[derive(Clone, Debug)]
 struct Interval<Operation, Outcome> {
     operation: Operation,
@@ -19,7 +19,7 @@ struct Interval<Operation, Outcome> {
     outcome: Option<Outcome>,
 }
 
-/// The history in which these happen. Returns go before invocations of the same moment.
+/// The history of these operations. Returns precede invocations of the same moment.
 fn history<O: Clone, R: Clone>(intervals: &[Interval<O, R>]) -> History<O, R> {
     let mut events: Vec<(u64, bool, usize)> = Vec::new();
     for (at, interval) in intervals.iter().enumerate() {
@@ -70,7 +70,7 @@ impl<M: Model> Model for Plain<M> {
     }
 }
 
-/// The verdict of a search that settles nothing before it has to: depth first alone.
+/// The verdict of a search that settles nothing before it has to: depth first only.
 fn check_lazily<M: Model>(model: M, history: History<M::Operation, M::Outcome>) -> Verdict<M::Key> {
     let limits = Limits { steps: DEFAULT_STEPS, settling: 0 };
     replay(Checker::with_limits(model, limits), history).finish()

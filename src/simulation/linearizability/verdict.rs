@@ -1,19 +1,19 @@
-//! The answer, with what a person needs to see why.
+//! The verdict, with the information needed to understand it.
 
 use std::fmt::{Debug, Display, Formatter, Result};
 
-/// What a checker says. Anything but [`Verdict::Linearizable`] is a failed run.
+/// The result of a check. Anything but [`Verdict::Linearizable`] is a failed run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict<Key> {
     /// An order was found that explains everything seen so far.
     Linearizable,
-    /// There is none, whatever happens later.
+    /// No order exists, whatever happens later.
     Violation(Box<Violation<Key>>),
-    /// The search was given up: not known, and never to be taken for yes.
+    /// The search was given up: unknown, which must never be treated as success.
     Unknown {
-        /// Whose operations were too many for it.
+        /// The key whose operations were too many.
         key: Key,
-        /// How many steps of the model had been tried.
+        /// The number of model steps that were tried.
         steps: u64,
     },
 }
@@ -24,25 +24,25 @@ impl<Key> Verdict<Key> {
         matches!(self, Verdict::Linearizable)
     }
 
-    /// Whether there is certainly none.
+    /// Whether certainly no order exists.
     pub fn is_violation(&self) -> bool {
         matches!(self, Verdict::Violation(_))
     }
 }
 
-/// Why there is no order. Everything up to just before the first of `unplaced` returned can be explained, and
-/// that return can't: the longest prefix that is linearizable.
+/// Why no order exists. Everything before the return of the first of `unplaced` can be explained,
+/// and that return can't: the longest linearizable prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation<Key> {
-    /// Where.
+    /// The key.
     pub key: Key,
-    /// How many operations of the key had returned, all explained.
+    /// How many operations of the key had returned and were explained.
     pub explained: u64,
-    /// The end of the best order for them, oldest first; earlier ones are forgotten.
+    /// The end of the best order of these operations, oldest first; earlier ones are forgotten.
     pub prefix: Vec<String>,
-    /// The state after them.
+    /// The state after this order.
     pub state: String,
-    /// What can't be placed after them: the operation whose return shows it, then others under way.
+    /// What can't be placed after it: the operation whose return shows it, then others under way.
     pub unplaced: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
-//! What happens when: a queue by time, and at one time in the order it was planned.
+//! The event queue, ordered by time; events at one time keep the order in which they were planned.
 //!
-//! Times and places are sorted, what happens stays where it is: an envelope is large, and sorting it would be most of the work.
+//! Only times and positions are sorted and the events stay in place: an envelope is large, and
+//! sorting envelopes would take most of the time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,7 +11,7 @@ use crate::raft::Micros;
 /// The queue.
 #[derive(Clone, Debug)]
 pub(super) struct Agenda<T> {
-    /// When, in which order, and where it stands.
+    /// Time, order of planning, and position of the event.
     times: BinaryHeap<Reverse<(Micros, u64, u32)>>,
     places: Vec<Option<T>>,
     free: Vec<u32>,
@@ -40,7 +41,7 @@ impl<T> Agenda<T> {
         self.times.push(Reverse((at, self.planned, place)));
     }
 
-    /// Takes what is next, if it comes until `until`.
+    /// Takes the next event, if its time is at most `until`.
     pub(super) fn next(&mut self, until: Micros) -> Option<(Micros, T)> {
         let Reverse((at, _, place)) = *self.times.peek().filter(|first| first.0.0 <= until)?;
         self.times.pop();

@@ -1,12 +1,13 @@
-//! After the faults, before everything heals: a minority stays behind, and a quorum has to do without it.
+//! After the faults, before everything heals: a minority fails, and a minimal quorum has to work
+//! without it.
 //!
-//! | who stays behind | and so the others |
+//! | the minority | what the others do |
 //! |---|---|
-//! | is down, or cut off | elect whoever can be elected by just them |
-//! | hears nothing and is heard | get rid of it if it leads, and are not disturbed by it |
-//! | hears and is not heard | the same |
+//! | is down, or cut off | elect a leader that just they can elect |
+//! | hears nothing but is heard | depose it if it leads, and are not disturbed by it |
+//! | hears but is not heard | the same |
 //!
-//! A whole cluster forgives what a bare quorum does not: there is always somebody else to ask.
+//! A full cluster masks bugs that a minimal quorum shows.
 
 use crate::raft::{Micros, NodeId, Role};
 
@@ -14,7 +15,7 @@ use super::super::faults::FaultKind;
 use super::super::schedule::Act;
 use super::world::World;
 
-/// How a member stays behind.
+/// How a member fails.
 #[derive(Clone, Copy, Debug)]
 enum Behind {
     Down,
@@ -24,10 +25,10 @@ enum Behind {
 }
 
 impl World {
-    /// Everybody lives. `Err`: what did not come about.
+    /// All members are running. `Err`: what did not happen.
     pub(super) fn do_without_a_minority(&mut self) -> Result<(), (&'static str, String)> {
         let size = self.nodes.len() as u64;
-        // One that lost something needs the answers of all.
+        // A member that lost data needs the answers of all.
         if size < 3 || !self.ids().all(|id| self.judge.is_sound(id)) {
             return Ok(());
         }
@@ -65,7 +66,7 @@ impl World {
             *dice.pick(&[Behind::Down, Behind::CutOff, Behind::Deaf, Behind::Mute])
         };
         let mut chosen: Vec<NodeId> = (0..count).map(|at| (first + step * at) % size).collect();
-        // What is a minority of all may be too much for one of two configurations.
+        // A minority of all members may be too many of one of two configurations.
         while !self.quorums.are(|node| !chosen.contains(&node)) {
             chosen.pop();
         }
@@ -94,8 +95,8 @@ impl World {
         self.impose(Act { at, lasts, kind, to_leader: false, node, other, strength });
     }
 
-    /// Whether one of these leads in the highest term that any of them is in. It may be long before it can commit: the others
-    /// may have to decode a snapshot first.
+    /// Whether a member of the quorum leads in the highest term that any of them has. It may take
+    /// long until it can commit: the others may have to decode a snapshot first.
     fn leads_among(&self, quorum: &[NodeId]) -> bool {
         let rafts = quorum.iter().filter_map(|id| self.nodes[*id as usize].raft.as_ref());
         let roles = rafts.map(|raft| (raft.role().1, raft.role().0 == Role::Leader));

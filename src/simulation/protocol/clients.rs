@@ -1,13 +1,14 @@
-//! Clients: each has one thing under way, repeats it until it is answered or it gives up, and has it all written down.
+//! Clients: each has one operation under way, retries it until it is answered or given up, and
+//! records it in the history.
 //!
 //! ```text
 //!        think            propose / read_index           reply
-//!  idle ──────▶ asking ─────────────────────▶ waiting ─────────▶ idle
+//! idle ──────▶ asking ─────────────────────▶ waiting ─────────▶ idle
 //!                 ▲   not leader, busy, dead     │ unknown, timeout
 //!                 └──────── a little later ◀─────┘
 //! ```
-//! A write goes through a session, so it may be repeated; a read changes nothing. What a client gives up on has an unknown
-//! outcome: it may take effect at any later time.
+//! A write has a session, so it may be retried; a read changes nothing. An operation that a client
+//! gives up has an unknown outcome: it may take effect at any later time.
 
 use crate::raft::{Index, LogId, Micros, NodeId, Refusal};
 
@@ -17,28 +18,28 @@ use super::machine::{Command, REGISTERS, Reply};
 use super::registers::{Asked, Registers, Told};
 use super::world::{Happening, WAKING, World};
 
-/// A client gives up after so many tries.
+/// A client gives up after this many tries.
 const TRIES_MAX: u32 = 40;
 
-/// Who waits for an answer: a client, and which of its tries.
+/// What waits for an answer: a client, and the number of its try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Waiter {
     client: usize,
     attempt: u64,
 }
 
-/// All clients, and what they have seen.
+/// All clients and their history.
 pub(super) struct Clients {
     all: Vec<Client>,
     pub(super) checker: Checker<Registers>,
-    /// Nothing new is begun any more.
+    /// Whether clients begin no new operations.
     closing: bool,
     next_value: u64,
-    /// Operations answered.
+    /// The number of operations answered.
     pub(super) answered: u64,
-    /// Operations given up.
+    /// The number of operations given up.
     pub(super) given_up: u64,
-    /// The most time between operations.
+    /// The longest time between operations.
     think: Micros,
 }
 
@@ -57,7 +58,7 @@ impl Default for Clients {
 }
 
 impl Clients {
-    /// Whether what they saw could have been seen from one copy. Asked once, at the end.
+    /// Whether the history could have been seen from one copy. Called once, at the end.
     pub(super) fn verdict(&mut self) -> Verdict<u64> {
         std::mem::replace(&mut self.checker, Checker::new(Registers)).finish()
     }
@@ -69,33 +70,33 @@ struct Client {
     session: Option<u64>,
     sequence: u64,
     doing: Option<Doing>,
-    /// Counts what it does: whatever belongs to an earlier one is late.
+    /// Counts the client's steps: an event of an earlier step is late and ignored.
     attempt: u64,
 }
 
-/// What a client is about.
+/// A client's operation.
 #[derive(Clone, Copy, Debug)]
 struct Doing {
     what: Asked,
-    /// `None` while it opens a session for it.
+    /// `None` while the client opens a session for it.
     operation: OperationId,
     tries: u32,
-    /// A command of it was appended somewhere.
+    /// Whether a command of it was appended on any member.
     appended: bool,
 }
 
-/// How a try ended.
+/// The result of a try.
 enum Ended {
     Answered(Reply),
     Read(u64),
-    /// It may have happened.
+    /// It may have been executed.
     Unknown,
-    /// It has certainly not.
+    /// It has certainly not been executed.
     Not(Option<NodeId>),
 }
 
 impl World {
-    /// Clients begin.
+    /// Starts the clients.
     pub(super) fn admit_clients(&mut self, count: usize, think: Micros) {
         self.clients.think = think;
         for client in 0..count {
@@ -111,12 +112,12 @@ impl World {
         }
     }
 
-    /// Clients finish what they are about, and begin nothing new.
+    /// Clients finish their operations, and begin no new ones.
     pub(super) fn close_clients(&mut self) {
         self.clients.closing = true;
     }
 
-    /// Whether nobody waits for anything.
+    /// Whether no operation is under way.
     pub(super) fn clients_are_idle(&self) -> bool {
         self.clients.all.iter().all(|client| client.doing.is_none())
     }
@@ -128,7 +129,7 @@ impl World {
         self.agenda.plan(self.now + delay, Happening::Client(client, known.attempt));
     }
 
-    /// A client goes on: with something new, or with another try.
+    /// A client continues, with a new operation or with another try.
     pub(super) fn client_wakes(&mut self, client: usize, attempt: u64) {
         if self.clients.all[client].attempt != attempt {
             return;
@@ -173,7 +174,8 @@ impl World {
         let Some(doing) = &mut known.doing else { return };
         let paused_until = self.conditions.member(target).paused_until;
         if paused_until > self.now && self.streams.clients.chance(500) {
-            // It waits, and is handled among what else has come meanwhile: perhaps before any timeout is noticed.
+            // The request waits, and is handled among other inputs that have arrived meanwhile:
+            // perhaps before any timeout is noticed.
             let at = paused_until + self.streams.clients.between(0, WAKING);
             return self.agenda.plan(at, Happening::Client(client, waiter.attempt));
         }
@@ -242,7 +244,7 @@ impl World {
 
     // ---- answers -------------------------------------------------------------------------
 
-    /// What stood at a log id was applied here, and replies this.
+    /// The entry with this log id was applied here, with this reply.
     pub(super) fn answer_waiter(&mut self, id: NodeId, log_id: LogId, reply: Option<Reply>) {
         let waiters = &self.nodes[id as usize].waiters;
         if waiters.is_empty() {
@@ -253,7 +255,8 @@ impl World {
         for asked in due {
             let ended = match reply {
                 Some(reply) if asked == log_id => Ended::Answered(reply),
-                // Another entry is committed where this one was: it is not in the committed log.
+                // Another entry is committed at this index: the command is not in the committed
+                // log.
                 _ if asked.index == log_id.index => Ended::Not(None),
                 _ => Ended::Unknown,
             };
@@ -263,7 +266,7 @@ impl World {
         }
     }
 
-    /// Nobody here can say any more what became of these.
+    /// The outcomes of these proposals can't be known here any more.
     pub(super) fn unknown_waiters(&mut self, id: NodeId, which: impl Fn(LogId) -> bool) {
         let waiters = &mut self.nodes[id as usize].waiters;
         let gone: Vec<LogId> = waiters.keys().copied().filter(|log_id| which(*log_id)).collect();
@@ -300,7 +303,7 @@ impl World {
         }
     }
 
-    /// Reads that waited for an index up to `applied` (RD07).
+    /// Answers reads that waited for an index up to `applied` (RD07).
     pub(super) fn answer_reads(&mut self, id: NodeId, applied: Index) {
         let node = self.node(id);
         if node.confirmed.is_empty() {
@@ -356,7 +359,7 @@ impl World {
         self.end_operation(client);
     }
 
-    /// The session is gone. Whether an earlier try was executed before it went, nobody knows.
+    /// The session has expired. Whether an earlier try was executed before is unknown.
     fn expired(&mut self, client: usize, doing: Doing) {
         self.clients.all[client].session = None;
         if doing.tries > 1 {
@@ -364,7 +367,7 @@ impl World {
             self.clients.given_up += 1;
             return self.end_operation(client);
         }
-        // Never tried before: again, in a new session.
+        // It was never tried before: try again, in a new session.
         self.wake_later(client, 1);
     }
 

@@ -1,20 +1,21 @@
-//! One node's clock: it may be fast or slow, and may jump forwards. It never goes back, as no monotone clock does.
+//! One node's clock: it may be fast or slow, and may jump forwards. It never goes back, like any
+//! monotonic clock.
 
 use crate::raft::Micros;
 
 /// The clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NodeClock {
-    /// At this moment of the world ..
+    /// At this world time ..
     world: Micros,
-    /// .. it showed this.
+    /// .. it showed this time.
     local: Micros,
-    /// It goes faster by so many thousandths; slower, if negative.
+    /// It runs faster by this many thousandths; slower, if negative.
     skew: i64,
 }
 
 impl NodeClock {
-    /// What it shows.
+    /// The time that it shows at `world`.
     pub(super) fn at(&self, world: Micros) -> Micros {
         let passed = world.saturating_sub(self.world);
         self.local + self.scaled(passed)
@@ -28,7 +29,7 @@ impl NodeClock {
         1_000u64.saturating_add_signed(self.skew).max(1)
     }
 
-    /// The first moment of the world at which it shows `local`, or later.
+    /// The first world time at which it shows `local` or later.
     pub(super) fn world_time(&self, local: Micros) -> Micros {
         let ahead = local.saturating_sub(self.local);
         let ahead =
@@ -36,12 +37,12 @@ impl NodeClock {
         self.world.saturating_add(ahead)
     }
 
-    /// From now on it goes at another speed.
+    /// Changes its rate from now on.
     pub(super) fn set_skew(&mut self, world: Micros, skew: i64) {
         *self = NodeClock { world, local: self.at(world), skew };
     }
 
-    /// It jumps forwards.
+    /// Makes it jump forwards.
     pub(super) fn jump(&mut self, by: Micros) {
         self.local += by;
     }

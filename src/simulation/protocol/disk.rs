@@ -1,6 +1,7 @@
 //! A simulated disk: a log with its records, and snapshot files, as values.
 //!
-//! It holds what is durable, and the steps that are given to it and not done. Asserts that what the protocol asks for fits.
+//! It holds what is durable, and the steps given to it that are not done. It asserts that what the
+//! protocol asks for fits.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,7 +13,7 @@ use crate::raft::{
     Membership, Persist, Recovered, SnapshotMeta, TransferKey, created_at_ms, unborn,
 };
 
-/// What survives a crash.
+/// The state that survives a crash.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     pub(crate) life: Life,
@@ -21,13 +22,13 @@ pub(crate) struct Disk {
     pub(crate) start: LogId,
     pub(crate) entries: VecDeque<Entry>,
     pub(crate) snapshot: Option<SnapshotMeta>,
-    /// Published snapshot files: the state each holds.
+    /// Published snapshot files, each with its state.
     pub(crate) files: BTreeMap<LogId, Bytes>,
-    /// Those that came in by a transfer.
+    /// Snapshots that were received in a transfer.
     pub(crate) received: BTreeSet<LogId>,
-    /// A snapshot that comes in, as far as it is there.
+    /// A snapshot being received, as far as it has arrived.
     transfer: Option<(TransferKey, Vec<u8>)>,
-    /// Steps given to the disk and not done.
+    /// Steps given to the disk that are not done.
     pub(crate) steps: VecDeque<Persist>,
 }
 
@@ -73,7 +74,7 @@ impl Disk {
             self.make_current(meta);
         }
         if let Some(from) = change.truncate_from {
-            // What a storage would refuse: it would stop the member.
+            // A storage would refuse anything else and stop the member.
             let kept_at_least = self.start.index.max(self.covered());
             assert!(
                 from > kept_at_least && from <= self.last_index() + 1,
@@ -107,7 +108,7 @@ impl Disk {
         self.start = through;
     }
 
-    /// What a node finds when it starts here.
+    /// What a node recovers when it starts on this disk.
     pub(crate) fn recovered(&self, members: &Membership) -> Recovered {
         Recovered {
             life: self.life,
@@ -138,13 +139,13 @@ impl Disk {
 
     // ---- snapshots -----------------------------------------------------------------------
 
-    /// A snapshot of its own is there.
+    /// Publishes a snapshot that the node built.
     pub(crate) fn publish(&mut self, log_id: LogId, state: Bytes) {
         self.files.insert(log_id, state);
         self.received.remove(&log_id);
     }
 
-    /// Stores a piece of a snapshot that comes in.
+    /// Stores a chunk of a snapshot being received.
     pub(crate) fn store(
         &mut self,
         key: TransferKey,
@@ -169,12 +170,12 @@ impl Disk {
         ChunkWritten::Complete
     }
 
-    /// What came in of this transfer goes.
+    /// Drops what has arrived in this transfer.
     pub(crate) fn abort(&mut self, key: TransferKey) {
         self.transfer.take_if(|(current, _)| *current == key);
     }
 
-    /// Reads a piece of a snapshot.
+    /// Reads a chunk of a snapshot.
     pub(crate) fn read_chunk(&self, read: &ChunkRead) -> ChunkReadOutcome {
         let Some(file) = self.files.get(&read.snapshot) else { return ChunkReadOutcome::Gone };
         let from = read.offset as usize;
@@ -182,8 +183,8 @@ impl Disk {
         ChunkReadOutcome::Data { data: file.slice(from..end), crc: 0 }
     }
 
-    /// Files of older snapshots than the current one go, but for so many, and for one that waits to
-    /// be installed.
+    /// Removes files of snapshots older than the current one, except for the retained number of
+    /// them and one that waits for its install.
     pub(crate) fn keep_from(&mut self, current: LogId, install: InstallStatus, retained: usize) {
         let older = self.files.range(..current).map(|(file, _)| *file);
         let oldest = older.rev().take(retained).last().unwrap_or(current);
@@ -194,7 +195,7 @@ impl Disk {
         self.files.retain(|file, _| kept(file));
     }
 
-    /// Drops a received snapshot that is not wanted.
+    /// Removes a received snapshot that is not wanted.
     pub(crate) fn discard(&mut self, log_id: LogId) {
         if self.received.remove(&log_id) {
             let current = self.snapshot.as_ref().is_some_and(|meta| meta.log_id == log_id);
@@ -205,20 +206,20 @@ impl Disk {
 
     // ---- losses --------------------------------------------------------------------------
 
-    /// What was under way is gone.
+    /// Drops the steps under way.
     pub(crate) fn crash(&mut self) {
         self.steps.clear();
         self.transfer = None;
     }
 
-    /// A copy, as a crash at this moment would leave it.
+    /// A copy, in the state that a crash at this moment would leave.
     pub(crate) fn backup(&self) -> Disk {
         let mut copy = self.clone();
         copy.crash();
         copy
     }
 
-    /// The last `count` entries are unreadable, and storage sees that something is missing.
+    /// The last `count` entries are unreadable, and storage detects that data is missing.
     pub(crate) fn lose_tail(&mut self, count: u64) {
         let last = self.entries.back().map_or(self.start, |entry| entry.log_id);
         let kept = self.last_index().saturating_sub(count).max(self.covered());
@@ -229,7 +230,8 @@ impl Disk {
         self.life.doubted_by = None;
     }
 
-    /// The same, and storage can't tell whether votes went with it, and so many terms.
+    /// The same, and storage can't tell whether votes, and up to this many terms, were lost with
+    /// it.
     pub(crate) fn lose_votes(&mut self, count: u64, terms: u64) {
         self.lose_tail(count);
         let lowest = self.entries.back().map_or(self.start.term, |entry| entry.log_id.term);
@@ -246,7 +248,7 @@ impl Disk {
     }
 }
 
-/// Before the first start on a directory that came into being after the one of `incarnation`.
+/// The incarnation before the first start on a directory created after the one of `incarnation`.
 fn next_birth(incarnation: Incarnation) -> Incarnation {
     unborn(created_at_ms(incarnation) + 1)
 }

@@ -1,7 +1,8 @@
-//! Acts of a schedule, as far as they are more than conditions: what happens to a member when one begins, and when it is over.
+//! Carries out the parts of acts that are not conditions: what happens to a member when an act
+//! begins, and when it is over.
 //!
-//! An act that makes no sense at its moment is left out, and not counted: a member that is down can't crash, and a second disk
-//! may not be lost before the first has been made good.
+//! An act that makes no sense at its moment is skipped and not counted: a member that is down can't
+//! crash, and a second disk may not be lost before the first loss is repaired.
 
 use crate::raft::{Index, InstallStatus, Micros, NodeId};
 
@@ -13,7 +14,7 @@ use super::super::{MILLISECOND, SECOND};
 use super::world::{Happening, World};
 
 impl World {
-    /// From now on things go wrong as scheduled.
+    /// Follows the schedule from now on.
     pub(super) fn follow(&mut self, schedule: &Schedule) {
         self.acting = Acting::of(schedule);
         for (number, act) in schedule.acts.iter().enumerate() {
@@ -44,13 +45,13 @@ impl World {
         self.sights.disturbed();
     }
 
-    /// One more act, from now on until all are over.
+    /// Adds an act, from now on until all are over.
     pub(super) fn impose(&mut self, act: Act) {
         self.acting.impose(act);
         self.adjust();
     }
 
-    /// All acts are over at once.
+    /// Ends all acts at once.
     pub(super) fn end_all(&mut self) {
         while let Some(number) = self.acting.first() {
             self.end(number);
@@ -58,7 +59,7 @@ impl World {
         self.acting.clear();
     }
 
-    /// Brings the surroundings up to date with the acts under way.
+    /// Updates the conditions to the acts under way.
     fn adjust(&mut self) {
         let conditions = self.acting.conditions(self.nodes.len());
         for id in self.ids() {
@@ -84,7 +85,7 @@ impl World {
         }
     }
 
-    /// Whether a disk may be lost now: with a second one, acknowledged entries may be.
+    /// Whether a disk may be lost now: with two lost disks, acknowledged entries may be lost.
     fn may_lose(&self, id: NodeId) -> bool {
         let others_are_sound = self.ids().all(|id| self.judge.is_sound(id));
         self.lives(id) && self.quorums.may_lose(id) && others_are_sound && !self.loses_soon()
@@ -129,7 +130,7 @@ impl World {
                 self.disk_lost(id, false);
             }
             FaultKind::RolledBackDisk => {
-                // Others will notice an old copy only if the member has started since.
+                // Others will notice an old copy only if the member has restarted since.
                 let copy = self.nodes[id as usize].disk.backup();
                 self.acting.copies.insert(number, copy);
                 self.crash(id, 0);
@@ -165,7 +166,7 @@ impl World {
         }
     }
 
-    /// Starts a member that is down, unless something keeps it there.
+    /// Starts a member that is down, unless an act keeps it down.
     fn start_again(&mut self, id: NodeId) {
         if !self.lives(id) && self.nodes[id as usize].held_down == 0 {
             self.start(id);
@@ -187,7 +188,8 @@ impl World {
 
     // ---- afterwards ----------------------------------------------------------------------
 
-    /// Every fault is over, everybody is up: a leader must come, and all must become equal. `Err`: what did not come about.
+    /// All faults are over and all members running: a leader must be elected, and all must become
+    /// equal. `Err`: what did not happen.
     pub(super) fn heal(&mut self) -> Result<(), (&'static str, String)> {
         let has_failed = !self.acting.is_empty();
         self.end_all();
@@ -218,7 +220,8 @@ impl World {
         if has_failed { self.leave_one_unheard() } else { Ok(()) }
     }
 
-    /// How long a leader takes to come, in thousandths of an election timeout; `None`: it does not in time.
+    /// The time until there is a leader, in thousandths of an election timeout; `None`: there is
+    /// none in time.
     pub(super) fn leader_comes(&mut self, is_led: impl Fn(&World) -> bool) -> Option<u64> {
         let timeout = self.config.election_timeout_max;
         let mut wait = LeaderWait::begin(self.now, timeout, self.pace.decode);
@@ -246,7 +249,7 @@ impl World {
         self.quorums.are(|id| self.is_free(id))
     }
 
-    /// Whether it lives and has no snapshot to install.
+    /// Whether it is running and has no snapshot to install.
     pub(super) fn is_free(&self, id: NodeId) -> bool {
         self.status(id).is_some_and(|status| status.install == InstallStatus::None)
     }
@@ -260,7 +263,7 @@ impl World {
 
     fn is_led(&self) -> bool {
         let led = self.leader().and_then(|leader| self.status(leader));
-        // It has committed something in its term: so it serves.
+        // It has committed an entry of its term, so it serves requests.
         led.is_some_and(|status| Some(status.term) == self.judge.committed_term())
     }
 
@@ -268,7 +271,7 @@ impl World {
         self.judge.is_over() || self.nodes.iter().all(|node| node.machine.applied.index >= goal)
     }
 
-    /// All have applied all there is, all count, and nobody waits.
+    /// Whether all have applied all entries, all count, and no request waits.
     fn is_converged(&self) -> bool {
         if self.judge.is_over() {
             return true;
@@ -309,7 +312,7 @@ impl World {
 }
 
 impl super::world::Node {
-    /// Lives, has no loss to make good, and nobody waits for it.
+    /// Whether it is running, has no loss to repair, and no request waits for it.
     fn is_well(&self) -> bool {
         self.raft.is_some()
             && self.disk.life.loss.is_none()

@@ -1,9 +1,9 @@
-//! Afterwards: faults that come alone, in a cluster that is well. What must follow is plain only there.
+//! After healing: single faults in a healthy cluster. Only there the required outcome is definite.
 //!
-//! | what | and so |
+//! | fault | required outcome |
 //! |---|---|
-//! | the leader's disk hangs, while clients go on | another member leads in time (gray failure) |
-//! | a member does not hear its leader, while everybody is at rest | nobody else comes to lead (EL11, EL18) |
+//! | the leader's disk hangs, with requests | another leader is elected in time (gray failure) |
+//! | a member does not hear its leader, no requests | no other leader is elected (EL11, EL18) |
 
 use crate::raft::{Micros, NodeId, RaftStatus};
 
@@ -11,20 +11,20 @@ use super::super::faults::FaultKind;
 use super::super::schedule::Act;
 use super::world::World;
 
-/// So many election timeouts a leader waits for its disk before it steps down.
+/// The number of election timeouts that a leader waits for its disk before it steps down.
 const PATIENCE: u64 = 2;
-/// So many election timeouts clients have to write something in.
+/// The number of election timeouts in which clients must have written something.
 const WRITING: u64 = 8;
-/// So many election timeouts nobody comes to lead.
+/// The number of election timeouts in which no leader may be elected.
 const CALM: u64 = 8;
 
 impl World {
-    /// Everybody lives, and clients go on. `Err`: what did not come about.
+    /// All members are running, and clients continue. `Err`: what did not happen.
     pub(super) fn outlive_a_hung_disk(&mut self) -> Result<(), (&'static str, String)> {
         let Some(leader) = self.leader().filter(|_| self.can_spare_one()) else { return Ok(()) };
         let timeout = self.config.election_timeout_max;
         self.strike_alone(FaultKind::HungSync, leader, leader);
-        // Nobody can tell before it has something to write: clients may all be reading.
+        // The hang can't be noticed before there is something to write: all clients may be reading.
         let is_told = self.run_until(WRITING * timeout, |world| world.waits_for_its_disk(leader));
         self.run_until(PATIENCE * timeout, |world| world.judge.is_over());
         let another = |world: &World| world.leader().is_some_and(|now| now != leader);
@@ -33,7 +33,7 @@ impl World {
                 format!("n{leader}, whose disk hangs, has no successor: {}", self.positions());
             return Err(("a hung disk leads nobody", what));
         }
-        // Its process is the one to die: what waits for the disk would wait on.
+        // Its process is killed: otherwise what waits for the disk would keep waiting.
         self.crash(leader, 0);
         self.end_all();
         self.start(leader);
@@ -46,7 +46,7 @@ impl World {
         self.judge.is_over() || self.status(id).is_some_and(waits)
     }
 
-    /// Everybody is at rest. `Err`: what came about all the same.
+    /// No request is under way. `Err`: what happened although it must not.
     pub(super) fn leave_one_unheard(&mut self) -> Result<(), (&'static str, String)> {
         let Some(leader) = self.leader().filter(|_| self.can_spare_one()) else { return Ok(()) };
         let size = self.nodes.len() as u64;
@@ -62,7 +62,8 @@ impl World {
         Ok(())
     }
 
-    /// Whether any member may fail: the others are a quorum, have made good what they lost, and install nothing.
+    /// Whether any member may fail: the others are a quorum, have repaired their losses, and
+    /// install nothing.
     fn can_spare_one(&self) -> bool {
         let is_well = |id| self.judge.is_sound(id) && self.is_free(id);
         let is_spared = |id| self.quorums.are(|node| node != id);

@@ -1,8 +1,8 @@
 //! A small state machine with sessions: registers that can be swapped, each command exactly once.
 //!
-//! What a client asks is a [`Command`]; anything else in the log is just folded into the digest. A session that has been idle
-//! for longest is forgotten when there are too many, and what comes for it afterwards is answered [`Reply::Expired`], never
-//! executed (CL08).
+//! A client's request is a [`Command`]; anything else in the log is only added to the digest. If
+//! there are too many sessions, the one idle for longest is removed; later commands of it are
+//! answered [`Reply::Expired`], and never executed (CL08).
 
 use bytes::Bytes;
 
@@ -10,13 +10,13 @@ use crate::raft::{Entry, EntryKind, LogId};
 
 /// How many registers there are.
 pub(super) const REGISTERS: u64 = 8;
-/// Of a state as encoded, whatever is in it: padding makes transfers of several pieces.
+/// The smallest size of an encoded state: padding makes transfers of several chunks.
 const LEAST_STATE_BYTES: usize = 100;
 
-/// What a client asks.
+/// A client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command {
-    /// A session, whose id is the index of the entry.
+    /// Opens a session; its id is the index of the entry.
     Open,
     /// Writes a register.
     Swap {
@@ -31,12 +31,12 @@ pub(super) enum Command {
     },
 }
 
-/// What a client is answered.
+/// The reply to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// The session's id.
     Opened(u64),
-    /// What the register held before.
+    /// The earlier value of the register.
     Previous(u64),
     /// There is no such session; nothing was executed now.
     Expired,
@@ -67,7 +67,7 @@ impl Command {
     }
 }
 
-/// The number at a place of eight bytes.
+/// The number at a position, eight bytes long.
 fn number(bytes: &[u8], place: usize) -> u64 {
     let eight = bytes.iter().skip(8 * place).take(8);
     eight.fold(0, |number, byte| number << 8 | u64::from(*byte))
@@ -78,22 +78,22 @@ struct Session {
     id: u64,
     sequence: u64,
     previous: u64,
-    /// Index of its last command.
+    /// The index of its last command.
     used_at: u64,
 }
 
-/// The state: what it has applied, in order, as a running digest, and what came of it.
+/// The state: a running digest of what it has applied, in order, and the results.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Machine {
     pub(crate) applied: LogId,
     pub(crate) digest: u64,
     registers: [u64; REGISTERS as usize],
     sessions: Vec<Session>,
-    /// The most sessions there may be; the same on all members.
+    /// The most sessions that there may be; the same on all members.
     sessions_max: usize,
-    /// Commands that were not executed again, in this life.
+    /// Commands that were not executed again, in this incarnation.
     pub(super) duplicates: u64,
-    /// Commands of sessions that are gone, in this life.
+    /// Commands of expired sessions, in this incarnation.
     pub(super) expired: u64,
 }
 
@@ -162,7 +162,8 @@ impl Machine {
         bytes.into()
     }
 
-    /// Whether `bytes` are the state behind that entry, as they say: a snapshot that claims another one does not decode.
+    /// Whether `bytes` claim to be the state at that entry: a snapshot that claims another one does
+    /// not decode.
     pub(super) fn holds_state_of(bytes: &[u8], log_id: LogId) -> bool {
         LogId::new(number(bytes, 0), number(bytes, 1)) == log_id
     }

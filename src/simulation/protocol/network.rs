@@ -1,4 +1,4 @@
-//! Messages on their way: lost, doubled, late, held back, or cut off.
+//! Messages in flight: lost, duplicated, late, held back, or cut off.
 
 use crate::raft::{Body, Envelope, Micros, NodeId, Request};
 
@@ -7,7 +7,7 @@ use super::super::conditions::Link;
 use super::super::lies;
 use super::world::{Happening, Own, World};
 
-/// So many messages are kept for floods.
+/// The number of messages kept for floods.
 const RECENT: usize = 64;
 
 impl World {
@@ -43,7 +43,7 @@ impl World {
         self.agenda.plan(at, Happening::Deliver(envelope));
     }
 
-    /// Beside the message goes another one, which can't be.
+    /// Sends a malformed copy in addition to the message.
     fn perhaps_lie(&mut self, envelope: &Envelope) {
         let lies = self.conditions.member(envelope.from).lies;
         if lies > 0 && self.streams.lies.chance(lies) {
@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    /// Of what is lost the network sometimes tells.
+    /// The network reports some of the losses.
     fn perhaps_tell(&mut self, envelope: &Envelope) {
         let is_request = matches!(envelope.body, Body::Request(_));
         if is_request && self.streams.network.chance(300) {
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// Another member leads: what was kept comes again, once or twice.
+    /// Another member leads: kept messages are delivered again, once or twice.
     pub(super) fn replay(&mut self) {
         for envelope in std::mem::take(&mut self.kept) {
             self.sights.replayed += 1;
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    /// A millisecond of a flood: old messages, again.
+    /// One millisecond of a flood: old messages are delivered again.
     pub(super) fn flood(&mut self, id: NodeId) {
         let count = self.conditions.member(id).flood;
         if count == 0 {

@@ -1,4 +1,4 @@
-//! What the registers promise, for the check of linearizability.
+//! The model of the registers, for the check of linearizability.
 
 use super::super::linearizability::Model;
 
@@ -6,36 +6,36 @@ use super::super::linearizability::Model;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Registers;
 
-/// What clients ask.
+/// A client's operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// The value.
+    /// Reads the value.
     Read {
-        /// Of this one.
+        /// The register.
         register: u64,
     },
-    /// A new value.
+    /// Writes a new value.
     Put {
-        /// Of this one.
+        /// The register.
         register: u64,
-        /// No two writes have the same.
+        /// The new value; no two writes have the same.
         value: u64,
     },
-    /// A new value, and what was there before.
+    /// Writes a new value, and returns the earlier one.
     Swap {
-        /// Of this one.
+        /// The register.
         register: u64,
-        /// No two writes have the same.
+        /// The new value; no two writes have the same.
         value: u64,
     },
 }
 
-/// What they are told.
+/// The outcome of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
-    /// What was read, or was there before.
+    /// The value that was read, or that was there before.
     Value(u64),
-    /// It is written.
+    /// The value was written.
     Done,
 }
 

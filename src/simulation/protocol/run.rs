@@ -31,7 +31,7 @@ pub fn run(settings: &Settings) -> Outcome {
     world.pace.turn = turn(&mut coincidences);
     world.eager = *coincidences.pick(&[0, 0, 20, 100]);
     world.asks_late = *coincidences.pick(&[0, 0, 500, 3_000]) * MILLISECOND;
-    // Where snapshots come often, a transfer lasts longer than any few of them.
+    // Where snapshots are frequent, a transfer takes longer than several of them.
     let often = world.eager > 0 || world.config.snapshot_entries.is_some_and(|most| most < 40);
     world.retained = if often { 40 } else { coincidences.below(4) as usize };
     // Sometimes fewer than there are clients.
@@ -46,7 +46,7 @@ pub fn run(settings: &Settings) -> Outcome {
     world.into_outcome(settings)
 }
 
-/// Limits of every size: small ones make everything happen often.
+/// Limits of all sizes: small ones make rare events frequent.
 fn config(dice: &mut Dice) -> RaftConfig {
     let heartbeat_interval = dice.between(5, 25) * 10 * MILLISECOND;
     let sparing = dice.chance(300);
@@ -85,7 +85,7 @@ fn config(dice: &mut Dice) -> RaftConfig {
     }
 }
 
-/// Limits of one, and borders that meet: some of them.
+/// Sets some limits to one, or to values that meet other limits.
 fn tighten(config: &mut RaftConfig, dice: &mut Dice) {
     let trailing = dice.between(1, 20);
     for tightened in 0..6 {
@@ -113,8 +113,8 @@ fn pace(dice: &mut Dice) -> Pace {
     Pace { latency, sync, apply, piece, encode, decode, turn: 0 }
 }
 
-/// How long inputs may wait for others: not at all, hardly, or long enough for a disk, a decode and
-/// a message to end in one turn.
+/// How long inputs may wait for others: not at all, very briefly, or long enough for a disk step, a
+/// decode and a message to end in one turn.
 fn turn(dice: &mut Dice) -> Micros {
     match dice.below(4) {
         0 | 1 => 0,
@@ -136,7 +136,7 @@ impl World {
         self.check_bounds();
     }
 
-    /// No more came than may: leaders, bytes.
+    /// Checks upper bounds: leaders, bytes.
     fn check_bounds(&mut self) {
         self.judge.leaders_came(self.sights.leaders_per_disturbance);
         for id in self.ids() {

@@ -1,4 +1,4 @@
-//! What follows a node's input: its `Ready`, carried out as the actors would.
+//! Carries out the `Ready` after a node's input, as the actors would.
 
 use bytes::Bytes;
 
@@ -10,17 +10,18 @@ use crate::raft::{
 use super::machine::Machine;
 use super::world::{Own, World};
 
-/// Something for the snapshotter.
+/// A job for the snapshotter.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// The protocol asks for it.
+    /// Requested by the protocol.
     Asked(SnapshotJob),
     /// A state of this node is to be saved.
     Encode(SnapshotMeta, Bytes),
 }
 
 impl World {
-    /// A state machine that waits with its question asks it in the turn in which entries come.
+    /// A state machine that delays its install request sends it in the turn in which entries
+    /// arrive.
     pub(super) fn asks_with(&mut self, id: NodeId, body: &Body) -> Option<LogId> {
         let brings = matches!(body, Body::Request(Request::Append(a)) if !a.entries.is_empty());
         let node = &mut self.nodes[id as usize];
@@ -38,7 +39,7 @@ impl World {
         let outlived = ready.events.contains(&Event::StaleDirectory);
         self.hand_out(id, ready);
         if outlived {
-            // Whoever runs the node starts it again.
+            // The node's operator restarts it.
             self.crash(id, usize::MAX);
             self.start(id);
         }
@@ -88,7 +89,8 @@ impl World {
         self.go_on_working(id);
     }
 
-    /// The apply queue holds what it may hold, and one batch that always goes. What an install covers is on its way out.
+    /// The apply queue holds at most its limit, and one batch that is always allowed. Entries
+    /// covered by an install are about to leave.
     fn check_queue(&mut self, id: NodeId) {
         let node = &self.nodes[id as usize];
         let covered = node.raft.as_ref().map_or(0, |raft| raft.observe().state.snapshot.index);
@@ -110,8 +112,9 @@ impl World {
 
     // ---- the disk ------------------------------------------------------------------------
 
-    /// No more waits for the disk than may be appended and not durable, and a message more. What was replaced while it waited does
-    /// not count. A disk that hangs gathers many steps: only now and then all of them are looked at.
+    /// At most what may be appended and not durable waits for the disk, and one message more. What
+    /// was replaced while it waited does not count. A disk that hangs gathers many steps, so all of
+    /// them are checked only now and then.
     fn check_steps(&mut self, id: NodeId) {
         let steps = self.nodes[id as usize].disk.steps.len();
         if !steps.is_multiple_of(1 + steps / 8) {
@@ -158,7 +161,7 @@ impl World {
         }
     }
 
-    /// The node stops at once, for good (PS04). Of the step that failed, nobody knows what is there.
+    /// The node stops at once, for good (PS04). What the failed step left on disk is unknown.
     fn disk_fails(&mut self, id: NodeId) {
         let done = self.streams.disks.below(2) as usize;
         self.crash(id, done);
@@ -177,7 +180,7 @@ impl World {
         }
         self.input(id, |raft, now| raft.chunk_read(now, to, transfer, offset, outcome));
         if self.streams.turns.chance(self.eager) {
-            // A newer one while this one is being sent.
+            // Requests a newer snapshot while this one is being sent.
             self.input(id, |raft, now| raft.request_snapshot(now));
         }
     }
@@ -229,7 +232,7 @@ impl World {
         }
     }
 
-    /// CondInstallSnapshot, unless it was asked already.
+    /// Sends CondInstallSnapshot, unless it was sent already.
     pub(super) fn ask_install(&mut self, id: NodeId) {
         let node = self.node(id);
         let waits = std::mem::take(&mut node.asks_late);

@@ -1,12 +1,14 @@
 //! Peers, disks, a network and state machines in virtual time, event by event from one seed.
 //!
-//! The world does what the actors do, without them: it carries out each `Ready`, later and in any order that the types allow, and
-//! loses what was not durable when a node crashes.
+//! The world does the work of the actors: it carries out each `Ready`, later and in any order that
+//! the types allow, and drops what was not durable when a node crashes.
 //!
 //! ```text
-//!  agenda ──next──▶ a node's input ──▶ Raft ──▶ Ready ──▶ judge sees the turn ──▶ agenda: messages, steps, reads, work
+//! agenda ──next──▶ a node's input ──▶ Raft ──▶ Ready ──▶ judge sees the turn ──▶ agenda
+//!    ▲                                                                             │
+//!    └───────────────────────── messages, steps, reads, work ◀─────────────────────┘
 //! ```
-//! Each node has a clock of its own, which may go wrong, and may stand still while its events wait.
+//! Each node has its own clock, which may go wrong, and may be paused while its events wait.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -32,27 +34,28 @@ use super::disk::Disk;
 use super::machine::Machine;
 use super::turns::Job;
 
-/// A member that stood still gets to everything that waits for it, in any order: messages, timeouts, clients.
+/// A member that was paused handles everything that waits for it within this time, in any order:
+/// messages, timeouts, clients.
 pub(super) const WAKING: Micros = 2 * MILLISECOND;
-/// Between ticks that no deadline asks for.
+/// The time between ticks if there is no deadline.
 const SELDOM: Micros = 400 * MILLISECOND;
 
-/// How fast everything is while nothing fails, at most.
+/// The longest durations without faults.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// Of a message.
+    /// Delivery of a message.
     pub(crate) latency: Micros,
-    /// Of a durable step.
+    /// A durable step.
     pub(crate) sync: Micros,
-    /// Of a batch applied.
+    /// Applying a batch.
     pub(crate) apply: Micros,
-    /// Of a piece of a snapshot read or stored.
+    /// Reading or storing a chunk of a snapshot.
     pub(crate) piece: Micros,
-    /// Of a snapshot encoded.
+    /// Encoding a snapshot.
     pub(crate) encode: Micros,
-    /// Of a snapshot decoded.
+    /// Decoding a snapshot.
     pub(crate) decode: Micros,
-    /// Of a turn: what a node is given in this time may be carried out together.
+    /// A turn: inputs within this time may be carried out together.
     pub(crate) turn: Micros,
 }
 
@@ -70,41 +73,41 @@ impl Default for Pace {
     }
 }
 
-/// A member: its peer, if it lives, and what stands around it.
+/// A member: its peer, if it is running, and its surroundings.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) raft: Option<Raft>,
-    /// Counts its lives: what is planned for one of them is for no other.
+    /// Counts its incarnations: an event planned for one is not for another.
     born: u64,
     pub(crate) disk: Disk,
     pub(crate) machine: Machine,
     pub(super) clock: NodeClock,
     pub(super) queue: VecDeque<ApplyItem>,
-    /// The state machine waits for the answer to CondInstallSnapshot.
+    /// The offer for which the state machine waits for the answer to CondInstallSnapshot.
     pub(super) asking: Option<LogId>,
-    /// It asks later, or together with what a leader sends.
+    /// Whether it sends its install request later, or together with what a leader sends.
     pub(super) asks_late: bool,
-    /// It has a step of its own under way.
+    /// Whether it is applying a step.
     pub(super) applying: bool,
-    /// What the snapshotter has to do, one after the other.
+    /// The queue of snapshot jobs.
     pub(super) jobs: VecDeque<Job>,
     pub(super) working: bool,
-    /// It was given something that is to be carried out later, with what else comes until then.
+    /// Whether it has inputs that will be carried out later, together with further ones.
     pub(super) turn_is_open: bool,
-    /// When it looks at its deadline again, in the world's time.
+    /// When it checks its deadline next, in world time.
     pub(super) armed: Option<Micros>,
-    /// When it last ticked, in the world's time.
+    /// When it last ticked, in world time.
     pub(super) ticked_at: Micros,
-    /// The next step given to the disk fails.
+    /// Whether the next step given to the disk fails.
     pub(super) sync_fails: bool,
-    /// So many acts keep it from being started.
+    /// The number of acts that keep it down.
     pub(super) held_down: u32,
     /// Proposals without an answer.
     pub(super) waiters: BTreeMap<LogId, Waiter>,
     /// Linearizable reads without an answer: by ticket, and then by the index they wait for.
     pub(super) asked: BTreeMap<u64, (Waiter, ReadMark)>,
     pub(super) confirmed: Vec<(u64, Waiter)>,
-    /// Of earlier lives.
+    /// Counters of earlier incarnations.
     pub(super) counters: Counters,
     pub(super) duplicates: u64,
     pub(super) expired: u64,
@@ -139,23 +142,23 @@ impl Node {
     }
 }
 
-/// Something that happens.
+/// An event.
 #[derive(Debug)]
 pub(super) enum Happening {
     Deliver(Envelope),
-    /// To one life of a node.
+    /// An event of one incarnation of a node.
     Node(NodeId, u64, Own),
-    /// A client goes on, unless it has meanwhile.
+    /// A client continues, unless it already has.
     Client(usize, u64),
     /// An act begins.
     Begin(usize),
     /// An act is over.
     End(usize),
-    /// Old messages come again.
+    /// Old messages are delivered again.
     Flood(NodeId),
 }
 
-/// Something that happens within a node.
+/// An event within a node.
 #[derive(Debug)]
 pub(super) enum Own {
     /// A deadline may be due.
@@ -170,7 +173,7 @@ pub(super) enum Own {
     ChunkRead(ChunkRead),
 }
 
-/// Streams of chance: what one part draws more or less often changes nothing for the others.
+/// Random streams: if one part draws more or fewer numbers, the others do not change.
 #[derive(Debug)]
 pub(super) struct Streams {
     pub(super) network: Dice,
@@ -200,16 +203,17 @@ pub(crate) struct World {
     pub(super) trace: Trace,
     /// The last messages that were sent, for floods.
     pub(super) recent: VecDeque<Envelope>,
-    /// Messages that come again when another member leads.
+    /// Messages that are delivered again when another member leads.
     pub(super) kept: VecDeque<Envelope>,
-    /// A state machine asks up to so much later whether to install what it is offered.
+    /// A state machine sends its install request up to this much later.
     pub(super) asks_late: Micros,
-    /// So many snapshots older than the current one stay on the disks.
+    /// The number of snapshots, older than the current one, that stay on the disks.
     pub(super) retained: usize,
-    /// A snapshot is asked for so often, of a thousand times, when a piece of one comes or leaves.
+    /// The probability, in thousandths, that a snapshot is requested when a chunk of one arrives or
+    /// leaves.
     pub(super) eager: u64,
     pub(super) sights: Sights,
-    /// Events so far.
+    /// The number of events so far.
     pub(super) events: u64,
 }
 
@@ -270,7 +274,7 @@ impl World {
         self.nodes[id as usize].raft.as_ref().map(Raft::status)
     }
 
-    /// The leader of the highest term among the living, if any.
+    /// The leader of the highest term among the running members, if any.
     pub(crate) fn leader(&self) -> Option<NodeId> {
         let leads = |(id, node): (usize, &Node)| {
             let (role, term, _) = node.raft.as_ref()?.role();
@@ -283,9 +287,9 @@ impl World {
         self.trace.line(self.now, Some(node), what);
     }
 
-    // ---- lives ---------------------------------------------------------------------------
+    // ---- incarnations --------------------------------------------------------------------
 
-    /// The limits of one node: every other keeps much more log behind its snapshots.
+    /// The limits of one node: every other node keeps much more log behind its snapshots.
     pub(super) fn config_of(&self, id: NodeId) -> RaftConfig {
         let mut config = RaftConfig { node: id, ..self.config.clone() };
         if id % 2 == 1 {
@@ -320,7 +324,7 @@ impl World {
         self.arm(id);
     }
 
-    /// The node ends here; of the steps given to its disk, so many were done.
+    /// The node's process ends; of the steps given to its disk, `done` were done.
     pub(crate) fn crash(&mut self, id: NodeId, done: usize) {
         let node = &mut self.nodes[id as usize];
         let Some(raft) = node.raft.take() else { return };
@@ -341,26 +345,26 @@ impl World {
         self.forget_waiters(id);
     }
 
-    /// The disk of a node that is down has lost something.
+    /// The disk of a node that is down has lost data.
     pub(super) fn disk_lost(&mut self, id: NodeId, noticed: bool) {
         let disk = &self.nodes[id as usize].disk;
         self.judge.lost(id, Durable::of(&disk.recovered(&self.members)), noticed);
     }
 
-    /// What the others' disks say of `id`.
+    /// What the others' disks record of `id`.
     pub(super) fn remembered(&self, id: NodeId) -> Remembered {
         Remembered::of(id, self.nodes.iter().map(|node| &node.disk.known_peers))
     }
 
     // ---- time ----------------------------------------------------------------------------
 
-    /// Plans something for a node as it lives now.
+    /// Plans an event for the present incarnation of a node.
     pub(super) fn plan(&mut self, id: NodeId, delay: Micros, what: Own) {
         let life = self.nodes[id as usize].born;
         self.agenda.plan(self.now + delay, Happening::Node(id, life, what));
     }
 
-    /// The next event, if it comes before `until`; whether there was one.
+    /// Runs the next event, if its time is before `until`; returns whether there was one.
     pub(crate) fn turn(&mut self, until: Micros) -> bool {
         if self.judge.has_given_up() {
             return false;
@@ -383,7 +387,7 @@ impl World {
         true
     }
 
-    /// Runs until `done`, at most for `limit`; whether it came to pass.
+    /// Runs until `done`, for at most `limit`; returns whether it became true.
     pub(crate) fn run_until(
         &mut self,
         limit: Micros,
@@ -421,7 +425,7 @@ impl World {
             asks.into_iter().for_each(|log_id| raft.cond_install(now, log_id));
         });
         if is_piece && self.streams.turns.chance(self.eager) {
-            // One of its own just as another one comes.
+            // The receiver builds a snapshot just as it receives another one.
             self.sights.built_beside += 1;
             self.input(id, |raft, now| raft.request_snapshot(now));
         }
@@ -463,7 +467,7 @@ impl World {
     fn deadline(&mut self, id: NodeId) {
         let now = self.now;
         let node = &mut self.nodes[id as usize];
-        // An earlier deadline may have come since this one was planned: then it is looked at elsewhere.
+        // An earlier deadline may have been planned since; another event handles it.
         if node.armed.is_none_or(|armed| armed != now) {
             return;
         }
@@ -479,7 +483,7 @@ impl World {
         }
     }
 
-    /// Sees to it that the node looks at its deadline when that is due.
+    /// Plans a check of the node's deadline for when it is due.
     pub(super) fn arm(&mut self, id: NodeId) {
         let now = self.now;
         let node = &mut self.nodes[id as usize];
@@ -494,7 +498,7 @@ impl World {
 
     // ---- a turn of a node ----------------------------------------------------------------
 
-    /// Gives a living node something, and carries out what it wants.
+    /// Gives a running node an input, and carries out its output.
     pub(crate) fn input<R>(
         &mut self,
         id: NodeId,
@@ -507,7 +511,7 @@ impl World {
         Some(result)
     }
 
-    /// What a node was given is carried out: at once, or with what else it is given until then.
+    /// Carries out a node's input: at once, or together with later inputs.
     pub(super) fn end_turn(&mut self, id: NodeId) {
         if self.nodes[id as usize].turn_is_open {
             self.sights.grouped += 1;
@@ -516,8 +520,8 @@ impl World {
         if self.pace.turn == 0 || self.streams.turns.chance(300) {
             return self.carry_out(id);
         }
-        // Now and then much comes together, as behind a flood; not while leaders have to come in
-        // time.
+        // Now and then many inputs come together, as behind a flood; not while a leader has to be
+        // elected in time.
         let is_long = !self.acting.is_calm() && self.streams.turns.chance(30);
         let longest = if is_long { self.config.heartbeat_interval / 2 } else { 0 };
         let longest = longest.max(self.pace.turn);
@@ -532,7 +536,7 @@ impl World {
         }
     }
 
-    /// What a node lived through, over all its lives.
+    /// A node's counters over all its incarnations.
     pub(super) fn lived(&self, id: NodeId) -> Counters {
         let node = &self.nodes[id as usize];
         let mut lived = node.counters;
@@ -540,14 +544,14 @@ impl World {
         lived
     }
 
-    /// What all nodes lived through.
+    /// The counters of all nodes.
     pub(crate) fn totals(&self) -> Counters {
         let mut totals = Counters::default();
         self.ids().for_each(|id| totals.add(&self.lived(id)));
         totals
     }
 
-    /// Events that nobody outside the protocol needs to know of are left out.
+    /// Events that only matter within the protocol are left out.
     pub(super) fn heed(&mut self, id: NodeId, events: &[Event]) {
         for event in events {
             match event {

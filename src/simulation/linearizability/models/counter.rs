@@ -1,24 +1,24 @@
-//! Counters by word: what [`WordCount`](crate::machine::WordCount) promises.
+//! Counters by word: the model of [`WordCount`](crate::machine::WordCount).
 
 use bytes::Bytes;
 
 use crate::simulation::linearizability::Model;
 
-/// Each word begins at 0; an increment answers the new count, a read the present one.
+/// Each word begins at 0; an increment returns the new count, a read the present one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counter;
 
-/// What clients ask for; the outcome is a number.
+/// The operations; the outcome is a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CounterOperation {
-    /// Count once more; answered with the new count.
+    /// Increments the count; returns the new count.
     Increment {
-        /// What.
+        /// The word.
         word: Vec<u8>,
     },
-    /// Answered with the count.
+    /// Returns the count.
     Read {
-        /// Of what.
+        /// The word.
         word: Vec<u8>,
     },
 }

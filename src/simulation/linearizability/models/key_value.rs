@@ -1,9 +1,11 @@
-//! What [`KeyValue`](crate::machine::KeyValue) promises of each key.
+//! The model of each key of [`KeyValue`](crate::machine::KeyValue).
 //!
-//! Versions are log indices, which no model can know: a write that was answered says its own, a write of unknown outcome
-//! has one above all before it, learned when somebody is told it. So a state knows its version exactly, or a bound.
+//! Versions are log indexes, which no model can know. A write that was answered returns its
+//! version; a write of unknown outcome has a version above all earlier ones, which a later answer
+//! reveals. So a state has the exact version, or a bound.
 //!
-//! *What it does not do:* it does not compare the versions of different keys, though no two may be equal.
+//! *What it does not do:* it does not compare the versions of different keys, though no two may be
+//! equal.
 
 use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
@@ -17,19 +19,19 @@ use crate::simulation::linearizability::Model;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeyValueModel;
 
-/// What clients ask for.
+/// The operations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyValueOperation {
     /// Answered with [`KeyValueOutcome::Reply`].
     Command(KeyValueCommand),
     /// Answered with [`KeyValueOutcome::Value`].
     Read {
-        /// Of which key.
+        /// The key.
         key: Vec<u8>,
     },
 }
 
-/// What they are told.
+/// The outcomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyValueOutcome {
     /// A command's reply.
@@ -42,13 +44,14 @@ pub enum KeyValueOutcome {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KeyValueState {
     value: Option<Arc<[u8]>>,
-    /// Of a value: its version, or one below. Of an absent key: the highest version it is known to have had.
+    /// Of a value: its version, or a lower bound. Of an absent key: the highest version it is known
+    /// to have had.
     version: u64,
     is_exact: bool,
 }
 
 impl KeyValueState {
-    /// The state, if it can have this version (0: absent), which is then known.
+    /// The state with its version now known, if it can have this version (0: absent).
     fn at_version(&self, version: u64) -> Option<KeyValueState> {
         let fits = match self.value {
             None => version == 0,
@@ -62,7 +65,7 @@ impl KeyValueState {
         fits.then(learned)
     }
 
-    /// The state after a write, at `version` if that was told.
+    /// The state after a write, at `version` if that is known.
     fn written(&self, value: Arc<[u8]>, version: Option<u64>) -> Option<KeyValueState> {
         let is_exact = version.is_some();
         let fits = version.is_none_or(|version| version > self.version);
@@ -115,7 +118,7 @@ impl KeyValueState {
     }
 }
 
-/// The version a command asks for, if it does.
+/// The version that a command expects, if any.
 fn asked_version(command: &KeyValueCommand) -> Option<u64> {
     match command {
         KeyValueCommand::PutIfVersion { version, .. }
@@ -124,7 +127,7 @@ fn asked_version(command: &KeyValueCommand) -> Option<u64> {
     }
 }
 
-/// The version that a write was told, if it was told anything; `None` if that was no answer to a write.
+/// The version that a write returned, if there was a reply; `None` if it was no reply to a write.
 fn written_version(reply: Option<&KeyValueReply>) -> Option<Option<u64>> {
     match reply {
         None => Some(None),

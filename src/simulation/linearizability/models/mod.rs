@@ -1,4 +1,4 @@
-//! Models ready to use, one for each machine that comes with the crate, and a register.
+//! Ready models: one for each machine of the crate, and a register.
 
 mod counter;
 mod key_value;

@@ -1,30 +1,31 @@
-//! Numbered registers with compare-and-set: the smallest model in which everything can go wrong.
+//! Numbered registers with compare-and-set: a small model that covers all kinds of operations.
 
 use crate::simulation::linearizability::Model;
 
-/// Registers that begin empty.
+/// Registers that are initially empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Register;
 
-/// What clients ask for. The first number is the register.
+/// The operations. The first number is the register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegisterOperation {
-    /// Answered with [`RegisterOutcome::Value`].
+    /// Returns [`RegisterOutcome::Value`].
     Read(u64),
-    /// Writes the second number. Answered with [`RegisterOutcome::Done`].
+    /// Writes the second number. Returns [`RegisterOutcome::Done`].
     Write(u64, u64),
-    /// Writes the third number if the second is there. Answered with `Done` or [`RegisterOutcome::Refused`].
+    /// Writes the third number if the register holds the second. Returns `Done` or
+    /// [`RegisterOutcome::Refused`].
     CompareAndSet(u64, u64, u64),
 }
 
-/// What they are told.
+/// The outcomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegisterOutcome {
-    /// What the register holds, if anything.
+    /// The value of the register, if any.
     Value(Option<u64>),
-    /// It was written.
+    /// The value was written.
     Done,
-    /// Something else was there.
+    /// The register held another value.
     Refused,
 }
 

@@ -1,4 +1,4 @@
-//! Histories of which everybody knows what they are.
+//! Histories whose verdicts are known.
 
 use super::RegisterOperation::{CompareAndSet, Read, Write};
 use super::RegisterOutcome::{Done, Refused, Value};

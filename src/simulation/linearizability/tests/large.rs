@@ -1,19 +1,19 @@
-//! Long histories and wide ones.
+//! Long histories, and histories with high concurrency.
 
 use super::random::{Random, RealCounter, RealKeyValue, RealRegister, Subject};
 use super::*;
 
-/// Clients that ask, wait and ask again, for as long as it takes.
+/// Clients that repeatedly invoke an operation and wait for it.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     clients: u64,
     keys: u64,
     operations: u64,
-    /// Of each 100,000, how many get no answer.
+    /// Of each 100,000 operations, how many get no answer.
     unknown: u64,
 }
 
-/// What happens, in order of time.
+/// An event, in order of time.
 enum Event<O, R> {
     Ask(u64, O),
     Answer(u64, R),
@@ -22,7 +22,8 @@ enum Event<O, R> {
 
 type Events<S> = Vec<Event<super::random::Operation<S>, super::random::Outcome<S>>>;
 
-/// A real execution under load: each turn one client asks, has its command executed, or is answered.
+/// A real execution under load: in each turn one client invokes an operation, has it executed, or
+/// is answered.
 fn events<S: Subject>(random: &mut Random, load: Load) -> Events<S> {
     let mut subject = S::default();
     let mut events = Vec::new();
@@ -149,7 +150,7 @@ fn measure<S: Subject>(name: &str, load: Load) {
     println!("{name} {load:?}: {used} ns, {remembered} remembered, {good} of {worlds} good");
 }
 
-/// Processor time of this thread: others use the machine, too.
+/// Processor time of this thread, because other processes use the machine, too.
 fn nanoseconds_used() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     text.split(' ').next().unwrap().parse().unwrap()

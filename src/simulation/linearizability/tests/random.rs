@@ -1,4 +1,5 @@
-//! Random histories: real executions must be accepted, and of damaged ones the verdict must be that of trying everything.
+//! Random histories: real executions must be accepted, and for damaged ones the verdict must equal
+//! that of an exhaustive search.
 
 use super::*;
 use crate::machine::{ApplyContext, Increment, KeyValue, KeyValueCommand, Machine, WordCount};
@@ -23,7 +24,7 @@ impl Random {
     }
 }
 
-/// Something to be executed for real, independent of its model.
+/// A real implementation, independent of its model.
 pub(super) trait Subject: Default {
     type Model: Model<Operation: Clone, Outcome: Clone + PartialEq> + Default + Copy;
 
@@ -132,12 +133,12 @@ impl Subject for RealKeyValue {
     }
 }
 
-/// How histories are made.
+/// The shape of random histories.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) operations: u64,
     pub(super) keys: u64,
-    /// How far invocations and returns are from the execution at most; executions are 10 apart.
+    /// The longest distance of invocations and returns from the execution; executions are 10 apart.
     pub(super) spread: u64,
     /// Of each hundred operations, how many get no answer, and how many are executed twice.
     pub(super) unknown: u64,
@@ -169,7 +170,7 @@ pub(super) fn execution<S: Subject>(random: &mut Random, shape: Shape) -> Interv
     intervals
 }
 
-/// Damages a history in one of the ways in which a database could; some change nothing that can be seen.
+/// Damages a history in one of the ways in which a database could; some changes can't be detected.
 fn damage<S: Subject>(random: &mut Random, intervals: &mut Intervals<S>) {
     let one = random.below(intervals.len() as u64) as usize;
     let other = random.below(intervals.len() as u64) as usize;
@@ -189,7 +190,8 @@ fn damage<S: Subject>(random: &mut Random, intervals: &mut Intervals<S>) {
     }
 }
 
-/// Tries every order, of all keys at once, with and without each unknown operation; remembers nothing.
+/// Tries every order, of all keys at once, with and without each unknown operation; remembers
+/// nothing.
 fn exists_order<S: Subject>(intervals: &Intervals<S>) -> bool {
     let model = S::Model::default();
     let mut keys: Vec<_> = intervals.iter().map(|one| model.key(&one.operation)).collect();
@@ -221,7 +223,7 @@ fn exists_order_after<S: Subject>(
     })
 }
 
-/// The verdict, the same of every way to search.
+/// The verdict, which must be equal for all ways to search.
 fn agreed<S: Subject>(intervals: &Intervals<S>, what: &dyn std::fmt::Debug) -> bool {
     let model = S::Model::default();
     let verdicts = [
@@ -237,7 +239,7 @@ fn agreed<S: Subject>(intervals: &Intervals<S>, what: &dyn std::fmt::Debug) -> b
     verdicts[0].is_linearizable()
 }
 
-/// Compares with trying everything. How many histories were rejected.
+/// Compares with the exhaustive search. Returns how many histories were rejected.
 fn compare_small<S: Subject>(seed: u64, cases: u64) -> u64 {
     let mut random = Random(seed);
     let mut rejected = 0;
@@ -274,7 +276,8 @@ fn of_small_histories_the_verdict_is_that_of_trying_everything() {
     assert!(rejected.iter().all(|count| *count > cases / 20 && *count < cases), "{rejected:?}");
 }
 
-/// How many of `cases` damaged histories of some length were rejected; undamaged ones never are.
+/// Returns how many of `cases` damaged histories of some length were rejected; undamaged ones must
+/// never be.
 fn compare_longer<S: Subject>(seed: u64, cases: u64) -> u64 {
     let mut random = Random(seed);
     let mut rejected = 0;
@@ -306,7 +309,8 @@ fn every_way_to_search_comes_to_the_same_verdict() {
     assert!(rejected.iter().all(|count| *count > cases / 20 && *count < cases), "{rejected:?}");
 }
 
-/// Tells a checker the intervals as they happen; who gets no answer gives up some time later.
+/// Feeds the intervals to a checker as they happen; a client without an answer gives up some time
+/// later.
 fn judge_while_it_happens<S: Subject>(random: &mut Random, intervals: &Intervals<S>) -> bool {
     let mut events: Vec<(u64, bool, usize)> = Vec::new();
     for (at, interval) in intervals.iter().enumerate() {
