@@ -22,9 +22,8 @@ use crate::actors::shutdown::{Activities, Shutdown};
 use crate::actors::snapshotter::Snapshotter;
 use crate::actors::{ApplySide, DecodeState, Delays, Observer, Receiving};
 use crate::machine::{Machine, Replica, check_command, decode_replica};
-use crate::messages::ApplyGuard;
 use crate::messages::{
-    AppliedMark, ApplyLink, ApplyMessage, ApplyQueueMessage, BoxedState, PeerMessage,
+    AppliedMark, ApplyGuard, ApplyLink, ApplyMessage, ApplyQueueMessage, BoxedState, PeerMessage,
     PersisterMessage, Proposals, ProposalsEnd, ReaderMessage, SnapshotterMessage,
 };
 use crate::raft::{LogId, Membership, Micros, Raft, Recovered};

@@ -12,8 +12,10 @@ use crate::actors::context::NodeContext;
 #[cfg(feature = "web")]
 use crate::machine::NoMachine;
 use crate::machine::{CodecError, Machine, Outcome, codec, command};
-use crate::messages::{ApplyMessage, PeerMessage, Proposal as Proposed, Proposals, Reply, Trace};
-use crate::messages::{ProposeError, ReadError, SnapshotError};
+use crate::messages::{
+    ApplyMessage, PeerMessage, Proposal as Proposed, Proposals, ProposeError, ReadError, Reply,
+    SnapshotError, Trace,
+};
 use crate::raft::{LogId, Micros, NodeId, Role};
 use crate::runtime::clock::Clock;
 

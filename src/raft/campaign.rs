@@ -6,15 +6,15 @@
 //!                              ▼                                              └── round ───┼─────────┘
 //!                     all other members, and the silent ones again ◀── an answer ──────────┘
 //! ```
-//! A live leader sends heartbeats, so the first round does not ask the leader that has just fallen silent if
-//! the other members suffice. If a round gets no answer, the next rounds *probe*: each asks one member, in
-//! turn. A member that is cut off therefore sends one message an election timeout, and still notices when it
-//! is connected again. A member that answers is asked in every round until it has missed
-//! [`MISSED_MAX`] of them. When a member answers that did not before, all members are asked, and those that
-//! do not answer are asked again (Raft §5.1).
+//! A live leader sends heartbeats, so the first round does not ask the leader that has just fallen
+//! silent if the other members suffice. If a round gets no answer, the next rounds *probe*: each
+//! asks one member, in turn. A member that is cut off therefore sends one message an election
+//! timeout, and still notices when it is connected again. A member that answers is asked in every
+//! round until it has missed [`MISSED_MAX`] of them. When a member answers that did not before, all
+//! members are asked, and those that do not answer are asked again (Raft §5.1).
 //!
-//! An answer may come in a later round: a granted vote still counts then. Votes are requested from all
-//! members that did not refuse the pre-vote.
+//! An answer may come in a later round: a granted vote still counts then. Votes are requested from
+//! all members that did not refuse the pre-vote.
 //!
 //! Not here: the requests, and what their answers mean (`election.rs`).
 
@@ -48,8 +48,8 @@ impl Campaign {
         *self = Campaign::default();
     }
 
-    /// Begins a round and returns the members to ask, of `others`. `silent` is the leader that has just
-    /// fallen silent. `suffice` says whether these members and this one are a quorum.
+    /// Begins a round and returns the members to ask, of `others`. `silent` is the leader that has
+    /// just fallen silent. `suffice` says whether these members and this one are a quorum.
     pub(super) fn begin(
         &mut self,
         others: BTreeSet<NodeId>,
@@ -87,8 +87,8 @@ impl Campaign {
         self.again.clear();
     }
 
-    /// As many members as suffice for a quorum, from a position in the circle of members that differs
-    /// between candidates.
+    /// As many members as suffice for a quorum, from a position in the circle of members that
+    /// differs between candidates.
     fn just_enough(&self, suffice: impl Fn(&BTreeSet<NodeId>) -> bool) -> BTreeSet<NodeId> {
         let start = self.first_request as usize % self.others.len().max(1);
         let mut whom = BTreeSet::new();
@@ -125,8 +125,8 @@ impl Campaign {
         rest
     }
 
-    /// A member has answered, so this one is not cut off: silent members are asked again at `at`, if not
-    /// before.
+    /// A member has answered, so this one is not cut off: silent members are asked again at `at`,
+    /// if not before.
     pub(super) fn retry(&mut self, silent: impl Iterator<Item = NodeId>, at: Micros) {
         silent.for_each(|node| _ = self.again.entry(node).or_insert(at));
     }

@@ -1,4 +1,5 @@
-//! What a member knows of its peers' directories, and what happens when a peer comes back with less.
+//! What a member knows of its peers' directories, and what happens when a peer comes back with
+//! less.
 //!
 //! ```text
 //!   M: its directory was wiped, copied or rolled back     X: has a record of an earlier incarnation of M
@@ -8,16 +9,17 @@
 //!     │ ── Identify: M acknowledges that incarnation ─▶ │  X takes M's messages again, as of a
 //!     │                                                   │  member that recovers
 //! ```
-//! An incarnation is the time at which a directory was created, and the number of the start on it. If a
-//! member's incarnation rises on the same directory, the member was restarted. If it did not rise, or the
-//! directory is another one, peers ignore the member until it acknowledges the incarnation they know.
-//! What the member does about its loss, and when it counts again, is in `recovering.rs`.
+//! An incarnation is the time at which a directory was created, and the number of the start on it.
+//! If a member's incarnation rises on the same directory, the member was restarted. If it did not
+//! rise, or the directory is another one, peers ignore the member until it acknowledges the
+//! incarnation they know. What the member does about its loss, and when it counts again, is in
+//! `recovering.rs`.
 //!
-//! The word of one peer is no proof. A loss that one peer alone remembers is noted with that peer's id, and
-//! dismissed if no other peer confirms it (decision 019).
+//! The word of one peer is no proof. A loss that one peer alone remembers is noted with that peer's
+//! id, and dismissed if no other peer confirms it (decision 019).
 //!
-//! Records of peers go to disk with the next step that has another reason: no message waits for them. A
-//! member relies on no record that is not durable.
+//! Records of peers go to disk with the next step that has another reason: no message waits for
+//! them. A member relies on no record that is not durable.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,8 +35,8 @@ use super::types::{
 /// The loss that a member assumes when peers report one: they do not know what else it held.
 const FORGOTTEN: Loss = Loss { forgot_vote: true, last: None };
 
-/// A start that a single peer remembers is believed, beside one that two remember, if it is at most this
-/// far above the own start: an older copy of a directory is behind by so many starts at most.
+/// A start that a single peer remembers is believed, beside one that two remember, if it is at most
+/// this far above the own start: an older copy of a directory is behind by so many starts at most.
 const STARTS_BELIEVED: u64 = 1 << 10;
 
 /// A claim is ignored if it leaves fewer later creation times than this to a directory.
@@ -75,7 +77,8 @@ impl Raft {
                 self.remember(from, PeerRecord::new(incarnation));
                 true
             }
-            // Taken from an unidentified sender, too: two members that both lost data must not wait for each other.
+            // Taken from an unidentified sender, too: two members that both lost data must not wait
+            // for each other.
             Some(_) if matches!(envelope.body, Body::Request(Request::Identify(_))) => true,
             Some(_) => {
                 self.ignore(envelope, "not of the life of its sender that is known here");
@@ -89,8 +92,8 @@ impl Raft {
         }
     }
 
-    /// Whether this answers a request from before the sender acknowledged its earlier incarnation. Such a
-    /// vote may be its second one in that term.
+    /// Whether this answers a request from before the sender acknowledged its earlier incarnation.
+    /// Such a vote may be its second one in that term.
     fn is_tainted(&self, envelope: &Envelope) -> bool {
         let since = self.identified_at.get(&envelope.from);
         matches!(envelope.body, Body::Answer { .. })
@@ -109,8 +112,9 @@ impl Raft {
         }
     }
 
-    /// Whether a member whose log ends at `last` lacks entries that it is known to have acknowledged. If so,
-    /// it is sent its record. The member decides whether it lost them; a late message does no harm.
+    /// Whether a member whose log ends at `last` lacks entries that it is known to have
+    /// acknowledged. If so, it is sent its record. The member decides whether it lost them; a late
+    /// message does no harm.
     pub(super) fn remind_if_lacking(&mut self, node: NodeId, last: Index) -> bool {
         let known = self.known_peers.get(&node);
         let lacks = known.is_some_and(|known| last < known.acknowledged.index);
@@ -120,8 +124,8 @@ impl Raft {
         lacks
     }
 
-    /// A leader records how far each member has acknowledged committed entries: those it never truncates.
-    /// At most once in an election timeout, with a step that has another reason.
+    /// A leader records how far each member has acknowledged committed entries: those it never
+    /// truncates. At most once in an election timeout, with a step that has another reason.
     pub(super) fn remember_acknowledged(&mut self) {
         if self.role != Role::Leader || self.now < self.remember_at {
             return;
@@ -162,10 +166,11 @@ impl Raft {
         self.answer_after_persist(request, answer);
     }
 
-    /// A peer remembers a start that this directory has not made. Either the directory is an older copy, or
-    /// it was empty and the clock went back, or the peer is wrong. If two peers remember it, or the only
-    /// peer, the node ends and its next start rises above that one. If one of several remembers it, the node
-    /// ends once; the next start is in doubt, and no single peer ends it again.
+    /// A peer remembers a start that this directory has not made. Either the directory is an older
+    /// copy, or it was empty and the clock went back, or the peer is wrong. If two peers remember
+    /// it, or the only peer, the node ends and its next start rises above that one. If one of
+    /// several remembers it, the node ends once; the next start is in doubt, and no single peer
+    /// ends it again.
     fn on_later_start(&mut self, request: &Envelope, claimed: Incarnation) {
         let from = request.from;
         if !is_possible_birth(created_at_ms(claimed) + BIRTHS_KEPT) {
@@ -201,7 +206,8 @@ impl Raft {
         self.ignore(request, "remembers a start that this directory has not made");
     }
 
-    /// The start above which the next one has to rise, if the claims of `from` and others are believed.
+    /// The start above which the next one has to rise, if the claims of `from` and others are
+    /// believed.
     fn agreed_start(&self, from: NodeId) -> Option<Incarnation> {
         let own = self.life.incarnation;
         let is_near = |claimed: &Incarnation| {
@@ -245,9 +251,9 @@ impl Raft {
         }
     }
 
-    /// Whether this directory is not the recorded one, or holds less. A directory that has risen to a start
-    /// that peers claimed may have got another creation time by that: then records of its own earlier
-    /// starts are no sign of a loss.
+    /// Whether this directory is not the recorded one, or holds less. A directory that has risen to
+    /// a start that peers claimed may have got another creation time by that: then records of its
+    /// own earlier starts are no sign of a loss.
     fn is_less_than(&self, known: PeerRecord) -> bool {
         let has_risen =
             created_at_ms(self.life.predecessor) == created_at_ms(self.life.incarnation);
@@ -259,8 +265,8 @@ impl Raft {
         created_at_ms(known.incarnation) == created_at_ms(self.life.incarnation)
     }
 
-    /// A member has checked the record of it. Answers to earlier requests do not count: it may have given
-    /// them without knowing of its loss.
+    /// A member has checked the record of it. Answers to earlier requests do not count: it may have
+    /// given them without knowing of its loss.
     pub(super) fn on_identified(&mut self, answer: &Envelope) {
         self.identified_at.insert(answer.from, self.next_request);
     }

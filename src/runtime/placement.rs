@@ -10,13 +10,13 @@
 //! ```
 //!
 //! A [`Placement`] maps each component to an executor: a thread of its own, the executor of another
-//! component, a thread shared with other nodes ([`super::shared_thread`]), or a virtual executor under a
-//! paused clock. An actor does not know which: it does slow work in [`Executor::work`] and sends what
-//! follows from it with [`Executor::emit`]. On a thread `work` takes its time; on a virtual executor it is
-//! charged to a [`BusyClock`], so a test sees what slow work blocks.
+//! component, a thread shared with other nodes ([`super::shared_thread`]), or a virtual executor
+//! under a paused clock. An actor does not know which: it does slow work in [`Executor::work`] and
+//! sends what follows from it with [`Executor::emit`]. On a thread `work` takes its time; on a
+//! virtual executor it is charged to a [`BusyClock`], so a test sees what slow work blocks.
 //!
-//! Tasks of a node run in a span `member` with the node's id, entered with each poll: each log line names
-//! its member, also where several members share a process.
+//! Tasks of a node run in a span `member` with the node's id, entered with each poll: each log line
+//! names its member, also where several members share a process.
 //!
 //! *What it does not do:* it moves nothing while a node runs.
 

@@ -1,7 +1,7 @@
 //! The actix actor that every part of a node runs in: a shell around plain code.
 //!
-//! What an actor does is a [`Behaviour`]: `on` handles one message, `flush` ends a batch. The shell adds
-//! what actix needs, the same for all:
+//! What an actor does is a [`Behaviour`]: `on` handles one message, `flush` ends a batch. The shell
+//! adds what actix needs, the same for all:
 //!
 //! ```text
 //! mailbox ─▶ on, on, on, .. ─▶ flush          one batch: what is handled before the mailbox is empty
@@ -9,14 +9,15 @@
 //! ```
 //!
 //! - **Batches.** actix drains a mailbox before it polls an actor's futures. One permanent future
-//!   ([`BatchEnd`]) therefore sees the empty mailbox and flushes once for all messages: the peer handles
-//!   one `Ready`, the persister commits one group. Under a flood a batch ends after
+//!   ([`BatchEnd`]) therefore sees the empty mailbox and flushes once for all messages: the peer
+//!   handles one `Ready`, the persister commits one group. Under a flood a batch ends after
 //!   [`BATCH_MESSAGES_MAX`] messages or [`BATCH_TIME_MAX`].
 //! - **Busy executors.** On a busy virtual executor messages wait in a stash, first in first out.
-//! - **Supervision.** An actor that panics, also while it is made, or that ends unasked stops its node.
+//! - **Supervision.** An actor that panics, also while it is made, or that ends unasked stops its
+//!   node.
 //!
-//! *What it does not do:* no `ctx.wait`, no supervisor, no IO in `stopped`. Dropping a live context runs
-//! `stopped`, so `stopped` does nothing.
+//! *What it does not do:* no `ctx.wait`, no supervisor, no IO in `stopped`. Dropping a live context
+//! runs `stopped`, so `stopped` does nothing.
 
 use std::any::Any;
 use std::collections::VecDeque;

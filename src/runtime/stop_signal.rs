@@ -5,8 +5,8 @@
 //!    └──────fence()─────────▶ fenced        tests only: nothing reaches a disk or another member any more
 //! ```
 //!
-//! The first reason for a failure is kept. The fence is how a test crashes a node: it is raised before
-//! the actors are dropped, so that nothing they do while they end has an effect.
+//! The first reason for a failure is kept. The fence is how a test crashes a node: it is raised
+//! before the actors are dropped, so that nothing they do while they end has an effect.
 //!
 //! *What it does not do:* it ends no actor. The shutdown does, one after the other.
 

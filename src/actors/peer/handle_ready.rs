@@ -10,10 +10,9 @@
 //! | `decisions`, `reads_confirmed` | apply side |
 //! | `events` | the requests that wait in this actor |
 
-use crate::messages::ReadError;
 use crate::messages::{
     ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, PersisterMessage,
-    ReaderMessage, Reply, SnapshotterMessage,
+    ReadError, ReaderMessage, Reply, SnapshotterMessage,
 };
 use crate::raft::{
     ApplyItem, Entries, Event, Index, InstallDecision, LogId, Micros, Persist, Ready, Role,

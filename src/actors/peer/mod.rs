@@ -28,10 +28,9 @@ use crate::actors::fenced_sender::FencedSender;
 use crate::actors::observer::Observer;
 use crate::messages::{
     AppliedMark, ApplyMessage, ApplyQueueMessage, BoxedState, DecodedSnapshot, PeerMessage,
-    PersisterMessage, Proposal, ProposalsEnd, ReaderMessage, SnapshotReply, SnapshotterMessage,
-    StateView,
+    PersisterMessage, Proposal, ProposalsEnd, ProposeError, ReaderMessage, SnapshotError,
+    SnapshotReply, SnapshotterMessage, StateView,
 };
-use crate::messages::{ProposeError, SnapshotError};
 use crate::raft::{Envelope, Index, LogId, Micros, NodeId, Raft, Refusal, RequestId, SnapshotMeta};
 use crate::runtime::clock::Clock;
 use crate::runtime::shell::{Batch, Behaviour, Flow};

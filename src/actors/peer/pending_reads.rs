@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::messages::ReadError;
-use crate::messages::ReadJob;
+use crate::messages::{ReadError, ReadJob};
 use crate::raft::{Micros, Raft, ReadTicket, Refusal};
 
 #[derive(Default)]

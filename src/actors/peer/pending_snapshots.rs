@@ -9,8 +9,7 @@
 
 use std::collections::VecDeque;
 
-use crate::messages::SnapshotError;
-use crate::messages::SnapshotReply;
+use crate::messages::{SnapshotError, SnapshotReply};
 use crate::raft::LogId;
 
 #[derive(Default)]

@@ -5,8 +5,7 @@
 //! A build that began earlier does not count; when it is done the snapshot is requested again.
 //! After a refused build it is requested again later.
 
-use crate::messages::SnapshotError;
-use crate::messages::SnapshotReply;
+use crate::messages::{SnapshotError, SnapshotReply};
 use crate::raft::{Index, LogId, Micros, Raft};
 
 #[derive(Default)]

@@ -14,8 +14,7 @@ use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 
-use crate::messages::ProposeError;
-use crate::messages::Reply;
+use crate::messages::{ProposeError, Reply};
 use crate::raft::{Entries, Index, LogId, Micros, NodeId};
 
 #[derive(Default)]
