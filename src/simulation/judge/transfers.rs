@@ -19,6 +19,8 @@ use super::Judge;
 pub(super) struct Transfers {
     limits: Option<Limits>,
     under_way: BTreeMap<(NodeId, NodeId), Sending>,
+    /// The time of each leader's last turn.
+    turns: BTreeMap<NodeId, Micros>,
     /// The most members to which one leader was seen sending snapshots at one time.
     at_once: u64,
 }
@@ -40,8 +42,8 @@ struct Sending {
     transfer: u64,
     index: Index,
     size_bytes: u64,
-    /// The offset of the last chunk.
-    offset: u64,
+    /// The highest offset at which the member asked for the next chunk.
+    answered: u64,
     request: RequestId,
     sent_at: Micros,
     /// The incarnation of the member that answers.
@@ -59,7 +61,7 @@ impl Transfers {
             transfer: chunk.transfer,
             index: chunk.meta.log_id.index,
             size_bytes: chunk.meta.size_bytes,
-            offset: chunk.offset,
+            answered: chunk.offset,
             request: envelope.id,
             sent_at: now,
             by: 0,
@@ -70,8 +72,13 @@ impl Transfers {
                 == (new.incarnation, new.term, new.transfer)
         };
         let known = self.under_way.get(&key).filter(|known| same(known));
-        let (by, progressed_at) = known.map_or((0, None), |known| (known.by, known.progressed_at));
-        self.under_way.insert(key, Sending { by, progressed_at, ..new });
+        let continued = known.map_or(new, |known| Sending {
+            answered: known.answered.max(new.answered),
+            by: known.by,
+            progressed_at: known.progressed_at,
+            ..new
+        });
+        self.under_way.insert(key, continued);
         let sending = self.under_way.keys().filter(|(from, _)| *from == envelope.from).count();
         self.at_once = self.at_once.max(sending as u64);
     }
@@ -106,11 +113,19 @@ impl Transfers {
         // decides.
         let is_known = sending.by == envelope.incarnation;
         sending.by = envelope.incarnation;
-        let is_next = matches!(answer, Answer::Snapshot(answer)
-            if answer.transfer == sending.transfer
-                && matches!(answer.outcome, ChunkOutcome::Continue { offset } if offset > sending.offset));
-        if is_next
-            && is_known
+        let further = match answer {
+            Answer::Snapshot(answer) if answer.transfer == sending.transfer => {
+                match answer.outcome {
+                    ChunkOutcome::Continue { offset } if offset > sending.answered => Some(offset),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        let Some(offset) = further else { return };
+        // A copy of this answer is no progress, however long the next chunk takes to read.
+        sending.answered = offset;
+        if is_known
             && envelope.id == sending.request
             && envelope.term == sending.term
             && now - sending.sent_at <= limits.prompt
@@ -160,12 +175,14 @@ impl Judge {
     /// A leader's log was cut at its beginning: by no more than the transfers under way allow.
     pub(super) fn keeps_log_for_transfers(&mut self, before: ObservedState, now: ObservedState) {
         let Some(limits) = self.transfers.limits else { return };
+        // What arrives in a turn may arrive after its cut.
+        let began = self.transfers.turns.insert(now.node, self.now).unwrap_or(0);
         if now.log_start.index <= before.log_start.index || now.role != Role::Leader {
             return;
         }
         let under_way = self.transfers.under_way.iter();
         let counted = under_way.filter(|((from, _), sending)| {
-            let recent = |at| self.now - at <= limits.counts;
+            let recent = |at| at < began && self.now - at <= limits.counts;
             *from == now.node
                 && sending.incarnation == now.incarnation
                 && sending.term == now.hard_state.term
@@ -181,9 +198,10 @@ impl Judge {
         let (from, end) = (before.log_start.index as usize, now.log_start.index as usize);
         let gone: usize = self.written[from..end.min(self.written.len())].iter().map(largest).sum();
         if gone as u64 <= limits.pin_bytes {
+            let (leader, before, now) = (now.node, before.log_start, now.log_start);
             let what = format!(
-                "n{} sends n{to} the snapshot of {index} and cuts its log up to {}: {gone} bytes",
-                now.node, now.log_start
+                "n{leader} sends n{to} the snapshot of {index} and cuts its log from {before} to \
+                 {now}: {gone} bytes"
             );
             self.accuse("a transfer keeps the log behind it", what);
         }
@@ -240,14 +258,20 @@ mod tests {
             let (request, data, meta) = (index + offset, data.clone(), meta.clone());
             let chunk = SnapshotChunk { meta, transfer, offset, data, crc: 0, round };
             judge.transfer_sent(&envelope(0, to, request, Body::Request(Request::Snapshot(chunk))));
-            let offset = offset + 10;
-            let install = InstallStatus::Receiving { index, bytes: offset };
-            let report = FollowerReport { matched: 0, install, recovering: false, round };
-            let outcome = ChunkOutcome::Continue { offset };
-            let answer = Answer::Snapshot(SnapshotAnswer { report, transfer, outcome });
-            let body = Body::Answer { asker_incarnation: 1, answer };
-            judge.transfer_answered(&envelope(to, 0, request, body));
+            answers(judge, to, index, offset);
         }
+    }
+
+    /// The member has the chunk at `offset` of the snapshot of `index`.
+    fn answers(judge: &mut Judge, from: NodeId, index: Index, offset: u64) {
+        let request = index + offset;
+        let offset = offset + 10;
+        let install = InstallStatus::Receiving { index, bytes: offset };
+        let report = FollowerReport { matched: 0, install, recovering: false, round: 0 };
+        let outcome = ChunkOutcome::Continue { offset };
+        let answer = Answer::Snapshot(SnapshotAnswer { report, transfer: index, outcome });
+        let body = Body::Answer { asker_incarnation: 1, answer };
+        judge.transfer_answered(&envelope(from, 0, request, body));
     }
 
     fn judge(pin_bytes: u64) -> Judge {
@@ -265,6 +289,8 @@ mod tests {
         judge.members.entry(0).or_default().seen = Some(leads(3));
         sends(&mut judge, 1, 5);
         sends(&mut judge, 2, 15);
+        judge.at(1);
+        judge.keeps_log_for_transfers(leads(3), leads(3));
         judge
     }
 
@@ -276,6 +302,25 @@ mod tests {
         judge.keeps_log_for_transfers(leads(5), leads(15));
         let rule = judge.breach().map(|breach| breach.rule);
         assert_eq!(rule, Some("a transfer keeps the log behind it"));
+    }
+
+    #[test]
+    fn what_arrives_in_the_turn_of_a_cut_does_not_count() {
+        let mut judge = judge(10_000);
+        judge.at(1);
+        sends(&mut judge, 1, 4);
+        judge.keeps_log_for_transfers(leads(3), leads(5));
+        assert_eq!(judge.breach(), None);
+    }
+
+    #[test]
+    fn a_copy_of_an_answer_is_no_progress() {
+        let mut judge = judge(10_000);
+        judge.at(4_000);
+        answers(&mut judge, 1, 5, 10);
+        judge.at(20_001);
+        judge.keeps_log_for_transfers(leads(5), leads(15));
+        assert_eq!(judge.breach(), None);
     }
 
     #[test]
