@@ -37,7 +37,9 @@ fn every_line_of_a_member_names_the_member_and_has_no_colour_where_there_is_no_t
     let id = (1..=3).find(|&id| id != leader).unwrap();
     members.kill(id);
     let log = members.data(id).join("log");
-    let first = std::fs::read_dir(log).unwrap().map(|file| file.unwrap().path()).min().unwrap();
+    let files = std::fs::read_dir(log).unwrap().map(|file| file.unwrap().path());
+    let segments = files.filter(|file| file.extension().is_some_and(|ext| ext == "wal"));
+    let first = segments.min().unwrap();
     let mut bytes = std::fs::read(&first).unwrap();
     let middle = bytes.len() / 3;
     bytes[middle] ^= 1;

@@ -68,7 +68,11 @@ fn a_member_does_not_take_a_strangers_answer_for_the_leaders() {
     let (leader, _) = members.until("somebody leads", |members| members.leader(0));
     let follower = (1..=3).find(|&id| id != leader).unwrap();
     let mut http = Http::new(Duration::from_secs(10));
-    let answer = http.ask(&members.http(follower), "GET /kv/k", &[], &[]).unwrap();
+    // A follower that has not heard from the leader yet has no address to ask.
+    let answer = members.until("the follower asks its leader", |members| {
+        let answer = http.ask(&members.http(follower), "GET /kv/k", &[], &[]).unwrap();
+        (!answer.text().contains("no leader is known")).then_some(answer)
+    });
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.text().contains("is no member; check --http-peers"), "{}", answer.text());
 }
