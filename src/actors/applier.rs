@@ -23,9 +23,9 @@ use crate::messages::{
     ApplyLink, ApplyMessage, ApplyWork, BoxedState, CommittedBatch, OfferedSnapshot, ReadJob,
     Reply, StateView,
 };
-use crate::raft::{Entry, Index, InstallDecision, LogId, Micros};
+use crate::raft::{Entry, Index, InstallDecision, LogId};
 use crate::runtime::Executor;
-use crate::runtime::shell::{Behaviour, Flow};
+use crate::runtime::shell::{Behaviour, Receive, Turn};
 
 use super::delays::Delays;
 use super::observer::Observer;
@@ -50,10 +50,12 @@ pub(crate) struct Applier<M: Machine> {
 }
 
 impl<M: Machine> Behaviour for Applier<M> {
-    type Message = ApplyMessage;
     const NAME: &'static str = "applier";
+}
 
-    fn on(&mut self, message: ApplyMessage, _now: Micros) -> Flow {
+/// One type for all messages: it is the public contract of the apply side.
+impl<M: Machine> Receive<ApplyMessage> for Applier<M> {
+    fn receive(&mut self, message: ApplyMessage, turn: &mut Turn) {
         match message {
             ApplyMessage::Work(work) => {
                 self.backlog.push_back(work);
@@ -64,11 +66,10 @@ impl<M: Machine> Behaviour for Applier<M> {
             ApplyMessage::Restored { log_id, state } => self.restored(log_id, state),
             ApplyMessage::Stop(ack) => {
                 self.finish();
-                return Flow::Stop(ack);
+                return turn.stop(ack);
             }
         }
         self.assert_none_waits_in_vain();
-        Flow::Go
     }
 }
 
@@ -320,23 +321,12 @@ mod tests {
 
     use super::*;
     use crate::machine::{SessionConfig, WordCount};
+    use crate::messages::AppliedMark;
     use crate::messages::ApplyGuard;
-    use crate::messages::{AppliedMark, PeerMessage};
     use crate::raft::{EntryKind, Membership, RaftStatus, SnapshotMeta};
-    use crate::runtime::shell::UnstartedActor;
+    use crate::runtime::shell::Ignores;
     use crate::runtime::stop_signal::StopSignal;
     use crate::runtime::{Component, Placement};
-
-    struct Nobody<M>(std::marker::PhantomData<fn() -> M>);
-
-    impl<M: actix::Message<Result = ()> + Send + Unpin + 'static> Behaviour for Nobody<M> {
-        type Message = M;
-        const NAME: &'static str = "nobody";
-
-        fn on(&mut self, _message: M, _now: Micros) -> Flow {
-            Flow::Go
-        }
-    }
 
     fn entries(indexes: std::ops::RangeInclusive<Index>) -> Vec<Entry> {
         let blank = |index| Entry {
@@ -358,10 +348,9 @@ mod tests {
 
     fn applier(shared: &Arc<NodeContext>) -> Applier<WordCount> {
         let link = ApplyLink {
-            peer: UnstartedActor::<Nobody<PeerMessage>>::new().recipient(),
-            queue: UnstartedActor::<Nobody<crate::messages::ApplyQueueMessage>>::new().recipient(),
-            snapshotter: UnstartedActor::<Nobody<crate::messages::SnapshotterMessage>>::new()
-                .recipient(),
+            peer: Ignores::address(),
+            queue: Ignores::address(),
+            snapshotter: Ignores::address(),
             restores: false,
             mark: AppliedMark::new(),
             _guard: Arc::new(ApplyGuard(shared.stop_signal.clone())),
@@ -392,7 +381,7 @@ mod tests {
             let (to, answer) = oneshot::channel();
             let read = move |state: Result<&dyn Any, _>| drop(to.send(state.map(|_| ())));
             let job = shared.reads.begin(1_000, read).expect("a free place");
-            applier.on(ApplyMessage::ReadAt { index, job }, 0);
+            applier.receive(ApplyMessage::ReadAt { index, job }, &mut Turn::at(0));
             answer
         };
         let mut answers: Vec<_> = [2, 3, 8, 10, 11].map(|index| read(index, &mut applier)).into();
@@ -401,16 +390,16 @@ mod tests {
             answered.collect::<Vec<bool>>()
         };
         let batch = CommittedBatch { entries: entries(1..=2).into(), replies: Vec::new() };
-        applier.on(ApplyMessage::Work(ApplyWork::Entries(batch)), 0);
+        applier.receive(ApplyMessage::Work(ApplyWork::Entries(batch)), &mut Turn::at(0));
         assert_eq!(is_answered(&mut answers), [true, false, false, false, false]);
-        applier.on(ApplyMessage::Work(ApplyWork::Offer(offer(10))), 0);
+        applier.receive(ApplyMessage::Work(ApplyWork::Offer(offer(10))), &mut Turn::at(0));
         let mut during = read(1, &mut applier);
         assert_eq!(during.try_recv(), Ok(Ok(())), "the old state serves until the decision");
         let decision = InstallDecision { log_id: LogId::new(1, 10), granted: true };
-        applier.on(ApplyMessage::Decision(decision), 0);
+        applier.receive(ApplyMessage::Decision(decision), &mut Turn::at(0));
         assert_eq!(is_answered(&mut answers), [false, true, true, true, false]);
         let batch = CommittedBatch { entries: entries(11..=11).into(), replies: Vec::new() };
-        applier.on(ApplyMessage::Work(ApplyWork::Entries(batch)), 0);
+        applier.receive(ApplyMessage::Work(ApplyWork::Entries(batch)), &mut Turn::at(0));
         assert_eq!(is_answered(&mut answers), [false, false, false, false, true]);
     }
 }

@@ -1,7 +1,7 @@
 //! The apply queue: the only queue of changes to the state machine.
 //!
 //! ```text
-//! peer ──Push──▶ [entries+replies][offer+staged][take snapshot][entries ..] ──Work──▶ apply side
+//! peer ──Enqueue──▶ [entries+replies][offer+staged][take snapshot][entries ..] ──Work──▶ apply side
 //!      ─Withdraw─▶                                                        ◀─Pull──
 //! ```
 //! Entries, offered snapshots and requests for a snapshot keep their order (A68, B12, SN01). The
@@ -19,10 +19,10 @@ use actix::Recipient;
 
 use crate::actors::context::NodeContext;
 use crate::messages::{
-    ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, SnapshotterMessage,
+    ApplyMessage, ApplyWork, CommittedBatch, DropState, Enqueue, OfferedSnapshot, Pull,
+    SnapshotterAddress, Stop, WithdrawOffer,
 };
-use crate::raft::{LogId, Micros};
-use crate::runtime::shell::{Batch, Behaviour, Flow};
+use crate::runtime::shell::{Batch, Behaviour, Receive, Turn};
 
 /// Batches are joined up to this size: large enough to save messages, small enough to answer
 /// clients in between.
@@ -35,37 +35,51 @@ pub(crate) struct ApplyQueue {
     /// The size of the last item in bytes, if it is a batch of entries; else 0.
     tail_bytes: usize,
     apply_side: Recipient<ApplyMessage>,
-    snapshotter: Recipient<SnapshotterMessage>,
+    snapshotter: SnapshotterAddress,
     shared: Arc<NodeContext>,
 }
 
 impl Behaviour for ApplyQueue {
-    type Message = ApplyQueueMessage;
     const NAME: &'static str = "apply queue";
-
-    fn on(&mut self, message: ApplyQueueMessage, _now: Micros) -> Flow {
-        match message {
-            ApplyQueueMessage::Push(work) => self.push(work),
-            ApplyQueueMessage::Withdraw(log_id) => self.withdraw(log_id),
-            ApplyQueueMessage::Pull => self.pulled = true,
-            ApplyQueueMessage::Stop(ack) => {
-                self.hand_over_the_rest();
-                return Flow::Stop(ack);
-            }
-        }
-        self.serve();
-        Flow::Go
-    }
 
     fn flush(&mut self, _batch: Batch) {
         self.shared.metrics.apply_queue_items.store(self.items.len() as u64, Relaxed);
     }
 }
 
+impl Receive<Enqueue> for ApplyQueue {
+    fn receive(&mut self, Enqueue(work): Enqueue, _turn: &mut Turn) {
+        self.push(work);
+        self.serve();
+    }
+}
+
+impl Receive<WithdrawOffer> for ApplyQueue {
+    fn receive(&mut self, WithdrawOffer(log_id): WithdrawOffer, _turn: &mut Turn) {
+        self.drop_offers(|offer| offer.meta.log_id == log_id);
+        self.serve();
+    }
+}
+
+impl Receive<Pull> for ApplyQueue {
+    fn receive(&mut self, _pull: Pull, _turn: &mut Turn) {
+        self.pulled = true;
+        self.serve();
+    }
+}
+
+/// The peer has ended (A70): the remaining entries are passed to the apply side.
+impl Receive<Stop> for ApplyQueue {
+    fn receive(&mut self, Stop(ack): Stop, turn: &mut Turn) {
+        self.hand_over_the_rest();
+        turn.stop(ack);
+    }
+}
+
 impl ApplyQueue {
     pub(crate) fn new(
         apply_side: Recipient<ApplyMessage>,
-        snapshotter: Recipient<SnapshotterMessage>,
+        snapshotter: SnapshotterAddress,
         shared: Arc<NodeContext>,
     ) -> ApplyQueue {
         ApplyQueue {
@@ -105,15 +119,11 @@ impl ApplyQueue {
         }
     }
 
-    fn withdraw(&mut self, log_id: LogId) {
-        self.drop_offers(|offer| offer.meta.log_id == log_id);
-    }
-
     fn drop_offers(&mut self, unwanted: impl Fn(&OfferedSnapshot) -> bool) {
         for item in std::mem::take(&mut self.items) {
             match item {
                 ApplyWork::Offer(offer) if unwanted(&offer) => {
-                    self.snapshotter.do_send(SnapshotterMessage::Retire(offer.shadow));
+                    self.snapshotter.send(DropState(offer.shadow));
                 }
                 item => self.items.push_back(item),
             }

@@ -11,14 +11,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use actix::Recipient;
-
 use crate::actors::context::NodeContext;
-use crate::messages::{PeerMessage, PersisterMessage, StopAck};
+use crate::messages::{PeerAddress, PersistStep, Persisted, SealLog, Stop};
 use crate::raft::{Envelope, LogChange, Micros, Persist};
 use crate::runtime::Executor;
 use crate::runtime::clock::Clock;
-use crate::runtime::shell::{Batch, Behaviour, Flow};
+use crate::runtime::shell::{Batch, Behaviour, Receive, Turn};
 use crate::storage::LogStore;
 
 use super::delays::Delays;
@@ -41,7 +39,7 @@ pub(crate) struct Persister {
 /// The recipients of a completed step's report and messages.
 #[derive(Clone)]
 pub(crate) struct PersisterLinks {
-    pub(crate) peer: Recipient<PeerMessage>,
+    pub(crate) peer: PeerAddress,
     pub(crate) sender: FencedSender,
     pub(crate) clock: Clock,
     pub(crate) shared: Arc<NodeContext>,
@@ -72,28 +70,35 @@ impl Group {
 }
 
 impl Behaviour for Persister {
-    type Message = PersisterMessage;
     const NAME: &'static str = "persister";
-
-    fn on(&mut self, message: PersisterMessage, _now: Micros) -> Flow {
-        match message {
-            PersisterMessage::Step { step, asked } => {
-                self.group.add(step, asked);
-                if self.group.bytes >= GROUP_BYTES {
-                    self.write();
-                }
-            }
-            PersisterMessage::Seal => {
-                self.write();
-                self.seal();
-            }
-            PersisterMessage::Stop(ack) => return self.stop(ack),
-        }
-        Flow::Go
-    }
 
     fn flush(&mut self, _batch: Batch) {
         self.write();
+    }
+}
+
+impl Receive<PersistStep> for Persister {
+    fn receive(&mut self, PersistStep { step, asked }: PersistStep, _turn: &mut Turn) {
+        self.group.add(step, asked);
+        if self.group.bytes >= GROUP_BYTES {
+            self.write();
+        }
+    }
+}
+
+impl Receive<SealLog> for Persister {
+    fn receive(&mut self, _seal: SealLog, _turn: &mut Turn) {
+        self.write();
+        self.seal();
+    }
+}
+
+/// The peer has ended before this: its last steps are in the group.
+impl Receive<Stop> for Persister {
+    fn receive(&mut self, Stop(ack): Stop, turn: &mut Turn) {
+        self.write();
+        self.seal();
+        turn.stop(ack);
     }
 }
 
@@ -120,7 +125,7 @@ impl Persister {
         self.executor.emit(&self.links, move |PersisterLinks { peer, sender, clock, shared }| {
             shared.metrics.persist_took(clock.now().saturating_sub(asked));
             group.then_send.into_iter().for_each(|envelope| sender.send(envelope));
-            peer.do_send(PeerMessage::Persisted { seq: group.last_seq });
+            peer.send(Persisted { seq: group.last_seq });
         });
     }
 
@@ -137,13 +142,6 @@ impl Persister {
         if let Err(error) = self.log.seal() {
             self.links.shared.stop_signal.fail(format!("the log can't be sealed: {error}"));
         }
-    }
-
-    /// The peer has ended before this: its last steps are in the group.
-    fn stop(&mut self, ack: StopAck) -> Flow {
-        self.write();
-        self.seal();
-        Flow::Stop(ack)
     }
 }
 
@@ -192,12 +190,12 @@ mod tests {
     }
 
     impl Behaviour for Left {
-        type Message = PeerMessage;
         const NAME: &'static str = "peer";
+    }
 
-        fn on(&mut self, message: PeerMessage, _now: Micros) -> Flow {
+    impl<M: std::fmt::Debug> Receive<M> for Left {
+        fn receive(&mut self, message: M, _turn: &mut Turn) {
             self.0.lock().push(format!("{message:?}"));
-            Flow::Go
         }
     }
 
@@ -225,7 +223,7 @@ mod tests {
                 (Arc::new(shared), placement.clock(), executors.of(Component::Peer));
             let peer = UnstartedActor::<Left>::new();
             let links = PersisterLinks {
-                peer: peer.recipient(),
+                peer: Arc::new(peer.address()),
                 sender: FencedSender { transport: Arc::new(left.clone()), shared: shared.clone() },
                 clock: clock.clone(),
                 shared,
@@ -243,10 +241,10 @@ mod tests {
             let changes = [LogChange { hard_state, ..LogChange::default() }, LogChange::default()];
             for (seq, change) in (1..).zip(changes) {
                 let step = Box::new(Persist { seq, change, then_send: vec![vote()] });
-                persister.on(PersisterMessage::Step { step, asked: 0 }, 0);
+                persister.receive(PersistStep { step, asked: 0 }, &mut Turn::at(0));
                 persister.flush(Batch { began: 0, now: 0, drained: true });
             }
-            persister.on(PersisterMessage::Seal, 0);
+            persister.receive(SealLog, &mut Turn::at(0));
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }

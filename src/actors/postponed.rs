@@ -4,7 +4,7 @@
 //! lost. It waits, followed by all later requests in order, and is retried after a pause:
 //!
 //! ```text
-//! message ─▶ waiting ─▶ tried ─▶ done
+//! request ─▶ waiting ─▶ tried ─▶ done
 //!               ▲          └─ no descriptor ─▶ first again, until the pause is over
 //!               └───────────────────────────────────┘
 //! ```
@@ -13,64 +13,55 @@
 //! reads and jobs.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
-
-use actix::{Message, Recipient};
 
 use crate::runtime::Executor;
 use crate::storage::StorageError;
 
 /// An actor's outstanding requests, oldest first.
-pub(crate) struct Postponed<M: Message + Send>
-where
-    M::Result: Send,
-{
-    waiting: VecDeque<M>,
+pub(crate) struct Postponed<W> {
+    waiting: VecDeque<W>,
     /// The first request was put back, and the pause is not over.
     is_pausing: bool,
-    pause: Pause<M>,
+    pause: Pause,
 }
 
 /// How to notify an actor that the pause is over.
-pub(crate) struct Pause<M: Message + Send>
-where
-    M::Result: Send,
-{
+pub(crate) struct Pause {
     /// The duration of the pause.
     pub(crate) lasts: Duration,
     /// The executor of the timer.
     pub(crate) executor: Executor,
-    /// The actor's own mailbox, and below the message that is sent to it at the end of the pause.
-    pub(crate) own: Recipient<M>,
-    pub(crate) over: fn() -> M,
+    /// Sends the actor the message that ends the pause.
+    pub(crate) end: Arc<dyn Fn() + Send + Sync>,
 }
 
-impl<M: Message<Result = ()> + Send + 'static> Postponed<M> {
-    pub(crate) fn new(pause: Pause<M>) -> Postponed<M> {
+impl<W> Postponed<W> {
+    pub(crate) fn new(pause: Pause) -> Postponed<W> {
         Postponed { waiting: VecDeque::new(), is_pausing: false, pause }
     }
 
     /// Adds a request.
-    pub(crate) fn add(&mut self, message: M) {
-        self.waiting.push_back(message);
+    pub(crate) fn add(&mut self, request: W) {
+        self.waiting.push_back(request);
     }
 
     /// The request to be done now, if there is one and no pause.
-    pub(crate) fn next(&mut self) -> Option<M> {
+    pub(crate) fn next(&mut self) -> Option<W> {
         if self.is_pausing { None } else { self.waiting.pop_front() }
     }
 
     /// Puts back a request that found no free file descriptor: it is retried first after a pause.
-    pub(crate) fn put_back(&mut self, message: M, error: &StorageError) {
+    pub(crate) fn put_back(&mut self, request: W, error: &StorageError) {
         tracing::warn!(%error, "no file can be opened now: tried again later. Allow this process more open files");
-        self.waiting.push_front(message);
+        self.waiting.push_front(request);
         self.is_pausing = true;
-        let Pause { lasts, own, over, .. } = &self.pause;
-        let (lasts, own, over) = (*lasts, own.clone(), *over);
+        let (lasts, end) = (self.pause.lasts, self.pause.end.clone());
         self.pause.executor.run(move || {
             Box::pin(async move {
                 tokio::time::sleep(lasts).await;
-                own.do_send(over());
+                end();
             })
         });
     }

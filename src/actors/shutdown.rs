@@ -26,8 +26,8 @@ use tokio::time::timeout;
 
 use crate::actors::context::NodeContext;
 use crate::messages::{
-    ApplyMessage, ApplyQueueMessage, PeerMessage, PersisterMessage, ReaderMessage,
-    SnapshotterMessage, StopAck,
+    ApplyMessage, ApplyQueueAddress, PeerAddress, PersisterAddress, ReaderAddress,
+    SnapshotterAddress, Stop, StopAck,
 };
 use crate::raft::NodeId;
 use crate::runtime::shell::{Activity, caught};
@@ -43,12 +43,12 @@ pub(crate) struct Shutdown {
     pub(crate) node: NodeId,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) stop_signal: Arc<StopSignal>,
-    pub(crate) peer: Recipient<PeerMessage>,
-    pub(crate) queue: Recipient<ApplyQueueMessage>,
+    pub(crate) peer: PeerAddress,
+    pub(crate) queue: ApplyQueueAddress,
     pub(crate) apply_side: Recipient<ApplyMessage>,
-    pub(crate) snapshotter: Recipient<SnapshotterMessage>,
-    pub(crate) reader: Recipient<ReaderMessage>,
-    pub(crate) persister: Recipient<PersisterMessage>,
+    pub(crate) snapshotter: SnapshotterAddress,
+    pub(crate) reader: ReaderAddress,
+    pub(crate) persister: PersisterAddress,
     pub(crate) executors: Executors,
     pub(crate) shared: Arc<NodeContext>,
     /// How long to wait for each actor to end.
@@ -65,25 +65,16 @@ impl Shutdown {
         if let Err(panic) = caught(|| self.transport.detach(self.node)) {
             self.stop_signal.fail(format!("the transport panicked: {panic}"));
         }
-        self.end(Component::Peer, "peer", |ack| self.peer.do_send(PeerMessage::Stop(ack))).await;
-        self.end(Component::Applier, "apply queue", |ack| {
-            self.queue.do_send(ApplyQueueMessage::Stop(ack));
-        })
-        .await;
+        self.end(Component::Peer, "peer", |ack| self.peer.send(Stop(ack))).await;
+        self.end(Component::Applier, "apply queue", |ack| self.queue.send(Stop(ack))).await;
         self.end(Component::Applier, "apply side", |ack| {
             self.apply_side.do_send(ApplyMessage::Stop(ack));
         })
         .await;
-        self.end(Component::Snapshotter, "snapshotter", |ack| {
-            self.snapshotter.do_send(SnapshotterMessage::Stop(ack));
-        })
-        .await;
-        self.end(Component::Reader, "reader", |ack| self.reader.do_send(ReaderMessage::Stop(ack)))
+        self.end(Component::Snapshotter, "snapshotter", |ack| self.snapshotter.send(Stop(ack)))
             .await;
-        self.end(Component::Persister, "persister", |ack| {
-            self.persister.do_send(PersisterMessage::Stop(ack));
-        })
-        .await;
+        self.end(Component::Reader, "reader", |ack| self.reader.send(Stop(ack))).await;
+        self.end(Component::Persister, "persister", |ack| self.persister.send(Stop(ack))).await;
         // Answers reads in the mailbox of an actor that hangs: no other step does.
         self.shared.reads.fail_all();
         self.executors.idle().await;

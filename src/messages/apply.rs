@@ -42,15 +42,17 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll};
 
-use actix::{Message, Recipient};
+use actix::Message;
 use tokio::sync::oneshot;
 
 use crate::machine::CodecError;
 use crate::raft::{Entries, Entry, Index, InstallDecision, LogId, SnapshotMeta};
 use crate::runtime::stop_signal::StopSignal;
 
-use super::SnapshotError;
-use super::{ApplyQueueMessage, PeerMessage, ReadJob, Reply, SnapshotterMessage, StopAck};
+use super::{
+    Applied, ApplyQueueAddress, CondInstallSnapshot, DropState, PeerAddress, Pull, ReadJob, Reply,
+    SnapshotDeclined, SnapshotError, SnapshotterAddress, StopAck, ViewSupplied,
+};
 
 /// A value whose type only the apply side knows: usually a decoded state.
 pub struct BoxedState {
@@ -236,9 +238,9 @@ impl AppliedMark {
 /// side counts as ended and the node stops.
 #[derive(Clone)]
 pub struct ApplyLink {
-    pub(crate) peer: Recipient<PeerMessage>,
-    pub(crate) queue: Recipient<ApplyQueueMessage>,
-    pub(crate) snapshotter: Recipient<SnapshotterMessage>,
+    pub(crate) peer: PeerAddress,
+    pub(crate) queue: ApplyQueueAddress,
+    pub(crate) snapshotter: SnapshotterAddress,
     pub(crate) restores: bool,
     pub(crate) mark: Arc<AppliedMark>,
     pub(crate) _guard: Arc<ApplyGuard>,
@@ -253,20 +255,20 @@ impl ApplyLink {
 
     /// Requests one item of work.
     pub fn pull(&self) {
-        self.queue.do_send(ApplyQueueMessage::Pull);
+        self.queue.send(Pull);
     }
 
     /// Reports that all entries through `index` are applied.
     pub fn applied(&self, index: Index) {
         if self.mark.reach(index) {
-            self.peer.do_send(PeerMessage::Applied);
+            self.peer.send(Applied);
         }
     }
 
     /// CondInstallSnapshot: asks whether to switch to an offered snapshot. Answered once, by
     /// [`ApplyMessage::Decision`].
     pub fn cond_install(&self, log_id: LogId) {
-        self.peer.do_send(PeerMessage::CondInstall(log_id));
+        self.peer.send(CondInstallSnapshot(log_id));
     }
 
     /// Encodes and publishes a snapshot of the last entry that was reported applied, or of an
@@ -274,7 +276,7 @@ impl ApplyLink {
     /// snapshot. Await the returned future to learn the outcome.
     pub fn snapshot(&self, view: StateView) -> SnapshotTaken {
         let (reply, taken) = oneshot::channel();
-        self.peer.do_send(PeerMessage::View { view, reply });
+        self.peer.send(ViewSupplied { view, reply });
         SnapshotTaken(taken)
     }
 
@@ -287,13 +289,13 @@ impl ApplyLink {
 
     /// Declines a request for a snapshot: there is no state to take one of.
     pub fn decline_snapshot(&self) {
-        self.peer.do_send(PeerMessage::SnapshotDeclined);
+        self.peer.send(SnapshotDeclined);
     }
 
     /// Drops `value` on the snapshotter's thread, where it delays neither the peer nor the apply
     /// side.
     pub fn retire(&self, value: BoxedState) {
-        self.snapshotter.do_send(SnapshotterMessage::Retire(value));
+        self.snapshotter.send(DropState(value));
     }
 }
 

@@ -3,18 +3,26 @@
 use actix::Message;
 
 use crate::raft::LogId;
+use crate::runtime::mailbox;
 
-use super::{ApplyWork, StopAck};
+use super::{ApplyWork, Stop};
 
+mailbox! {
+    /// The mailbox of the apply queue.
+    pub(crate) ApplyQueueAddress = dyn ApplyQueueMailbox: Enqueue, WithdrawOffer, Pull, Stop
+}
+
+/// Append this to the queue.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) enum ApplyQueueMessage {
-    /// Append this to the queue.
-    Push(ApplyWork),
-    /// An offered snapshot is obsolete: drop it if it is still queued.
-    Withdraw(LogId),
-    /// The apply side requests one item.
-    Pull,
-    /// The peer has ended (A70): pass the remaining entries to the apply side and end.
-    Stop(StopAck),
-}
+pub(crate) struct Enqueue(pub(crate) ApplyWork);
+
+/// An offered snapshot is obsolete: drop it if it is still queued.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct WithdrawOffer(pub(crate) LogId);
+
+/// The apply side requests one item.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Pull;

@@ -3,17 +3,25 @@
 use actix::Message;
 
 use crate::raft::{Micros, Persist};
+use crate::runtime::mailbox;
 
-use super::StopAck;
+use super::Stop;
 
+mailbox! {
+    /// The mailbox of the persister.
+    pub(crate) PersisterAddress = dyn PersisterMailbox: PersistStep, SealLog, Stop
+}
+
+/// Make this step durable, then send the messages it releases.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) enum PersisterMessage {
-    /// Make this step durable, then send the messages it releases. `asked` is the time of the
-    /// peer's request.
-    Step { step: Box<Persist>, asked: Micros },
-    /// The log has been idle: mark it as cleanly ended.
-    Seal,
-    /// Write the collected steps, seal the log and end.
-    Stop(StopAck),
+pub(crate) struct PersistStep {
+    pub(crate) step: Box<Persist>,
+    /// The time of the peer's request.
+    pub(crate) asked: Micros,
 }
+
+/// The log has been idle: mark it as cleanly ended.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct SealLog;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! handle ──put──▶ [command+reply][command+reply].. ──take──▶ peer
-//!        └─ the first put sends a notification: PeerMessage::Proposals
+//!        └─ the first put sends a notification: ProposalsQueued
 //! ```
 //! A mailbox message costs more than the protocol's work for a small command. So commands wait in a
 //! queue of their own, in the order of their arrival, and the peer gets one message for all
@@ -17,11 +17,10 @@
 
 use std::sync::Arc;
 
-use actix::Recipient;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{PeerMessage, Reply};
+use super::{PeerAddress, ProposalsQueued, Reply};
 
 /// The maximum number of proposals taken at a time: small enough that the end of a batch is checked
 /// in between.
@@ -46,12 +45,12 @@ struct Line {
 #[derive(Clone)]
 pub(crate) struct Proposals {
     line: Arc<Mutex<Line>>,
-    peer: Recipient<PeerMessage>,
+    peer: PeerAddress,
 }
 
 impl Proposals {
     /// A queue to `peer`, and the receiving end, which the peer holds.
-    pub(crate) fn new(peer: Recipient<PeerMessage>) -> (Proposals, ProposalsEnd) {
+    pub(crate) fn new(peer: PeerAddress) -> (Proposals, ProposalsEnd) {
         let proposals = Proposals { line: Arc::default(), peer };
         (proposals.clone(), ProposalsEnd(proposals))
     }
@@ -67,7 +66,7 @@ impl Proposals {
         let first = !std::mem::replace(&mut line.knocked, true);
         drop(line);
         if first {
-            self.peer.do_send(PeerMessage::Proposals);
+            self.peer.send(ProposalsQueued);
         }
     }
 }
@@ -87,7 +86,7 @@ impl ProposalsEnd {
         }
         piece.extend(line.waiting.drain(..PIECE));
         drop(line);
-        self.0.peer.do_send(PeerMessage::Proposals);
+        self.0.peer.send(ProposalsQueued);
     }
 }
 

@@ -23,8 +23,9 @@ use crate::actors::snapshotter::Snapshotter;
 use crate::actors::{ApplySide, DecodeState, Delays, Observer, Receiving};
 use crate::machine::{Machine, Replica, check_command, decode_replica};
 use crate::messages::{
-    AppliedMark, ApplyGuard, ApplyLink, ApplyMessage, ApplyQueueMessage, BoxedState, PeerMessage,
-    PersisterMessage, Proposals, ProposalsEnd, ReaderMessage, SnapshotterMessage,
+    AppliedMark, ApplyGuard, ApplyLink, ApplyMessage, ApplyQueueAddress, BoxedState, Deliver,
+    PeerAddress, PersisterAddress, Proposals, ProposalsEnd, ReaderAddress, RestoreState,
+    RetryReads, RetrySnapshotJobs, SnapshotterAddress, Undelivered,
 };
 use crate::raft::{LogId, Membership, Micros, Raft, Recovered};
 use crate::runtime::clock::Clock;
@@ -167,11 +168,11 @@ impl Slots {
 
     fn addresses(&self) -> Addresses {
         Addresses {
-            peer: self.peer.recipient(),
-            persister: self.persister.recipient(),
-            reader: self.reader.recipient(),
-            queue: self.queue.recipient(),
-            snapshotter: self.snapshotter.recipient(),
+            peer: Arc::new(self.peer.address()),
+            persister: Arc::new(self.persister.address()),
+            reader: Arc::new(self.reader.address()),
+            queue: Arc::new(self.queue.address()),
+            snapshotter: Arc::new(self.snapshotter.address()),
             applied: AppliedMark::new(),
         }
     }
@@ -179,11 +180,11 @@ impl Slots {
 
 /// The addresses of the node's actors.
 struct Addresses {
-    peer: Recipient<PeerMessage>,
-    persister: Recipient<PersisterMessage>,
-    reader: Recipient<ReaderMessage>,
-    queue: Recipient<ApplyQueueMessage>,
-    snapshotter: Recipient<SnapshotterMessage>,
+    peer: PeerAddress,
+    persister: PersisterAddress,
+    reader: ReaderAddress,
+    queue: ApplyQueueAddress,
+    snapshotter: SnapshotterAddress,
     /// How far the apply side has applied.
     applied: Arc<AppliedMark>,
 }
@@ -288,7 +289,7 @@ impl Site {
         let observer = observer.clone();
         let (sessions, cluster) = (self.config.sessions, self.identity.cluster);
         let slot = UnstartedActor::<Applier<M>>::new();
-        let recipient = slot.recipient();
+        let recipient = slot.address().recipient();
         let (executor, delays, shared) =
             (self.executor(Component::Applier), self.delays.clone(), self.shared.clone());
         self.start(slot, Component::Applier, move || {
@@ -309,27 +310,27 @@ impl Site {
         log: Box<dyn LogReader>,
         snapshots: Box<dyn SnapshotReader>,
     ) {
-        let role = Reader {
+        let own = addresses.reader.clone();
+        let reader = Reader {
             log,
             snapshots,
             peer: addresses.peer.clone(),
             executor: self.executor(Component::Reader),
             delays: self.delays.clone(),
             shared: self.shared.clone(),
-            wanted: self.postponed(Component::Reader, &addresses.reader, || ReaderMessage::Again),
+            wanted: self.postponed(Component::Reader, move || own.send(RetryReads)),
         };
-        self.start(slot, Component::Reader, move || role);
+        self.start(slot, Component::Reader, move || reader);
     }
 
     /// A retry of the actor's work for the case that no file can be opened.
-    fn postponed<M: actix::Message<Result = ()> + Send + 'static>(
+    fn postponed<W>(
         &self,
         part: Component,
-        own: &Recipient<M>,
-        over: fn() -> M,
-    ) -> Postponed<M> {
+        end: impl Fn() + Send + Sync + 'static,
+    ) -> Postponed<W> {
         let (lasts, executor) = (self.config.retry_interval, self.executor(part));
-        Postponed::new(Pause { lasts, executor, own: own.clone(), over })
+        Postponed::new(Pause { lasts, executor, end: Arc::new(end) })
     }
 
     /// Decodes the snapshot that the node starts from before anything else (A72, A74).
@@ -343,9 +344,10 @@ impl Site {
         origin: Origin,
     ) {
         if let Some(log_id) = origin.snapshot {
-            addresses.snapshotter.do_send(SnapshotterMessage::Restore(log_id));
+            addresses.snapshotter.send(RestoreState(log_id));
         }
-        let role = Snapshotter {
+        let own = addresses.snapshotter.clone();
+        let snapshotter = Snapshotter {
             store,
             decode,
             machine,
@@ -359,11 +361,9 @@ impl Site {
             executor: self.executor(Component::Snapshotter),
             delays: self.delays.clone(),
             shared: self.shared.clone(),
-            asked: self.postponed(Component::Snapshotter, &addresses.snapshotter, || {
-                SnapshotterMessage::Again
-            }),
+            asked: self.postponed(Component::Snapshotter, move || own.send(RetrySnapshotJobs)),
         };
-        self.start(slot, Component::Snapshotter, move || role);
+        self.start(slot, Component::Snapshotter, move || snapshotter);
     }
 
     fn start_persister(
@@ -372,7 +372,7 @@ impl Site {
         addresses: &Addresses,
         log: Box<dyn LogStore>,
     ) {
-        let role = Persister {
+        let persister = Persister {
             log,
             links: PersisterLinks {
                 peer: addresses.peer.clone(),
@@ -385,7 +385,7 @@ impl Site {
             group: Group::default(),
             failed: false,
         };
-        self.start(slot, Component::Persister, move || role);
+        self.start(slot, Component::Persister, move || persister);
     }
 
     fn start_queue(
@@ -394,9 +394,9 @@ impl Site {
         addresses: &Addresses,
         apply_side: &Recipient<ApplyMessage>,
     ) {
-        let role =
+        let queue =
             ApplyQueue::new(apply_side.clone(), addresses.snapshotter.clone(), self.shared.clone());
-        self.start(slot, Component::Applier, move || role);
+        self.start(slot, Component::Applier, move || queue);
     }
 
     fn start_peer(
@@ -424,8 +424,8 @@ impl Site {
             proposal_timeout: micros(self.config.proposal_timeout),
             idle: IDLE_HEARTBEATS * micros(self.config.heartbeat_interval),
         };
-        let alarm = TickTimer::default();
-        let (shared, clock, seen) = (self.shared.clone(), self.clock.clone(), alarm.clone());
+        let tick_timer = TickTimer::default();
+        let (shared, clock, seen) = (self.shared.clone(), self.clock.clone(), tick_timer.clone());
         self.start(slot, Component::Peer, move || {
             RaftPeer::new(raft, links, shared, clock, observer, times, seen)
         });
@@ -435,14 +435,14 @@ impl Site {
         let clock = self.clock.clone();
         self.executors
             .of(Component::Peer)
-            .run(move || Box::pin(ticker::tick(every, clock, alarm, peer, stop_signal)));
+            .run(move || Box::pin(ticker::tick(every, clock, tick_timer, peer, stop_signal)));
     }
 }
 
-fn inbox(peer: Recipient<PeerMessage>) -> Inbox {
+fn inbox(peer: PeerAddress) -> Inbox {
     let same_peer = peer.clone();
     Inbox::with_receipts(
-        move |envelope, receipt| peer.do_send(PeerMessage::Envelope(envelope, receipt)),
-        move |to, id| same_peer.do_send(PeerMessage::Undelivered { to, id }),
+        move |envelope, receipt| peer.send(Deliver { envelope, receipt }),
+        move |to, id| same_peer.send(Undelivered { to, id }),
     )
 }

@@ -13,8 +13,8 @@ use crate::actors::context::NodeContext;
 use crate::machine::NoMachine;
 use crate::machine::{CodecError, Machine, Outcome, codec, command};
 use crate::messages::{
-    ApplyMessage, PeerMessage, Proposal as Proposed, Proposals, ProposeError, ReadError, Reply,
-    SnapshotError, Trace,
+    ApplyMessage, LinearizableRead, PeerAddress, Proposal as Proposed, Proposals, ProposeError,
+    ReadError, Reply, RequestSnapshot, SnapshotError, Trace,
 };
 use crate::raft::{LogId, Micros, NodeId, Role};
 use crate::runtime::clock::Clock;
@@ -37,7 +37,7 @@ pub enum Consistency {
 /// Sends requests to one member. Cheap to clone and usable from any thread, inside any runtime or
 /// none, for instance in `web::Data`.
 pub struct Handle<M> {
-    pub(crate) peer: Recipient<PeerMessage>,
+    pub(crate) peer: PeerAddress,
     pub(crate) proposals: Proposals,
     pub(crate) apply_side: Recipient<ApplyMessage>,
     pub(crate) shared: Arc<NodeContext>,
@@ -177,7 +177,7 @@ impl<M: Machine> Handle<M> {
         let deadline = self.clock.now() + self.limits.timeout;
         let job = self.shared.reads.begin(deadline, read).ok_or(ReadError::Busy)?;
         match consistency {
-            Consistency::Linearizable => self.peer.do_send(PeerMessage::Read(job)),
+            Consistency::Linearizable => self.peer.send(LinearizableRead(job)),
             Consistency::Local => self.apply_side.do_send(ApplyMessage::ReadAt { index: 0, job }),
         }
         answer.await.unwrap_or(Err(ReadError::Fatal))
@@ -186,7 +186,7 @@ impl<M: Machine> Handle<M> {
     /// Takes a snapshot of the applied state, waits until it is durable and returns its last entry.
     pub async fn snapshot(&self) -> Result<LogId, SnapshotError> {
         let (to, answer) = oneshot::channel();
-        self.peer.do_send(PeerMessage::Snapshot(to));
+        self.peer.send(RequestSnapshot(to));
         answer.await.unwrap_or(Err(SnapshotError::Fatal))
     }
 

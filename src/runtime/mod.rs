@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Placement ─▶ Executor: a thread, a shared thread, or a virtual executor under a paused clock
-//!                └─ shell: mailbox ─▶ a batch of messages ─▶ Behaviour::on, .., Behaviour::flush
+//!                └─ shell: mailbox ─▶ a batch of messages ─▶ Receive::receive, .., Behaviour::flush
 //! StopSignal: shared by the actors of a node; if one of them fails, all stop
 //! ```
 //!
@@ -12,6 +12,7 @@
 pub(crate) mod abortable;
 pub(crate) mod clock;
 mod local_tasks;
+mod mailbox;
 mod placement;
 pub(crate) mod select;
 mod shared_thread;
@@ -21,6 +22,7 @@ pub(crate) mod thread;
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use clock::SkewedClock;
+pub(crate) use mailbox::{Mailbox, mailbox};
 #[cfg(feature = "tcp")]
 pub(crate) use placement::member_span;
 pub use placement::{Component, Placement};

@@ -1,11 +1,11 @@
 //! The actix actor that every part of a node runs in: a shell around plain code.
 //!
-//! What an actor does is a [`Behaviour`]: `on` handles one message, `flush` ends a batch. The shell
-//! adds what actix needs, the same for all:
+//! An actor implements [`Receive`] for each type of message that it handles, and [`Behaviour`]: what
+//! it does at the end of a batch. The shell adds what actix needs, the same for all:
 //!
 //! ```text
-//! mailbox ─▶ on, on, on, .. ─▶ flush          one batch: what is handled before the mailbox is empty
-//!    └─ while the executor is busy ─▶ stash ─▶ on, ..
+//! mailbox ─▶ receive, receive, .. ─▶ flush    one batch: what is handled before the mailbox is empty
+//!    └─ while the executor is busy ─▶ stash ─▶ receive, ..
 //! ```
 //!
 //! - **Batches.** actix drains a mailbox before it polls an actor's futures. One permanent future
@@ -30,9 +30,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
 
 use actix::dev::channel::{AddressReceiver, channel};
-use actix::{
-    Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message, Recipient,
-};
+use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message};
 use tokio::time::Sleep;
 
 use crate::raft::Micros;
@@ -46,25 +44,41 @@ const BATCH_MESSAGES_MAX: u32 = 256;
 /// A batch ends after this many microseconds, even if the mailbox has more.
 const BATCH_TIME_MAX: Micros = 1000;
 
-/// The behaviour of an actor: how it handles its messages.
+/// The behaviour of an actor apart from its messages.
 pub(crate) trait Behaviour: Unpin + 'static {
-    /// The messages that it handles.
-    type Message: Message<Result = ()> + Send + Unpin + 'static;
     /// Its name in reports of its end.
     const NAME: &'static str;
 
-    /// Handles one message.
-    fn on(&mut self, message: Self::Message, now: Micros) -> Flow;
+    /// Called before each message.
+    fn prepare(&mut self, _now: Micros) {}
 
     /// Ends a batch: processes what its messages have collected.
     fn flush(&mut self, _batch: Batch) {}
 }
 
-/// Whether an actor continues.
-pub(crate) enum Flow {
-    Go,
-    /// It ends after this message; the acknowledgement is given when the actor is dropped.
-    Stop(StopAck),
+/// How an actor handles messages of one type.
+pub(crate) trait Receive<M>: Behaviour {
+    /// Handles one message.
+    fn receive(&mut self, message: M, turn: &mut Turn);
+}
+
+/// The handling of one message.
+pub(crate) struct Turn {
+    /// The time at which it began.
+    pub(crate) now: Micros,
+    end: Option<StopAck>,
+}
+
+impl Turn {
+    /// A turn at this time.
+    pub(crate) fn at(now: Micros) -> Turn {
+        Turn { now, end: None }
+    }
+
+    /// Ends the actor after this message. The acknowledgement is given when the actor is dropped.
+    pub(crate) fn stop(&mut self, ack: StopAck) {
+        self.end = Some(ack);
+    }
 }
 
 /// A batch of messages that were handled consecutively, at its end.
@@ -123,8 +137,8 @@ impl<R: Behaviour> UnstartedActor<R> {
         self.activity.clone()
     }
 
-    pub(crate) fn recipient(&self) -> Recipient<R::Message> {
-        self.address.clone().recipient()
+    pub(crate) fn address(&self) -> Addr<Shell<R>> {
+        self.address.clone()
     }
 
     /// Starts the actor on `executor` with the behaviour that `make` creates there.
@@ -196,11 +210,14 @@ pub(crate) struct Shell<R: Behaviour> {
     executor: Executor,
     clock: Clock,
     /// Messages that arrived while the executor was busy.
-    stash: VecDeque<R::Message>,
+    stash: VecDeque<Stashed<R>>,
     batch: Option<OpenBatch>,
     /// Set when the actor is to end. It is dropped with the shell, and not before.
     end: Option<StopAck>,
 }
+
+/// Handles a message that had to wait.
+type Stashed<R> = Box<dyn FnOnce(&mut Shell<R>)>;
 
 struct OpenBatch {
     began: Micros,
@@ -210,7 +227,10 @@ struct OpenBatch {
 }
 
 impl<R: Behaviour> Shell<R> {
-    fn receive(&mut self, message: R::Message) {
+    fn receive<M>(&mut self, message: M)
+    where
+        R: Receive<M>,
+    {
         let now = self.clock.now();
         let batch = self.batch.get_or_insert(OpenBatch { began: now, last: now, messages: 0 });
         batch.last = now;
@@ -218,9 +238,12 @@ impl<R: Behaviour> Shell<R> {
         let cut = batch.messages >= BATCH_MESSAGES_MAX
             || now.saturating_sub(batch.began) >= BATCH_TIME_MAX;
         self.activity.set(true);
-        if let Flow::Stop(ack) = self.behaviour.on(message, now) {
+        let mut turn = Turn::at(now);
+        self.behaviour.prepare(now);
+        self.behaviour.receive(message, &mut turn);
+        if turn.end.is_some() {
             // The activity stays set until the actor is dropped.
-            return self.end = Some(ack);
+            return self.end = turn.end;
         }
         self.activity.set(false);
         if cut {
@@ -257,14 +280,14 @@ impl<R: Behaviour> Actor for Shell<R> {
     }
 }
 
-impl<R: Behaviour> Handler<R::Message> for Shell<R> {
+impl<R: Receive<M>, M: Message<Result = ()> + 'static> Handler<M> for Shell<R> {
     type Result = ();
 
-    fn handle(&mut self, message: R::Message, _ctx: &mut Self::Context) {
+    fn handle(&mut self, message: M, _ctx: &mut Self::Context) {
         if self.end.is_some() {
             // Dropping the message answers its sender, if it waits.
         } else if !self.stash.is_empty() || self.executor.busy_until().is_some() {
-            self.stash.push_back(message);
+            self.stash.push_back(Box::new(|shell| shell.receive(message)));
         } else {
             self.receive(message);
         }
@@ -301,13 +324,35 @@ impl<R: Behaviour> ActorFuture<Shell<R>> for BatchEnd {
                 break;
             }
             match shell.stash.pop_front() {
-                Some(message) => shell.receive(message),
+                Some(stashed) => stashed(shell),
                 None => shell.flush(true),
             }
         }
         self.wake = None;
         Poll::Pending
     }
+}
+
+/// An actor of tests that ignores all messages.
+#[cfg(test)]
+pub(crate) struct Ignores;
+
+#[cfg(test)]
+impl Ignores {
+    /// The address of one that is never started.
+    pub(crate) fn address() -> Arc<Addr<Shell<Ignores>>> {
+        Arc::new(UnstartedActor::new().address())
+    }
+}
+
+#[cfg(test)]
+impl Behaviour for Ignores {
+    const NAME: &'static str = "ignores";
+}
+
+#[cfg(test)]
+impl<M> Receive<M> for Ignores {
+    fn receive(&mut self, _message: M, _turn: &mut Turn) {}
 }
 
 #[cfg(test)]
@@ -326,12 +371,11 @@ mod tests {
     struct Listener;
 
     impl Behaviour for Listener {
-        type Message = Ping;
         const NAME: &'static str = "listener";
+    }
 
-        fn on(&mut self, _ping: Ping, _now: Micros) -> Flow {
-            Flow::Go
-        }
+    impl Receive<Ping> for Listener {
+        fn receive(&mut self, _ping: Ping, _turn: &mut Turn) {}
     }
 
     /// AC03, AC15: an actor that can't be created fails its node, and its thread continues.
@@ -342,9 +386,9 @@ mod tests {
         let stop_signal = Arc::new(stop_signal);
         let (executor, clock) = (executors.of(Component::Peer), Placement::threads().clock());
         let broken = UnstartedActor::<Listener>::new();
-        let recipient = broken.recipient();
+        let address = broken.address();
         let (ping, pinged) = oneshot::channel();
-        recipient.do_send(Ping(ping));
+        address.do_send(Ping(ping));
         broken.start(executor, clock.clone(), stop_signal.clone(), || panic!("out of luck"));
         assert!(pinged.await.is_err(), "whoever waits is told");
         let told = tokio::time::timeout(std::time::Duration::from_secs(20), stops.recv()).await;
@@ -353,18 +397,18 @@ mod tests {
         assert_eq!(fatal, "the listener panicked: out of luck");
         let whole = UnstartedActor::<Listener>::new();
         let (ping, pinged) = oneshot::channel();
-        let recipient = whole.recipient();
-        recipient.do_send(Ping(ping));
+        let address = whole.address();
+        address.do_send(Ping(ping));
         whole.start(executor, clock, stop_signal, || Listener);
         assert!(pinged.await.is_err(), "handled and dropped");
-        assert!(recipient.connected(), "by an actor that lives on the same thread");
+        assert!(address.connected(), "by an actor that lives on the same thread");
         executors.exit();
         ends.join().await;
     }
 
     /// Sends itself another message with each one that it handles.
     struct Restless {
-        own: Recipient<Again>,
+        own: Addr<Shell<Restless>>,
         left: u32,
         unflushed: u32,
         longest: Arc<AtomicU32>,
@@ -375,11 +419,8 @@ mod tests {
     #[rtype(result = "()")]
     struct Again;
 
-    impl Behaviour for Restless {
-        type Message = Again;
-        const NAME: &'static str = "restless";
-
-        fn on(&mut self, _again: Again, _now: Micros) -> Flow {
+    impl Receive<Again> for Restless {
+        fn receive(&mut self, _again: Again, _turn: &mut Turn) {
             self.unflushed += 1;
             self.longest.fetch_max(self.unflushed, Relaxed);
             match self.left.checked_sub(1) {
@@ -389,8 +430,11 @@ mod tests {
                 }
                 None => drop(self.ended.take()),
             }
-            Flow::Go
         }
+    }
+
+    impl Behaviour for Restless {
+        const NAME: &'static str = "restless";
 
         fn flush(&mut self, _batch: Batch) {
             self.unflushed = 0;
@@ -403,7 +447,7 @@ mod tests {
         let (executors, ends) = Placement::threads().open(0).expect("threads");
         let stop_signal = Arc::new(StopSignal::new().0);
         let slot = UnstartedActor::<Restless>::new();
-        let (own, longest) = (slot.recipient(), Arc::new(AtomicU32::new(0)));
+        let (own, longest) = (slot.address(), Arc::new(AtomicU32::new(0)));
         let (ended, at_end) = oneshot::channel();
         let role = Restless {
             own: own.clone(),

@@ -11,8 +11,8 @@
 //! | `events` | the requests that wait in this actor |
 
 use crate::messages::{
-    ApplyMessage, ApplyQueueMessage, ApplyWork, CommittedBatch, OfferedSnapshot, PersisterMessage,
-    ReadError, ReaderMessage, Reply, SnapshotterMessage,
+    ApplyMessage, ApplyWork, CommittedBatch, Enqueue, OfferedSnapshot, PersistStep, ReadChunk,
+    ReadError, ReadLog, RemoveRefused, Reply, RunSnapshotJob, WithdrawOffer,
 };
 use crate::raft::{
     ApplyItem, Entries, Event, Index, InstallDecision, LogId, Micros, Persist, Ready, Role,
@@ -21,7 +21,7 @@ use crate::raft::{
 
 use super::RaftPeer;
 
-const OUTLIVED: &str = "other members remember a later start of this node than its directory does: it is an older copy. What \
+const STALE_DIRECTORY: &str = "other members remember a later start of this node than its directory does: it is an older copy. What \
      that lost is noted; start the node again, and it catches up from the others before it counts";
 
 impl RaftPeer {
@@ -43,10 +43,8 @@ impl RaftPeer {
         if let Some(step) = persist {
             self.persist(step, now);
         }
-        reads.into_iter().for_each(|read| self.links.reader.do_send(ReaderMessage::Log(read)));
-        chunk_reads
-            .into_iter()
-            .for_each(|read| self.links.reader.do_send(ReaderMessage::Chunk(read)));
+        reads.into_iter().for_each(|read| self.links.reader.send(ReadLog(read)));
+        chunk_reads.into_iter().for_each(|read| self.links.reader.send(ReadChunk(read)));
         // Before the events: a waiter whose entry is committed gets its reply even if this `Ready`
         // also reports that the leader is deposed.
         apply.into_iter().for_each(|item| self.queue(item, now));
@@ -74,7 +72,7 @@ impl RaftPeer {
 
     fn persist(&mut self, step: Box<Persist>, now: Micros) {
         self.asked = (step.seq, now);
-        self.links.persister.do_send(PersisterMessage::Step { step, asked: now });
+        self.links.persister.send(PersistStep { step, asked: now });
     }
 
     fn queue(&mut self, item: ApplyItem, now: Micros) {
@@ -92,11 +90,11 @@ impl RaftPeer {
             },
             ApplyItem::TakeSnapshot => ApplyWork::TakeSnapshot,
             ApplyItem::Withdraw(log_id) => {
-                return self.links.queue.do_send(ApplyQueueMessage::Withdraw(log_id));
+                return self.links.queue.send(WithdrawOffer(log_id));
             }
         };
         self.release_batch(now);
-        self.links.queue.do_send(ApplyQueueMessage::Push(work));
+        self.links.queue.send(Enqueue(work));
     }
 
     fn queue_entries(&mut self, entries: Entries, now: Micros) {
@@ -120,14 +118,14 @@ impl RaftPeer {
 
     fn push_entries(&self, entries: Entries, replies: Vec<(Index, Reply)>) {
         let work = ApplyWork::Entries(CommittedBatch { entries, replies });
-        self.links.queue.do_send(ApplyQueueMessage::Push(work));
+        self.links.queue.send(Enqueue(work));
     }
 
     fn snapshot_job(&mut self, job: SnapshotJob, now: Micros) {
         if let SnapshotJob::Decode(meta) = &job {
             self.install_began = Some((meta.log_id, now));
         }
-        self.links.snapshotter.do_send(SnapshotterMessage::Job(job));
+        self.links.snapshotter.send(RunSnapshotJob(job));
     }
 
     fn decided(&mut self, decision: InstallDecision, now: Micros) {
@@ -170,10 +168,10 @@ impl RaftPeer {
                 self.snapshot_requests.current(&mut self.raft, now, log_id)
             }
             Event::SnapshotRefused(log_id) => {
-                self.links.snapshotter.do_send(SnapshotterMessage::Remove(log_id));
+                self.links.snapshotter.send(RemoveRefused(log_id));
                 self.snapshot_requests.passed(&mut self.raft, now);
             }
-            Event::StaleDirectory => self.shared.stop_signal.fail(OUTLIVED.into()),
+            Event::StaleDirectory => self.shared.stop_signal.fail(STALE_DIRECTORY.into()),
             Event::Alarm(what) => tracing::error!(what, "a correct cluster never shows this"),
         }
     }

@@ -1,6 +1,6 @@
 //! The peer: one member's protocol, and the requests that wait for its results.
 //!
-//! Each handler passes one message to [`Raft`]; when the mailbox is drained (or the batch is cut)
+//! Each handler passes one message to [`Raft`]; it is in the file of its concern. When the mailbox is drained (or the batch is cut)
 //! one `Ready` is handled for all of them. Handling a `Ready` means sending messages to other
 //! actors; nothing here waits, blocks or decides.
 //!
@@ -12,10 +12,14 @@
 //! *What it does not do:* it does not keep the log, know a command's type, or access files.
 
 mod apply_batcher;
+mod durability;
 mod handle_ready;
+mod network;
 mod pending_reads;
 mod pending_snapshots;
+mod proposing;
 mod snapshot_requests;
+mod snapshots;
 pub(crate) mod ticker;
 mod waiters;
 
@@ -27,13 +31,12 @@ use crate::actors::context::NodeContext;
 use crate::actors::fenced_sender::FencedSender;
 use crate::actors::observer::Observer;
 use crate::messages::{
-    AppliedMark, ApplyMessage, ApplyQueueMessage, BoxedState, DecodedSnapshot, PeerMessage,
-    PersisterMessage, Proposal, ProposalsEnd, ProposeError, ReaderMessage, SnapshotError,
-    SnapshotReply, SnapshotterMessage, StateView,
+    Applied, AppliedMark, ApplyMessage, ApplyQueueAddress, BoxedState, PersisterAddress, Proposal,
+    ProposalsEnd, ReaderAddress, SnapshotterAddress, Stop,
 };
-use crate::raft::{Envelope, Index, LogId, Micros, NodeId, Raft, Refusal, RequestId, SnapshotMeta};
+use crate::raft::{Index, LogId, Micros, Raft};
 use crate::runtime::clock::Clock;
-use crate::runtime::shell::{Batch, Behaviour, Flow};
+use crate::runtime::shell::{Batch, Behaviour, Receive, Turn};
 
 use self::apply_batcher::ApplyBatcher;
 use self::pending_reads::PendingReads;
@@ -70,7 +73,7 @@ pub(crate) struct RaftPeer {
     applied_wanted: Option<Index>,
     /// When the status was last published.
     published: Micros,
-    alarm: TickTimer,
+    tick_timer: TickTimer,
     next_tick: Micros,
 }
 
@@ -78,11 +81,11 @@ pub(crate) struct RaftPeer {
 pub(crate) struct PeerLinks {
     pub(crate) proposals: ProposalsEnd,
     pub(crate) applied: Arc<AppliedMark>,
-    pub(crate) persister: Recipient<PersisterMessage>,
-    pub(crate) reader: Recipient<ReaderMessage>,
-    pub(crate) queue: Recipient<ApplyQueueMessage>,
+    pub(crate) persister: PersisterAddress,
+    pub(crate) reader: ReaderAddress,
+    pub(crate) queue: ApplyQueueAddress,
     pub(crate) apply_side: Recipient<ApplyMessage>,
-    pub(crate) snapshotter: Recipient<SnapshotterMessage>,
+    pub(crate) snapshotter: SnapshotterAddress,
     pub(crate) sender: FencedSender,
 }
 
@@ -98,45 +101,10 @@ pub(crate) struct Times {
 }
 
 impl Behaviour for RaftPeer {
-    type Message = PeerMessage;
     const NAME: &'static str = "peer";
 
-    fn on(&mut self, message: PeerMessage, now: Micros) -> Flow {
+    fn prepare(&mut self, now: Micros) {
         self.look_at_applied(now);
-        let raft = &mut self.raft;
-        match message {
-            PeerMessage::Proposals => self.propose_all(now),
-            PeerMessage::Read(job) => self.reads.add(job),
-            PeerMessage::Snapshot(reply) => self.snapshot_requests.add(raft, now, reply),
-            PeerMessage::Envelope(envelope, _handled) => self.step(now, envelope),
-            PeerMessage::Undelivered { to, id } => self.undelivered(now, to, id),
-            PeerMessage::Tick { due } => self.on_tick(now, due),
-            PeerMessage::Persisted { seq } => self.on_persisted(now, seq),
-            PeerMessage::LogRead { id, outcome } => raft.log_read(now, id, outcome),
-            PeerMessage::ChunkRead { to, transfer, offset, outcome } => {
-                raft.chunk_read(now, to, transfer, offset, outcome);
-            }
-            PeerMessage::ChunkWritten { transfer, outcome } => {
-                raft.chunk_written(now, transfer, outcome)
-            }
-            PeerMessage::DecodeBegun(log_id) => raft.decode_begun(now, log_id),
-            PeerMessage::Decoded { log_id, decoded } => self.on_decoded(now, log_id, decoded),
-            PeerMessage::View { view, reply } => self.encode(view, reply),
-            PeerMessage::SnapshotTaken(meta) => self.on_snapshot_taken(now, meta),
-            PeerMessage::SnapshotDeclined => {
-                raft.snapshot_declined(now);
-                self.snapshot_requests.declined();
-            }
-            PeerMessage::SnapshotSuperfluous(log_id) => self.on_snapshot_superfluous(now, log_id),
-            // Nothing to do: each message reads the applied index first.
-            PeerMessage::Applied => {}
-            PeerMessage::CondInstall(log_id) => raft.cond_install(now, log_id),
-            PeerMessage::Stop(ack) => {
-                self.finish(now);
-                return Flow::Stop(ack);
-            }
-        }
-        Flow::Go
     }
 
     fn flush(&mut self, batch: Batch) {
@@ -146,7 +114,7 @@ impl Behaviour for RaftPeer {
         self.reads.begin(&mut self.raft, batch.now);
         self.handle_ready(batch.now);
         self.wait_for_applied(batch.now);
-        self.set_alarm();
+        self.set_tick_timer();
         // Under a flood of messages the mailbox may never be drained: the status is then published
         // once per tick.
         if batch.drained || batch.now >= self.published + self.times.tick {
@@ -154,6 +122,18 @@ impl Behaviour for RaftPeer {
         }
         let ended = self.clock.now();
         self.shared.metrics.loop_took(ended.saturating_sub(batch.began));
+    }
+}
+
+/// Nothing to do: the applied index is read before each message.
+impl Receive<Applied> for RaftPeer {
+    fn receive(&mut self, _applied: Applied, _turn: &mut Turn) {}
+}
+
+impl Receive<Stop> for RaftPeer {
+    fn receive(&mut self, Stop(ack): Stop, turn: &mut Turn) {
+        self.finish(turn.now);
+        turn.stop(ack);
     }
 }
 
@@ -165,7 +145,7 @@ impl RaftPeer {
         clock: Clock,
         observer: Observer,
         times: Times,
-        alarm: TickTimer,
+        tick_timer: TickTimer,
     ) -> RaftPeer {
         let mut peer = RaftPeer {
             raft,
@@ -188,37 +168,15 @@ impl RaftPeer {
             applied: 0,
             applied_wanted: None,
             published: 0,
-            alarm,
+            tick_timer,
             next_tick: 0,
         };
         let now = peer.clock.now();
         peer.next_tick = now + peer.times.tick;
         peer.handle_ready(now);
-        peer.set_alarm();
+        peer.set_tick_timer();
         peer.publish(now);
         peer
-    }
-
-    fn propose_all(&mut self, now: Micros) {
-        let mut piece = std::mem::take(&mut self.piece);
-        self.links.proposals.take(&mut piece);
-        let wall_ms = self.clock.wall_ms();
-        piece.drain(..).for_each(|proposal| self.propose(now, wall_ms, proposal));
-        self.piece = piece;
-    }
-
-    fn propose(&mut self, now: Micros, wall_ms: u64, proposal: Proposal) {
-        let Proposal { data, mut reply } = proposal;
-        let (role, term, _) = self.raft.role();
-        reply.arrived(role, term);
-        match self.raft.propose(now, wall_ms, data) {
-            Ok(log_id) => {
-                reply.mark_appended(log_id);
-                self.waiters.add(log_id, now + self.times.proposal_timeout, reply);
-            }
-            Err(Refusal::NotLeader(leader)) => reply.refuse(ProposeError::NotLeader { leader }),
-            Err(Refusal::Busy) => reply.refuse(ProposeError::Busy),
-        }
     }
 
     fn look_at_applied(&mut self, now: Micros) {
@@ -244,103 +202,6 @@ impl RaftPeer {
                 self.look_at_applied(now);
                 self.handle_ready(now);
             }
-        }
-    }
-
-    fn step(&mut self, now: Micros, envelope: Envelope) {
-        if !self.shared.stop_signal.fenced() {
-            self.raft.step(now, envelope);
-        }
-    }
-
-    fn undelivered(&mut self, now: Micros, to: NodeId, id: RequestId) {
-        self.raft.undelivered(now, to, id);
-    }
-
-    fn on_tick(&mut self, now: Micros, due: Micros) {
-        self.alarm.arrived();
-        self.shared.metrics.loop_took(now.saturating_sub(due));
-        self.tick(now);
-        self.seal_if_idle(now);
-    }
-
-    fn tick(&mut self, now: Micros) {
-        if now.saturating_sub(self.next_tick) >= self.times.stall {
-            self.raft.stalled(now);
-        }
-        self.next_tick = now + self.times.tick;
-        self.release_batch(now);
-        self.raft.tick(now);
-        self.waiters.expire(now);
-        self.shared.reads.expire(now);
-    }
-
-    fn set_alarm(&mut self) {
-        let deadline =
-            self.raft.next_deadline().min(self.apply_batcher.due().unwrap_or(Micros::MAX));
-        self.next_tick = self.next_tick.min(deadline);
-        self.alarm.set(deadline);
-    }
-
-    fn on_persisted(&mut self, now: Micros, seq: u64) {
-        assert!(
-            seq > self.persisted && seq <= self.asked.0,
-            "step {seq} complete, of {:?}",
-            self.asked
-        );
-        // Steps complete in order, and the protocol is notified of each.
-        for seq in self.persisted + 1..=seq {
-            self.raft.persisted(now, seq);
-        }
-        self.persisted = seq;
-    }
-
-    fn on_decoded(&mut self, now: Micros, log_id: LogId, decoded: DecodedSnapshot) {
-        let shadow = match decoded {
-            DecodedSnapshot::State(shadow) => shadow,
-            DecodedSnapshot::Undecodable => return self.raft.snapshot_undecodable(now, log_id),
-            DecodedSnapshot::Broken => {
-                self.raft.snapshot_decoded(now, log_id, false);
-                return;
-            }
-        };
-        if self.raft.snapshot_decoded(now, log_id, true) {
-            self.shadow = Some((log_id, shadow));
-        } else {
-            self.links.snapshotter.do_send(SnapshotterMessage::Retire(shadow));
-        }
-    }
-
-    fn encode(&mut self, view: StateView, reply: SnapshotReply) {
-        self.pending_snapshots.encoding(view.log_id(), reply);
-        self.links.snapshotter.do_send(SnapshotterMessage::Take(view));
-    }
-
-    fn on_snapshot_taken(&mut self, now: Micros, meta: SnapshotMeta) {
-        let (log_id, before) = (meta.log_id, self.raft.status().snapshot);
-        self.raft.snapshot_taken(now, meta);
-        let accepted = self.raft.status().snapshot == log_id && before != log_id;
-        let judged = match accepted {
-            true => Ok(()),
-            false if log_id.index <= before.index => Err(SnapshotError::Outdated),
-            false => Err(SnapshotError::Refused),
-        };
-        self.pending_snapshots.published(log_id, judged);
-    }
-
-    fn on_snapshot_superfluous(&mut self, now: Micros, log_id: LogId) {
-        self.raft.snapshot_declined(now);
-        self.snapshot_requests.passed(&mut self.raft, now);
-        self.pending_snapshots.published(log_id, Err(SnapshotError::Outdated));
-    }
-
-    /// Seals an idle log: marks its end durably, so that later damage to it is detected.
-    fn seal_if_idle(&mut self, now: Micros) {
-        let (last, at) = self.asked;
-        if self.sealed < last && self.persisted == last && now.saturating_sub(at) >= self.times.idle
-        {
-            self.sealed = last;
-            self.links.persister.do_send(PersisterMessage::Seal);
         }
     }
 

@@ -5,8 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::messages::{ReadError, ReadJob};
+use crate::messages::{LinearizableRead, ReadError, ReadJob};
 use crate::raft::{Micros, Raft, ReadTicket, Refusal};
+use crate::runtime::shell::{Receive, Turn};
+
+use super::RaftPeer;
+
+impl Receive<LinearizableRead> for RaftPeer {
+    fn receive(&mut self, LinearizableRead(job): LinearizableRead, _turn: &mut Turn) {
+        self.reads.add(job);
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct PendingReads {
@@ -16,7 +25,7 @@ pub(crate) struct PendingReads {
 }
 
 impl PendingReads {
-    pub(crate) fn add(&mut self, job: ReadJob) {
+    fn add(&mut self, job: ReadJob) {
         self.fresh.push(job);
     }
 

@@ -4,13 +4,12 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-use actix::{Message, Recipient};
-
-use crate::messages::Proposals;
+use crate::actors::fenced_sender::FencedSender;
+use crate::messages::{Deliver, LinearizableRead, Persisted, Proposals};
 use crate::node::Config;
-use crate::raft::{Answer, Body, Membership, Request, Role as Standing};
+use crate::raft::{Answer, Body, Envelope, Membership, NodeId, Request, Role as Standing};
 use crate::runtime::Placement;
-use crate::runtime::shell::UnstartedActor;
+use crate::runtime::shell::Ignores;
 use crate::runtime::stop_signal::StopSignal;
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Identity, Start, Storage};
@@ -20,22 +19,6 @@ use super::*;
 
 fn micros(duration: std::time::Duration) -> Micros {
     duration.as_micros() as Micros
-}
-
-/// An actor that ignores all messages.
-struct Nobody<M>(std::marker::PhantomData<fn() -> M>);
-
-impl<M: Message<Result = ()> + Send + Unpin + 'static> Behaviour for Nobody<M> {
-    type Message = M;
-    const NAME: &'static str = "nobody";
-
-    fn on(&mut self, _message: M, _now: Micros) -> Flow {
-        Flow::Go
-    }
-}
-
-fn nobody<M: Message<Result = ()> + Send + Unpin + 'static>() -> Recipient<M> {
-    UnstartedActor::<Nobody<M>>::new().recipient()
 }
 
 /// Counts the pre-vote requests that are sent.
@@ -78,16 +61,16 @@ impl Lonely {
             config.reads_in_flight,
         ));
         let (placement, sent) = (Placement::shared(), Sent::default());
-        let (proposals, proposed) = Proposals::new(nobody());
+        let (proposals, proposed) = Proposals::new(Ignores::address());
         drop(proposals);
         let links = PeerLinks {
             proposals: proposed,
             applied: AppliedMark::new(),
-            persister: nobody(),
-            reader: nobody(),
-            queue: nobody(),
-            apply_side: nobody(),
-            snapshotter: nobody(),
+            persister: Ignores::address(),
+            reader: Ignores::address(),
+            queue: Ignores::address(),
+            apply_side: (*Ignores::address()).clone().recipient(),
+            snapshotter: Ignores::address(),
             sender: FencedSender { transport: Arc::new(sent.clone()), shared: shared.clone() },
         };
         let times = Times {
@@ -96,22 +79,23 @@ impl Lonely {
             idle: micros(config.heartbeat_interval),
             stall: micros(config.heartbeat_interval) / 2,
         };
-        let (clock, observer, alarm) =
+        let (clock, observer, tick_timer) =
             (placement.clock(), Observer::default(), TickTimer::default());
-        let peer = RaftPeer::new(raft, links, shared.clone(), clock, observer, times, alarm);
+        let peer = RaftPeer::new(raft, links, shared.clone(), clock, observer, times, tick_timer);
         Lonely { peer, shared, sent, now: 0 }
     }
 
     /// Runs a batch that was cut: more messages wait in the mailbox. Requested steps are reported
     /// as complete.
-    fn cut_batch(&mut self, make: fn(&NodeContext, Micros) -> PeerMessage) {
+    fn cut_batch(&mut self, flood: fn(&mut RaftPeer, Micros)) {
         let began = self.now;
         for _ in 0..4 {
-            self.peer.on(make(&self.shared, self.now), self.now);
+            self.peer.prepare(self.now);
+            flood(&mut self.peer, self.now);
         }
         let asked = self.peer.asked.0;
         if self.peer.persisted < asked {
-            self.peer.on(PeerMessage::Persisted { seq: asked }, self.now);
+            self.peer.receive(Persisted { seq: asked }, &mut Turn::at(self.now));
         }
         self.now += 1_000;
         self.peer.flush(Batch { began, now: self.now, drained: false });
@@ -119,16 +103,17 @@ impl Lonely {
 }
 
 /// An answer to a request that was never sent.
-fn envelope(_shared: &NodeContext, _now: Micros) -> PeerMessage {
+fn envelope(peer: &mut RaftPeer, now: Micros) {
     let answer = Answer::Vote { granted: false, held: None };
     let body = Body::Answer { asker_incarnation: 9, answer };
     let envelope =
         Envelope { cluster: 0, group: 0, from: 9, to: 1, incarnation: 1, term: 0, id: 1, body };
-    PeerMessage::Envelope(envelope, Receipt::none())
+    peer.receive(Deliver { envelope, receipt: Receipt::none() }, &mut Turn::at(now));
 }
 
-fn read(shared: &NodeContext, now: Micros) -> PeerMessage {
-    PeerMessage::Read(shared.reads.begin(now + 1_000_000, |_| ()).expect("a free place for a read"))
+fn read(peer: &mut RaftPeer, now: Micros) {
+    let job = peer.shared.reads.begin(now + 1_000_000, |_| ()).expect("a free place for a read");
+    peer.receive(LinearizableRead(job), &mut Turn::at(now));
 }
 
 /// B3, AC07: an endless flood of messages of any kind does not hold up ticks. The election timeout

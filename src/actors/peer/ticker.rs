@@ -10,14 +10,16 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use actix::Recipient;
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
-use crate::messages::PeerMessage;
+use crate::messages::{PeerAddress, Tick};
 use crate::raft::Micros;
 use crate::runtime::clock::Clock;
+use crate::runtime::shell::{Receive, Turn};
 use crate::runtime::stop_signal::StopSignal;
+
+use super::RaftPeer;
 
 /// The minimum time between two ticks, whatever is due, in microseconds.
 const TICK_MIN: Micros = 1000;
@@ -67,22 +69,52 @@ impl TickTimer {
 pub(crate) async fn tick(
     every: Duration,
     clock: Clock,
-    alarm: TickTimer,
-    peer: Recipient<PeerMessage>,
+    tick_timer: TickTimer,
+    peer: PeerAddress,
     stop_signal: Arc<StopSignal>,
 ) {
     let every = every.as_micros() as Micros;
     let mut last = clock.now();
     while stop_signal.is_running() {
-        let due = alarm.due(last, every);
+        let due = tick_timer.due(last, every);
         if clock.now() < due {
             // In either case, woken early or timed out, the due time is computed again.
-            let _ = timeout_at(clock.instant(due), alarm.0.changed.notified()).await;
+            let _ = timeout_at(clock.instant(due), tick_timer.0.changed.notified()).await;
             continue;
         }
         last = clock.now();
-        if !alarm.0.outstanding.swap(true, AcqRel) {
-            peer.do_send(PeerMessage::Tick { due });
+        if !tick_timer.0.outstanding.swap(true, AcqRel) {
+            peer.send(Tick { due });
         }
+    }
+}
+
+impl Receive<Tick> for RaftPeer {
+    fn receive(&mut self, Tick { due }: Tick, turn: &mut Turn) {
+        self.tick_timer.arrived();
+        self.shared.metrics.loop_took(turn.now.saturating_sub(due));
+        self.tick(turn.now);
+        self.seal_if_idle(turn.now);
+    }
+}
+
+impl RaftPeer {
+    pub(super) fn tick(&mut self, now: Micros) {
+        if now.saturating_sub(self.next_tick) >= self.times.stall {
+            self.raft.stalled(now);
+        }
+        self.next_tick = now + self.times.tick;
+        self.release_batch(now);
+        self.raft.tick(now);
+        self.waiters.expire(now);
+        self.shared.reads.expire(now);
+    }
+
+    /// Sets the time of the next tick: the protocol's deadline, or that of held entries.
+    pub(super) fn set_tick_timer(&mut self) {
+        let deadline =
+            self.raft.next_deadline().min(self.apply_batcher.due().unwrap_or(Micros::MAX));
+        self.next_tick = self.next_tick.min(deadline);
+        self.tick_timer.set(deadline);
     }
 }

@@ -23,12 +23,14 @@ use crate::actors::delays::Delays;
 use crate::actors::postponed::Postponed;
 use crate::machine::CodecError;
 use crate::messages::{
-    ApplyMessage, BoxedState, DecodedSnapshot, PeerMessage, SnapshotterMessage, StateView,
+    ApplyMessage, BoxedState, ChunkStored, DecodeBegun, DecodedSnapshot, DropState, EncodeView,
+    PeerAddress, PeerMailbox, RemoveRefused, RestoreState, RetrySnapshotJobs, RunSnapshotJob,
+    SnapshotDecoded, SnapshotObsolete, SnapshotPublished, StateView, Stop,
 };
-use crate::raft::{LogId, Membership, Micros, SnapshotJob, SnapshotMeta};
-use crate::runtime::Executor;
+use crate::raft::{LogId, Membership, SnapshotJob, SnapshotMeta};
 use crate::runtime::abortable::Abortable;
-use crate::runtime::shell::{Behaviour, Flow};
+use crate::runtime::shell::{Behaviour, Receive, Turn};
+use crate::runtime::{Executor, Mailbox};
 use crate::storage::{SnapshotSink, SnapshotStore, StorageError};
 
 const BUFFER_BYTES: usize = 256 << 10;
@@ -51,16 +53,24 @@ pub(crate) struct Snapshotter {
     pub(crate) made: BTreeSet<LogId>,
     /// Completely received, and not yet current or discarded.
     pub(crate) received: Option<LogId>,
-    pub(crate) peer: Recipient<PeerMessage>,
+    pub(crate) peer: PeerAddress,
     pub(crate) apply_side: Recipient<ApplyMessage>,
     pub(crate) executor: Executor,
     pub(crate) delays: Delays,
     pub(crate) shared: Arc<NodeContext>,
-    pub(crate) asked: Postponed<SnapshotterMessage>,
+    pub(crate) asked: Postponed<Work>,
 }
 
-/// Work that failed, and why. With a message, the work may be retried.
-type Undone = (StorageError, Option<Box<SnapshotterMessage>>);
+/// Requested work, in the order of the requests.
+pub(crate) enum Work {
+    Job(SnapshotJob),
+    Restore(LogId),
+    Encode(StateView),
+    Remove(LogId),
+}
+
+/// Why work failed, and the work if it may be retried.
+type Undone = (StorageError, Option<Box<Work>>);
 
 fn given_up(error: StorageError) -> Undone {
     (error, None)
@@ -108,22 +118,67 @@ fn of_its_entry(log_id: LogId, state: BoxedState) -> Result<BoxedState, Failure>
 }
 
 impl Behaviour for Snapshotter {
-    type Message = SnapshotterMessage;
     const NAME: &'static str = "snapshotter";
+}
 
-    fn on(&mut self, message: SnapshotterMessage, _now: Micros) -> Flow {
-        match message {
-            SnapshotterMessage::Stop(ack) => return Flow::Stop(ack),
-            SnapshotterMessage::Retire(old) => drop(old),
-            // A stopping node starts no slow work, and a fenced node accesses no file.
-            _ if !self.shared.stop_signal.is_running() => self.asked.clear(),
-            SnapshotterMessage::Again => self.asked.pause_is_over(),
-            message => self.asked.add(message),
+impl Receive<RunSnapshotJob> for Snapshotter {
+    fn receive(&mut self, RunSnapshotJob(job): RunSnapshotJob, _turn: &mut Turn) {
+        self.add(Work::Job(job));
+    }
+}
+
+impl Receive<RestoreState> for Snapshotter {
+    fn receive(&mut self, RestoreState(log_id): RestoreState, _turn: &mut Turn) {
+        self.add(Work::Restore(log_id));
+    }
+}
+
+impl Receive<EncodeView> for Snapshotter {
+    fn receive(&mut self, EncodeView(view): EncodeView, _turn: &mut Turn) {
+        self.add(Work::Encode(view));
+    }
+}
+
+impl Receive<RemoveRefused> for Snapshotter {
+    fn receive(&mut self, RemoveRefused(log_id): RemoveRefused, _turn: &mut Turn) {
+        self.add(Work::Remove(log_id));
+    }
+}
+
+impl Receive<RetrySnapshotJobs> for Snapshotter {
+    fn receive(&mut self, _retry: RetrySnapshotJobs, _turn: &mut Turn) {
+        self.asked.pause_is_over();
+        self.work();
+    }
+}
+
+impl Receive<DropState> for Snapshotter {
+    fn receive(&mut self, DropState(state): DropState, _turn: &mut Turn) {
+        drop(state);
+    }
+}
+
+impl Receive<Stop> for Snapshotter {
+    fn receive(&mut self, Stop(ack): Stop, turn: &mut Turn) {
+        turn.stop(ack);
+    }
+}
+
+impl Snapshotter {
+    fn add(&mut self, work: Work) {
+        self.asked.add(work);
+        self.work();
+    }
+
+    fn work(&mut self) {
+        // A stopping node starts no slow work, and a fenced node accesses no file.
+        if !self.shared.stop_signal.is_running() {
+            self.asked.clear();
         }
-        while let Some(message) = self.asked.next() {
-            match self.process(message) {
-                Err((error, Some(message))) if error.is_out_of_descriptors() => {
-                    self.asked.put_back(*message, &error);
+        while let Some(work) = self.asked.next() {
+            match self.process(work) {
+                Err((error, Some(work))) if error.is_out_of_descriptors() => {
+                    self.asked.put_back(*work, &error);
                 }
                 Err((error, _)) => {
                     self.shared.stop_signal.fail(format!("snapshots can't be stored: {error}"));
@@ -131,26 +186,23 @@ impl Behaviour for Snapshotter {
                 Ok(()) => {}
             }
         }
-        Flow::Go
     }
-}
 
-impl Snapshotter {
     /// Processes one request. If it fails for lack of a file descriptor, it has done only what may
     /// be repeated.
-    fn process(&mut self, message: SnapshotterMessage) -> Result<(), Undone> {
-        let outcome = match &message {
-            SnapshotterMessage::Job(job) => self.job(job),
-            SnapshotterMessage::Restore(log_id) => self.restore(*log_id),
-            SnapshotterMessage::Remove(log_id) => {
+    fn process(&mut self, work: Work) -> Result<(), Undone> {
+        let done = match &work {
+            Work::Job(job) => self.job(job),
+            Work::Restore(log_id) => self.restore(*log_id),
+            Work::Remove(log_id) => {
                 self.made.remove(log_id);
                 self.remove(*log_id)
             }
-            _ => Ok(()),
+            Work::Encode(_) => Ok(()),
         };
-        match (outcome, message) {
-            (Err(error), message) => Err((error, Some(Box::new(message)))),
-            (Ok(()), SnapshotterMessage::Take(view)) => self.take(view),
+        match (done, work) {
+            (Err(error), work) => Err((error, Some(Box::new(work)))),
+            (Ok(()), Work::Encode(view)) => self.take(view),
             (Ok(()), _) => Ok(()),
         }
     }
@@ -163,7 +215,7 @@ impl Snapshotter {
                 if written == crate::raft::ChunkWritten::Complete {
                     self.received = Some(meta.log_id);
                 }
-                self.tell(PeerMessage::ChunkWritten { transfer, outcome: written });
+                self.tell(ChunkStored { transfer, outcome: written });
                 Ok(())
             }
             SnapshotJob::AbortTransfer(transfer) => {
@@ -189,7 +241,7 @@ impl Snapshotter {
         {
             return content.map(drop);
         }
-        self.tell(PeerMessage::DecodeBegun(log_id));
+        self.tell(DecodeBegun(log_id));
         let decoded = match self.decode(log_id, content) {
             Ok(state) => DecodedSnapshot::State(state),
             Err(Failure::Undecodable(error)) => {
@@ -202,7 +254,7 @@ impl Snapshotter {
             }
             Err(Failure::Storage(error)) => return Err(error),
         };
-        self.tell(PeerMessage::Decoded { log_id, decoded });
+        self.tell(SnapshotDecoded { log_id, decoded });
         Ok(())
     }
 
@@ -262,17 +314,17 @@ impl Snapshotter {
         let log_id = view.log_id();
         // The same file would be written twice, and the existing one has the same content.
         if self.is_needed(log_id) {
-            self.tell(PeerMessage::SnapshotSuperfluous(log_id));
+            self.tell(SnapshotObsolete(log_id));
             return Ok(());
         }
         let sink = match self.store.create(log_id, &self.membership) {
             Ok(sink) => sink,
-            Err(error) => return Err((error, Some(Box::new(SnapshotterMessage::Take(view))))),
+            Err(error) => return Err((error, Some(Box::new(Work::Encode(view))))),
         };
         match self.encode(view, sink) {
             Ok(meta) => {
                 self.made.insert(log_id);
-                self.tell(PeerMessage::SnapshotTaken(meta));
+                self.tell(SnapshotPublished(meta));
             }
             Err(Failure::Content(_)) if !self.shared.stop_signal.is_running() => {}
             Err(Failure::Content(error) | Failure::Undecodable(error)) => {
@@ -317,7 +369,10 @@ impl Snapshotter {
         self.current == Some(log_id) || self.received == Some(log_id) || self.made.contains(&log_id)
     }
 
-    fn tell(&self, message: PeerMessage) {
-        self.executor.emit(&self.peer, |peer| peer.do_send(message));
+    fn tell<M: Send + 'static>(&self, message: M)
+    where
+        dyn PeerMailbox: Mailbox<M>,
+    {
+        self.executor.emit(&self.peer, |peer| peer.send(message));
     }
 }

@@ -1,11 +1,11 @@
 //! Tests of the client against a member whose answers the test gives, one attempt at a time.
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, Context, Handler, Message};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use crate::actors::context::NodeContext;
 use crate::machine::{Increment, WordCount, codec};
-use crate::messages::{ApplyMessage, PeerMessage, Proposal, Proposals, ProposalsEnd, Reply};
+use crate::messages::{Proposal, Proposals, ProposalsEnd, Reply};
 use crate::node::config::Config;
 use crate::node::handle::Limits;
 use crate::raft::RaftStatus;
@@ -21,16 +21,10 @@ impl Actor for Deaf {
     type Context = Context<Deaf>;
 }
 
-impl Handler<PeerMessage> for Deaf {
+impl<M: Message<Result = ()>> Handler<M> for Deaf {
     type Result = ();
 
-    fn handle(&mut self, _: PeerMessage, _: &mut Context<Deaf>) {}
-}
-
-impl Handler<ApplyMessage> for Deaf {
-    type Result = ();
-
-    fn handle(&mut self, _: ApplyMessage, _: &mut Context<Deaf>) {}
+    fn handle(&mut self, _: M, _: &mut Context<Deaf>) {}
 }
 
 /// A member whose answers the test gives.
@@ -52,9 +46,9 @@ impl Scripted {
             config.proposals_in_flight,
             config.reads_in_flight,
         );
-        let (proposals, proposed) = Proposals::new(deaf.clone().recipient());
+        let (proposals, proposed) = Proposals::new(Arc::new(deaf.clone()));
         let handle = Handle {
-            peer: deaf.clone().recipient(),
+            peer: Arc::new(deaf.clone()),
             proposals,
             apply_side: deaf.recipient(),
             shared: Arc::new(shared),
