@@ -1,18 +1,23 @@
 //! The actors of one node. Each is small, and none waits for another.
 //!
-//! ```text
-//! handle ─Proposals, Read─▶ RaftPeer ──Step──▶ Persister ──▶ LogStore
-//!                           │ ▲ │ ▲──Persisted──┘  └─then_send─▶ Transport
-//!                           │ │ └──Envelope──▶ Transport ──▶ other members' RaftPeer
-//!                           │ └─CondInstall, (applied)─┐
-//!                           ├──entries, offers──▶ ApplyQueue ◀──Pull── Applier (Replica)
-//!                           ├──chunks, decode──▶ Snapshotter ──▶ SnapshotStore
-//!                           └──old entries──▶ Reader        Ticker ──Tick──▶ RaftPeer
-//! ```
+//! | from | messages | to |
+//! |---|---|---|
+//! | handle | `ProposalsQueued`, `LinearizableRead`, `RequestSnapshot` | `RaftPeer` |
+//! | transport, ticker | `Deliver`, `Undelivered`; `Tick` | `RaftPeer` |
+//! | `RaftPeer` | `PersistStep`, `SealLog` | `Persister`, which writes, then sends |
+//! | `Persister` | `Persisted` | `RaftPeer` |
+//! | `RaftPeer` | `Enqueue`, `WithdrawOffer` | `ApplyQueue` |
+//! | apply side | `Pull` | `ApplyQueue`, which answers with one item |
+//! | apply side | `Applied`, `CondInstallSnapshot`, `ViewSupplied` | `RaftPeer` |
+//! | `RaftPeer` | `ApplyMessage::Decision`, `ReadAt` | apply side |
+//! | `RaftPeer` | `RunSnapshotJob`, `EncodeView`, `DropState` | `Snapshotter` |
+//! | `Snapshotter` | `ChunkStored`, `SnapshotDecoded`, `SnapshotPublished` | `RaftPeer` |
+//! | `RaftPeer` | `ReadLog`, `ReadChunk` | `Reader` |
+//! | `Reader` | `LogReadCompleted`, `ChunkReadCompleted` | `RaftPeer` |
 //!
 //! # What waits for what
-//! These actors send each other owned values with `do_send` and await nothing. Callers outside of
-//! the actors wait for a value that answers when it is dropped:
+//! These actors send each other owned values and await nothing. Callers outside of the actors wait
+//! for a value that answers when it is dropped:
 //!
 //! ```text
 //! caller of a handle ──▶ RaftPeer ──▶ (its entry) ──▶ Applier
@@ -25,7 +30,7 @@
 //! |---|---|
 //! | messages after an fsync | part of the `Persist` step, sent by the persister |
 //! | changes of the state machine | the apply queue: one queue for all |
-//! | an actor's messages from one sender | sending order: one mailbox, `do_send` |
+//! | an actor's messages from one sender | sending order: one mailbox for all types |
 //! | the stop | peer, apply queue, apply side, snapshotter, reader, persister; then the threads |
 //!
 //! *What is not here:* decisions (`crate::raft`), file formats (`crate::storage`), types of

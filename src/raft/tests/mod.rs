@@ -1,10 +1,9 @@
-//! Tests of the protocol alone: clusters of peers in virtual time, scripted runs, and single peers
-//! driven by hand.
+//! Tests of the protocol alone: clusters of peers in virtual time, and single peers driven by hand.
+//! Stories with checked-in output are scripts, in `tests/raft`.
 //!
 //! - `world/`: peers, disks, a network and state machines, event by event from one seed; checks
 //!   after every event.
 //! - `random.rs`: many seeds with every fault of the world.
-//! - `stories.rs`: scripted runs whose output is checked in, in `stories/`.
 //! - `hand.rs`, `courses.rs`, `words.rs`: a scripted peer, common sequences of inputs, and short
 //!   constructors.
 //! - `paper.rs`: one test for each rule of the Raft paper's figures 2 and 13.
@@ -52,6 +51,5 @@ mod sending;
 mod single;
 mod snapshots;
 mod sparing;
-mod stories;
 mod words;
 mod world;

@@ -15,25 +15,32 @@ use crate::raft::{
 
 /// The state that survives a crash.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Disk {
-    pub(crate) life: Life,
-    pub(crate) known_peers: KnownPeers,
-    pub(crate) hard_state: HardState,
-    pub(crate) start: LogId,
-    pub(crate) entries: VecDeque<Entry>,
-    pub(crate) snapshot: Option<SnapshotMeta>,
+pub struct Disk {
+    /// The incarnation record.
+    pub life: Life,
+    /// The records of peers.
+    pub known_peers: KnownPeers,
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// The id of the entry before the log's first.
+    pub start: LogId,
+    /// The log.
+    pub entries: VecDeque<Entry>,
+    /// The current snapshot, by the log's record.
+    pub snapshot: Option<SnapshotMeta>,
     /// Published snapshot files, each with its state.
-    pub(crate) files: BTreeMap<LogId, Bytes>,
+    pub files: BTreeMap<LogId, Bytes>,
     /// Snapshots that were received in a transfer.
-    pub(crate) received: BTreeSet<LogId>,
+    pub received: BTreeSet<LogId>,
     /// A snapshot being received, as far as it has arrived.
     transfer: Option<(TransferKey, Vec<u8>)>,
     /// Steps given to the disk that are not done.
-    pub(crate) steps: VecDeque<Persist>,
+    pub steps: VecDeque<Persist>,
 }
 
 impl Disk {
-    pub(crate) fn last_index(&self) -> Index {
+    /// The index of the log's last entry.
+    pub fn last_index(&self) -> Index {
         self.start.index + self.entries.len() as u64
     }
 
@@ -41,12 +48,13 @@ impl Disk {
         self.snapshot.as_ref().map_or(0, |meta| meta.log_id.index)
     }
 
-    pub(crate) fn entry(&self, index: Index) -> Option<&Entry> {
+    /// The entry at `index`, if the log holds it.
+    pub fn entry(&self, index: Index) -> Option<&Entry> {
         self.entries.get(index.checked_sub(self.start.index + 1)? as usize)
     }
 
     /// Makes a change durable.
-    pub(crate) fn apply(&mut self, change: LogChange) {
+    pub fn apply(&mut self, change: LogChange) {
         if let Some(life) = change.life {
             let old = self.life;
             let falls = life.incarnation < old.incarnation || life.predecessor < old.predecessor;
@@ -109,7 +117,7 @@ impl Disk {
     }
 
     /// What a node recovers when it starts on this disk.
-    pub(crate) fn recovered(&self, members: &Membership) -> Recovered {
+    pub fn recovered(&self, members: &Membership) -> Recovered {
         Recovered {
             life: self.life,
             hard_state: self.hard_state,
@@ -121,7 +129,7 @@ impl Disk {
     }
 
     /// Reads entries back.
-    pub(crate) fn read(&self, read: &LogRead) -> LogReadOutcome {
+    pub fn read(&self, read: &LogRead) -> LogReadOutcome {
         let mut bytes = 0;
         let entries: Vec<Entry> = (read.first..=read.last)
             .map_while(|index| self.entry(index).cloned())
@@ -140,13 +148,13 @@ impl Disk {
     // ---- snapshots -----------------------------------------------------------------------
 
     /// Publishes a snapshot that the node built.
-    pub(crate) fn publish(&mut self, log_id: LogId, state: Bytes) {
+    pub fn publish(&mut self, log_id: LogId, state: Bytes) {
         self.files.insert(log_id, state);
         self.received.remove(&log_id);
     }
 
     /// Stores a chunk of a snapshot being received.
-    pub(crate) fn store(
+    pub fn store(
         &mut self,
         key: TransferKey,
         meta: &SnapshotMeta,
@@ -171,12 +179,12 @@ impl Disk {
     }
 
     /// Drops what has arrived in this transfer.
-    pub(crate) fn abort(&mut self, key: TransferKey) {
+    pub fn abort(&mut self, key: TransferKey) {
         self.transfer.take_if(|(current, _)| *current == key);
     }
 
     /// Reads a chunk of a snapshot.
-    pub(crate) fn read_chunk(&self, read: &ChunkRead) -> ChunkReadOutcome {
+    pub fn read_chunk(&self, read: &ChunkRead) -> ChunkReadOutcome {
         let Some(file) = self.files.get(&read.snapshot) else { return ChunkReadOutcome::Gone };
         let from = read.offset as usize;
         let end = file.len().min(from + read.max_bytes);
@@ -185,7 +193,7 @@ impl Disk {
 
     /// Removes files of snapshots older than the current one, except for the retained number of
     /// them and one that waits for its install.
-    pub(crate) fn keep_from(&mut self, current: LogId, install: InstallStatus, retained: usize) {
+    pub fn keep_from(&mut self, current: LogId, install: InstallStatus, retained: usize) {
         let older = self.files.range(..current).map(|(file, _)| *file);
         let oldest = older.rev().take(retained).last().unwrap_or(current);
         let kept = |file: &LogId| match install {
@@ -196,7 +204,7 @@ impl Disk {
     }
 
     /// Removes a received snapshot that is not wanted.
-    pub(crate) fn discard(&mut self, log_id: LogId) {
+    pub fn discard(&mut self, log_id: LogId) {
         if self.received.remove(&log_id) {
             let current = self.snapshot.as_ref().is_some_and(|meta| meta.log_id == log_id);
             assert!(!current, "the current snapshot {log_id} is discarded");
@@ -207,20 +215,20 @@ impl Disk {
     // ---- losses --------------------------------------------------------------------------
 
     /// Drops the steps under way.
-    pub(crate) fn crash(&mut self) {
+    pub fn crash(&mut self) {
         self.steps.clear();
         self.transfer = None;
     }
 
     /// A copy, in the state that a crash at this moment would leave.
-    pub(crate) fn backup(&self) -> Disk {
+    pub fn backup(&self) -> Disk {
         let mut copy = self.clone();
         copy.crash();
         copy
     }
 
     /// The last `count` entries are unreadable, and storage detects that data is missing.
-    pub(crate) fn lose_tail(&mut self, count: u64) {
+    pub fn lose_tail(&mut self, count: u64) {
         let last = self.entries.back().map_or(self.start, |entry| entry.log_id);
         let kept = self.last_index().saturating_sub(count).max(self.covered());
         self.entries.truncate(kept.saturating_sub(self.start.index) as usize);
@@ -232,7 +240,7 @@ impl Disk {
 
     /// The same, and storage can't tell whether votes, and up to this many terms, were lost with
     /// it.
-    pub(crate) fn lose_votes(&mut self, count: u64, terms: u64) {
+    pub fn lose_votes(&mut self, count: u64, terms: u64) {
         self.lose_tail(count);
         let lowest = self.entries.back().map_or(self.start.term, |entry| entry.log_id.term);
         let term = self.hard_state.term.saturating_sub(terms).max(lowest);
@@ -242,7 +250,7 @@ impl Disk {
     }
 
     /// An empty directory in place of this one.
-    pub(crate) fn wiped(&self) -> Disk {
+    pub fn wiped(&self) -> Disk {
         let life = Life { incarnation: next_birth(self.life.incarnation), ..Life::default() };
         Disk { life, ..Disk::default() }
     }

@@ -30,6 +30,6 @@ mod run;
 mod turns;
 mod world;
 
-#[cfg(test)]
-pub(crate) use disk::Disk;
+#[doc(hidden)]
+pub use disk::Disk;
 pub use run::run;

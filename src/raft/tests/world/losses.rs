@@ -8,14 +8,14 @@ impl World {
     /// The disk of a node that is down loses up to `count` of its last entries.
     pub(in crate::raft::tests) fn lose_tail(&mut self, id: NodeId, count: u64) {
         self.node(id).disk.lose_tail(count);
-        self.has_lost(id, "less of its log");
+        self.has_lost(id);
     }
 
     /// The same, and storage can't tell whether terms and votes were lost too.
     pub(in crate::raft::tests) fn lose_votes(&mut self, id: NodeId, count: u64) {
         let terms = self.random.between(0, 2);
         self.node(id).disk.lose_votes(count, terms);
-        self.has_lost(id, "less of its log, and old votes");
+        self.has_lost(id);
     }
 
     /// Whether all others would notice an earlier incarnation of `id` than its present one.
@@ -30,23 +30,22 @@ impl World {
     /// The directory of a node that is down is replaced by an empty one.
     pub(in crate::raft::tests) fn wipe(&mut self, id: NodeId) {
         let empty = self.nodes[&id].disk.wiped();
-        self.replace(id, empty, "an empty disk");
+        self.replace(id, empty);
     }
 
     /// The directory of a node that is down is replaced by an earlier copy.
     pub(in crate::raft::tests) fn roll_back(&mut self, id: NodeId, copy: Disk) {
-        self.replace(id, copy, "an old disk");
+        self.replace(id, copy);
     }
 
-    fn replace(&mut self, id: NodeId, disk: Disk, what: &str) {
+    fn replace(&mut self, id: NodeId, disk: Disk) {
         let node = self.node(id);
         (node.disk, node.unnoticed) = (disk, true);
-        self.has_lost(id, what);
+        self.has_lost(id);
     }
 
-    fn has_lost(&mut self, id: NodeId, what: &str) {
+    fn has_lost(&mut self, id: NodeId) {
         self.node(id).damaged = true;
         self.lossy = true;
-        self.note(format!("n{id} has {what} now"));
     }
 }

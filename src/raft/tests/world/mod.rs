@@ -266,7 +266,6 @@ impl World {
         node.queue.clear();
         node.jobs.clear();
         (node.asking, node.applying, node.working) = (None, false, false);
-        self.note(format!("n{id} crashes"));
     }
 
     pub(super) fn isolate(&mut self, id: NodeId) {
@@ -274,17 +273,15 @@ impl World {
             self.cut.insert((id, other));
             self.cut.insert((other, id));
         }
-        self.note(format!("n{id} is cut off"));
     }
 
     pub(super) fn heal(&mut self) {
         self.cut.clear();
-        self.note("the network is whole".into());
     }
 
-    pub(super) fn note(&mut self, line: String) {
+    fn note(&mut self, delivered: &Envelope) {
         if self.tracing {
-            self.log.push(line);
+            self.log.push(format!("{} {delivered:?}", self.now));
         }
     }
 
@@ -352,11 +349,7 @@ impl World {
         match happening {
             Happening::Deliver(envelope) => {
                 if !self.cut.contains(&(envelope.from, id)) {
-                    self.note(format!(
-                        "n{id} <- n{}: {}",
-                        envelope.from,
-                        super::stories::tell(&envelope)
-                    ));
+                    self.note(&envelope);
                     self.raft(id).step(now, *envelope);
                 }
             }

@@ -26,34 +26,11 @@ impl World {
             self.plan(id, delay, Happening::ChunkRead(read));
         }
         for event in &ready.events {
-            match event {
-                Event::RoleChanged { term, leader: Some(leader), .. } if *leader != id => {
-                    self.note(format!("n{id} follows n{leader} in term {term}"));
-                }
-                Event::RoleChanged { role, term, .. } => {
-                    self.note(format!("n{id} is {role:?} in term {term}"));
-                }
-                Event::Truncated { from } => {
-                    self.note(format!("n{id} removes its entries from {from} on"))
-                }
-                Event::StaleDirectory => self.node(id).outlived = true,
-                Event::SnapshotCurrent(log_id) => {
-                    self.note(format!("n{id}'s snapshot is {log_id} now"))
-                }
-                Event::SnapshotInstalled { through } => {
-                    self.note(format!("n{id}'s log begins behind {through} now"))
-                }
-                _ => {}
+            if *event == Event::StaleDirectory {
+                self.node(id).outlived = true;
             }
             let alarm = matches!(event, Event::Alarm(_)) && !self.lossy;
             assert!(!alarm, "n{id}: {event:?}");
-        }
-        for job in &ready.snapshots {
-            match job {
-                SnapshotJob::Decode(meta) => self.note(format!("n{id} decodes {}", meta.log_id)),
-                SnapshotJob::Discard(log_id) => self.note(format!("n{id} drops {log_id} again")),
-                _ => {}
-            }
         }
         let node = self.node(id);
         node.events.extend(ready.events);
@@ -153,7 +130,6 @@ impl World {
             }
             ApplyItem::Offer(meta) => {
                 node.asking = Some(meta.log_id);
-                self.note(format!("n{id}'s state machine asks for {}", meta.log_id));
                 self.raft(id).cond_install(now, meta.log_id);
             }
             ApplyItem::Withdraw(_) => unreachable!("never queued"),
@@ -161,11 +137,7 @@ impl World {
     }
 
     pub(super) fn decide(&mut self, id: NodeId, decision: InstallDecision) {
-        let (now, InstallDecision { log_id, granted }) = (self.now, decision);
-        self.note(format!(
-            "n{id}'s state machine may {}switch to {log_id}",
-            if granted { "" } else { "not " }
-        ));
+        let now = self.now;
         let node = self.node(id);
         assert_eq!(node.asking.take(), Some(decision.log_id), "an answer nobody waits for");
         if decision.granted {
