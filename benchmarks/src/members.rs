@@ -67,5 +67,5 @@ pub async fn leader_among<M: Machine>(members: &[Handle<M>]) -> Outcome<Handle<M
             None => tokio::time::sleep(GLANCE).await,
         }
     }
-    Err("nobody was elected".into())
+    Err("no leader was elected".into())
 }

@@ -187,10 +187,11 @@ impl Report<'_> {
         }
         let output = command.args(arguments).output()?;
         let report: Value = serde_json::from_slice(&output.stdout)
-            .map_err(|error| format!("{} told no report: {error}", arguments.join(" ")))?;
+            .map_err(|error| format!("{} printed no report: {error}", arguments.join(" ")))?;
         let sections = report["sections"].as_object().into_iter().flatten();
         for (key, section) in sections {
-            let section = Section::of_json(key, section).ok_or("told a section of another kind")?;
+            let section =
+                Section::of_json(key, section).ok_or("reported a section of another kind")?;
             self.tell(&section);
             self.sections.push(section);
         }

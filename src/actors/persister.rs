@@ -167,7 +167,7 @@ mod tests {
         }
 
         fn reader(&self) -> Box<dyn LogReader> {
-            unreachable!("nobody reads here")
+            unreachable!("this test reads nothing")
         }
 
         fn seal(&mut self) -> Result<(), StorageError> {

@@ -179,12 +179,15 @@ mod tests {
         let knocks: Vec<_> = (0..4).map(|_| five(&mut campaign)).collect();
         assert!(knocks.iter().all(|asked| asked.len() == 1), "{knocks:?}");
         let all: BTreeSet<_> = knocks.into_iter().flatten().collect();
-        assert_eq!(all, nodes(&[1, 2, 3, 4]), "everybody's turn comes");
+        assert_eq!(all, nodes(&[1, 2, 3, 4]), "every member is asked in turn");
         let knocked = *five(&mut campaign).first().expect("one is asked");
         assert!(campaign.heard(knocked), "that it answers is news");
         assert_eq!(campaign.rest().len(), 3, "now the others as well");
         let next = five(&mut campaign);
-        assert!(next.contains(&knocked) && next.len() == 2, "{next:?}: who answered, and one more");
+        assert!(
+            next.contains(&knocked) && next.len() == 2,
+            "{next:?}: the one that answered, and one more"
+        );
         assert!(!campaign.heard(knocked), "that it answers is no news any more");
     }
 

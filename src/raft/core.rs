@@ -532,7 +532,7 @@ impl Raft {
         tracing::error!(
             node = self.config.node,
             term = self.hard_state.term,
-            "safety alarm: {what}"
+            "safety alarm, impossible in a correct cluster: {what}"
         );
         self.out.events.push(Event::Alarm(what));
     }

@@ -361,7 +361,7 @@ impl Raft {
         } else {
             self.install = InstallSlot::None;
             self.discard_file(log_id);
-            self.alarm(format!("snapshot {log_id} verifies and is not what it says"));
+            self.alarm(format!("snapshot {log_id} passes its checks and holds another state"));
         }
         ok
     }

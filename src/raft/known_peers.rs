@@ -60,7 +60,7 @@ impl Raft {
         match self.known_peers.get(&from) {
             Some(known) if follows(incarnation, known.incarnation) => {
                 if self.is_tainted(envelope) {
-                    self.ignore(envelope, "said before its sender knew of its loss");
+                    self.ignore(envelope, "sent before its sender detected its data loss");
                     return false;
                 }
                 if incarnation > known.incarnation {
@@ -69,11 +69,7 @@ impl Raft {
                 true
             }
             Some(known) if acknowledges(envelope, known.incarnation) => {
-                tracing::warn!(
-                    node = self.config.node,
-                    from,
-                    "has lost what it held, and knows it"
-                );
+                tracing::warn!(node = self.config.node, from, "has lost data and has detected it");
                 self.remember(from, PeerRecord::new(incarnation));
                 true
             }
@@ -81,7 +77,7 @@ impl Raft {
             // for each other.
             Some(_) if matches!(envelope.body, Body::Request(Request::Identify(_))) => true,
             Some(_) => {
-                self.ignore(envelope, "not of the life of its sender that is known here");
+                self.ignore(envelope, "not from the known incarnation of its sender");
                 self.remind(from);
                 false
             }
@@ -152,7 +148,7 @@ impl Raft {
         }
         let life = self.checked_against(from, known);
         if life != self.life && self.claims.disbelieved.contains(&from) {
-            return self.ignore(request, "remembers a loss that nobody confirms");
+            return self.ignore(request, "reports a data loss that no other member confirms");
         }
         if life != self.life {
             self.on_loss_noticed(from, life);
@@ -166,7 +162,7 @@ impl Raft {
         self.answer_after_persist(request, answer);
     }
 
-    /// A peer remembers a start that this directory has not made. Either the directory is an older
+    /// A peer reports a start that this directory has not made. Either the directory is an older
     /// copy, or it was empty and the clock went back, or the peer is wrong. If two peers remember
     /// it, or the only peer, the node ends and its next start rises above that one. If one of
     /// several remembers it, the node ends once; the next start is in doubt, and no single peer
@@ -174,7 +170,7 @@ impl Raft {
     fn on_later_start(&mut self, request: &Envelope, claimed: Incarnation) {
         let from = request.from;
         if !is_possible_birth(created_at_ms(claimed) + BIRTHS_KEPT) {
-            return self.ignore(request, "remembers a start that no other could follow for long");
+            return self.ignore(request, "reports an incarnation close to the maximum");
         }
         let own = self.life.incarnation;
         let later = &mut self.claims.later_starts;
@@ -203,7 +199,7 @@ impl Raft {
                 created_at_ms(own),
             ));
         }
-        self.ignore(request, "remembers a start that this directory has not made");
+        self.ignore(request, "reports a start that this directory has not made");
     }
 
     /// The start above which the next one has to rise, if the claims of `from` and others are

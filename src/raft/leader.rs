@@ -150,11 +150,11 @@ impl Raft {
     pub(super) fn on_report(&mut self, envelope: &Envelope, report: &FollowerReport) -> bool {
         let last = self.log.last_index();
         let Some(progress) = self.progress.get_mut(&envelope.from) else {
-            self.ignore(envelope, "an answer for a leader");
+            self.ignore(envelope, "an answer to a leader, and this member does not lead");
             return false;
         };
         if report.matched > last || report.round > self.round {
-            self.ignore(envelope, "claims more than there is");
+            self.ignore(envelope, "acknowledges entries that the log does not have");
             return false;
         }
         if envelope.incarnation > progress.incarnation {

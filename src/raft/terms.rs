@@ -43,6 +43,6 @@ impl Raft {
             ));
             self.enter_term(step);
         }
-        self.ignore(envelope, "a term further ahead than elections can have led");
+        self.ignore(envelope, "a term further ahead than elections can have raised it");
     }
 }

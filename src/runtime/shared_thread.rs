@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(of_two.try_recv(), Err(oneshot::error::TryRecvError::Empty));
         end(&two).await;
         assert!(of_two.await.is_err());
-        assert!(common.0.lock().is_none(), "nobody needs the thread");
+        assert!(common.0.lock().is_none(), "the thread is not needed any more");
         let three = common.lease("common").unwrap();
         assert_ne!(thread_of(&three).await, thread, "the first is gone");
         end(&three).await;

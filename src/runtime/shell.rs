@@ -390,7 +390,7 @@ mod tests {
         let (ping, pinged) = oneshot::channel();
         address.do_send(Ping(ping));
         broken.start(executor, clock.clone(), stop_signal.clone(), || panic!("out of luck"));
-        assert!(pinged.await.is_err(), "whoever waits is told");
+        assert!(pinged.await.is_err(), "the waiting sender is answered");
         let told = tokio::time::timeout(std::time::Duration::from_secs(20), stops.recv()).await;
         assert!(told.is_ok(), "the node is not told to stop");
         let fatal = stop_signal.fatal().unwrap_or_default();

@@ -78,7 +78,7 @@ impl LogState {
     /// Checks the invariants of a state that was read from disk.
     pub(crate) fn check(&self) -> Result<(), Breach> {
         if !is_possible_incarnation(self.life.incarnation) {
-            return Err(format!("{:?}, a start that nobody can have made", self.life));
+            return Err(format!("{:?}, an impossible incarnation record", self.life));
         }
         let reached = [self.last, self.start.term, self.hard_state.term];
         if reached.iter().chain(self.runs.last().map(|run| &run.term)).any(|&n| n > COUNT_MAX) {

@@ -26,7 +26,7 @@ impl Substitute {
     /// Logs a warning for the operator.
     pub(crate) fn warn(&self) {
         let Substitute { named, flaw, older } = self;
-        tracing::warn!(current = %named, flaw, older = %older, "a snapshot is unusable, an older one stands in");
+        tracing::warn!(current = %named, flaw, older = %older, "a snapshot is unusable, an older one is used instead");
     }
 }
 
@@ -152,10 +152,6 @@ mod tests {
     fn ps25_retention_spares_a_newer_one_whose_record_is_on_its_way() {
         let stored: Vec<_> = [6, 8, 9].into_iter().map(id).collect();
         assert_eq!(superfluous(&stored, id(8), None, 1), [id(6)]);
-        assert_eq!(
-            swept(&stored, id(8), 1),
-            [id(6), id(9)],
-            "at a start nobody records it any more"
-        );
+        assert_eq!(swept(&stored, id(8), 1), [id(6), id(9)], "the next start no longer names it");
     }
 }

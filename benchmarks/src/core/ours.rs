@@ -119,7 +119,7 @@ impl Ours {
                 let meta = SnapshotMeta { log_id, membership: membership(), size_bytes: 8 };
                 self.raft.snapshot_taken(self.now, meta);
             }
-            ApplyItem::Offer(_) | ApplyItem::Withdraw(_) => unreachable!("nobody falls behind"),
+            ApplyItem::Offer(_) | ApplyItem::Withdraw(_) => unreachable!("no member falls behind"),
         }
     }
 }

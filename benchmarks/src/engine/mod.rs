@@ -151,7 +151,7 @@ pub fn run(options: &Options, report: &mut Report) -> Outcome<()> {
     let sizes = Sizes::of(options, report.quick)?;
     let mut contestants = contestants(options.only.as_deref());
     if contestants.is_empty() {
-        return Err("nobody has a name like that".into());
+        return Err("no contestant has such a name".into());
     }
     for &bytes in &sizes.bytes {
         for &clients in &sizes.clients {

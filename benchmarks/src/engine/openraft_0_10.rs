@@ -91,7 +91,7 @@ struct Store(Arc<Mutex<Stored>>);
 
 impl Store {
     fn lock(&self) -> MutexGuard<'_, Stored> {
-        self.0.lock().expect("nobody panics with the lock")
+        self.0.lock().expect("no holder of the lock panics")
     }
 }
 
@@ -176,7 +176,7 @@ pub struct View {
 }
 
 fn keep(kept: &Kept, snapshot: &SnapshotOf<Types, u64>) {
-    *kept.lock().expect("nobody panics with the lock") = Some(snapshot.clone());
+    *kept.lock().expect("no holder of the lock panics") = Some(snapshot.clone());
 }
 
 impl RaftSnapshotBuilder<Types> for View {
@@ -237,7 +237,7 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, u64>>> {
-        Ok(self.snapshot.lock().expect("nobody panics with the lock").clone())
+        Ok(self.snapshot.lock().expect("no holder of the lock panics").clone())
     }
 }
 
@@ -382,7 +382,7 @@ async fn leader_of(members: &[Member]) -> Outcome<Member> {
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    Err("nobody was elected".into())
+    Err("no leader was elected".into())
 }
 
 fn run(runtimes: &Runtimes, members: &[Member], load: &Load) -> Outcome<Turn> {

@@ -64,7 +64,7 @@ struct Store(Arc<Mutex<Stored>>);
 
 impl Store {
     fn lock(&self) -> MutexGuard<'_, Stored> {
-        self.0.lock().expect("nobody panics with the lock")
+        self.0.lock().expect("no holder of the lock panics")
     }
 }
 
@@ -149,7 +149,7 @@ struct View {
 }
 
 fn keep(kept: &Kept, snapshot: &Snapshot<Types>) {
-    *kept.lock().expect("nobody panics with the lock") = Some(snapshot.clone());
+    *kept.lock().expect("no holder of the lock panics") = Some(snapshot.clone());
 }
 
 impl RaftSnapshotBuilder<Types> for View {
@@ -212,7 +212,7 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Types>>, Failed> {
-        Ok(self.snapshot.lock().expect("nobody panics with the lock").clone())
+        Ok(self.snapshot.lock().expect("no holder of the lock panics").clone())
     }
 }
 
@@ -321,7 +321,7 @@ async fn leader_of(members: &[Member]) -> Outcome<Member> {
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    Err("nobody was elected".into())
+    Err("no leader was elected".into())
 }
 
 fn run(runtimes: &Runtimes, members: &[Member], load: &Load) -> Outcome<Turn> {

@@ -105,7 +105,7 @@ impl From<Lost> for Failure {
     fn from(lost: Lost) -> Failure {
         match lost.is_strange {
             true => Failure(lost.last),
-            false => Failure(format!("nobody took it in time; last answer: {}", lost.last)),
+            false => Failure(format!("no member accepted it in time; last answer: {}", lost.last)),
         }
     }
 }

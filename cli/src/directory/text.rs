@@ -80,7 +80,7 @@ fn conclusion(inspection: &Inspection) -> String {
             lost(*loss)
         ),
         Outcome::Refused { why } => format!("is refused: {why}"),
-        other => format!("is told: {other:?}"),
+        other => format!("ends with {other:?}"),
     };
     format!("{nothing}{start} {what}")
 }

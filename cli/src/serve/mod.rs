@@ -121,7 +121,9 @@ fn announce(options: &Options, listeners: &[TcpListener], transport: &TcpTranspo
     );
     let is_private = at.iter().all(|at| at.ip().is_loopback());
     if !(is_private && transport.local_addr().ip().is_loopback()) {
-        eprintln!("quorate: neither port is encrypted or asks who calls: trust the whole network");
+        eprintln!(
+            "quorate: neither port is encrypted or authenticated: use them on a trusted network only"
+        );
     }
 }
 

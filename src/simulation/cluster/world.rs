@@ -313,7 +313,7 @@ impl<M: Machine> World<M> {
     async fn stopped_by_itself(&mut self, id: NodeId) {
         let slot = &self.slots[id as usize];
         let fatal = slot.handle.as_ref().and_then(|handle| handle.shared.stop_signal.fatal());
-        let fatal = fatal.unwrap_or_else(|| "nobody knows why".into());
+        let fatal = fatal.unwrap_or_else(|| "no reason is known".into());
         self.watch.note(Some(id), || format!("stops: {fatal}"));
         let missing = slot.rolled_back || !self.watch.lock().judge.is_sound(id);
         let outlived = fatal.contains(OUTLIVED) && missing;

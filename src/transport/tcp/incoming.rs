@@ -228,12 +228,13 @@ impl Guest {
     async fn stay(&self, stream: &mut TcpStream) -> Ended {
         add(&self.shared.counts.callers_accepted, 1);
         let Hello { from: member, lane, incarnation, .. } = self.hello;
-        if let Some(unsaid) = self.shared.notices.due(Some(member), "connected", Instant::now()) {
+        if let Some(suppressed) = self.shared.notices.due(Some(member), "connected", Instant::now())
+        {
             tracing::info!(
                 member,
                 lane = lane.name(),
                 incarnation,
-                unsaid,
+                suppressed,
                 "a member has connected"
             );
         }
@@ -345,9 +346,9 @@ impl Caller {
         self.shared.counts.refused.add(*why);
         let from = hello.map(|hello| hello.from);
         let known = from.filter(|from| self.shared.member(*from).is_some());
-        if let Some(unsaid) = self.shared.notices.due(known, why.name(), Instant::now()) {
+        if let Some(suppressed) = self.shared.notices.due(known, why.name(), Instant::now()) {
             let address = self.address;
-            tracing::warn!(%address, ?from, why = why.name(), %text, unsaid, "refused a connection");
+            tracing::warn!(%address, ?from, why = why.name(), %text, suppressed, "refused a connection");
         }
     }
 
@@ -363,9 +364,16 @@ impl Caller {
             Ended::Detached | Ended::Refused(_) => return,
         };
         let error = if let Ended::Failed(error) = ended { Some(error) } else { None };
-        if let Some(unsaid) = self.shared.notices.due(Some(hello.from), why, Instant::now()) {
+        if let Some(suppressed) = self.shared.notices.due(Some(hello.from), why, Instant::now()) {
             let (member, lane) = (hello.from, hello.lane.name());
-            tracing::info!(member, lane, why, ?error, unsaid, "a member's connection has ended");
+            tracing::info!(
+                member,
+                lane,
+                why,
+                ?error,
+                suppressed,
+                "a member's connection has ended"
+            );
         }
     }
 }

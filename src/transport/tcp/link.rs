@@ -344,11 +344,21 @@ impl Way<'_> {
             self.shared.counts.refused_by_others.add(why);
         }
         let Some(why) = ended.why() else { return };
-        if let Some(unsaid) = self.shared.notices.due(Some(self.member.node), why, Instant::now()) {
+        if let Some(suppressed) =
+            self.shared.notices.due(Some(self.member.node), why, Instant::now())
+        {
             let (member, lane, address) =
                 (self.member.node, self.lane.name(), self.member.address());
             let text = ended.text();
-            tracing::warn!(member, lane, address, why, ?text, unsaid, "no connection to a member");
+            tracing::warn!(
+                member,
+                lane,
+                address,
+                why,
+                ?text,
+                suppressed,
+                "no connection to a member"
+            );
         }
     }
 }
@@ -373,7 +383,7 @@ impl Ended {
             Ended::Failed(error) => error.to_string(),
             Ended::Late(what) => format!("{what} took too long"),
             Ended::Strange(Refused { text, .. }) => {
-                format!("whoever answers there is no member, check the address: {text}")
+                format!("what answers there is no member, check the address: {text}")
             }
             Ended::Refused { text, .. } => format!("it refuses us: {text}"),
             Ended::Closed => "it has closed the connection".to_owned(),

@@ -22,7 +22,7 @@ const REST: Duration = Duration::from_millis(50);
 pub(crate) async fn listen(shared: Arc<Shared>, listener: std::net::TcpListener) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "the transport can't listen"),
+        Err(error) => return tracing::error!(%error, "the transport can't accept connections"),
     };
     loop {
         match listener.accept().await {
@@ -47,17 +47,17 @@ fn take_in(shared: &Shared, caller: u64, task: tokio::task::AbortHandle) {
         return;
     }
     add(&shared.counts.callers_evicted, 1);
-    if let Some(unsaid) = shared.notices.due(None, "evicted", Instant::now()) {
+    if let Some(suppressed) = shared.notices.due(None, "evicted", Instant::now()) {
         tracing::warn!(
             pending = shared.options.pending_connections,
-            unsaid,
+            suppressed,
             "more connections than may wait for their handshake: the oldest is dropped"
         );
     }
 }
 
 fn say_failed(shared: &Shared, error: &std::io::Error) {
-    if let Some(unsaid) = shared.notices.due(None, "accept", Instant::now()) {
-        tracing::warn!(%error, unsaid, "can't take in a connection; are too many files open?");
+    if let Some(suppressed) = shared.notices.due(None, "accept", Instant::now()) {
+        tracing::warn!(%error, suppressed, "can't accept a connection; are too many files open?");
     }
 }

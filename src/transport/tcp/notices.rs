@@ -23,7 +23,7 @@ pub(crate) struct Notices {
 #[derive(Debug)]
 struct Said {
     at: Instant,
-    unsaid: u64,
+    suppressed: u64,
 }
 
 impl Notices {
@@ -41,15 +41,15 @@ impl Notices {
         let mut lines = self.said.lock();
         match lines.get_mut(&(about, why)) {
             Some(said) if now - said.at < self.every => {
-                said.unsaid += 1;
+                said.suppressed += 1;
                 None
             }
             Some(said) => {
                 said.at = now;
-                Some(std::mem::take(&mut said.unsaid))
+                Some(std::mem::take(&mut said.suppressed))
             }
             None => {
-                lines.insert((about, why), Said { at: now, unsaid: 0 });
+                lines.insert((about, why), Said { at: now, suppressed: 0 });
                 Some(0)
             }
         }

@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     /// The local member's span, for tasks on the transport's thread.
     pub(crate) span: tracing::Span,
     local: Mutex<Local>,
+    /// Held while a start is attached or detached, so that the links end with the same start.
+    attaching: Mutex<()>,
     members: RwLock<BTreeMap<NodeId, Arc<Member>>>,
     pub(crate) callers: Callers,
     pub(crate) counts: Counts,
@@ -139,6 +141,7 @@ impl Shared {
             span: member_span(options.node),
             options,
             local: Mutex::default(),
+            attaching: Mutex::default(),
             members: RwLock::default(),
             counts: Counts::default(),
         }
@@ -154,6 +157,7 @@ impl Shared {
 
     /// Attaches a new start of the local member, and ends the connections of the last one.
     pub(crate) fn attach(&self, inbox: Inbox) -> u64 {
+        let _attaching = self.attaching.lock();
         let number = {
             let mut local = self.local.lock();
             local.attachments += 1;
@@ -166,6 +170,7 @@ impl Shared {
     }
 
     pub(crate) fn detach(&self, number: u64) {
+        let _attaching = self.attaching.lock();
         {
             let mut local = self.local.lock();
             // The end of a former start must not detach a member that has been started again
@@ -257,12 +262,12 @@ impl Shared {
     }
 
     fn too_large(&self, envelope: &Envelope, size_bytes: usize) {
-        if let Some(unsaid) = self.notices.due(Some(envelope.to), "too large", Instant::now()) {
+        if let Some(suppressed) = self.notices.due(Some(envelope.to), "too large", Instant::now()) {
             tracing::error!(
                 to = envelope.to,
                 size_bytes,
                 max_frame_bytes = self.options.max_frame_bytes,
-                unsaid,
+                suppressed,
                 "a message is larger than a frame may be and is never sent: raise max_frame_bytes on every member, or lower \
                  command_bytes, append_bytes or snapshot_chunk_bytes"
             );
