@@ -171,7 +171,7 @@ async fn change(members: &Members, mut request: Request) -> Result<u8, Failure> 
     drop(cluster.try_once(&closing).await);
     match answer.status {
         StatusCode::NO_CONTENT => {
-            answer.version().iter().for_each(|version| println!("{version}"));
+            answer.version().iter().for_each(print_line);
             Ok(0)
         }
         // After a doubtful attempt the session may have expired after executing the command.
@@ -214,7 +214,7 @@ fn each(
                 Ok(answer) => (false, format!("{address}: {}: {}", answer.status, answer.text())),
                 Err(why) => (false, format!("{address}: {why}")),
             };
-            println!("{text}");
+            print_line(text);
             status = if good { status } else { 2 };
         }
         Ok(status)
@@ -280,4 +280,9 @@ fn print(value: &[u8]) -> Result<(), Failure> {
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     actix_rt::System::new().block_on(work)
+}
+
+/// Prints a line. A reader that has closed the pipe has seen enough.
+fn print_line(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
