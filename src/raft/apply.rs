@@ -17,27 +17,22 @@ impl Raft {
 
     fn on_applied(&mut self, index: Index) {
         self.log.applied_to(index);
-        while let Some(&(last, bytes)) = self.apply_outstanding.front()
-            && last <= index
-        {
-            self.apply_outstanding.pop_front();
-            self.apply_outstanding_bytes -= bytes;
-        }
+        self.apply_window.applied(index);
     }
 
     /// The index whose application is to be reported without delay: the queue is half full, so that
     /// entries may have to wait for room, or a snapshot will be due then. If `None`, it is enough
     /// to report it with the next input or at the next tick.
     pub fn awaits_applied(&self) -> Option<Index> {
-        let (index, _) = self.apply_outstanding.front()?;
-        let filling = self.apply_outstanding_bytes >= self.config.apply_queue_bytes / 2;
-        (filling || self.is_snapshot_near()).then_some(*index)
+        let index = self.apply_window.oldest()?;
+        let filling = self.apply_window.bytes() >= self.config.apply_queue_bytes / 2;
+        (filling || self.is_snapshot_near()).then_some(index)
     }
 
     pub(super) fn hand_over(&mut self) {
         while let Some(last) = self.can_hand_over() {
             let first = self.log.handed() + 1;
-            let room = self.config.apply_queue_bytes.saturating_sub(self.apply_outstanding_bytes);
+            let room = self.config.apply_queue_bytes.saturating_sub(self.apply_window.bytes());
             match self.log.cached(first, last, room, usize::MAX) {
                 Some(entries) => self.hand(entries),
                 None => return self.read_to_apply(first, last, room),
@@ -48,24 +43,23 @@ impl Raft {
     /// The last index that may be dispatched now. `None` if there is none, or no room for it.
     fn can_hand_over(&self) -> Option<Index> {
         let last = self.log.commit().min(self.log.persisted());
-        let full = self.apply_outstanding_bytes >= self.config.apply_queue_bytes
-            && !self.apply_outstanding.is_empty();
-        (last > self.log.handed() && !full && self.apply_read.is_none()).then_some(last)
+        let waits = self.apply_window.is_full(self.config.apply_queue_bytes)
+            || self.apply_window.read().is_some();
+        (last > self.log.handed() && !waits).then_some(last)
     }
 
     fn hand(&mut self, entries: Entries) {
         let last = self.log.handed() + entries.len() as u64;
         let bytes = self.log.bytes_between(self.log.handed(), last) as usize;
         self.log.handed_to(last);
-        self.apply_outstanding_bytes += bytes;
-        self.apply_outstanding.push_back((last, bytes));
+        self.apply_window.push(last, bytes);
         self.out.apply.push(ApplyItem::Entries(entries));
     }
 
     fn read_to_apply(&mut self, first: Index, last: Index, room: usize) {
         let id = self.next_read;
         self.next_read += 1;
-        self.apply_read = Some((id, first));
+        self.apply_window.begin_read(id, first);
         self.out.reads.push(LogRead {
             id,
             first,
@@ -76,7 +70,7 @@ impl Raft {
     }
 
     pub(super) fn on_apply_read(&mut self, outcome: LogReadOutcome) {
-        let Some((_, first)) = self.apply_read.take() else { return };
+        let Some(first) = self.apply_window.end_read() else { return };
         // An install in between has moved past these entries; its snapshot covers them.
         if self.log.handed() + 1 != first {
             return;
@@ -102,7 +96,6 @@ impl Raft {
     /// An install covers the entries that are dispatched and not applied; the state machine skips
     /// them (B5).
     pub(super) fn forget_handed(&mut self) {
-        self.apply_outstanding.clear();
-        self.apply_outstanding_bytes = 0;
+        self.apply_window.clear();
     }
 }

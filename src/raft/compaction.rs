@@ -115,7 +115,7 @@ impl Raft {
 
     /// Whether a snapshot will be due once all dispatched entries are applied.
     pub(super) fn is_snapshot_near(&self) -> bool {
-        let bytes = self.building.applied_bytes + self.apply_outstanding_bytes as u64;
+        let bytes = self.building.applied_bytes + self.apply_window.bytes() as u64;
         let entries = self.log.handed().saturating_sub(self.snapshot_id().index);
         !self.building.under_way
             && (self.building.requested || self.is_snapshot_due(bytes, entries))
@@ -167,7 +167,7 @@ impl Raft {
         }
         self.building.under_way = false;
         self.building.succeed();
-        self.step_change.snapshot = Some(meta.clone());
+        self.steps.change().snapshot = Some(meta.clone());
         self.snapshot = Some(meta);
         self.building.applied_bytes =
             self.log.bytes_between(log_id.index, self.building.counted_through);
@@ -228,7 +228,7 @@ impl Raft {
         }
         self.counters.entries_compacted += target - start;
         self.log.purge_through(target);
-        self.step_change.purge_through = Some(self.log.start());
+        self.steps.change().purge_through = Some(self.log.start());
     }
 
     /// Entries that a transfer retained are purged at the next `ready` after its end, not only at

@@ -14,7 +14,7 @@ use super::types::*;
 use super::{Counters, RaftStatus};
 use super::{campaign::Campaign, compaction::Building, install::InstallSlot};
 use super::{known_peers::Claims, recovering::RecoveryQuery, stalls::Stall};
-use super::{reads::PendingRead, steps::PersistMark};
+use super::{reads::PendingRead, state::ApplyWindow, state::Steps};
 
 /// One peer's protocol state. See the [module](super) for how to drive it.
 ///
@@ -99,24 +99,16 @@ pub struct Raft {
     pub(super) round: u64,
     pub(super) reads: VecDeque<PendingRead>,
 
-    /// Batches dispatched and not applied yet: last index and bytes.
-    pub(super) apply_outstanding: VecDeque<(Index, usize)>,
-    pub(super) apply_outstanding_bytes: usize,
-    pub(super) apply_read: Option<(u64, Index)>,
+    pub(super) apply_window: ApplyWindow,
     pub(super) building: Building,
 
-    pub(super) persists: VecDeque<PersistMark>,
-    pub(super) next_persist: u64,
+    pub(super) steps: Steps,
     /// The place of the next request: the upper part of its id.
     pub(super) next_request: u64,
     pub(super) next_read: u64,
     pub(super) next_ticket: ReadTicket,
     pub(super) next_transfer: u64,
 
-    pub(super) step_change: LogChange,
-    /// The first entry appended since the last step. `close_step` adds the entries to the step.
-    pub(super) step_first: Option<Index>,
-    pub(super) step_sends: Vec<Envelope>,
     pub(super) out: Ready,
     pub(super) counters: Counters,
 }
@@ -173,19 +165,13 @@ impl Raft {
             lone: Lone::default(),
             round: 0,
             reads: VecDeque::new(),
-            apply_outstanding: VecDeque::new(),
-            apply_outstanding_bytes: 0,
-            apply_read: None,
+            apply_window: ApplyWindow::default(),
             building: Building::default(),
-            persists: VecDeque::new(),
-            next_persist: 1,
+            steps: Steps::default(),
             next_request: 1,
             next_read: 1,
             next_ticket: 1,
             next_transfer: 1,
-            step_change: LogChange::default(),
-            step_first: None,
-            step_sends: Vec::new(),
             out: Ready::default(),
             counters: Counters::default(),
             config,
@@ -225,15 +211,8 @@ impl Raft {
     /// Durable step `seq` is complete, as are all steps before it.
     pub fn persisted(&mut self, now: Micros, seq: u64) {
         self.input(now, |raft| {
-            let mark = raft.persists.pop_front();
-            assert!(
-                mark.as_ref().is_some_and(|mark| mark.seq() == seq),
-                "step {seq} reported durable, but {:?} is the oldest under way",
-                mark.map(|mark| mark.seq())
-            );
-            if let Some(mark) = mark {
-                raft.on_persisted(mark);
-            }
+            let mark = raft.steps.complete(seq);
+            raft.on_persisted(mark);
         });
     }
 
@@ -444,7 +423,7 @@ impl Raft {
     /// The leader of the new term has yet to report where the logs match and what is durable.
     pub(super) fn begin_term(&mut self, hard_state: HardState) {
         self.hard_state = hard_state;
-        self.step_change.hard_state = Some(hard_state);
+        self.steps.change().hard_state = Some(hard_state);
         self.verified = self.log.commit();
         self.leader_durable = 0;
         self.refused_at_commit = None;
@@ -550,6 +529,8 @@ impl Raft {
     /// Asserts the invariants in constant time: it runs after every input.
     fn check(&mut self) {
         self.log.check();
+        self.steps.check(self.log.last_index());
+        self.apply_window.check(self.log.applied(), self.log.handed());
         let (snapshot, durable) = (self.snapshot_id().index, self.durable_snapshot().index);
         assert!(
             self.log.start().index <= snapshot

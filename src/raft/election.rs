@@ -193,7 +193,7 @@ impl Raft {
         }
         if self.hard_state.vote.is_none() {
             self.hard_state.vote = Some(request.from);
-            self.step_change.hard_state = Some(self.hard_state);
+            self.steps.change().hard_state = Some(self.hard_state);
             self.reset_election_timer();
         }
         if self.durable == self.hard_state {

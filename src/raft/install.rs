@@ -426,12 +426,12 @@ impl Raft {
         self.snapshot = Some(meta.clone());
         self.forget_handed();
         self.forget_built(meta.log_id);
-        let change = &mut self.step_change;
+        let change = self.steps.change();
         change.install = Some(Install { meta: meta.clone(), keep_suffix });
         // The snapshot replaces what this step was to do to the earlier log.
         (change.snapshot, change.truncate_from, change.purge_through) = (None, None, None);
         if !keep_suffix {
-            self.step_first = None;
+            self.steps.drop_appended();
         }
         self.out.events.push(Event::SnapshotInstalled { through: meta.log_id.index });
         self.install = InstallSlot::Granting(meta);

@@ -277,7 +277,7 @@ impl Raft {
             "this directory is not the one that others remember, or holds less: it takes no part until it has caught up"
         );
         self.life = life;
-        self.step_change.life = Some(life);
+        self.steps.change().life = Some(life);
         self.claims.doubted_at = self.now;
         self.begin_recovering();
         if self.role != Role::Follower {

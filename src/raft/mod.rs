@@ -19,6 +19,7 @@
 //! | `types`, `message` | positions and entries; messages between members |
 //! | `ready`, `config` | the work that the protocol asks for; limits and times |
 //! | `core`, `steps` | state, inputs, terms and roles; durable steps and their messages |
+//! | `state` | parts of the state: steps under way, entries dispatched to the state machine |
 //! | `log`, `entries`, `paged_queue` | outline and tail of the log; shared entries; a paged queue |
 //! | `progress`, `quorum`, `random` | a leader's view of a member; majorities; the generator |
 //! | `election`, `campaign` | pre-vote, vote, becoming leader; which members a campaign asks |
@@ -67,6 +68,7 @@ mod ready;
 mod recovering;
 mod sending;
 mod stalls;
+mod state;
 mod steps;
 mod terms;
 mod transfer;

@@ -27,7 +27,6 @@ use super::install::InstallSlot;
 use super::progress::{Progress, ProgressState, TransferStep};
 use super::random::Random;
 use super::stalls::Stall;
-use super::steps::PersistMark;
 use super::types::Micros;
 
 /// The new end of a wait of `wait` that ends at `at`, when the clock changes from `from` to `to`.
@@ -52,7 +51,7 @@ impl Raft {
         self.stall = Stall::default();
         self.campaign.forget_times(now + config.request_timeout);
         self.progress.values_mut().for_each(|progress| progress.forget_times(config, from, now));
-        self.persists.iter_mut().for_each(|mark| mark.forget_time(now));
+        self.steps.forget_history(now);
         self.building.forget_times(config.snapshot_retry_interval, from, now);
         if let InstallSlot::Receiving(receiving) = &mut self.install {
             receiving.heard_at = now;
@@ -63,11 +62,8 @@ impl Raft {
         self.lone.forget();
         self.random = Random::new([config.seed, config.node, 0]);
         self.counters = Counters::default();
-        if self.persists.is_empty() {
-            self.next_persist = 1;
-        }
         let reads = self.progress.values().any(|progress| progress.read.is_some());
-        if !reads && self.apply_read.is_none() {
+        if !reads && self.apply_window.read().is_none() {
             self.next_read = 1;
         }
     }
@@ -100,12 +96,6 @@ impl Progress {
                 }
             }
         }
-    }
-}
-
-impl PersistMark {
-    fn forget_time(&mut self, now: Micros) {
-        self.begun_at = now;
     }
 }
 

@@ -113,7 +113,7 @@ impl Raft {
     fn count_again(&mut self) {
         self.claims.disbelieved.extend(self.life.doubted_by.take());
         self.life.loss = None;
-        self.step_change.life = Some(self.life);
+        self.steps.change().life = Some(self.life);
         self.recovery_query = RecoveryQuery::default();
     }
 
@@ -175,7 +175,7 @@ impl Raft {
         tracing::info!(node = self.config.node, target, "caught up after a loss, counts again");
         if loss.forgot_vote && self.hard_state.vote.is_none() {
             self.hard_state.vote = Some(leader);
-            self.step_change.hard_state = Some(self.hard_state);
+            self.steps.change().hard_state = Some(self.hard_state);
         }
         self.count_again();
     }

@@ -316,7 +316,7 @@ impl Raft {
     }
 
     fn on_log_read(&mut self, id: u64, outcome: LogReadOutcome) {
-        if self.apply_read.is_some_and(|(wanted, _)| wanted == id) {
+        if self.apply_window.read() == Some(id) {
             return self.on_apply_read(outcome);
         }
         let waiting = self.progress.iter().find_map(|(&node, progress)| match progress.read {

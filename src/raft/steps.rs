@@ -9,10 +9,9 @@ use super::core::Raft;
 use super::entries::Entries;
 use super::message::{Answer, Body, Envelope, FollowerReport, Kind, Request, RequestId};
 use super::random::Random;
-use super::ready::{Event, Persist, Role};
-use super::types::{
-    Entry, HardState, Incarnation, Index, Life, LogId, Micros, NodeId, SnapshotMeta,
-};
+use super::ready::{Event, Role};
+use super::state::PersistMark;
+use super::types::{Entry, Incarnation, Index, NodeId};
 
 /// The number of tag bits in a request's number. The other 48 bits count: enough for a million
 /// requests a second for nine years.
@@ -21,24 +20,6 @@ const TAG_BITS: u32 = 16;
 /// A request's place among the requests of its sender's incarnation.
 pub(super) fn place(id: RequestId) -> u64 {
     id >> TAG_BITS
-}
-
-/// A durable step under way, and the effects of its completion.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PersistMark {
-    seq: u64,
-    hard_state: HardState,
-    last_appended: Option<LogId>,
-    installed: Option<SnapshotMeta>,
-    taken: Option<SnapshotMeta>,
-    life: Option<Life>,
-    pub(super) begun_at: Micros,
-}
-
-impl PersistMark {
-    pub(super) fn seq(&self) -> u64 {
-        self.seq
-    }
 }
 
 impl Raft {
@@ -61,7 +42,7 @@ impl Raft {
     /// that is not durable.
     fn send(&mut self, envelope: Envelope) {
         if envelope.term > self.durable.term {
-            self.step_sends.push(envelope);
+            self.steps.send(envelope);
         } else {
             self.out.messages.push(envelope);
         }
@@ -102,7 +83,7 @@ impl Raft {
     pub(super) fn ask_after_persist(&mut self, to: NodeId, request: Request) {
         let id = self.request_id(to, &request);
         let envelope = self.envelope(to, id, Body::Request(request));
-        self.step_sends.push(envelope);
+        self.steps.send(envelope);
     }
 
     /// Answers as early as the term allows.
@@ -114,7 +95,7 @@ impl Raft {
     pub(super) fn answer_after_persist(&mut self, request: &Envelope, answer: Answer) {
         let body = Body::Answer { asker_incarnation: request.incarnation, answer };
         let envelope = self.envelope(request.from, request.id, body);
-        self.step_sends.push(envelope);
+        self.steps.send(envelope);
     }
 
     /// Answers a request by its number, when its envelope is not available any more.
@@ -142,14 +123,14 @@ impl Raft {
     // ---- durable steps -------------------------------------------------------------------
 
     pub(super) fn append_entry(&mut self, entry: Entry) {
-        self.step_first.get_or_insert(entry.log_id.index);
+        self.steps.append_from(entry.log_id.index);
         self.log.append(entry);
         self.note_log_bytes();
     }
 
     /// Appends another member's entries, whose blocks remain shared.
     pub(super) fn append_entries(&mut self, entries: &Entries) {
-        self.step_first.get_or_insert(self.log.last_index() + 1);
+        self.steps.append_from(self.log.last_index() + 1);
         self.log.append_all(entries);
         self.note_log_bytes();
     }
@@ -161,47 +142,22 @@ impl Raft {
     /// Removes entries from the log, including those of the step being built.
     pub(super) fn truncate_from(&mut self, from: Index) {
         self.log.truncate_from(from);
-        if self.step_first.is_none_or(|first| from < first) {
-            let change = &mut self.step_change;
-            change.truncate_from =
-                Some(change.truncate_from.map_or(from, |earlier| earlier.min(from)));
-        }
-        self.step_first = self.step_first.filter(|&first| first < from);
-        // A write under way must not report the entries that are removed here, even if the same
-        // entries are appended again: the step that removes them reaches the disk after it (LR25).
-        let kept = self.log.id_at(from - 1);
-        for mark in &mut self.persists {
-            let lowered = |last: LogId| if last.index < from { last } else { kept };
-            mark.last_appended = mark.last_appended.map(lowered);
-        }
+        self.steps.truncate(from, self.log.id_at(from - 1));
         self.counters.truncations += 1;
         self.out.events.push(Event::Truncated { from });
     }
 
     /// Puts the step being built into `out`, if there is anything in it.
     pub(super) fn close_step(&mut self) {
-        if let Some(first) = self.step_first.take() {
-            self.step_change.append = self.log.tail_from(first);
+        if let Some(first) = self.steps.take_first() {
+            self.steps.change().append = self.log.tail_from(first);
         }
-        if self.step_change.is_empty() && self.step_sends.is_empty() {
+        if self.steps.is_empty() {
             return;
         }
-        let mut change = std::mem::take(&mut self.step_change);
-        let then_send = std::mem::take(&mut self.step_sends);
         self.remember_acknowledged();
-        change.known_peers = std::mem::take(&mut self.unwritten);
-        let seq = self.next_persist;
-        self.next_persist += 1;
-        self.persists.push_back(PersistMark {
-            seq,
-            hard_state: self.hard_state,
-            last_appended: change.append.last().map(|entry| entry.log_id),
-            installed: change.install.as_ref().map(|install| install.meta.clone()),
-            taken: change.snapshot.clone(),
-            life: change.life,
-            begun_at: self.now,
-        });
-        self.out.persist = Some(Box::new(Persist { seq, change, then_send }));
+        let known_peers = std::mem::take(&mut self.unwritten);
+        self.out.persist = Some(self.steps.close(known_peers, self.hard_state, self.now));
     }
 
     pub(super) fn on_persisted(&mut self, mark: PersistMark) {
@@ -237,7 +193,7 @@ impl Raft {
     /// Whether a durable step has been under way for longer than a leader may wait (gray failure).
     pub(super) fn disk_hangs(&self) -> bool {
         let patience = 2 * self.config.election_timeout_max;
-        let hangs = |mark: &PersistMark| self.now.saturating_sub(mark.begun_at) > patience;
-        self.now >= self.excused_until() && self.persists.front().is_some_and(hangs)
+        let hangs = |begun_at| self.now.saturating_sub(begun_at) > patience;
+        self.now >= self.excused_until() && self.steps.oldest_begun_at().is_some_and(hangs)
     }
 }

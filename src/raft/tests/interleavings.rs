@@ -88,7 +88,7 @@ fn d_queued_entries_are_covered() {
     hand.disk();
     assert_eq!((hand.decision(S), hand.handed().len()), (Some(true), 0));
     // The peer counts the queue as empty: there is room for later entries.
-    assert_eq!(hand.raft.apply_outstanding_bytes, 0);
+    assert_eq!(hand.raft.apply_window.bytes(), 0);
     hand.does(|raft, now| raft.applied(now, 10));
     assert_eq!(hand.status().applied, 10);
 }
