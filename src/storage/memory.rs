@@ -316,7 +316,7 @@ impl SnapshotReceiver for MemoryReceiver {
         let verified = verify_received(received.reader(), opened.cluster, &meta);
         if let Err(error) = verified {
             debug_assert!(Flaw::of(&error).is_some(), "reading memory failed: {error}");
-            tracing::warn!(snapshot = %meta.log_id, %error, "a received snapshot fails its checksum");
+            tracing::warn!(snapshot = %meta.log_id, %error, "a received snapshot does not verify");
             return Ok(false);
         }
         opened.link.with(|disk| disk.snapshots.insert(meta.log_id, received))?;

@@ -26,7 +26,7 @@ impl Substitute {
     /// Logs a warning for the operator.
     pub(crate) fn warn(&self) {
         let Substitute { named, flaw, older } = self;
-        tracing::warn!(current = %named, flaw, older = %older, "a snapshot is unusable, an older one is used instead");
+        tracing::warn!(current = %named, flaw, older = %older, "a snapshot is unusable, an older one stands in");
     }
 }
 

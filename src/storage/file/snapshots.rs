@@ -328,7 +328,7 @@ impl SnapshotReceiver for FileReceiver {
             match verify_received(stored, opened.identity.cluster, &meta) {
                 Ok(()) => file.publish(meta.log_id).map(|()| true),
                 Err(error) if Flaw::of(&error).is_some() => {
-                    tracing::warn!(snapshot = %meta.log_id, %error, "a received snapshot fails its checksum");
+                    tracing::warn!(snapshot = %meta.log_id, %error, "a received snapshot does not verify");
                     Ok(false)
                 }
                 Err(error) => Err(unreadable(&file.path(), error)),
