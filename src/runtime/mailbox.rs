@@ -1,8 +1,8 @@
 //! Mailboxes of actors, by the messages that they take.
 //!
 //! An actor is named by the messages that can be sent to it, not by its type: the sender of
-//! `CondInstallSnapshot` knows neither the peer's type nor its folder. All messages of one sender to
-//! one mailbox arrive in the order of sending, whatever their types.
+//! `CondInstallSnapshot` knows neither the peer's type nor its folder. All messages of one sender
+//! to one mailbox arrive in the order of sending, whatever their types.
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message};

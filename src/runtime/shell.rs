@@ -1,10 +1,10 @@
 //! The actix actor that every part of a node runs in: a shell around plain code.
 //!
-//! An actor implements [`Receive`] for each type of message that it handles, and [`Behaviour`]: what
-//! it does at the end of a batch. The shell adds what actix needs, the same for all:
+//! An actor implements [`Receive`] for each type of message that it handles, and [`Behaviour`]:
+//! what it does at the end of a batch. The shell adds what actix needs, the same for all:
 //!
 //! ```text
-//! mailbox ─▶ receive, receive, .. ─▶ flush    one batch: what is handled before the mailbox is empty
+//! mailbox ─▶ receive, receive, .. ─▶ flush    one batch: until the mailbox is empty
 //!    └─ while the executor is busy ─▶ stash ─▶ receive, ..
 //! ```
 //!

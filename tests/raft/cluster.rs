@@ -3,7 +3,7 @@
 //!
 //! Messages wait on the wire until the script delivers or drops them. Disk, state machine and
 //! decoding work at once, unless the script holds them. Time passes only by command. What a peer
-//! does with an input is told in lines, in the order of its `Ready`.
+//! does with an input is reported in lines, in the order of its `Ready`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,7 +13,7 @@ use quorate::simulation::protocol::Disk;
 
 use crate::narrate;
 
-pub const MILLISECOND: Micros = 1_000;
+const MILLISECOND: Micros = 1_000;
 
 /// Work that a node may be told to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +54,7 @@ pub struct Cluster {
     pub wire: Vec<Envelope>,
     /// Directed links that lose everything.
     pub cut: BTreeSet<(NodeId, NodeId)>,
-    /// Whether heartbeats and their answers are told.
+    /// Whether heartbeats and their answers are reported.
     pub is_verbose: bool,
     lines: Vec<String>,
 }
@@ -90,7 +90,7 @@ impl Cluster {
         }
     }
 
-    /// What was told since the last call.
+    /// The lines since the last call.
     pub fn take_lines(&mut self) -> String {
         let lines = std::mem::take(&mut self.lines);
         lines.iter().map(|line| format!("{line}\n")).collect()
@@ -131,7 +131,7 @@ impl Cluster {
         self.handle_ready(id);
     }
 
-    /// Drops everything of a node that is not durable, and what it still has on the wire to come.
+    /// Drops everything of a node that is not durable. Messages on the wire stay.
     pub fn crash(&mut self, id: NodeId) {
         let node = self.node(id);
         node.raft = None;

@@ -10,11 +10,11 @@
 //!
 //! | command | effect |
 //! |---|---|
-//! | `cluster voters="0,1,2" log="1,1,2" ..` | the nodes and what is on their disks; see `script.rs` |
+//! | `cluster voters="0,1,2" log="1,1,2" ..` | the nodes and their disks; see `script.rs` |
 //! | `start` `crash` `restart` `wipe` `lose` | incarnations, and disks that lose data |
 //! | `campaign N` `elect N` | the election timeout ends now; `elect` delivers until N leads |
 //! | `propose N x y` `read N` `snapshot N` | requests to a node |
-//! | `wait MS [undelivered]` | time passes; all messages are delivered unless told otherwise |
+//! | `wait MS [undelivered]` | time passes; all messages are delivered, unless `undelivered` |
 //! | `deliver` `drop` `copy` `lose_notice` | messages on the wire, by `from=` `to=` `kind=` |
 //! | `settle` `wire` | delivers all messages, and those that follow; lists the waiting ones |
 //! | `cut A B [oneway]` `isolate N` `heal` | links |
@@ -23,7 +23,7 @@
 //! | `status` `log` `state` | what is so now |
 //!
 //! `cluster.rs` is the cluster, `script.rs` the commands, `narrate.rs` the words of the output.
-//! Heartbeats from which nothing follows are not told, except with the tag `[verbose]`.
+//! Heartbeats from which nothing follows are not reported, except with the tag `[verbose]`.
 
 mod cluster;
 mod narrate;

@@ -32,7 +32,7 @@ pub fn kind(envelope: &Envelope) -> &'static str {
     }
 }
 
-/// A heartbeat, or an accepted AppendEntries: told only if something follows from it.
+/// A heartbeat, or an accepted AppendEntries: reported only if something follows from it.
 pub fn is_routine(envelope: &Envelope) -> bool {
     match &envelope.body {
         Body::Request(Request::Append(append)) => append.entries.is_empty(),
@@ -166,7 +166,7 @@ pub fn change(change: &LogChange) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// An event. `None`: it is told otherwise.
+/// An event. `None`: other lines show it.
 pub fn event(event: &Event) -> Option<String> {
     Some(match event {
         Event::RoleChanged { role: Role::Follower, term, leader: Some(leader) } => {
@@ -181,7 +181,7 @@ pub fn event(event: &Event) -> Option<String> {
         Event::SnapshotRefused(log_id) => format!("refuses its own snapshot of {log_id}"),
         Event::StaleDirectory => "finds that its directory is an older copy".into(),
         Event::Alarm(what) => format!("raises an alarm: {what}"),
-        // The change of the role and the durable step tell them.
+        // The change of the role and the durable step show them.
         Event::Deposed | Event::Persisted(_) => return None,
     })
 }

@@ -7,8 +7,9 @@ use std::str::FromStr;
 use bytes::Bytes;
 use goldenscript::{Argument, Command, Context, Runner};
 use quorate::raft::*;
+use quorate::simulation::protocol::small_config;
 
-use crate::cluster::{Cluster, MILLISECOND, Work};
+use crate::cluster::{Cluster, Work};
 use crate::narrate;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -25,57 +26,23 @@ impl Runner for Script {
 
     fn run(&mut self, command: &Command, context: &Context) -> Outcome<String> {
         let mut args = Args::of(command);
-        if command.name == "cluster" {
-            self.begin(&mut args)?;
-        } else {
-            self.obey(&command.name, &mut args)?;
+        match command.name.as_str() {
+            "cluster" => self.begin(&mut args)?,
+            "forge" => self.forge(&mut args)?,
+            name => {
+                let cluster = self.cluster()?;
+                cluster.is_verbose = context.tags.contains("verbose");
+                obey(cluster, name, &mut args)?;
+            }
         }
         args.end()?;
-        let cluster = self.cluster.as_mut().ok_or("a script begins with `cluster`")?;
-        cluster.is_verbose = context.tags.contains("verbose");
-        Ok(cluster.take_lines())
-    }
-}
-
-/// The settings of all nodes: small, so that limits are reached with few entries.
-fn settings() -> RaftConfig {
-    RaftConfig {
-        node: 0,
-        cluster: 9,
-        seed: 0,
-        heartbeat_interval: 100 * MILLISECOND,
-        election_timeout_min: 300 * MILLISECOND,
-        election_timeout_max: 600 * MILLISECOND,
-        request_timeout: 150 * MILLISECOND,
-        retry_interval: 100 * MILLISECOND,
-        check_quorum: true,
-        batch_delay: 0,
-        append_interval: 0,
-        commit_notice: None,
-        noop_on_election: true,
-        append_bytes: 2_000,
-        append_entries: 64,
-        window_messages: 8,
-        window_bytes: 16_000,
-        uncommitted_bytes: 3_000,
-        unpersisted_bytes: 20_000,
-        log_cache_bytes: 4_000,
-        apply_queue_bytes: 1_000,
-        snapshot_bytes: None,
-        snapshot_entries: None,
-        snapshot_retry_interval: 200 * MILLISECOND,
-        trailing_entries: 0,
-        trailing_bytes: 1_000,
-        pin_bytes: 4_000,
-        snapshot_chunk_bytes: 40,
-        undecodable_retry_max: 60_000 * MILLISECOND,
-        doubt_timeout: 6_000 * MILLISECOND,
+        Ok(self.cluster()?.take_lines())
     }
 }
 
 impl Script {
-    /// `cluster voters="0,1,2" [outgoing=..] [learners=..] [down=..] [log=1,1,2] [logN=..] [setting=..]`:
-    /// the nodes with their logs, by the terms of the entries; all but those in `down` are started.
+    /// `cluster voters="0,1,2" [outgoing=..] [learners=..] [down=..] [log=..] [logN=..] [SETTING=..]`:
+    /// the nodes with their logs, by the terms of the entries. All but those in `down` are started.
     fn begin(&mut self, args: &mut Args<'_>) -> Outcome {
         let members = Membership {
             voters: args.list("voters")?.unwrap_or_else(|| vec![0, 1, 2]).into_iter().collect(),
@@ -91,7 +58,7 @@ impl Script {
             let term = args.key(&format!("term{id}"))?;
             logs.push((*id, terms, term));
         }
-        let mut config = settings();
+        let mut config = RaftConfig { snapshot_bytes: None, trailing_entries: 0, ..small_config() };
         set(&mut config, args)?;
         let mut cluster = Cluster::new(members, ids, |node| RaftConfig { node, ..config.clone() });
         for (id, terms, term) in logs {
@@ -109,118 +76,8 @@ impl Script {
         Ok(())
     }
 
-    fn obey(&mut self, name: &str, args: &mut Args<'_>) -> Outcome {
-        if name == "forge" {
-            return self.forge(args);
-        }
-        let cluster = self.cluster.as_mut().ok_or("a script begins with `cluster`")?;
-        match name {
-            "start" => args.nodes()?.into_iter().for_each(|id| cluster.start(id)),
-            "crash" => args.nodes()?.into_iter().for_each(|id| cluster.crash(id)),
-            "restart" => args.nodes()?.into_iter().for_each(|id| {
-                if cluster.is_up(id) {
-                    cluster.crash(id);
-                }
-                cluster.start(id);
-            }),
-            "wipe" => {
-                let node = cluster.node(args.node()?);
-                node.disk = node.disk.wiped();
-            }
-            "lose" => {
-                let (id, count) = (args.node()?, args.key("entries")?.unwrap_or(0));
-                let votes = args.flag("votes");
-                let disk = &mut cluster.node(id).disk;
-                if votes { disk.lose_votes(count, 1) } else { disk.lose_tail(count) }
-            }
-            "campaign" => {
-                let id = args.node()?;
-                cluster.input(id, |raft, now| raft.expire_election(now));
-            }
-            "elect" => {
-                let id = args.node()?;
-                cluster.input(id, |raft, now| raft.expire_election(now));
-                cluster.settle();
-                let leads = cluster.input(id, |raft, _| raft.role().0 == Role::Leader);
-                assert!(leads, "n{id} is not elected");
-            }
-            "wait" => {
-                let milliseconds = args.next()?;
-                let deliver = !args.flag("undelivered");
-                cluster.wait(milliseconds, deliver);
-            }
-            "stalled" => {
-                let id = args.node()?;
-                cluster.input(id, |raft, now| raft.stalled(now));
-            }
-            "propose" => propose(cluster, args)?,
-            "read" => {
-                let id = args.node()?;
-                match cluster.input(id, |raft, now| raft.read_index(now)) {
-                    Ok(ticket) => cluster.tell(format!("n{id} begins read {ticket}")),
-                    Err(refusal) => cluster.tell(format!("n{id} refuses the read: {refusal:?}")),
-                }
-            }
-            "snapshot" => {
-                let id = args.node()?;
-                cluster.input(id, |raft, now| raft.request_snapshot(now));
-            }
-            "deliver" | "drop" | "copy" | "lose_notice" => on_wire(cluster, name, args)?,
-            "settle" => cluster.settle(),
-            "wire" => {
-                for envelope in cluster.wire.clone() {
-                    let Envelope { from, to, .. } = envelope;
-                    let told = narrate::message(&envelope);
-                    cluster.tell(format!("n{to} <- n{from}  {told}"));
-                }
-            }
-            "cut" => {
-                let (from, to) = (args.node()?, args.node()?);
-                cluster.cut.insert((from, to));
-                if !args.flag("oneway") {
-                    cluster.cut.insert((to, from));
-                }
-            }
-            "isolate" => {
-                let id = args.node()?;
-                let others: Vec<NodeId> = cluster.nodes.keys().copied().collect();
-                cluster.cut.extend(others.iter().flat_map(|&other| [(id, other), (other, id)]));
-            }
-            "heal" => cluster.cut.clear(),
-            "hold" | "release" | "do" => {
-                let work = args.next()?;
-                for id in args.nodes()? {
-                    match name {
-                        "hold" => cluster.hold(id, work),
-                        "release" => cluster.release(id, work),
-                        _ => assert!(cluster.do_one(id, work), "n{id} has no {work:?} to do"),
-                    }
-                }
-            }
-            "status" => {
-                for id in args.nodes_or_all(cluster)? {
-                    let told = status(cluster, id);
-                    cluster.tell(told);
-                }
-            }
-            "log" => {
-                for id in args.nodes_or_all(cluster)? {
-                    let disk = &cluster.nodes[&id].disk;
-                    let told = narrate::entries(disk.entries.iter());
-                    let line = format!("n{id} on disk after {}: {told}", disk.start);
-                    cluster.tell(line);
-                }
-            }
-            "state" => {
-                for id in args.nodes_or_all(cluster)? {
-                    let node = &cluster.nodes[&id];
-                    let line = format!("n{id} at {}: {}", node.applied, node.state.join(" "));
-                    cluster.tell(line);
-                }
-            }
-            other => return Err(format!("no command {other:?}").into()),
-        }
-        Ok(())
+    fn cluster(&mut self) -> Outcome<&mut Cluster> {
+        self.cluster.as_mut().ok_or("a script begins with `cluster`".into())
     }
 
     /// `forge KIND from=1 to=0 term=3 ..`: puts a message on the wire that no node sent.
@@ -257,11 +114,9 @@ impl Script {
         let id = args.key("id")?.unwrap_or(1_000_000_000 + self.next_forged);
         let cluster_id = args.key("cluster")?.unwrap_or(9);
         let incarnation = args.key("by")?.unwrap_or(1);
-        let cluster = self.cluster.as_mut().ok_or("a script begins with `cluster`")?;
-        let group = 0;
-        cluster.wire.push(Envelope {
+        self.cluster()?.wire.push(Envelope {
             cluster: cluster_id,
-            group,
+            group: 0,
             from,
             to,
             incarnation,
@@ -271,6 +126,113 @@ impl Script {
         });
         Ok(())
     }
+}
+
+/// Any command but `cluster` and `forge`.
+fn obey(cluster: &mut Cluster, name: &str, args: &mut Args<'_>) -> Outcome {
+    match name {
+        "start" => args.nodes()?.into_iter().for_each(|id| cluster.start(id)),
+        "crash" => args.nodes()?.into_iter().for_each(|id| cluster.crash(id)),
+        "restart" => args.nodes()?.into_iter().for_each(|id| {
+            if cluster.is_up(id) {
+                cluster.crash(id);
+            }
+            cluster.start(id);
+        }),
+        "wipe" => {
+            let node = cluster.node(args.node()?);
+            node.disk = node.disk.wiped();
+        }
+        "lose" => {
+            let (id, count) = (args.node()?, args.key("entries")?.unwrap_or(0));
+            let votes = args.flag("votes");
+            let disk = &mut cluster.node(id).disk;
+            if votes { disk.lose_votes(count, 1) } else { disk.lose_tail(count) }
+        }
+        "campaign" => {
+            let id = args.node()?;
+            cluster.input(id, |raft, now| raft.expire_election(now));
+        }
+        "elect" => {
+            let id = args.node()?;
+            cluster.input(id, |raft, now| raft.expire_election(now));
+            cluster.settle();
+            let leads = cluster.input(id, |raft, _| raft.role().0 == Role::Leader);
+            assert!(leads, "n{id} is not elected");
+        }
+        "wait" => {
+            let milliseconds = args.next()?;
+            let deliver = !args.flag("undelivered");
+            cluster.wait(milliseconds, deliver);
+        }
+        "propose" => propose(cluster, args)?,
+        "read" => {
+            let id = args.node()?;
+            match cluster.input(id, |raft, now| raft.read_index(now)) {
+                Ok(ticket) => cluster.tell(format!("n{id} begins read {ticket}")),
+                Err(refusal) => cluster.tell(format!("n{id} refuses the read: {refusal:?}")),
+            }
+        }
+        "snapshot" => {
+            let id = args.node()?;
+            cluster.input(id, |raft, now| raft.request_snapshot(now));
+        }
+        "deliver" | "drop" | "copy" | "lose_notice" => on_wire(cluster, name, args)?,
+        "settle" => cluster.settle(),
+        "wire" => {
+            for envelope in cluster.wire.clone() {
+                let Envelope { from, to, .. } = envelope;
+                let told = narrate::message(&envelope);
+                cluster.tell(format!("n{to} <- n{from}  {told}"));
+            }
+        }
+        "cut" => {
+            let (from, to) = (args.node()?, args.node()?);
+            cluster.cut.insert((from, to));
+            if !args.flag("oneway") {
+                cluster.cut.insert((to, from));
+            }
+        }
+        "isolate" => {
+            let id = args.node()?;
+            let others: Vec<NodeId> = cluster.nodes.keys().copied().collect();
+            cluster.cut.extend(others.iter().flat_map(|&other| [(id, other), (other, id)]));
+        }
+        "heal" => cluster.cut.clear(),
+        "hold" | "release" | "do" => {
+            let work = args.next()?;
+            for id in args.nodes()? {
+                match name {
+                    "hold" => cluster.hold(id, work),
+                    "release" => cluster.release(id, work),
+                    _ => assert!(cluster.do_one(id, work), "n{id} has no {work:?} to do"),
+                }
+            }
+        }
+        "status" => {
+            for id in args.nodes_or_all(cluster)? {
+                let told = status(cluster, id);
+                cluster.tell(told);
+            }
+        }
+        "log" => {
+            for id in args.nodes_or_all(cluster)? {
+                let disk = &cluster.nodes[&id].disk;
+                let told = narrate::entries(disk.entries.iter());
+                let line = format!("n{id} on disk after {}: {told}", disk.start);
+                cluster.tell(line);
+            }
+        }
+        "state" => {
+            for id in args.nodes_or_all(cluster)? {
+                let node = &cluster.nodes[&id];
+                let line = format!("n{id} at {}: {}", node.applied, node.state.join(" "));
+                cluster.tell(line);
+            }
+        }
+        other => return Err(format!("no command {other:?}").into()),
+    }
+    Ok(())
 }
 
 fn answered(answer: Answer) -> Body {

@@ -1,8 +1,8 @@
 //! The peer: one member's protocol, and the requests that wait for its results.
 //!
-//! Each handler passes one message to [`Raft`]; it is in the file of its concern. When the mailbox is drained (or the batch is cut)
-//! one `Ready` is handled for all of them. Handling a `Ready` means sending messages to other
-//! actors; nothing here waits, blocks or decides.
+//! Each handler passes one message to [`Raft`]; it is in the file of its concern. When the mailbox
+//! is drained (or the batch is cut) one `Ready` is handled for all of them. Handling a `Ready` means
+//! sending messages to other actors; nothing here waits, blocks or decides.
 //!
 //! Time: ticks are messages, but under a flood of messages they would arrive late. So a batch that
 //! is cut reads the clock itself and ticks if a tick is due. A tick that is very late shows that

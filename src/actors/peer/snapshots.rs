@@ -2,9 +2,9 @@
 //! makes.
 //!
 //! ```text
-//! received  ChunkStored .. ─▶ DecodeBegun ─▶ SnapshotDecoded ─▶ (offer, apply queue) ─▶ CondInstallSnapshot
-//! made      RequestSnapshot ─▶ (take, apply queue) ─▶ ViewSupplied ─▶ SnapshotPublished
-//!                                                 └─ SnapshotDeclined  └─ SnapshotObsolete
+//! received  ChunkStored .. ─▶ DecodeBegun ─▶ SnapshotDecoded ─▶ (offered) ─▶ CondInstallSnapshot
+//! made      RequestSnapshot ─▶ (requested) ─▶ ViewSupplied ─▶ SnapshotPublished
+//!                                         └─ SnapshotDeclined └─ SnapshotObsolete
 //! sent      ChunkReadCompleted ..
 //! ```
 

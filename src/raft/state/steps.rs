@@ -4,8 +4,9 @@
 //!   change, sends ──close──▶ under way, oldest first ──complete──▶ what became durable
 //!   (being built)            a mark for each
 //! ```
-//! All changes of durable state between two calls of `ready` form one step. A message that may leave
-//! only after the fsync is in the step. Steps complete in the order in which they were closed.
+//! All changes of durable state between two calls of `ready` form one step. A message that may
+//! leave only after the fsync is in the step. Steps complete in the order in which they were
+//! closed.
 //!
 //! Invariants, checked after every input:
 //! - the steps under way have consecutive numbers, and the next one follows them
@@ -13,7 +14,6 @@
 
 use std::collections::VecDeque;
 
-use crate::raft::entries::Entries;
 use crate::raft::message::Envelope;
 use crate::raft::ready::{LogChange, Persist};
 use crate::raft::types::{HardState, Index, KnownPeers, Life, LogId, Micros, SnapshotMeta};
@@ -116,7 +116,7 @@ impl Steps {
         self.under_way.push_back(PersistMark {
             seq,
             hard_state,
-            last_appended: Entries::last(&change.append).map(|entry| entry.log_id),
+            last_appended: change.append.last().map(|entry| entry.log_id),
             installed: change.install.as_ref().map(|install| install.meta.clone()),
             taken: change.snapshot.clone(),
             life: change.life,

@@ -113,17 +113,12 @@ impl Transfers {
         // decides.
         let is_known = sending.by == envelope.incarnation;
         sending.by = envelope.incarnation;
-        let further = match answer {
-            Answer::Snapshot(answer) if answer.transfer == sending.transfer => {
-                match answer.outcome {
-                    ChunkOutcome::Continue { offset } if offset > sending.answered => Some(offset),
-                    _ => None,
-                }
-            }
-            _ => None,
-        };
-        let Some(offset) = further else { return };
-        // A copy of this answer is no progress, however long the next chunk takes to read.
+        let Answer::Snapshot(answer) = answer else { return };
+        let ChunkOutcome::Continue { offset } = answer.outcome else { return };
+        // A copy of an earlier answer is no progress, however long the next chunk takes to read.
+        if answer.transfer != sending.transfer || offset <= sending.answered {
+            return;
+        }
         sending.answered = offset;
         if is_known
             && envelope.id == sending.request

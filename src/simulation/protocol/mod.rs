@@ -13,6 +13,7 @@
 //! | `bare_quorum` | after the faults: a minimal quorum works without the others |
 //! | `lone_faults` | then: one fault by itself, in a healthy cluster |
 //! | `run` | one seed, from the first event to the last check |
+//! | `small_config` | settings with small limits, for tests that drive peers by hand |
 //!
 //! *What it does not do:* no actor, no file and no byte on a wire takes part: that is tier 2.
 
@@ -27,9 +28,12 @@ mod machine;
 mod network;
 mod registers;
 mod run;
+mod small_config;
 mod turns;
 mod world;
 
 #[doc(hidden)]
 pub use disk::Disk;
 pub use run::run;
+#[doc(hidden)]
+pub use small_config::small_config;
