@@ -48,6 +48,9 @@ struct Sending {
     sent_at: Micros,
     /// The incarnation of the member that answers.
     by: Incarnation,
+    /// When the last prompt answer asked for the chunk at `answered`.
+    answered_at: Option<Micros>,
+    /// When the last answer came behind which the leader has sent the next chunk.
     progressed_at: Option<Micros>,
 }
 
@@ -65,6 +68,7 @@ impl Transfers {
             request: envelope.id,
             sent_at: now,
             by: 0,
+            answered_at: None,
             progressed_at: None,
         };
         let same = |known: &Sending| {
@@ -72,10 +76,17 @@ impl Transfers {
                 == (new.incarnation, new.term, new.transfer)
         };
         let known = self.under_way.get(&key).filter(|known| same(known));
+        // Only the next chunk shows that the leader has taken the answer for progress: it ignores
+        // answers to requests that it has given up, and the first answer of a new incarnation ends
+        // the transfer.
         let continued = known.map_or(new, |known| Sending {
             answered: known.answered.max(new.answered),
             by: known.by,
-            progressed_at: known.progressed_at,
+            answered_at: known.answered_at,
+            progressed_at: match known.answered_at {
+                Some(at) if chunk.offset == known.answered => Some(at),
+                _ => known.progressed_at,
+            },
             ..new
         });
         self.under_way.insert(key, continued);
@@ -109,9 +120,6 @@ impl Transfers {
             self.under_way.remove(&key);
             return;
         }
-        // A first answer may be from a new incarnation, and end the transfer: the next answer
-        // decides.
-        let is_known = sending.by == envelope.incarnation;
         sending.by = envelope.incarnation;
         let Answer::Snapshot(answer) = answer else { return };
         let ChunkOutcome::Continue { offset } = answer.outcome else { return };
@@ -120,13 +128,10 @@ impl Transfers {
             return;
         }
         sending.answered = offset;
-        if is_known
-            && envelope.id == sending.request
+        let prompt = envelope.id == sending.request
             && envelope.term == sending.term
-            && now - sending.sent_at <= limits.prompt
-        {
-            sending.progressed_at = Some(now);
-        }
+            && now - sending.sent_at <= limits.prompt;
+        sending.answered_at = prompt.then_some(now);
     }
 }
 
@@ -243,18 +248,23 @@ mod tests {
     /// A leader of 20 entries sends the snapshot of `index` to a member, which has asked for the
     /// third chunk.
     fn sends(judge: &mut Judge, to: NodeId, index: Index) {
+        for offset in [0, 10] {
+            sends_chunk(judge, to, index, offset);
+            answers(judge, to, index, offset);
+        }
+        sends_chunk(judge, to, index, 20);
+    }
+
+    fn sends_chunk(judge: &mut Judge, to: NodeId, index: Index, offset: u64) {
         let meta = SnapshotMeta {
             log_id: id(index),
             membership: Membership::of_voters(0..3),
             size_bytes: 100,
         };
         let (data, transfer, round) = (Bytes::from_static(&[0; 10]), index, 0);
-        for offset in [0, 10] {
-            let (request, data, meta) = (index + offset, data.clone(), meta.clone());
-            let chunk = SnapshotChunk { meta, transfer, offset, data, crc: 0, round };
-            judge.transfer_sent(&envelope(0, to, request, Body::Request(Request::Snapshot(chunk))));
-            answers(judge, to, index, offset);
-        }
+        let chunk = SnapshotChunk { meta, transfer, offset, data, crc: 0, round };
+        let request = Body::Request(Request::Snapshot(chunk));
+        judge.transfer_sent(&envelope(0, to, index + offset, request));
     }
 
     /// The member has the chunk at `offset` of the snapshot of `index`.
@@ -306,6 +316,23 @@ mod tests {
         sends(&mut judge, 1, 4);
         judge.keeps_log_for_transfers(leads(3), leads(5));
         assert_eq!(judge.breach(), None);
+    }
+
+    /// The leader may have ended the transfer: with the first answer of a new incarnation.
+    #[test]
+    fn an_answer_without_a_next_chunk_is_no_progress() {
+        let mut judge = judge(10_000);
+        judge.at(20_001);
+        sends_chunk(&mut judge, 1, 5, 20);
+        answers(&mut judge, 1, 5, 20);
+        judge.at(20_002);
+        judge.keeps_log_for_transfers(leads(5), leads(5));
+        judge.keeps_log_for_transfers(leads(5), leads(15));
+        assert_eq!(judge.breach(), None);
+        sends_chunk(&mut judge, 1, 5, 30);
+        judge.keeps_log_for_transfers(leads(5), leads(15));
+        let rule = judge.breach().map(|breach| breach.rule);
+        assert_eq!(rule, Some("a transfer keeps the log behind it"));
     }
 
     #[test]
