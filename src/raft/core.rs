@@ -13,7 +13,11 @@ use super::sending::{Batch, Lone};
 use super::types::*;
 use super::{Counters, RaftStatus};
 use super::{campaign::Campaign, compaction::Building, install::InstallSlot};
-use super::{known_peers::Claims, recovering::RecoveryQuery, stalls::Stall};
+use super::{
+    known_peers::{Claims, Identified},
+    recovering::RecoveryQuery,
+    stalls::Stall,
+};
 use super::{reads::PendingRead, state::ApplyWindow, state::Steps};
 
 /// One peer's protocol state. See the [module](super) for how to drive it.
@@ -52,8 +56,8 @@ pub struct Raft {
     pub(super) known_peers: KnownPeers,
     /// Those records that no durable step contains yet.
     pub(super) unwritten: KnownPeers,
-    /// By member: the place of the first request to it that it answers knowing of its data loss.
-    pub(super) identified_at: BTreeMap<NodeId, u64>,
+    /// By member: when it last checked the record of it.
+    pub(super) identified: BTreeMap<NodeId, Identified>,
     /// Before this time a leader notes no further acknowledgements in `known_peers`.
     pub(super) remember_at: Micros,
 
@@ -140,7 +144,7 @@ impl Raft {
             membership,
             known_peers: recovered.known_peers,
             unwritten: KnownPeers::new(),
-            identified_at: BTreeMap::new(),
+            identified: BTreeMap::new(),
             remember_at: now,
             role: Role::Follower,
             leader: None,

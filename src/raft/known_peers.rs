@@ -53,6 +53,15 @@ pub(super) struct Claims {
     pub(super) disbelieved: BTreeSet<NodeId>,
 }
 
+/// When a member last checked the record of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Identified {
+    /// The place of the first request to the member that it answers knowing of its data loss.
+    counts_from: u64,
+    /// When its answer arrived.
+    pub(super) at: Micros,
+}
+
 impl Raft {
     /// Whether the sender's incarnation is the known one, or a legitimate successor of it.
     pub(super) fn is_identified(&mut self, envelope: &Envelope) -> bool {
@@ -78,7 +87,9 @@ impl Raft {
             Some(_) if matches!(envelope.body, Body::Request(Request::Identify(_))) => true,
             Some(_) => {
                 self.ignore(envelope, "not from the known incarnation of its sender");
-                self.remind(from);
+                if !self.has_just_identified(from) {
+                    self.remind(from);
+                }
                 false
             }
             None => {
@@ -91,9 +102,19 @@ impl Raft {
     /// Whether this answers a request from before the sender acknowledged its earlier incarnation.
     /// Such a vote may be its second one in that term.
     fn is_tainted(&self, envelope: &Envelope) -> bool {
-        let since = self.identified_at.get(&envelope.from);
+        let identified = self.identified.get(&envelope.from);
         matches!(envelope.body, Body::Answer { .. })
-            && since.is_some_and(|&since| place(envelope.id) < since)
+            && identified.is_some_and(|identified| place(envelope.id) < identified.counts_from)
+    }
+
+    /// Whether the known incarnation of this member has checked its record within an election
+    /// timeout. A message of another incarnation is then a late one. Without this limit, a member
+    /// that is restarted while many of its messages are delayed would be sent its record for each
+    /// of them, and each of its answers to that would void the requests in flight.
+    fn has_just_identified(&self, node: NodeId) -> bool {
+        let timeout = self.config.election_timeout_max;
+        let identified = self.identified.get(&node);
+        identified.is_some_and(|identified| self.now.saturating_sub(identified.at) <= timeout)
     }
 
     fn remember(&mut self, node: NodeId, peer_record: PeerRecord) {
@@ -264,7 +285,8 @@ impl Raft {
     /// A member has checked the record of it. Answers to earlier requests do not count: it may have
     /// given them without knowing of its loss.
     pub(super) fn on_identified(&mut self, answer: &Envelope) {
-        self.identified_at.insert(answer.from, self.next_request);
+        let identified = Identified { counts_from: self.next_request, at: self.now };
+        self.identified.insert(answer.from, identified);
     }
 
     fn on_loss_noticed(&mut self, by: NodeId, life: Life) {

@@ -46,6 +46,7 @@ impl Raft {
             waits_anew(self.recovery_query.ask_at, config.request_timeout, from, now);
         self.term_bounded = (now, self.hard_state.term);
         self.claims.doubted_at = now;
+        self.identified.values_mut().for_each(|identified| identified.at = now);
         self.election_at = now + config.election_timeout_max;
         self.leader_heard_at = None;
         self.stall = Stall::default();

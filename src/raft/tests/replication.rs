@@ -2,6 +2,7 @@
 //! and committed.
 
 use super::hand::*;
+use super::world::MILLISECOND;
 use crate::raft::*;
 
 fn rejected_with(refused: Index, hint: LogId) -> AppendOutcome {
@@ -352,6 +353,41 @@ fn lr21_lr26_ac16_strangers_are_ignored() {
     assert_eq!(told, [Body::Request(Request::Identify(known))], "an earlier life of member 1");
     assert_eq!((hand.status().vote, hand.steps.len()), (Some(1), 0));
     assert_eq!(hand.status().counters.ignored_messages, 6);
+}
+
+/// Delayed messages of a member's earlier start reach its leader. The member is sent its record
+/// once, and its answers to heartbeats go on counting. An answer to a record voids the requests in
+/// flight, so a record for each of these messages would cost the leader its quorum.
+#[test]
+fn lr26_late_messages_of_an_earlier_start_void_no_heartbeats() {
+    let mut hand = Setup::of(3).lead();
+    let restarted = |envelope| Envelope { incarnation: 4, ..envelope };
+    let records = |hand: &mut Hand| {
+        let is_record = |e: &Envelope| matches!(e.body, Body::Request(Request::Identify(_)));
+        hand.sent_to(1).into_iter().filter(is_record).collect::<Vec<_>>()
+    };
+    let heartbeat_answered = |hand: &mut Hand, late: &[Envelope]| {
+        hand.after(hand.config.heartbeat_interval / MILLISECOND);
+        let heartbeat = hand.appends(1).pop().expect("a heartbeat");
+        late.iter().for_each(|late| hand.step(late.clone()));
+        let sent = records(hand);
+        for record in &sent {
+            let answer = hand.answer_of(record, 1, Answer::Identify { predecessor: 0 });
+            hand.step(restarted(answer));
+        }
+        let answer = hand.answer_of(&heartbeat, 1, accepted(0, 0));
+        hand.step(restarted(answer));
+        (sent.len(), hand.raft.progress[&1].answered_at == hand.now)
+    };
+    let late = [(); 3].map(|()| hand.request(1, 1, Request::Vote { last: LogId::BASE }));
+    assert_eq!(heartbeat_answered(&mut hand, &[]), (0, true));
+    assert_eq!(heartbeat_answered(&mut hand, &late[..1]), (1, false), "it may have lost data");
+    for _ in 0..3 {
+        assert_eq!(heartbeat_answered(&mut hand, &late), (0, true), "it has just checked");
+    }
+    hand.now += hand.config.election_timeout_max;
+    hand.step(late[0].clone());
+    assert_eq!(records(&mut hand).len(), 1, "its directory may have been rolled back since");
 }
 
 /// An answer that names another incarnation of this node, or a request that was never sent, does
