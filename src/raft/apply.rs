@@ -5,7 +5,7 @@
 //! in the cache are read back (A67, B2).
 
 use super::core::Raft;
-use super::entries::Entries;
+use super::log::Entries;
 use super::ready::{ApplyItem, LogRead, LogReadOutcome, ReadPurpose};
 use super::types::{Index, Micros};
 

@@ -1,32 +1,28 @@
 //! One peer's protocol state, and what its rules share: inputs, terms and roles. The rules are in
 //! files of their own, one idea each; the table of the [module](super) lists them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::config::RaftConfig;
 use super::log::RaftLog;
 use super::message::*;
-use super::progress::Progress;
-use super::random::Random;
 use super::ready::*;
-use super::sending::{Batch, Lone};
+use super::state::{ApplyWindow, Campaign, Random, RoleState, Steps};
 use super::types::*;
 use super::{Counters, RaftStatus};
-use super::{campaign::Campaign, compaction::Building, install::InstallSlot};
+use super::{compaction::Building, install::InstallSlot};
 use super::{
     known_peers::{Claims, Identified},
     recovering::RecoveryQuery,
     stalls::Stall,
 };
-use super::{reads::PendingRead, state::ApplyWindow, state::Steps};
 
 /// One peer's protocol state. See the [module](super) for how to drive it.
 ///
 /// Invariants, asserted after every input, each in constant time:
 /// - the log's positions are in order (`log.rs`)
 /// - the snapshot is between the log's start and the last index dispatched to the state machine
-/// - a leader has progress for every other member; a member that does not lead has none
-/// - a member is its own leader exactly if it leads
+/// - the parts of the state hold their own invariants (`state/`)
 /// - term and vote never go back; what is durable of them is never ahead of them
 /// - entries known to match the leader's are in the log
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,8 +57,7 @@ pub struct Raft {
     /// Before this time a leader notes no further acknowledgements in `known_peers`.
     pub(super) remember_at: Micros,
 
-    pub(super) role: Role,
-    pub(super) leader: Option<NodeId>,
+    pub(super) role: RoleState,
     /// Role, term and leader of the last event about them.
     announced: (Role, Term, Option<NodeId>),
     /// When the election timeout ends.
@@ -71,10 +66,6 @@ pub struct Raft {
     pub(super) leader_heard_at: Option<Micros>,
     /// The last time that this process did not run for a while.
     pub(super) stall: Stall,
-    /// Answers in the campaign under way.
-    pub(super) votes: BTreeMap<NodeId, bool>,
-    /// Answers to requests before this place are of an earlier campaign, or its first half (EL13).
-    pub(super) campaign_first_request: u64,
     pub(super) campaign: Campaign,
     /// The incarnation record: this incarnation, and its data loss, if any (PS20).
     pub(super) life: Life,
@@ -91,17 +82,9 @@ pub struct Raft {
     /// The last snapshot that this build could not decode.
     pub(super) undecodable: Option<LogId>,
 
-    pub(super) progress: BTreeMap<NodeId, Progress>,
-    /// First index of the leader's own term.
-    pub(super) term_start: Index,
-    /// When this leader appended its first command, and the wall clock then, in ms since 1970.
-    pub(super) first_stamp: Option<(Micros, u64)>,
-    /// A leader's entries that wait to be sent together with others.
-    pub(super) batch: Option<Batch>,
-    /// Whether the leader's proposals come from a single client.
-    pub(super) lone: Lone,
+    /// The last round of requests that confirms reads. It rises as long as this incarnation runs,
+    /// so that no answer to a request of an earlier term confirms a read.
     pub(super) round: u64,
-    pub(super) reads: VecDeque<PendingRead>,
 
     pub(super) apply_window: ApplyWindow,
     pub(super) building: Building,
@@ -146,14 +129,11 @@ impl Raft {
             unwritten: KnownPeers::new(),
             identified: BTreeMap::new(),
             remember_at: now,
-            role: Role::Follower,
-            leader: None,
+            role: RoleState::Follower { leader: None },
             announced: (Role::Follower, 0, None),
             election_at: 0,
             leader_heard_at: None,
             stall: Stall::default(),
-            votes: BTreeMap::new(),
-            campaign_first_request: 0,
             campaign: Campaign::default(),
             life: recovered.life,
             recovery_query: RecoveryQuery::default(),
@@ -162,13 +142,7 @@ impl Raft {
             install: InstallSlot::None,
             refused_at_commit: None,
             undecodable: None,
-            progress: BTreeMap::new(),
-            term_start: 0,
-            first_stamp: None,
-            batch: None,
-            lone: Lone::default(),
             round: 0,
-            reads: VecDeque::new(),
             apply_window: ApplyWindow::default(),
             building: Building::default(),
             steps: Steps::default(),
@@ -204,7 +178,7 @@ impl Raft {
         self.input(now, |raft| {
             raft.expire_receiving();
             raft.tick_recovering();
-            match raft.role {
+            match raft.role.kind() {
                 Role::Leader => raft.tick_leader(),
                 _ if raft.now >= raft.election_at => raft.election_timeout(),
                 _ => raft.ask_again(),
@@ -224,7 +198,7 @@ impl Raft {
     pub fn undelivered(&mut self, now: Micros, to: NodeId, id: RequestId) {
         self.input(now, |raft| {
             let retry_at = raft.now + raft.config.retry_interval;
-            match raft.progress.get_mut(&to) {
+            match raft.role.progress_mut(to) {
                 Some(progress) => progress.on_undelivered(id, retry_at),
                 None => raft.on_question_undelivered(to, id),
             }
@@ -233,7 +207,7 @@ impl Raft {
 
     /// Returns the work to do now. Each item is returned once.
     pub fn ready(&mut self) -> Ready {
-        if self.role == Role::Leader {
+        if self.role.is_leader() {
             self.replicate();
         }
         self.hand_over();
@@ -261,10 +235,10 @@ impl Raft {
             false => self.membership.clone(),
         };
         *status = RaftStatus {
-            role: self.role,
+            role: self.role.kind(),
             term: self.hard_state.term,
             vote: self.hard_state.vote,
-            leader: self.leader,
+            leader: self.leader(),
             last: self.log.last(),
             persisted: self.log.persisted(),
             commit: self.log.commit(),
@@ -284,12 +258,16 @@ impl Raft {
 
     /// Role, term and leader.
     pub fn role(&self) -> (Role, Term, Option<NodeId>) {
-        (self.role, self.hard_state.term, self.leader)
+        (self.role.kind(), self.hard_state.term, self.leader())
     }
 
     /// The leader of the current term, if known.
     pub fn leader(&self) -> Option<NodeId> {
-        self.leader
+        match self.role {
+            RoleState::Follower { leader } => leader,
+            RoleState::PreCandidate(_) | RoleState::Candidate(_) => None,
+            RoleState::Leader(_) => Some(self.config.node),
+        }
     }
 
     /// The counts since the start.
@@ -435,21 +413,11 @@ impl Raft {
 
     /// Follows in the current term.
     pub(super) fn become_follower(&mut self, leader: Option<NodeId>) {
-        if self.role == Role::Leader {
-            self.fail_reads();
-            self.progress.clear();
-            self.batch = None;
-        }
-        if self.role != Role::Follower {
+        self.fail_reads();
+        if !self.role.is_follower() {
             self.reset_election_timer();
         }
-        self.votes.clear();
-        self.set_role(Role::Follower, leader);
-    }
-
-    pub(super) fn set_role(&mut self, role: Role, leader: Option<NodeId>) {
-        self.role = role;
-        self.leader = leader;
+        self.role = RoleState::Follower { leader };
     }
 
     fn announce_role(&mut self) {
@@ -462,18 +430,16 @@ impl Raft {
 
     /// A request of the term's leader has come: it is the leader, and it is alive.
     pub(super) fn hear_leader(&mut self, leader: NodeId) -> Result<(), &'static str> {
-        if self.role == Role::Leader {
+        if self.role.is_leader() {
             self.alarm(format!("node {leader} leads in term {} as well", self.hard_state.term));
             return Err("a second leader in the own term");
         }
-        if self.leader.is_some_and(|known| known != leader) {
-            self.alarm(format!(
-                "two leaders in term {}: {:?} and {leader}",
-                self.hard_state.term, self.leader
-            ));
+        if let Some(known) = self.leader().filter(|&known| known != leader) {
+            let term = self.hard_state.term;
+            self.alarm(format!("two leaders in term {term}: {known} and {leader}"));
             return Err("another leader in the same term");
         }
-        if self.role != Role::Follower || self.leader.is_none() {
+        if self.leader().is_none() {
             self.become_follower(Some(leader));
             self.ask_new_leader();
         }
@@ -557,20 +523,9 @@ impl Raft {
             self.hard_state
         );
         self.checked = self.hard_state;
-        assert!(
-            (self.role == Role::Leader) == (self.leader == Some(self.config.node)),
-            "{:?} with leader {:?}",
-            self.role,
-            self.leader
-        );
-        let others = if self.role == Role::Leader { self.others } else { 0 };
-        assert!(
-            self.progress.len() == others,
-            "a {:?} among {} others keeps the progress of {:?}",
-            self.role,
-            self.others,
-            self.progress.keys()
-        );
+        if let Some(leading) = self.role.leading() {
+            leading.check(self.others, self.log.last_index(), self.round);
+        }
         assert!(
             self.verified <= self.log.last_index(),
             "verified {} beyond the last entry {}",

@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 
 use super::core::Raft;
 use super::message::{Answer, Envelope, Request, RequestId};
-use super::progress::Progress;
-use super::quorum::{self, VoteResult};
 use super::ready::Role;
+use super::state::quorum::{self, VoteResult};
+use super::state::{Leading, RoleState, Votes};
 use super::steps;
 use super::types::{Entry, EntryKind, HardState, Index, LogId, Membership, NodeId, Term};
 
@@ -20,7 +20,7 @@ impl Raft {
     /// Fires the election timeout now, whatever the clock says. For tests and model checking.
     pub fn expire_election(&mut self, now: super::types::Micros) {
         self.input(now, |raft| {
-            if raft.role != Role::Leader {
+            if !raft.role.is_leader() {
                 raft.election_timeout();
             }
         });
@@ -32,7 +32,7 @@ impl Raft {
             if !self.own_vote_is_pending() {
                 self.pre_campaign();
             }
-        } else if self.role != Role::Follower || self.leader.is_some() {
+        } else if !self.role.is_follower() || self.leader().is_some() {
             self.become_follower(None);
         }
     }
@@ -50,15 +50,19 @@ impl Raft {
     /// requested then. A higher term would have to wait for the same disk: if the disk is slower
     /// than the election timeout, the campaign would never end (EL23).
     fn own_vote_is_pending(&self) -> bool {
-        self.role == Role::Candidate && self.durable != self.hard_state
+        self.is_candidate() && self.durable != self.hard_state
+    }
+
+    fn is_candidate(&self) -> bool {
+        self.role.kind() == Role::Candidate
     }
 
     fn pre_campaign(&mut self) {
         self.counters.campaigns += 1;
-        let silent = self.leader;
-        self.set_role(Role::PreCandidate, None);
-        self.begin_votes();
-        self.votes.insert(self.config.node, true);
+        let silent = self.leader();
+        let mut votes = Votes::new(self.next_request);
+        votes.record(self.config.node, true);
+        self.role = RoleState::PreCandidate(votes);
         let (own, membership) = (self.config.node, &self.membership);
         let suffice = |nodes: &BTreeSet<NodeId>| {
             quorum::is_quorum(membership, |node| node == own || nodes.contains(&node))
@@ -78,11 +82,10 @@ impl Raft {
         self.reset_election_timer();
         let (term, own) = (self.hard_state.term + 1, self.config.node);
         self.begin_term(HardState { term, vote: Some(own) });
-        self.set_role(Role::Candidate, None);
-        let answers = std::mem::take(&mut self.votes);
-        self.begin_votes();
+        let candidate = RoleState::Candidate(Votes::new(self.next_request));
+        let before = std::mem::replace(&mut self.role, candidate);
         self.campaign.rest();
-        self.campaign.asked.retain(|voter| answers.get(voter) != Some(&false));
+        self.campaign.asked.retain(|&voter| before.vote_of(voter) != Some(false));
         self.campaign.asked.clone().into_iter().for_each(|voter| self.ask_vote(voter));
         self.campaign.forget_again();
         self.retry();
@@ -91,7 +94,7 @@ impl Raft {
     /// Raft §5.1: members that do not answer are asked again.
     fn retry(&mut self) {
         let silent: Vec<NodeId> = self.campaign.asked.iter().copied().collect();
-        let silent = silent.into_iter().filter(|node| !self.votes.contains_key(node));
+        let silent = silent.into_iter().filter(|&node| self.role.vote_of(node).is_none());
         self.campaign.retry(silent, self.now + self.config.request_timeout);
     }
 
@@ -105,18 +108,10 @@ impl Raft {
         }
     }
 
-    fn begin_votes(&mut self) {
-        self.votes.clear();
-        self.campaign_first_request = self.next_request;
-    }
-
     /// The transport reports that a request of the current campaign could not be delivered.
     pub(super) fn on_question_undelivered(&mut self, to: NodeId, id: RequestId) {
-        let asking = matches!(self.role, Role::PreCandidate | Role::Candidate);
-        if asking
-            && steps::place(id) >= self.campaign_first_request
-            && !self.votes.contains_key(&to)
-        {
+        let Some(votes) = self.role.votes() else { return };
+        if steps::place(id) >= votes.first_request && votes.of(to).is_none() {
             self.campaign.lost(to, self.now + self.config.retry_interval);
         }
     }
@@ -124,14 +119,14 @@ impl Raft {
     pub(super) fn ask_again(&mut self) {
         let due = self.campaign.due(self.now);
         for &voter in &due {
-            match self.role {
+            match self.role.kind() {
                 Role::PreCandidate => self.ask_pre_vote(voter),
                 // Until the own vote is durable, the first request has not left yet.
                 Role::Candidate if !self.own_vote_is_pending() => self.ask_vote(voter),
                 Role::Candidate | Role::Follower | Role::Leader => {}
             }
         }
-        if self.role == Role::Candidate && !due.is_empty() {
+        if self.is_candidate() && !due.is_empty() {
             self.retry();
         }
     }
@@ -139,8 +134,10 @@ impl Raft {
     /// The own vote counts once it is durable (PS01).
     pub(super) fn on_vote_durable(&mut self) {
         let voted = HardState { term: self.hard_state.term, vote: Some(self.config.node) };
-        if self.role == Role::Candidate && self.durable == voted {
-            self.votes.insert(self.config.node, true);
+        if self.durable == voted
+            && let RoleState::Candidate(votes) = &mut self.role
+        {
+            votes.record(self.config.node, true);
             self.count_votes();
         }
     }
@@ -153,9 +150,9 @@ impl Raft {
             self.now.saturating_sub(heard) < self.config.election_timeout_min
                 || self.now < self.excused_until()
         };
-        let follows = self.leader.is_some_and(|leader| leader != asker);
+        let follows = self.leader().is_some_and(|leader| leader != asker);
         match self.role {
-            Role::Leader => self.config.check_quorum || self.hears_quorum(),
+            RoleState::Leader(_) => self.config.check_quorum || self.hears_quorum(),
             _ => follows && self.leader_heard_at.is_some_and(recently),
         }
     }
@@ -171,7 +168,7 @@ impl Raft {
     }
 
     pub(super) fn on_pre_vote(&mut self, request: &Envelope, campaign_term: Term, last: LogId) {
-        if self.role == Role::Leader {
+        if self.role.is_leader() {
             // The asker has missed heartbeats and is reachable: it gets one now instead of at the
             // next interval.
             self.call(request.from, self.now);
@@ -209,40 +206,49 @@ impl Raft {
         campaign_term: Term,
         granted: bool,
     ) {
-        let current = self.role == Role::PreCandidate && campaign_term == self.hard_state.term + 1;
-        // A refusal of an earlier round may be out of date. A grant still counts.
-        let first = if granted { self.campaign.first_request } else { self.campaign_first_request };
-        if !current || steps::place(answer.id) < first {
-            return self.ignore(answer, "answers an earlier campaign");
-        }
-        if steps::place(answer.id) < self.campaign_first_request {
-            self.votes.entry(answer.from).or_insert(granted);
-        } else {
-            self.votes.insert(answer.from, granted);
+        let place = steps::place(answer.id);
+        match &mut self.role {
+            RoleState::PreCandidate(votes) if campaign_term == self.hard_state.term + 1 => {
+                if place >= votes.first_request {
+                    votes.record(answer.from, granted);
+                } else if granted && place >= self.campaign.first_request {
+                    // A refusal of an earlier round may be out of date. A grant still counts.
+                    votes.record_earlier(answer.from, granted);
+                } else {
+                    return self.ignore(answer, "answers an earlier campaign");
+                }
+            }
+            _ => return self.ignore(answer, "answers an earlier campaign"),
         }
         let news = self.campaign.heard(answer.from);
         self.count_votes();
-        if news && self.role == Role::PreCandidate {
+        if news && self.role.kind() == Role::PreCandidate {
             self.campaign.rest().into_iter().for_each(|voter| self.ask_pre_vote(voter));
             self.retry();
         }
     }
 
     pub(super) fn on_vote_answer(&mut self, answer: &Envelope, granted: bool, held: Option<Index>) {
-        if self.role != Role::Candidate || steps::place(answer.id) < self.campaign_first_request {
+        let is_current = match &self.role {
+            RoleState::Candidate(votes) => steps::place(answer.id) >= votes.first_request,
+            _ => false,
+        };
+        if !is_current {
             return self.ignore(answer, "answers an earlier campaign");
         }
         // A voter that holds less than it acknowledged, and does not know that, may have voted in
         // this term before (PS20).
         let is_forgetful = held.is_some_and(|held| self.remind_if_lacking(answer.from, held));
-        self.votes.insert(answer.from, granted && !is_forgetful);
+        if let Some(votes) = self.role.votes_mut() {
+            votes.record(answer.from, granted && !is_forgetful);
+        }
         self.campaign.heard(answer.from);
         self.count_votes();
     }
 
     fn count_votes(&mut self) {
-        let result = quorum::vote_result(&self.membership, |node| self.votes.get(&node).copied());
-        match (result, self.role) {
+        let result = quorum::vote_result(&self.membership, |node| self.role.vote_of(node));
+        match (result, self.role.kind()) {
             (VoteResult::Won, Role::PreCandidate) => self.campaign(),
             // No vote is requested before the own vote is durable. Votes that are here nevertheless
             // wait for it.
@@ -256,9 +262,9 @@ impl Raft {
 
     fn become_leader(&mut self) {
         assert!(
-            self.role == Role::Candidate && self.durable == self.hard_state,
-            "{:?} leads term {} with {:?} durable",
-            self.role,
+            self.is_candidate() && self.durable == self.hard_state,
+            "a {:?} leads term {} with {:?} durable",
+            self.role.kind(),
             self.hard_state.term,
             self.durable
         );
@@ -266,14 +272,11 @@ impl Raft {
         let next = self.log.last_index() + 1;
         let own = self.config.node;
         let others = self.membership.all().into_iter().filter(|&node| node != own);
-        self.progress = others.map(|node| (node, Progress::new(next, self.now))).collect();
-        self.term_start = next;
-        self.first_stamp = None;
+        let leading = Leading::new(others, next, self.now);
         self.verified = self.log.last_index();
-        self.votes.clear();
         self.campaign.reset();
         self.withdraw_install_as_leader();
-        self.set_role(Role::Leader, Some(own));
+        self.role = RoleState::Leader(Box::new(leading));
         if self.config.noop_on_election {
             let log_id = LogId::new(self.hard_state.term, next);
             self.append_entry(Entry {

@@ -4,10 +4,9 @@
 //! to heartbeats leave at once.
 
 use super::core::Raft;
-use super::entries::Entries;
+use super::log::Entries;
 use super::message::{Answer, Append, AppendAnswer, AppendOutcome, Envelope};
-use super::quorum;
-use super::ready::Role;
+use super::state::{RoleState, quorum};
 use super::types::{Entry, Index};
 
 /// What an AppendEntries means for the own log.
@@ -135,7 +134,7 @@ impl Raft {
     /// two are a quorum: with two or three voters. No message has to say that it is committed
     /// (decision 008).
     pub(super) fn commit_with_leader(&mut self) {
-        let Some(leader) = self.leader.filter(|_| self.role == Role::Follower) else { return };
+        let RoleState::Follower { leader: Some(leader) } = self.role else { return };
         let both = self.leader_durable.min(self.verified).min(self.log.persisted());
         let own_term = self.log.term_at(both) == Some(self.hard_state.term);
         if both <= self.log.commit() || !own_term || self.is_recovering() {

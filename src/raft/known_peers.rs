@@ -25,7 +25,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::core::Raft;
 use super::message::{Answer, Body, Envelope, Request};
-use super::ready::Role;
 use super::steps::place;
 use super::types::{
     Incarnation, Index, Life, Loss, Micros, NodeId, PeerRecord, created_at_ms, is_possible_birth,
@@ -144,19 +143,19 @@ impl Raft {
     /// A leader records how far each member has acknowledged committed entries: those it never
     /// truncates. At most once in an election timeout, with a step that has another reason.
     pub(super) fn remember_acknowledged(&mut self) {
-        if self.role != Role::Leader || self.now < self.remember_at {
+        if !self.role.is_leader() || self.now < self.remember_at {
             return;
         }
         self.remember_at = self.now + self.config.election_timeout_max;
-        for (node, progress) in self.progress.iter().filter(|(_, progress)| progress.counts()) {
-            let Some(known) = self.known_peers.get_mut(node) else { continue };
+        for (node, progress) in self.role.members().filter(|(_, progress)| progress.counts()) {
+            let Some(known) = self.known_peers.get_mut(&node) else { continue };
             let acknowledged = progress.matched.min(self.log.commit());
             let is_news = acknowledged > known.acknowledged.index
                 && acknowledged >= self.log.start().index
                 && progress.matched_in == Some(known.incarnation);
             if is_news {
                 known.acknowledged = self.log.id_at(acknowledged);
-                self.unwritten.insert(*node, *known);
+                self.unwritten.insert(node, *known);
             }
         }
     }
@@ -302,7 +301,7 @@ impl Raft {
         self.steps.change().life = Some(life);
         self.claims.doubted_at = self.now;
         self.begin_recovering();
-        if self.role != Role::Follower {
+        if !self.role.is_follower() {
             self.become_follower(None);
         }
     }

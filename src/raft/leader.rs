@@ -8,9 +8,7 @@ use bytes::Bytes;
 use super::Refusal;
 use super::core::Raft;
 use super::message::{AppendAnswer, AppendOutcome, Envelope, FollowerReport, InstallStatus};
-use super::progress::ProgressState;
-use super::quorum;
-use super::ready::Role;
+use super::state::{ProgressState, quorum};
 use super::types::{Entry, EntryKind, Index, LogId, Micros, NodeId};
 
 impl Raft {
@@ -24,20 +22,21 @@ impl Raft {
     }
 
     fn on_propose(&mut self, wall_ms: u64, data: Bytes) -> Result<LogId, Refusal> {
-        if self.role != Role::Leader {
-            return Err(Refusal::NotLeader(self.leader));
-        }
         let log_id = LogId::new(self.hard_state.term, self.log.last_index() + 1);
-        let (first_at, first_ms) = self.first_stamp.unwrap_or((self.now, wall_ms));
-        let passed_ms = self.now.saturating_sub(first_at) / 1_000;
-        let stamp_ms = first_ms.saturating_add(passed_ms);
-        let entry = Entry { log_id, kind: EntryKind::Command, stamp_ms, data };
-        if !self.has_room(entry.size_bytes() as u64) {
+        let mut entry = Entry { log_id, kind: EntryKind::Command, stamp_ms: 0, data };
+        let has_room = self.has_room(entry.size_bytes() as u64);
+        let leader = self.leader();
+        let Some(leading) = self.role.leading_mut() else {
+            return Err(Refusal::NotLeader(leader));
+        };
+        if !has_room {
             return Err(Refusal::Busy);
         }
-        self.first_stamp = Some((first_at, first_ms));
+        entry.stamp_ms = leading.stamp_ms(self.now, wall_ms);
+        let (after_all, config) = (self.log.commit() + 1 == log_id.index, &self.config);
+        let soon = config.append_interval / 4;
+        leading.batching.proposed(log_id.index, after_all, self.now, soon, config.batch_delay);
         self.append_entry(entry);
-        self.open_batch(log_id.index);
         self.verified = log_id.index;
         Ok(log_id)
     }
@@ -86,10 +85,10 @@ impl Raft {
         // steps down.
         let (own, timeout) = (self.config.node, self.config.request_timeout);
         let answers = |node: NodeId| {
-            node == own || self.progress.get(&node).is_some_and(|progress| !progress.unresponsive)
+            node == own || self.role.progress(node).is_some_and(|progress| !progress.unresponsive)
         };
         let in_doubt = !quorum::is_quorum(&self.membership, answers);
-        for progress in self.progress.values_mut() {
+        for (_, progress) in self.role.members_mut() {
             progress.expire(self.now, timeout, in_doubt);
         }
         self.expire_transfers();
@@ -113,7 +112,7 @@ impl Raft {
         let own = self.config.node;
         quorum::reached_by_quorum(&self.membership, |node| match node {
             _ if node == own => Micros::MAX,
-            _ => self.progress.get(&node).map_or(0, |progress| progress.answered_at),
+            _ => self.role.progress(node).map_or(0, |progress| progress.answered_at),
         })
     }
 
@@ -130,7 +129,7 @@ impl Raft {
             return;
         }
         let now = self.now;
-        let Some(progress) = self.progress.get_mut(&envelope.from) else { return };
+        let Some(progress) = self.role.progress_mut(envelope.from) else { return };
         match answer.outcome {
             AppendOutcome::Accepted => progress.on_matched(answer.report.matched, envelope.id),
             AppendOutcome::Rejected { refused, hint } => self.on_reject(envelope, refused, hint),
@@ -149,7 +148,7 @@ impl Raft {
     /// ignored.
     pub(super) fn on_report(&mut self, envelope: &Envelope, report: &FollowerReport) -> bool {
         let last = self.log.last_index();
-        let Some(progress) = self.progress.get_mut(&envelope.from) else {
+        let Some(progress) = self.role.progress_mut(envelope.from) else {
             self.ignore(envelope, "an answer to a leader, and this member does not lead");
             return false;
         };
@@ -193,7 +192,7 @@ impl Raft {
     /// The member's log does not hold the request's `prev` (B21).
     fn on_reject(&mut self, envelope: &Envelope, refused: Index, hint: LogId) {
         let found = self.log.last_not_above(hint.index, hint.term);
-        let Some(progress) = self.progress.get_mut(&envelope.from) else { return };
+        let Some(progress) = self.role.progress_mut(envelope.from) else { return };
         if refused <= progress.matched {
             return self.on_lost_acknowledged(envelope, refused);
         }
@@ -221,7 +220,7 @@ impl Raft {
     /// new incarnation, the member has lost what it had promised to keep (LR14, PS20).
     fn on_lost_acknowledged(&mut self, envelope: &Envelope, refused: Index) {
         let commit = self.log.commit();
-        let Some(progress) = self.progress.get_mut(&envelope.from) else { return };
+        let Some(progress) = self.role.progress_mut(envelope.from) else { return };
         let first_life = progress.matched_in.is_none_or(|life| life == envelope.incarnation);
         if first_life && !progress.recovering {
             // This leader or an earlier one may nevertheless have a record of an acknowledgement.
@@ -250,17 +249,15 @@ impl Raft {
     /// entries are committed with it (Raft §5.4.2, LR01).
     pub(super) fn advance_commit(&mut self) {
         let (own, persisted) = (self.config.node, self.log.persisted());
-        let reached = quorum::reached_by_quorum(&self.membership, |node| {
-            if node == own {
-                persisted
-            } else {
-                self.progress.get(&node).map_or(0, |progress| progress.counted())
-            }
+        let Some(leading) = self.role.leading_mut() else { return };
+        let reached = quorum::reached_by_quorum(&self.membership, |node| match node {
+            _ if node == own => persisted,
+            _ => leading.progress(node).map_or(0, |progress| progress.counted()),
         });
-        let own_term = reached >= self.term_start;
+        let own_term = reached >= leading.term_start();
         if own_term && reached > self.log.commit() {
             self.log.commit_to(reached);
-            self.lone.committed(self.now);
+            leading.batching.committed(self.now);
             self.confirm_reads();
         }
     }

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::entries::Entries;
+use super::log::Entries;
 use super::types::{
     COUNT_MAX, Incarnation, Index, LogId, NodeId, PeerRecord, SnapshotMeta, Term,
     is_credible_incarnation,

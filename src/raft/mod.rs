@@ -43,13 +43,11 @@
 //! a correct cluster is an alarm ([`Counters::safety_alarms`]).
 
 mod apply;
-mod campaign;
 mod compaction;
 mod config;
 mod core;
 mod deadline;
 mod election;
-mod entries;
 mod follower;
 mod install;
 mod known_peers;
@@ -59,10 +57,6 @@ mod message;
 #[cfg(feature = "testing")]
 mod normalized;
 mod observation;
-mod paged_queue;
-mod progress;
-mod quorum;
-mod random;
 mod reads;
 mod ready;
 mod recovering;
@@ -81,7 +75,7 @@ use std::collections::BTreeSet;
 
 pub use config::RaftConfig;
 pub use core::Raft;
-pub use entries::{Entries, Iter as EntriesIter};
+pub use log::{Entries, EntriesIter};
 pub use message::*;
 pub use observation::{LogIds, Observation, ObservedState};
 pub use ready::*;

@@ -19,14 +19,12 @@
 //! [`tick`](Raft::tick) with a later time.
 
 use super::Counters;
-use super::campaign::Campaign;
 use super::compaction::Building;
 use super::config::RaftConfig;
 use super::core::Raft;
 use super::install::InstallSlot;
-use super::progress::{Progress, ProgressState, TransferStep};
-use super::random::Random;
 use super::stalls::Stall;
+use super::state::{Campaign, Progress, ProgressState, Random, TransferStep};
 use super::types::Micros;
 
 /// The new end of a wait of `wait` that ends at `at`, when the clock changes from `from` to `to`.
@@ -51,19 +49,20 @@ impl Raft {
         self.leader_heard_at = None;
         self.stall = Stall::default();
         self.campaign.forget_times(now + config.request_timeout);
-        self.progress.values_mut().for_each(|progress| progress.forget_times(config, from, now));
+        if let Some(leading) = self.role.leading_mut() {
+            leading.members_mut().for_each(|(_, progress)| {
+                progress.forget_times(config, from, now);
+            });
+            leading.forget_history(now);
+        }
         self.steps.forget_history(now);
         self.building.forget_times(config.snapshot_retry_interval, from, now);
         if let InstallSlot::Receiving(receiving) = &mut self.install {
             receiving.heard_at = now;
         }
-        if let Some((first_at, _)) = &mut self.first_stamp {
-            *first_at = now;
-        }
-        self.lone.forget();
         self.random = Random::new([config.seed, config.node, 0]);
         self.counters = Counters::default();
-        let reads = self.progress.values().any(|progress| progress.read.is_some());
+        let reads = self.role.members().any(|(_, progress)| progress.read.is_some());
         if !reads && self.apply_window.read().is_none() {
             self.next_read = 1;
         }

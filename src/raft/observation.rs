@@ -77,7 +77,7 @@ impl Raft {
         let state = ObservedState {
             node: self.config.node,
             incarnation: self.incarnation,
-            role: self.role,
+            role: self.role.kind(),
             hard_state: self.hard_state,
             durable: self.durable,
             log_start: log.start(),

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::entries::Entries;
+use super::log::Entries;
 use super::message::Envelope;
 use super::types::{HardState, Index, KnownPeers, Life, LogId, NodeId, SnapshotMeta, Term};
 

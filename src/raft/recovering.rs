@@ -22,7 +22,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::core::Raft;
 use super::election::other_voters;
 use super::message::{Answer, Envelope, Request};
-use super::ready::Role;
 use super::types::{Index, LogId, Loss, Micros, NodeId, Term};
 
 /// The answers to a member's questions about what it lost.
@@ -79,7 +78,7 @@ impl Raft {
             missing.retain(|node| !self.recovery_query.answers.contains_key(node));
             missing.retain(|&node| self.life.doubted_by != Some(node) || !self.is_doubt_old());
         }
-        missing.extend(self.leader.filter(|_| self.recovery_target().is_none()));
+        missing.extend(self.leader().filter(|_| self.recovery_target().is_none()));
         missing
     }
 
@@ -129,7 +128,7 @@ impl Raft {
     }
 
     pub(super) fn on_roll_call(&mut self, request: &Envelope) {
-        let leads = self.role == Role::Leader;
+        let leads = self.role.is_leader();
         self.answer(request, Answer::RecoveryQuery { last: self.log.last_index(), leads });
     }
 
@@ -153,17 +152,17 @@ impl Raft {
     /// answered: if it has been restarted since, it may have lost the end of its log, which was
     /// durable here but not there.
     fn recovery_target(&self) -> Option<Index> {
-        let (term, last) = *self.recovery_query.answers.get(&self.leader?)?;
+        let (term, last) = *self.recovery_query.answers.get(&self.leader()?)?;
         last.filter(|_| term == self.hard_state.term)
     }
 
     /// Counts again if everything is there. After a crash before that is durable, the member
     /// catches up once more.
     pub(super) fn finish_recovering(&mut self) {
-        let (Some(loss), Some(leader)) = (self.life.loss, self.leader) else { return };
+        let (Some(loss), Some(leader)) = (self.life.loss, self.leader()) else { return };
         let Some(target) = self.recovery_target() else { return };
         let held = self.verified.min(self.log.persisted());
-        if self.role != Role::Follower || held < target || !self.roll_call_missing().is_empty() {
+        if !self.role.is_follower() || held < target || !self.roll_call_missing().is_empty() {
             return;
         }
         if loss.forgot_vote && self.hard_state.vote.is_some_and(|vote| vote != leader) {

@@ -20,72 +20,20 @@
 //! Snapshots are sent in `transfer.rs`; answers are handled in `leader.rs`.
 
 use super::core::Raft;
-use super::entries::Entries;
+use super::log::Entries;
 use super::message::{Append, Request};
-use super::progress::{Progress, ProgressState};
-use super::quorum;
 use super::ready::{LogRead, LogReadOutcome, ReadPurpose};
+use super::state::{Leading, Progress, ProgressState, quorum};
 use super::types::{Index, LogId, Micros, NodeId};
 
-/// Entries from `first` on wait until `until`, so that later entries can join their message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Batch {
-    first: Index,
-    until: Micros,
-}
-
-/// This many lone proposals in a row are taken for those of a single client.
-const LONE_MIN: u32 = 2;
-
-/// Detects proposals that come one at a time, each right after the commit of the one before: those
-/// of a single client that waits for its replies. Delaying them would not gather others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Lone {
-    /// When the leader last committed an entry.
-    committed_at: Micros,
-    /// The number of lone proposals in a row, counted up to [`LONE_MIN`].
-    in_row: u32,
-}
-
-impl Lone {
-    pub(super) fn committed(&mut self, now: Micros) {
-        self.committed_at = now;
-    }
-
-    /// Counts a proposal. `first`: all earlier entries are committed. `soon`: the longest time that
-    /// a client takes from a commit to its next proposal.
-    fn proposed(&mut self, first: bool, now: Micros, soon: Micros) {
-        let lone = first && now.saturating_sub(self.committed_at) <= soon;
-        self.in_row = if lone { LONE_MIN.min(self.in_row + 1) } else { 0 };
-    }
-
-    fn holds(&self) -> bool {
-        self.in_row >= LONE_MIN
-    }
-
-    #[cfg(feature = "testing")]
-    pub(super) fn forget(&mut self) {
-        *self = Lone::default();
-    }
-}
-
 impl Raft {
-    /// Entry `first` was proposed. It opens a batch, unless it joins one that waits already.
-    pub(super) fn open_batch(&mut self, first: Index) {
-        let after_all = self.log.commit() + 1 == first;
-        self.lone.proposed(after_all, self.now, self.config.append_interval / 4);
-        if self.config.batch_delay > 0 && self.batch.is_none() {
-            self.batch = Some(Batch { first, until: self.now + self.config.batch_delay });
-        }
-    }
-
     pub(super) fn replicate(&mut self) {
         let confirm = self.begin_read_round();
-        if self.batch.is_some_and(|batch| batch.until <= self.now) {
-            self.batch = None;
+        if let Some(leading) = self.role.leading_mut() {
+            leading.batching.expire(self.now);
         }
         self.tell_of_commit();
-        let members: Vec<NodeId> = self.progress.keys().copied().collect();
+        let members: Vec<NodeId> = self.role.members().map(|(node, _)| node).collect();
         let mut shared = None;
         for to in members {
             while self.send_entries(to, &mut shared) {}
@@ -99,7 +47,7 @@ impl Raft {
 
     /// When the next AppendEntries may leave for a member. `None` if there is nothing to send, or
     /// an answer has to come first.
-    pub(super) fn entries_due_at(&self, progress: &Progress) -> Option<Micros> {
+    pub(super) fn entries_due_at(&self, leading: &Leading, progress: &Progress) -> Option<Micros> {
         let (config, last) = (&self.config, self.log.last_index());
         let probing = matches!(progress.state, ProgressState::Probe { .. });
         let agreed = !probing || progress.matched + 1 >= progress.next;
@@ -113,12 +61,12 @@ impl Raft {
                 .then_some(progress.retry_at.max(progress.sent_at + config.request_timeout));
         }
         let spaced = progress.entries_sent_at.filter(|_| !probing);
-        let spaced = spaced.filter(|_| !(self.lone.holds() && progress.is_idle()));
+        let spaced = spaced.filter(|_| !(leading.batching.is_lone() && progress.is_idle()));
         let spaced = spaced.map_or(0, |sent_at| sent_at + config.append_interval);
         let spaced = if spaced > self.now && self.has_few_for(progress) { spaced } else { 0 };
-        let batched =
-            self.batch.filter(|batch| progress.next >= batch.first && progress.next <= last);
-        Some(progress.retry_at.max(spaced).max(batched.map_or(0, |batch| batch.until)))
+        let waits = progress.next <= last;
+        let batched = if waits { leading.batching.waits_until(progress.next) } else { 0 };
+        Some(progress.retry_at.max(spaced).max(batched))
     }
 
     /// Whether the entries that the member lacks do not fill an AppendEntries. Looks at no more
@@ -135,11 +83,13 @@ impl Raft {
     /// same `next` get the same `shared` entries, not copies.
     fn send_entries(&mut self, to: NodeId, shared: &mut Option<Entries>) -> bool {
         let (now, last) = (self.now, self.log.last_index());
-        let Some(progress) = self.progress.get(&to) else { return false };
-        if self.entries_due_at(progress).is_none_or(|at| now < at) {
+        let Some(leading) = self.role.leading() else { return false };
+        let Some(progress) = leading.progress(to) else { return false };
+        if self.entries_due_at(leading, progress).is_none_or(|at| now < at) {
             return false;
         }
         let next = progress.next;
+        let last_joined = leading.batching.last_with(next, last);
         if progress.unresponsive {
             self.ask_whether_there(to, last);
             return false;
@@ -152,9 +102,7 @@ impl Raft {
             self.send_append(to, Entries::new());
             return false;
         }
-        let last = self
-            .batch
-            .map_or(last, |batch| if next < batch.first { batch.first - 1 } else { last });
+        let last = last_joined;
         let (bytes, count) = (self.config.append_bytes, self.config.append_entries);
         if shared.as_ref().is_none_or(|entries| entries[0].log_id.index != next) {
             *shared = self.log.cached(next, last, bytes, count);
@@ -173,20 +121,20 @@ impl Raft {
     }
 
     fn ask_whether_there(&mut self, to: NodeId, last: Index) {
-        if let Some(progress) = self.progress.get_mut(&to) {
+        if let Some(progress) = self.role.progress_mut(to) {
             progress.asked_at_last = last;
             progress.call(self.now);
         }
     }
 
     fn send_append(&mut self, to: NodeId, entries: Entries) {
-        let Some(progress) = self.progress.get(&to) else { return };
+        let Some(progress) = self.role.progress(to) else { return };
         let prev = self.log.id_at(progress.next - 1);
         let last = prev.index + entries.len() as u64;
         let bytes = self.log.bytes_between(prev.index, last) as usize;
         let append = self.append_message(to, prev, entries);
         let id = self.ask(to, append);
-        if let Some(progress) = self.progress.get_mut(&to) {
+        if let Some(progress) = self.role.progress_mut(to) {
             progress.on_sent(id, last, bytes, self.now);
         }
     }
@@ -194,7 +142,7 @@ impl Raft {
     fn append_message(&mut self, to: NodeId, prev: LogId, entries: Entries) -> Request {
         let commit = self.log.commit().min(prev.index + entries.len() as u64);
         let mut leader_durable = self.log.persisted();
-        if let Some(progress) = self.progress.get_mut(&to) {
+        if let Some(progress) = self.role.progress_mut(to) {
             if !progress.counts() {
                 leader_durable = 0;
             }
@@ -209,7 +157,7 @@ impl Raft {
 
     /// Schedules a heartbeat to `node` at `at`, unless one is due earlier.
     pub(super) fn call(&mut self, node: NodeId, at: Micros) {
-        if let Some(progress) = self.progress.get_mut(&node) {
+        if let Some(progress) = self.role.progress_mut(node) {
             progress.call(at);
         }
     }
@@ -219,7 +167,7 @@ impl Raft {
     /// this round.
     fn send_heartbeat_if_due(&mut self, to: NodeId, confirm: bool) {
         let (now, round) = (self.now, self.round);
-        let Some(progress) = self.progress.get(&to) else { return };
+        let Some(progress) = self.role.progress(to) else { return };
         let due = now >= progress.heartbeat_due_at(self.config.heartbeat_interval);
         if due || confirm && progress.round < round {
             self.send_heartbeat(to);
@@ -227,7 +175,7 @@ impl Raft {
     }
 
     fn send_heartbeat(&mut self, to: NodeId) {
-        let Some(progress) = self.progress.get(&to) else { return };
+        let Some(progress) = self.role.progress(to) else { return };
         if progress.unresponsive && progress.next > self.log.start().index {
             return self.send_append(to, Entries::new());
         }
@@ -235,7 +183,7 @@ impl Raft {
         let prev = self.log.term_at(matched).map_or(LogId::BASE, |term| LogId::new(term, matched));
         let heartbeat = self.append_message(to, prev, Entries::new());
         let id = self.ask(to, heartbeat);
-        if let Some(progress) = self.progress.get_mut(&to) {
+        if let Some(progress) = self.role.progress_mut(to) {
             progress.on_heartbeat_sent(id, self.now);
         }
     }
@@ -252,19 +200,19 @@ impl Raft {
         }
         let told_at = quorum::reached_by_quorum(&self.membership, |node| match node {
             _ if node == own => Micros::MAX,
-            _ => self.progress.get(&node).map_or(Micros::MAX, |progress| progress.sent_at),
+            _ => self.role.progress(node).map_or(Micros::MAX, |progress| progress.sent_at),
         });
         (told_at < Micros::MAX).then(|| told_at + config.heartbeat_interval / 2)
     }
 
     fn alternate_heartbeats(&mut self) {
-        for _ in 0..self.progress.len() {
+        for _ in 0..self.others {
             if self.alternate_due_at().is_none_or(|at| self.now < at) {
                 return;
             }
-            let voters = self.progress.iter().filter(|(node, _)| self.membership.is_voter(**node));
+            let voters = self.role.members().filter(|(node, _)| self.membership.is_voter(*node));
             let quietest = voters.min_by_key(|(_, progress)| progress.sent_at);
-            if let Some((&to, _)) = quietest {
+            if let Some((to, _)) = quietest {
                 self.send_heartbeat(to);
             }
         }
@@ -276,10 +224,12 @@ impl Raft {
         let Some(delay) = self.config.commit_notice else { return };
         let (own, commit, at) = (self.config.node, self.log.commit(), self.now + delay);
         let last = self.log.last_index();
-        for (&node, progress) in &mut self.progress {
+        let Some(leading) = self.role.leading_mut() else { return };
+        let term_start = leading.term_start();
+        for (node, progress) in leading.members_mut() {
             let pair = quorum::is_quorum_of_two(&self.membership, own, node);
             let both = progress.told_durable.min(progress.matched);
-            let knows_itself = if pair && both >= self.term_start { both } else { 0 };
+            let knows_itself = if pair && both >= term_start { both } else { 0 };
             let untold = progress.sent_commit.max(knows_itself) < commit.min(progress.matched);
             // Otherwise the entries that are still to be sent, or sent again, carry the commit
             // index.
@@ -294,7 +244,7 @@ impl Raft {
     fn read_for(&mut self, to: NodeId, first: Index, last: Index) {
         let id = self.next_read;
         self.next_read += 1;
-        if let Some(progress) = self.progress.get_mut(&to) {
+        if let Some(progress) = self.role.progress_mut(to) {
             progress.read = Some((id, first));
         }
         let last = last
@@ -319,12 +269,12 @@ impl Raft {
         if self.apply_window.read() == Some(id) {
             return self.on_apply_read(outcome);
         }
-        let waiting = self.progress.iter().find_map(|(&node, progress)| match progress.read {
+        let waiting = self.role.members().find_map(|(node, progress)| match progress.read {
             Some((wanted, first)) if wanted == id => Some((node, first)),
             _ => None,
         });
         let Some((to, first)) = waiting else { return };
-        let Some(progress) = self.progress.get_mut(&to) else { return };
+        let Some(progress) = self.role.progress_mut(to) else { return };
         progress.read = None;
         let open = progress.window_open(self.config.window_messages, self.config.window_bytes);
         if progress.next != first || !open || first <= self.log.start().index {

@@ -16,7 +16,6 @@
 //! hold.
 
 use super::core::Raft;
-use super::ready::Role;
 use super::types::Micros;
 
 /// The last stall for which silence was excused.
@@ -38,9 +37,9 @@ impl Raft {
 
     fn on_stalled(&mut self) {
         let now = self.now;
-        let heard_at = match self.role {
-            Role::Leader => self.quorum_heard_at(),
-            _ => self.leader_heard_at.unwrap_or(0),
+        let heard_at = match self.role.is_leader() {
+            true => self.quorum_heard_at(),
+            false => self.leader_heard_at.unwrap_or(0),
         };
         if self.stall.heard_at == Some(heard_at) {
             return;
@@ -48,9 +47,9 @@ impl Raft {
         let patience = self.config.request_timeout.min(self.config.election_timeout_min);
         let until = self.now + patience;
         self.stall = Stall { until, heard_at: Some(heard_at) };
-        match self.role {
-            Role::Leader => self.progress.values_mut().for_each(|progress| progress.call(now)),
-            _ => self.election_at = self.election_at.max(until),
+        match self.role.leading_mut() {
+            Some(leading) => leading.members_mut().for_each(|(_, progress)| progress.call(now)),
+            None => self.election_at = self.election_at.max(until),
         }
     }
 

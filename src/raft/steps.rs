@@ -6,11 +6,10 @@
 //! completion counts only for entries that the log still holds (LR25).
 
 use super::core::Raft;
-use super::entries::Entries;
+use super::log::Entries;
 use super::message::{Answer, Body, Envelope, FollowerReport, Kind, Request, RequestId};
-use super::random::Random;
-use super::ready::{Event, Role};
-use super::state::PersistMark;
+use super::ready::Event;
+use super::state::{PersistMark, Random};
 use super::types::{Entry, Incarnation, Index, NodeId};
 
 /// The number of tag bits in a request's number. The other 48 bits count: enough for a million
@@ -183,9 +182,9 @@ impl Raft {
         if self.durable != durable_before {
             self.on_vote_durable();
         }
-        match self.role {
-            Role::Leader => self.advance_commit(),
-            _ => self.commit_with_leader(),
+        match self.role.is_leader() {
+            true => self.advance_commit(),
+            false => self.commit_with_leader(),
         }
         self.finish_recovering();
     }

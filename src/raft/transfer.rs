@@ -24,8 +24,8 @@ use super::core::Raft;
 use super::message::{
     ChunkOutcome, Envelope, InstallStatus, Request, SnapshotAnswer, SnapshotChunk,
 };
-use super::progress::{Progress, ProgressState, Transfer, TransferStep};
 use super::ready::{ChunkRead, ChunkReadOutcome};
+use super::state::{Progress, ProgressState, Transfer, TransferStep};
 use super::types::{Index, Micros, NodeId};
 
 /// After this many failed transfers in a row, proposals slow down so that the member can catch up
@@ -39,9 +39,9 @@ impl Raft {
     pub(super) fn begin_transfer(&mut self, to: NodeId) {
         let Some(meta) = self.durable_snapshot.clone() else { return };
         let reaches = meta.log_id.index >= self.log.start().index;
-        let active = self.progress.get(&to).is_some_and(|progress| self.is_active(progress));
+        let active = self.role.progress(to).is_some_and(|progress| self.is_active(progress));
         let (transfer, now) = (self.next_transfer, self.now);
-        let Some(progress) = self.progress.get_mut(&to) else { return };
+        let Some(progress) = self.role.progress_mut(to) else { return };
         if !reaches || !active || progress.installs() {
             return;
         }
@@ -70,7 +70,7 @@ impl Raft {
 
     fn read_chunk(&mut self, to: NodeId) {
         let max_bytes = self.config.snapshot_chunk_bytes;
-        let Some(transfer) = self.progress.get_mut(&to).and_then(Progress::transfer_mut) else {
+        let Some(transfer) = self.role.progress_mut(to).and_then(Progress::transfer_mut) else {
             return;
         };
         transfer.step = TransferStep::Reading;
@@ -97,7 +97,7 @@ impl Raft {
 
     fn on_chunk_read(&mut self, to: NodeId, transfer: u64, offset: u64, outcome: ChunkReadOutcome) {
         let (now, round) = (self.now, self.round);
-        let Some(progress) = self.progress.get_mut(&to) else { return };
+        let Some(progress) = self.role.progress_mut(to) else { return };
         let Some(current) = progress.transfer_mut() else { return };
         if current.transfer != transfer
             || current.offset != offset
@@ -111,7 +111,7 @@ impl Raft {
         let meta = current.meta.clone();
         let chunk = SnapshotChunk { meta, transfer, offset, data, crc, round };
         let id = self.ask(to, Request::Snapshot(chunk));
-        if let Some(progress) = self.progress.get_mut(&to) {
+        if let Some(progress) = self.role.progress_mut(to) {
             progress.sent_at = now;
             progress.next_heartbeat_at = None;
             if let Some(current) = progress.transfer_mut() {
@@ -132,7 +132,7 @@ impl Raft {
     fn on_chunk_outcome(&mut self, envelope: &Envelope, answer: &SnapshotAnswer) {
         let (to, now) = (envelope.from, self.now);
         let patience_max = (2 * self.config.election_timeout_max).max(self.config.request_timeout);
-        let Some(transfer) = self.progress.get_mut(&to).and_then(Progress::transfer_mut) else {
+        let Some(transfer) = self.role.progress_mut(to).and_then(Progress::transfer_mut) else {
             return;
         };
         let current = matches!(transfer.step, TransferStep::Sent { id, .. } if id == envelope.id);
@@ -169,7 +169,7 @@ impl Raft {
     /// snapshot.
     fn fail_transfer(&mut self, to: NodeId) {
         let retry_at = self.now + self.config.retry_interval;
-        if let Some(progress) = self.progress.get_mut(&to) {
+        if let Some(progress) = self.role.progress_mut(to) {
             progress.failed_transfers += 1;
             progress.install = InstallStatus::None;
             progress.become_probe();
@@ -179,7 +179,7 @@ impl Raft {
 
     /// Lost chunks are read and sent again.
     pub(super) fn go_on_with_transfer(&mut self, to: NodeId) {
-        let resumes_at = self.progress.get(&to).and_then(|progress| self.resumes_at(progress));
+        let resumes_at = self.role.progress(to).and_then(|progress| self.resumes_at(progress));
         if resumes_at.is_some_and(|at| self.now >= at) {
             self.read_chunk(to);
         }
@@ -198,7 +198,7 @@ impl Raft {
         let (now, start) = (self.now, self.log.start().index);
         let poll_max = self.config.heartbeat_interval;
         let wait_max = self.config.undecodable_retry_max;
-        let Some(progress) = self.progress.get_mut(&from) else { return };
+        let Some(progress) = self.role.progress_mut(from) else { return };
         let Some(transfer) = progress.transfer() else { return };
         let refused = matches!(progress.install, InstallStatus::Refused { .. })
             && matches!(transfer.step, TransferStep::Installing);
@@ -241,7 +241,7 @@ impl Raft {
                 })
         };
         let failed: Vec<NodeId> =
-            self.progress.iter().filter(|(_, p)| silent(p)).map(|(&node, _)| node).collect();
+            self.role.members().filter(|(_, p)| silent(p)).map(|(node, _)| node).collect();
         for node in failed {
             self.fail_transfer(node);
         }
@@ -253,7 +253,7 @@ impl Raft {
         let patience = 2 * self.config.election_timeout_max;
         let alive =
             |transfer: &&Transfer| self.now.saturating_sub(transfer.progressed_at) <= patience;
-        let transfers = self.progress.values().filter_map(Progress::transfer);
+        let transfers = self.role.members().filter_map(|(_, progress)| progress.transfer());
         transfers.filter(alive).map(|transfer| transfer.meta.log_id.index).min()
     }
 
@@ -264,7 +264,7 @@ impl Raft {
             progress.failed_transfers >= FAILED_TRANSFERS_MAX
                 && progress.answered_at >= active_since
         };
-        self.progress.values().any(losing)
+        self.role.members().any(|(_, progress)| losing(progress))
     }
 
     /// Whether proposals have to wait so that such a member can catch up.

@@ -1,8 +1,33 @@
 //! Parts of a peer's state: each has private fields, its own invariants, and no knowledge of
 //! [`Raft`](super::Raft). The rules beside this folder use them.
+//!
+//! | file | content |
+//! |---|---|
+//! | `role` | the role in the current term, and the votes of a campaign |
+//! | `leading` | what only a leader has: its view of the members, its batch, its pending reads |
+//! | `progress` | a leader's view of one member |
+//! | `batching` | proposals that wait for others |
+//! | `pending_reads` | reads that wait for a round of answers |
+//! | `campaign` | which members a campaign asks, and when it asks them again |
+//! | `steps` | durable steps: the one being built, and those under way |
+//! | `apply_window` | entries that are dispatched to the state machine and not applied yet |
+//! | `quorum`, `random` | majorities; the random generator |
 
 mod apply_window;
+mod batching;
+mod campaign;
+mod leading;
+mod pending_reads;
+mod progress;
+pub(super) mod quorum;
+mod random;
+mod role;
 mod steps;
 
 pub(super) use apply_window::ApplyWindow;
+pub(super) use campaign::Campaign;
+pub(super) use leading::Leading;
+pub(super) use progress::{Progress, ProgressState, Transfer, TransferStep};
+pub(super) use random::Random;
+pub(super) use role::{RoleState, Votes};
 pub(super) use steps::{PersistMark, Steps};

@@ -340,7 +340,7 @@ fn b16_proposals_slow_down_for_a_member_that_keeps_losing() {
         hand.disk();
         hand.accept_all(2);
     }
-    assert_eq!(hand.raft.progress[&1].failed_transfers, 3);
+    assert_eq!(hand.progress(1).failed_transfers, 3);
     hand.apply();
     hand.take_snapshot();
     assert_eq!(hand.status().log_start, id(3, 1), "kept, whatever the limit");
@@ -351,7 +351,7 @@ fn b16_proposals_slow_down_for_a_member_that_keeps_losing() {
     let beat = hand.appends(1).remove(0);
     hand.reply(&beat, accepted(3, 0));
     assert!(hand.propose(b"x").is_ok(), "it has caught up");
-    assert_eq!(hand.raft.progress[&1].failed_transfers, 0);
+    assert_eq!(hand.progress(1).failed_transfers, 0);
 }
 
 /// Of two transfers at once the older one's log is retained too, whichever member it is for; each

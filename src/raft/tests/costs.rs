@@ -2,7 +2,7 @@
 
 use super::hand::*;
 use super::world::MILLISECOND;
-use crate::raft::paged_queue::SHOWN;
+use crate::raft::log::paged_queue::SHOWN;
 use crate::raft::*;
 
 /// This many entries of 33 bytes are far more than any turn may read.

@@ -171,9 +171,10 @@ fn el13_answers_to_an_earlier_pre_vote_start_nothing() {
     hand.campaign();
     hand.sent.clear();
     earlier.iter().for_each(|request| hand.reply(request, answer(1, true)));
-    assert!(hand.raft.votes.len() == 1, "from before the leader was heard: {:?}", hand.raft.votes);
+    assert_eq!(hand.raft.role.vote_of(1), None, "from before the leader was heard");
+    assert_eq!(hand.raft.role.vote_of(2), None, "from before the leader was heard");
     hand.reply(&later[0], answer(2, false));
-    assert!(hand.raft.votes.len() == 1, "a refusal of the round before: {:?}", hand.raft.votes);
+    assert_eq!(hand.raft.role.vote_of(later[0].to), None, "a refusal of the round before");
     later.iter().for_each(|request| hand.reply(request, answer(2, true)));
     assert_eq!(hand.role(), Role::Candidate, "a yes of the round before");
     let mut leader = Setup::of(5).start();

@@ -6,6 +6,7 @@
 
 pub(super) use super::words::*;
 use super::world::{self, MILLISECOND};
+use crate::raft::state::Progress;
 use crate::raft::*;
 use crate::storage::log_state::{LogState, assert_fits};
 use std::collections::{BTreeMap, VecDeque};
@@ -350,6 +351,11 @@ impl Hand {
     }
 
     // ---- state ---------------------------------------------------------------------------
+
+    /// The leader's view of `node`.
+    pub(super) fn progress(&self, node: NodeId) -> &Progress {
+        self.raft.role.progress(node).expect("the peer leads, and this is another member")
+    }
 
     pub(super) fn status(&self) -> RaftStatus {
         self.raft.status()

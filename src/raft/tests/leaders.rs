@@ -3,12 +3,12 @@
 
 use super::hand::*;
 use super::world::MILLISECOND;
-use crate::raft::progress::ProgressState;
+use crate::raft::state::ProgressState;
 use crate::raft::*;
 
 /// What `node` has acknowledged, and the next index to send.
 fn progress(hand: &Hand, node: NodeId) -> (Index, Index) {
-    let progress = &hand.raft.progress[&node];
+    let progress = &hand.progress(node);
     (progress.matched, progress.next)
 }
 
@@ -366,7 +366,7 @@ fn a_probe_is_one_request_at_a_time() {
     hand.reply(&question, rejected(0, 6, LogId::BASE));
     assert_eq!(append_of(&hand.append(1)).entries.len(), 6, "it is, and has nothing");
     hand.accept(&probe);
-    assert!(matches!(hand.raft.progress[&1].state, ProgressState::Replicate { .. }));
+    assert!(matches!(hand.progress(1).state, ProgressState::Replicate { .. }));
 }
 
 /// A busy member is left alone for a heartbeat interval; then the same entries are sent again.

@@ -435,14 +435,14 @@ fn ps20_a_member_that_lost_what_it_acknowledged_is_distrusted() {
     assert_eq!(hand.status().counters.safety_alarms, 0, "late, from the life that acknowledged");
     hand.step(Envelope { incarnation: 2, ..answer });
     assert_eq!(hand.status().counters.safety_alarms, 1);
-    let counted = hand.raft.progress[&1].counted();
-    assert_eq!((counted, hand.raft.progress[&1].distrusted_until), (0, Some(3)));
+    let counted = hand.progress(1).counted();
+    assert_eq!((counted, hand.progress(1).distrusted_until), (0, Some(3)));
     let accept_in_new_life = |hand: &mut Hand, upto| {
         hand.after(150);
         let request = hand.appends(1).remove(0);
         let answer = hand.answer_of(&request, 1, accepted(upto, 0));
         hand.step(Envelope { incarnation: 2, ..answer });
-        hand.raft.progress[&1].counted()
+        hand.progress(1).counted()
     };
     assert_eq!(accept_in_new_life(&mut hand, 2), 0);
     assert_eq!(accept_in_new_life(&mut hand, 4), 4, "it holds again what it had promised");
@@ -534,7 +534,7 @@ fn ps20_a_recovering_member_is_sent_what_it_lost() {
         }
         hand.accept_all(2);
     }
-    panic!("never probed lower: {:?}", hand.raft.progress[&1]);
+    panic!("never probed lower: {:?}", hand.progress(1));
 }
 
 /// No member rejects the base; one that does is not asked for less than that.

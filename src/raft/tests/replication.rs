@@ -377,7 +377,7 @@ fn lr26_late_messages_of_an_earlier_start_void_no_heartbeats() {
         }
         let answer = hand.answer_of(&heartbeat, 1, accepted(0, 0));
         hand.step(restarted(answer));
-        (sent.len(), hand.raft.progress[&1].answered_at == hand.now)
+        (sent.len(), hand.progress(1).answered_at == hand.now)
     };
     let late = [(); 3].map(|()| hand.request(1, 1, Request::Vote { last: LogId::BASE }));
     assert_eq!(heartbeat_answered(&mut hand, &[]), (0, true));

@@ -163,7 +163,7 @@ fn a33_a_silent_member_keeps_nothing_of_the_log() {
     let mut hand = Setup::of(3).with(none_trailing).log(&[1; 10]).lead();
     hand.accept_all(2);
     hand.apply();
-    assert_eq!(hand.raft.progress[&1].matched, 0);
+    assert_eq!(hand.progress(1).matched, 0);
     assert_eq!(hand.take_snapshot(), id(11, 2));
     assert_eq!(hand.status().log_start, id(11, 2));
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::hand::*;
 use super::world::MILLISECOND;
 use crate::raft::message::Kind;
-use crate::raft::progress::{ProgressState, TransferStep};
+use crate::raft::state::{ProgressState, TransferStep};
 use crate::raft::*;
 
 const PENDING: InstallStatus = InstallStatus::Pending { index: 3 };
@@ -24,7 +24,7 @@ fn sending_with(change: impl FnOnce(&mut RaftConfig)) -> Hand {
 }
 
 fn is_sending(hand: &Hand) -> bool {
-    matches!(hand.raft.progress[&1].state, ProgressState::Snapshot(_))
+    matches!(hand.progress(1).state, ProgressState::Snapshot(_))
 }
 
 /// Member 1 has received all of the snapshot.
@@ -100,7 +100,7 @@ fn b4_another_term_at_the_logs_start_needs_the_snapshot() {
 #[test]
 fn a38_a_silent_member_gets_no_snapshot() {
     let mut hand = Setup::of(3).snapshot(id(3, 1)).log(&[1]).lead();
-    hand.raft.progress.get_mut(&1).expect("a member").become_probe_at(1);
+    hand.raft.role.progress_mut(1).expect("a member").become_probe_at(1);
     hand.sent.clear();
     hand.after(150);
     assert!(!is_sending(&hand) && hand.out.chunk_reads.is_empty(), "it has never answered");
@@ -357,7 +357,7 @@ fn a46_a_lost_piece_is_sent_again() {
 #[test]
 fn b1_a_complete_transfer_is_not_an_install() {
     let mut hand = sent();
-    assert_eq!(hand.raft.progress[&1].matched, 0);
+    assert_eq!(hand.progress(1).matched, 0);
     hand.propose_many(1);
     assert!(hand.appends(1).is_empty() && is_sending(&hand));
 }
@@ -371,7 +371,7 @@ fn b15_a_pending_member_is_waited_for() {
         hand.accept_all(2);
         assert!(is_sending(&hand) && hand.out.chunk_reads.is_empty());
     }
-    assert_eq!(hand.raft.progress[&1].failed_transfers, 0);
+    assert_eq!(hand.progress(1).failed_transfers, 0);
 }
 
 /// A member that answered Pending and is cut off is not taken to have lost the snapshot.
@@ -384,7 +384,7 @@ fn b15_a_pending_member_that_is_cut_off_has_not_failed() {
         hand.accept_all(2);
     }
     assert!(is_sending(&hand));
-    assert_eq!(hand.raft.progress[&1].failed_transfers, 0);
+    assert_eq!(hand.progress(1).failed_transfers, 0);
 }
 
 /// A chunk refused because another leader's snapshot waits there is not sent again.
@@ -412,7 +412,7 @@ fn b15_a_member_that_forgot_the_snapshot_gets_it_again() {
         assert!(hand.out.chunk_reads.is_empty());
     }
     reports(&mut hand, 0, InstallStatus::None);
-    assert_eq!(hand.raft.progress[&1].failed_transfers, 1);
+    assert_eq!(hand.progress(1).failed_transfers, 1);
     hand.accept_all(2);
     reports(&mut hand, 0, InstallStatus::None);
     assert_eq!(hand.out.chunk_reads.len(), 1);
@@ -446,7 +446,7 @@ fn a_member_that_cannot_decode_is_sent_snapshots_ever_more_seldom() {
         assert!((wait * 1000..wait * 1000 + 500).contains(&waited), "{waited} ms, not {wait} s");
         asked_at = next;
     }
-    assert_eq!(hand.raft.progress[&1].failed_transfers, 0, "proposals do not wait for it");
+    assert_eq!(hand.progress(1).failed_transfers, 0, "proposals do not wait for it");
     assert_eq!(hand.status().counters.safety_alarms, 0);
 }
 
@@ -542,7 +542,7 @@ fn a_failed_transfer_begins_anew_after_an_interval() {
     gone.does(|raft, now| raft.chunk_read(now, to, transfer, offset, ChunkReadOutcome::Gone));
     for mut hand in [corrupt, gone] {
         assert!(!is_sending(&hand) && hand.out.chunk_reads.is_empty());
-        assert_eq!(hand.raft.progress[&1].failed_transfers, 1);
+        assert_eq!(hand.progress(1).failed_transfers, 1);
         hand.after(100);
         let read = hand.out.chunk_reads[0];
         assert!(is_sending(&hand) && read.transfer > transfer && read.offset == 0);
@@ -588,7 +588,7 @@ fn sn12_restart_and_deposition_end_transfers() {
 #[test]
 fn sn21_the_leader_has_no_progress_of_its_own() {
     let mut hand = sending();
-    assert_eq!(hand.raft.progress.keys().copied().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(hand.raft.role.members().map(|(node, _)| node).collect::<Vec<_>>(), [1, 2]);
     hand.propose_many(1);
     hand.after(150);
     assert!(!hand.appends(2).is_empty());
@@ -598,7 +598,7 @@ fn sn21_the_leader_has_no_progress_of_its_own() {
 #[test]
 fn a_transfer_goes_from_reading_to_installing() {
     let mut hand = sending();
-    let step = |hand: &Hand| match &hand.raft.progress[&1].state {
+    let step = |hand: &Hand| match &hand.progress(1).state {
         ProgressState::Snapshot(transfer) => transfer.step.clone(),
         other => panic!("{other:?}"),
     };

@@ -133,7 +133,7 @@ fn who_does_not_count_commits_nothing_by_itself() {
         assert_eq!((hand.status().last.index, hand.status().commit), (1, 0));
     }
     let mut hand = settled(3);
-    hand.raft.progress.get_mut(&1).expect("a member").recovering = true;
+    hand.raft.role.progress_mut(1).expect("a member").recovering = true;
     hand.propose_many(1);
     hand.disk();
     hand.after(2);
@@ -263,7 +263,7 @@ fn what_a_slow_disk_still_writes_is_not_sent_again() {
     hand.after(10);
     assert_eq!(append_of(&hand.append(1)).prev.index, 1);
     hand.accept(&entries);
-    assert_eq!(hand.raft.progress[&1].matched, 1);
+    assert_eq!(hand.progress(1).matched, 1);
 }
 
 /// A silent member is probed no more often than heartbeats are due, even with short timeouts.
@@ -339,7 +339,7 @@ fn a_reject_of_an_impossible_index_is_passed_over() {
     let probe = hand.append(1);
     hand.does(|raft, now| raft.undelivered(now, 1, probe.id));
     hand.reply(&probe, rejected(0, Index::MAX, LogId::BASE));
-    assert_eq!(hand.raft.progress[&1].next, 4);
+    assert_eq!(hand.progress(1).next, 4);
 }
 
 /// Without a blank entry a new leader repeats a lost first probe and finds the member's position.

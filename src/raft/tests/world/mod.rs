@@ -21,7 +21,7 @@ mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::raft::random::Random;
+use crate::raft::state::Random;
 use crate::raft::*;
 pub(super) use crate::simulation::MILLISECOND;
 pub(super) use crate::simulation::protocol::{Disk, small_config as config};

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::paged_queue::{self, PagedQueue};
-use super::types::Entry;
+use crate::raft::types::Entry;
 
 /// The maximum number of entries in a block made by `push`: one entry keeps its whole block in
 /// memory.

@@ -19,7 +19,7 @@ use std::option;
 #[cfg(test)]
 thread_local! {
     /// The number of elements that `look_at` has visited, for tests of what a turn costs.
-    pub(super) static SHOWN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    pub(in crate::raft) static SHOWN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// The number of elements in a full page.

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use super::types::{Index, Membership, NodeId};
+use crate::raft::types::{Index, Membership, NodeId};
 
 /// The state of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum VoteResult {
+pub(in crate::raft) enum VoteResult {
     Won,
     Lost,
     Open,
@@ -31,7 +31,7 @@ fn configurations(membership: &Membership) -> impl Iterator<Item = &BTreeSet<Nod
 }
 
 /// Whether the members for which `agrees` holds are a quorum.
-pub(super) fn is_quorum(membership: &Membership, agrees: impl Fn(NodeId) -> bool) -> bool {
+pub(in crate::raft) fn is_quorum(membership: &Membership, agrees: impl Fn(NodeId) -> bool) -> bool {
     !membership.voters.is_empty()
         && configurations(membership).all(|voters| {
             voters.iter().filter(|&&node| agrees(node)).count() >= majority(voters.len())
@@ -39,12 +39,16 @@ pub(super) fn is_quorum(membership: &Membership, agrees: impl Fn(NodeId) -> bool
 }
 
 /// Whether these two members alone are a quorum.
-pub(super) fn is_quorum_of_two(membership: &Membership, one: NodeId, other: NodeId) -> bool {
+pub(in crate::raft) fn is_quorum_of_two(
+    membership: &Membership,
+    one: NodeId,
+    other: NodeId,
+) -> bool {
     is_quorum(membership, |node| node == one || node == other)
 }
 
 /// The highest index that a quorum has reached; `reached` returns the index of each member.
-pub(super) fn reached_by_quorum(
+pub(in crate::raft) fn reached_by_quorum(
     membership: &Membership,
     reached: impl Fn(NodeId) -> Index,
 ) -> Index {
@@ -70,7 +74,7 @@ fn reached_by_majority(voters: &BTreeSet<NodeId>, reached: impl Fn(NodeId) -> In
 }
 
 /// The state of an election, from `vote`: each member's answer, if it has answered.
-pub(super) fn vote_result(
+pub(in crate::raft) fn vote_result(
     membership: &Membership,
     vote: impl Fn(NodeId) -> Option<bool>,
 ) -> VoteResult {

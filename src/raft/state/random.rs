@@ -3,11 +3,11 @@
 
 /// A small deterministic generator. Two with the same seed always give the same numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Random(u64);
+pub(in crate::raft) struct Random(u64);
 
 impl Random {
     /// Mixes all parts into the state, so that neighbouring nodes and restarts differ (EL08).
-    pub(super) fn new(parts: [u64; 3]) -> Random {
+    pub(in crate::raft) fn new(parts: [u64; 3]) -> Random {
         let mut random = Random(0);
         for part in parts {
             random.0 ^= part;
@@ -25,7 +25,7 @@ impl Random {
     }
 
     /// A number from `low..=high`.
-    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(in crate::raft) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 }

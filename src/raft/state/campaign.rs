@@ -20,14 +20,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::types::{Micros, NodeId};
+use crate::raft::types::{Micros, NodeId};
 
 /// A member that has not answered in so many rounds in a row is not asked in every round any more.
 const MISSED_MAX: u32 = 4;
 
 /// The rounds since a leader was last heard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Campaign {
+pub(in crate::raft) struct Campaign {
     rounds: u64,
     /// The place of the first round's first request: answers to earlier requests are stale (EL13).
     pub first_request: u64,
@@ -39,18 +39,18 @@ pub(super) struct Campaign {
     /// Members that answer, each with the number of rounds in a row that it has missed.
     reachable: BTreeMap<NodeId, u32>,
     /// The members that are asked again, and when.
-    pub(super) again: BTreeMap<NodeId, Micros>,
+    pub(in crate::raft) again: BTreeMap<NodeId, Micros>,
 }
 
 impl Campaign {
     /// A leader is heard, or this member leads: the next campaign starts anew.
-    pub(super) fn reset(&mut self) {
+    pub(in crate::raft) fn reset(&mut self) {
         *self = Campaign::default();
     }
 
     /// Begins a round and returns the members to ask, of `others`. `silent` is the leader that has
     /// just fallen silent. `suffice` says whether these members and this one are a quorum.
-    pub(super) fn begin(
+    pub(in crate::raft) fn begin(
         &mut self,
         others: BTreeSet<NodeId>,
         silent: Option<NodeId>,
@@ -112,14 +112,14 @@ impl Campaign {
     }
 
     /// `node` has answered. Returns whether it did not answer before.
-    pub(super) fn heard(&mut self, node: NodeId) -> bool {
+    pub(in crate::raft) fn heard(&mut self, node: NodeId) -> bool {
         self.again.remove(&node);
         self.answered.insert(node);
         self.reachable.insert(node, 0).is_none()
     }
 
     /// Takes the members that have not been asked in this round.
-    pub(super) fn rest(&mut self) -> Vec<NodeId> {
+    pub(in crate::raft) fn rest(&mut self) -> Vec<NodeId> {
         let rest: Vec<NodeId> = self.others.difference(&self.asked).copied().collect();
         self.asked.extend(&rest);
         rest
@@ -127,17 +127,17 @@ impl Campaign {
 
     /// A member has answered, so this one is not cut off: silent members are asked again at `at`,
     /// if not before.
-    pub(super) fn retry(&mut self, silent: impl Iterator<Item = NodeId>, at: Micros) {
+    pub(in crate::raft) fn retry(&mut self, silent: impl Iterator<Item = NodeId>, at: Micros) {
         silent.for_each(|node| _ = self.again.entry(node).or_insert(at));
     }
 
     /// The request to `node` has not arrived: it is asked again at `at`.
-    pub(super) fn lost(&mut self, node: NodeId, at: Micros) {
+    pub(in crate::raft) fn lost(&mut self, node: NodeId, at: Micros) {
         self.again.insert(node, at);
     }
 
     /// Takes the members to ask again by `now`.
-    pub(super) fn due(&mut self, now: Micros) -> Vec<NodeId> {
+    pub(in crate::raft) fn due(&mut self, now: Micros) -> Vec<NodeId> {
         let due: Vec<NodeId> =
             self.again.iter().filter(|(_, at)| **at <= now).map(|(&node, _)| node).collect();
         due.iter().for_each(|node| _ = self.again.remove(node));
@@ -145,12 +145,12 @@ impl Campaign {
     }
 
     /// The other half of a campaign begins: whom it asks is another matter.
-    pub(super) fn forget_again(&mut self) {
+    pub(in crate::raft) fn forget_again(&mut self) {
         self.again.clear();
     }
 
     /// When somebody is to be asked again.
-    pub(super) fn deadline(&self) -> Option<Micros> {
+    pub(in crate::raft) fn deadline(&self) -> Option<Micros> {
         self.again.values().min().copied()
     }
 }

@@ -15,8 +15,8 @@
 
 use std::collections::VecDeque;
 
-use super::message::{InstallStatus, RequestId};
-use super::types::{Incarnation, Index, Micros, SnapshotMeta};
+use crate::raft::message::{InstallStatus, RequestId};
+use crate::raft::types::{Incarnation, Index, Micros, SnapshotMeta};
 
 /// A chunk may be sent repeatedly: answers to this many of its latest requests count.
 const COPIES_MAX: usize = 16;
@@ -28,7 +28,7 @@ const UNDECODABLE_DOUBLINGS: u32 = 4;
 ///
 /// Invariants: `matched < next`; `matched` never falls within one incarnation of the member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Progress {
+pub(in crate::raft) struct Progress {
     /// The member's log matches the leader's, durably, up to here.
     pub matched: Index,
     /// The next entry to send.
@@ -80,7 +80,7 @@ pub(super) struct Progress {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum ProgressState {
+pub(in crate::raft) enum ProgressState {
     Probe { outstanding: Option<(RequestId, Micros)> },
     Replicate { inflight: VecDeque<Inflight> },
     Snapshot(Transfer),
@@ -88,7 +88,7 @@ pub(super) enum ProgressState {
 
 /// An AppendEntries under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Inflight {
+pub(in crate::raft) struct Inflight {
     pub id: RequestId,
     pub last: Index,
     pub bytes: usize,
@@ -97,7 +97,7 @@ pub(super) struct Inflight {
 
 /// A snapshot transfer to a member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Transfer {
+pub(in crate::raft) struct Transfer {
     pub transfer: u64,
     pub meta: SnapshotMeta,
     /// The first byte that the member is missing.
@@ -114,7 +114,7 @@ pub(super) struct Transfer {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum TransferStep {
+pub(in crate::raft) enum TransferStep {
     /// Bytes from `offset` on are being read.
     Reading,
     /// They are under way.
@@ -127,7 +127,7 @@ pub(super) enum TransferStep {
 
 impl Transfer {
     /// The chunk at `offset` is sent now, perhaps repeatedly.
-    pub(super) fn on_sent(&mut self, id: RequestId, now: Micros) {
+    pub(in crate::raft) fn on_sent(&mut self, id: RequestId, now: Micros) {
         if self.asked.len() == COPIES_MAX {
             self.asked.pop_front();
         }
@@ -137,13 +137,13 @@ impl Transfer {
 
     /// Whether `id` requested the chunk that is still missing, and was given up before its answer
     /// came.
-    pub(super) fn is_answered_late_by(&self, id: RequestId) -> bool {
+    pub(in crate::raft) fn is_answered_late_by(&self, id: RequestId) -> bool {
         let current = matches!(self.step, TransferStep::Sent { id: sent, .. } if sent == id);
         self.step != TransferStep::Installing && !current && self.asked.contains(&id)
     }
 
     /// The member has all bytes up to `offset`.
-    pub(super) fn move_to(&mut self, offset: u64, now: Micros) {
+    pub(in crate::raft) fn move_to(&mut self, offset: u64, now: Micros) {
         if offset > self.offset {
             self.progressed_at = now;
         }
@@ -156,7 +156,7 @@ impl Transfer {
 
 impl Progress {
     /// A member at the start of a term: probed at the log's end.
-    pub(super) fn new(next: Index, now: Micros) -> Progress {
+    pub(in crate::raft) fn new(next: Index, now: Micros) -> Progress {
         Progress {
             matched: 0,
             next,
@@ -186,23 +186,23 @@ impl Progress {
     }
 
     /// Whether the member counts in quorums: what it acknowledged is not known to be lost.
-    pub(super) fn counts(&self) -> bool {
+    pub(in crate::raft) fn counts(&self) -> bool {
         !self.recovering && self.distrusted_until.is_none()
     }
 
     /// The index up to which the member counts in quorums.
-    pub(super) fn counted(&self) -> Index {
+    pub(in crate::raft) fn counted(&self) -> Index {
         if self.counts() { self.matched } else { 0 }
     }
 
     /// Whether the member has a snapshot under way, from any sender.
-    pub(super) fn installs(&self) -> bool {
+    pub(in crate::raft) fn installs(&self) -> bool {
         matches!(self.install, InstallStatus::Receiving { .. } | InstallStatus::Pending { .. })
     }
 
     /// The member's build could not decode the snapshot. The next one waits, twice as long each
     /// time, up to `wait_max`.
-    pub(super) fn on_undecodable(&mut self, now: Micros, wait_max: Micros) {
+    pub(in crate::raft) fn on_undecodable(&mut self, now: Micros, wait_max: Micros) {
         let wait = (wait_max >> UNDECODABLE_DOUBLINGS) << self.undecodable_transfers;
         self.undecodable_transfers = (self.undecodable_transfers + 1).min(UNDECODABLE_DOUBLINGS);
         self.needs_newer_build = true;
@@ -212,19 +212,19 @@ impl Progress {
 
     /// The member was restarted, perhaps with another build, or no longer reports that it can't
     /// decode a snapshot: the wait ends.
-    pub(super) fn forget_undecodable(&mut self, now: Micros) {
+    pub(in crate::raft) fn forget_undecodable(&mut self, now: Micros) {
         if std::mem::take(&mut self.needs_newer_build) {
             self.retry_at = now;
         }
     }
 
     /// Changes to Probe, after the acknowledged entries.
-    pub(super) fn become_probe(&mut self) {
+    pub(in crate::raft) fn become_probe(&mut self) {
         self.become_probe_at(self.matched + 1);
     }
 
     /// Changes to Probe, at `next`.
-    pub(super) fn become_probe_at(&mut self, next: Index) {
+    pub(in crate::raft) fn become_probe_at(&mut self, next: Index) {
         self.next = next.max(self.matched + 1);
         self.read = None;
         self.state = ProgressState::Probe { outstanding: None };
@@ -239,7 +239,7 @@ impl Progress {
     }
 
     /// The answer to `request` reports that the member's log matches, durably, up to `matched`.
-    pub(super) fn on_matched(&mut self, matched: Index, request: RequestId) {
+    pub(in crate::raft) fn on_matched(&mut self, matched: Index, request: RequestId) {
         self.matched = self.matched.max(matched);
         if self.distrusted_until.is_some_and(|until| self.matched >= until) {
             self.distrusted_until = None;
@@ -262,7 +262,7 @@ impl Progress {
     /// Gives up on a request that was not answered in time. It may have arrived all the same, so
     /// probing continues at `next`. A heartbeat is due at once when the member becomes
     /// unresponsive; with `again` also if it was unresponsive before.
-    pub(super) fn expire(&mut self, now: Micros, timeout: Micros, again: bool) {
+    pub(in crate::raft) fn expire(&mut self, now: Micros, timeout: Micros, again: bool) {
         if self.expires_at(timeout).is_none_or(|at| now < at) {
             return;
         }
@@ -279,7 +279,7 @@ impl Progress {
     }
 
     /// When the request under way counts as lost.
-    pub(super) fn expires_at(&self, timeout: Micros) -> Option<Micros> {
+    pub(in crate::raft) fn expires_at(&self, timeout: Micros) -> Option<Micros> {
         match &self.state {
             ProgressState::Probe { outstanding } => outstanding.map(|(_, at)| at + timeout),
             ProgressState::Replicate { inflight } => {
@@ -293,7 +293,7 @@ impl Progress {
     }
 
     /// The transport reports that `request` did not arrive.
-    pub(super) fn on_undelivered(&mut self, request: RequestId, retry_at: Micros) {
+    pub(in crate::raft) fn on_undelivered(&mut self, request: RequestId, retry_at: Micros) {
         if self.heartbeat.1 == request {
             self.call(retry_at);
         }
@@ -320,7 +320,7 @@ impl Progress {
     }
 
     /// Whether another request with entries may be sent.
-    pub(super) fn window_open(&self, window_messages: usize, window_bytes: usize) -> bool {
+    pub(in crate::raft) fn window_open(&self, window_messages: usize, window_bytes: usize) -> bool {
         match &self.state {
             ProgressState::Probe { outstanding } => outstanding.is_none(),
             ProgressState::Replicate { inflight } => {
@@ -332,12 +332,12 @@ impl Progress {
     }
 
     /// Whether all entries that were sent to the member are acknowledged.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::raft) fn is_idle(&self) -> bool {
         matches!(&self.state, ProgressState::Replicate { inflight } if inflight.is_empty())
     }
 
     /// Makes a heartbeat due at `at`, or earlier if one is due before.
-    pub(super) fn call(&mut self, at: Micros) {
+    pub(in crate::raft) fn call(&mut self, at: Micros) {
         self.next_heartbeat_at = Some(self.next_heartbeat_at.map_or(at, |earlier| earlier.min(at)));
     }
 
@@ -345,21 +345,27 @@ impl Progress {
     /// (LR13). Answers to entries wait for a disk, and a member with a slow disk must not look
     /// dead. So a heartbeat is due an interval after the last request, or an interval after the
     /// latest answer or heartbeat, whichever is earlier.
-    pub(super) fn heartbeat_due_at(&self, interval: Micros) -> Micros {
+    pub(in crate::raft) fn heartbeat_due_at(&self, interval: Micros) -> Micros {
         let quiet_since = self.sent_at.min(self.answered_at.max(self.heartbeat.0));
         let due_at = quiet_since + interval;
         self.next_heartbeat_at.map_or(due_at, |next_heartbeat_at| next_heartbeat_at.min(due_at))
     }
 
     /// A request without entries is sent now, as a heartbeat.
-    pub(super) fn on_heartbeat_sent(&mut self, id: RequestId, now: Micros) {
+    pub(in crate::raft) fn on_heartbeat_sent(&mut self, id: RequestId, now: Micros) {
         self.sent_at = now;
         self.next_heartbeat_at = None;
         self.heartbeat = (now, id);
     }
 
     /// A request with entries up to `last` is sent now.
-    pub(super) fn on_sent(&mut self, id: RequestId, last: Index, bytes: usize, now: Micros) {
+    pub(in crate::raft) fn on_sent(
+        &mut self,
+        id: RequestId,
+        last: Index,
+        bytes: usize,
+        now: Micros,
+    ) {
         self.sent_at = now;
         self.next_heartbeat_at = None;
         if bytes > 0 {
@@ -380,14 +386,14 @@ impl Progress {
         }
     }
 
-    pub(super) fn transfer_mut(&mut self) -> Option<&mut Transfer> {
+    pub(in crate::raft) fn transfer_mut(&mut self) -> Option<&mut Transfer> {
         match &mut self.state {
             ProgressState::Snapshot(transfer) => Some(transfer),
             _ => None,
         }
     }
 
-    pub(super) fn transfer(&self) -> Option<&Transfer> {
+    pub(in crate::raft) fn transfer(&self) -> Option<&Transfer> {
         match &self.state {
             ProgressState::Snapshot(transfer) => Some(transfer),
             _ => None,

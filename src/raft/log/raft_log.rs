@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 
 use super::entries::Entries;
 use super::paged_queue::PagedQueue;
-use super::types::{Entry, Index, LogId, LogOutline, Term, TermRun};
+use crate::raft::types::{Entry, Index, LogId, LogOutline, Term, TermRun};
 
 /// The log's outline and tail, with the positions in it.
 ///
@@ -26,7 +26,7 @@ use super::types::{Entry, Index, LogId, LogOutline, Term, TermRun};
 /// - runs ascend strictly in index and term; `sizes_bytes` has one number for each entry
 /// - the cache is contiguous, ends at `last`, and holds all entries that are not persisted
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct RaftLog {
+pub(in crate::raft) struct RaftLog {
     start: LogId,
     runs: VecDeque<TermRun>,
     /// The size of each entry.
@@ -46,7 +46,11 @@ pub(super) struct RaftLog {
 impl RaftLog {
     /// The log as storage recovered it. All its entries are durable. The entries that the snapshot
     /// covers count as committed and applied (A73).
-    pub(super) fn new(outline: LogOutline, snapshot: Index, cache_limit_bytes: usize) -> RaftLog {
+    pub(in crate::raft) fn new(
+        outline: LogOutline,
+        snapshot: Index,
+        cache_limit_bytes: usize,
+    ) -> RaftLog {
         let last = outline.last_index();
         assert!(
             outline.start.index <= snapshot && snapshot <= last,
@@ -73,43 +77,43 @@ impl RaftLog {
         log
     }
 
-    pub(super) fn start(&self) -> LogId {
+    pub(in crate::raft) fn start(&self) -> LogId {
         self.start
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::raft) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    pub(super) fn persisted(&self) -> Index {
+    pub(in crate::raft) fn persisted(&self) -> Index {
         self.persisted
     }
 
-    pub(super) fn commit(&self) -> Index {
+    pub(in crate::raft) fn commit(&self) -> Index {
         self.commit
     }
 
-    pub(super) fn handed(&self) -> Index {
+    pub(in crate::raft) fn handed(&self) -> Index {
         self.handed
     }
 
-    pub(super) fn applied(&self) -> Index {
+    pub(in crate::raft) fn applied(&self) -> Index {
         self.applied
     }
 
-    pub(super) fn last_index(&self) -> Index {
+    pub(in crate::raft) fn last_index(&self) -> Index {
         self.start.index + self.sizes_bytes.len() as u64
     }
 
     /// The last entry's id; the start's if there are no entries.
-    pub(super) fn last(&self) -> LogId {
+    pub(in crate::raft) fn last(&self) -> LogId {
         let term = self.runs.back().map_or(self.start.term, |run| run.term);
         LogId::new(term, self.last_index())
     }
 
     /// The term of the entry at `index`; `None` if it is purged or does not exist yet. An unknown
     /// term is never 0, so it never matches (LR10).
-    pub(super) fn term_at(&self, index: Index) -> Option<Term> {
+    pub(in crate::raft) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.start.index {
             return Some(self.start.term);
         }
@@ -121,12 +125,12 @@ impl RaftLog {
     }
 
     /// Whether the log holds exactly this entry: index *and* term match (B4).
-    pub(super) fn holds(&self, log_id: LogId) -> bool {
+    pub(in crate::raft) fn holds(&self, log_id: LogId) -> bool {
         self.term_at(log_id.index) == Some(log_id.term)
     }
 
     /// The id of the entry at `index`, which must be known.
-    pub(super) fn id_at(&self, index: Index) -> LogId {
+    pub(in crate::raft) fn id_at(&self, index: Index) -> LogId {
         let term = self.term_at(index);
         assert!(
             term.is_some(),
@@ -139,7 +143,7 @@ impl RaftLog {
 
     /// The last known entry at or before `index` whose term is at most `term`: the last one that
     /// can match a log with `term` at `index` (B21). The start if there is none.
-    pub(super) fn last_not_above(&self, index: Index, term: Term) -> LogId {
+    pub(in crate::raft) fn last_not_above(&self, index: Index, term: Term) -> LogId {
         let index = index.min(self.last_index());
         let runs = self.runs.iter().take_while(|run| run.first <= index && run.term <= term);
         let Some(run) = runs.last() else { return self.start };
@@ -152,7 +156,7 @@ impl RaftLog {
     }
 
     /// Bytes of the entries `after+1 ..= through`, as far as the log holds them.
-    pub(super) fn bytes_between(&self, after: Index, through: Index) -> u64 {
+    pub(in crate::raft) fn bytes_between(&self, after: Index, through: Index) -> u64 {
         let first = after.max(self.start.index) - self.start.index;
         let end = through.clamp(self.start.index, self.last_index()) - self.start.index;
         if end <= first {
@@ -167,28 +171,28 @@ impl RaftLog {
     }
 
     /// Bytes of the entries behind the commit index.
-    pub(super) fn uncommitted_bytes(&self) -> u64 {
+    pub(in crate::raft) fn uncommitted_bytes(&self) -> u64 {
         self.uncommitted_bytes
     }
 
     /// Bytes of the entries up to the commit index, as far as the log holds them.
-    pub(super) fn committed_bytes(&self) -> u64 {
+    pub(in crate::raft) fn committed_bytes(&self) -> u64 {
         self.bytes - self.uncommitted_bytes
     }
 
     /// Bytes of the entries that are not durable yet.
-    pub(super) fn unpersisted_bytes(&self) -> u64 {
+    pub(in crate::raft) fn unpersisted_bytes(&self) -> u64 {
         self.unpersisted_bytes
     }
 
     /// Appends one entry.
-    pub(super) fn append(&mut self, entry: Entry) {
+    pub(in crate::raft) fn append(&mut self, entry: Entry) {
         self.note(&entry);
         self.cache.push(entry);
     }
 
     /// Appends several entries.
-    pub(super) fn append_all(&mut self, entries: &Entries) {
+    pub(in crate::raft) fn append_all(&mut self, entries: &Entries) {
         entries.iter().for_each(|entry| self.note(entry));
         self.cache.append(entries);
     }
@@ -214,7 +218,7 @@ impl RaftLog {
     }
 
     /// Removes the entries from `from` on. None of them may be committed.
-    pub(super) fn truncate_from(&mut self, from: Index) {
+    pub(in crate::raft) fn truncate_from(&mut self, from: Index) {
         assert!(
             from > self.commit && from <= self.last_index(),
             "truncate from {from}: committed {}, last {}",
@@ -241,7 +245,7 @@ impl RaftLog {
     }
 
     /// Removes the entries up to `through`, which must be applied and persisted.
-    pub(super) fn purge_through(&mut self, through: Index) {
+    pub(in crate::raft) fn purge_through(&mut self, through: Index) {
         assert!(
             through <= self.applied && through <= self.persisted,
             "purge through {through}: applied {}, persisted {}",
@@ -270,7 +274,7 @@ impl RaftLog {
     /// Reduces the log to what a snapshot up to `log_id` leaves: the entries after it if the log
     /// holds `log_id`, otherwise none (A58, A59, SN03). Until the install is durable, `persisted`
     /// remains where the old log was durable.
-    pub(super) fn install(&mut self, log_id: LogId) {
+    pub(in crate::raft) fn install(&mut self, log_id: LogId) {
         assert!(
             log_id.index > self.commit,
             "install {log_id} below the commit index {}",
@@ -298,7 +302,7 @@ impl RaftLog {
 
     /// Entries up to `log_id` are durable. Ignored if the log does not hold that id, or no longer
     /// does (LR25).
-    pub(super) fn persisted_to(&mut self, log_id: LogId) {
+    pub(in crate::raft) fn persisted_to(&mut self, log_id: LogId) {
         if self.holds(log_id) && log_id.index > self.persisted {
             self.unpersisted_bytes -= self.bytes_between(self.persisted, log_id.index);
             self.persisted = log_id.index;
@@ -307,7 +311,7 @@ impl RaftLog {
     }
 
     /// Moves the commit index forward.
-    pub(super) fn commit_to(&mut self, index: Index) {
+    pub(in crate::raft) fn commit_to(&mut self, index: Index) {
         assert!(
             index <= self.last_index(),
             "commit {index} beyond the last entry {}",
@@ -320,7 +324,7 @@ impl RaftLog {
     }
 
     /// Entries up to `index` were dispatched to the apply queue.
-    pub(super) fn handed_to(&mut self, index: Index) {
+    pub(in crate::raft) fn handed_to(&mut self, index: Index) {
         assert!(
             index > self.handed && index <= self.commit.min(self.persisted),
             "hand over {index}: handed {}, committed {}, persisted {}",
@@ -332,7 +336,7 @@ impl RaftLog {
     }
 
     /// The state machine has applied all entries up to `index`.
-    pub(super) fn applied_to(&mut self, index: Index) {
+    pub(in crate::raft) fn applied_to(&mut self, index: Index) {
         assert!(
             index <= self.handed,
             "applied {index} was never handed over: handed {}",
@@ -343,7 +347,7 @@ impl RaftLog {
 
     /// Entries `first..=last`, limited to `max_bytes` (but at least one) and `max_entries`. `None`
     /// if `first` is not in memory and must be read. The range must be in the log.
-    pub(super) fn cached(
+    pub(in crate::raft) fn cached(
         &self,
         first: Index,
         last: Index,
@@ -371,13 +375,13 @@ impl RaftLog {
     }
 
     /// The entries from `first` on. They must be in memory, as entries that are not durable are.
-    pub(super) fn tail_from(&self, first: Index) -> Entries {
+    pub(in crate::raft) fn tail_from(&self, first: Index) -> Entries {
         let count = (self.last_index() + 1 - first) as usize;
         self.cache.range(self.cache.len() - count..self.cache.len())
     }
 
     /// Whether the log still holds `entries` from `first` on: the result of a read may be outdated.
-    pub(super) fn agrees_with(&self, first: Index, entries: &Entries) -> bool {
+    pub(in crate::raft) fn agrees_with(&self, first: Index, entries: &Entries) -> bool {
         let contiguous =
             entries.iter().zip(first..).all(|(entry, index)| entry.log_id.index == index);
         !entries.is_empty() && contiguous && entries.iter().all(|entry| self.holds(entry.log_id))
@@ -410,7 +414,7 @@ impl RaftLog {
     }
 
     /// Asserts the invariants in constant time.
-    pub(super) fn check(&self) {
+    pub(in crate::raft) fn check(&self) {
         assert!(
             self.applied <= self.handed
                 && self.handed <= self.commit
