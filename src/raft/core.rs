@@ -7,7 +7,7 @@ use super::config::RaftConfig;
 use super::log::RaftLog;
 use super::message::*;
 use super::ready::*;
-use super::state::{ApplyWindow, Campaign, Random, RoleState, Steps};
+use super::state::{ApplyWindow, Campaign, Random, RoleState, Steps, Terms};
 use super::types::*;
 use super::{Counters, RaftStatus};
 use super::{compaction::Building, install::InstallSlot};
@@ -23,7 +23,6 @@ use super::{
 /// - the log's positions are in order (`log.rs`)
 /// - the snapshot is between the log's start and the last index dispatched to the state machine
 /// - the parts of the state hold their own invariants (`state/`)
-/// - term and vote never go back; what is durable of them is never ahead of them
 /// - entries known to match the leader's are in the log
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft {
@@ -33,13 +32,7 @@ pub struct Raft {
     /// The latest time of any input.
     pub(super) now: Micros,
 
-    pub(super) hard_state: HardState,
-    /// `hard_state` as far as it is durable.
-    pub(super) durable: HardState,
-    /// `hard_state` at the last check.
-    checked: HardState,
-    /// When the window of `terms.rs` began, and the own term then.
-    pub(super) term_bounded: (Micros, Term),
+    pub(super) terms: Terms,
     pub(super) log: RaftLog,
     /// The current snapshot, if any: the log's record names it, or will after the step under way.
     pub(super) snapshot: Option<SnapshotMeta>,
@@ -115,10 +108,7 @@ impl Raft {
             ]),
             incarnation: recovered.life.incarnation,
             now,
-            hard_state: recovered.hard_state,
-            durable: recovered.hard_state,
-            checked: recovered.hard_state,
-            term_bounded: (now, recovered.hard_state.term),
+            terms: Terms::new(recovered.hard_state, now),
             verified: snapshot_index,
             log,
             durable_snapshot: recovered.snapshot.clone(),
@@ -236,8 +226,8 @@ impl Raft {
         };
         *status = RaftStatus {
             role: self.role.kind(),
-            term: self.hard_state.term,
-            vote: self.hard_state.vote,
+            term: self.terms.term(),
+            vote: self.terms.vote(),
             leader: self.leader(),
             last: self.log.last(),
             persisted: self.log.persisted(),
@@ -258,7 +248,7 @@ impl Raft {
 
     /// Role, term and leader.
     pub fn role(&self) -> (Role, Term, Option<NodeId>) {
-        (self.role.kind(), self.hard_state.term, self.leader())
+        (self.role.kind(), self.terms.term(), self.leader())
     }
 
     /// The leader of the current term, if known.
@@ -315,59 +305,6 @@ impl Raft {
         }
     }
 
-    /// Reconciles the own term with the message's (Raft §5.1); `false`: the message is handled.
-    fn reconcile_term(&mut self, envelope: &Envelope) -> bool {
-        let behind = envelope.term < self.hard_state.term;
-        match &envelope.body {
-            // A pre-vote changes no term (EL14); its own campaign term decides.
-            Body::Request(Request::PreVote { .. }) => return true,
-            // Records of peers and recovery do not depend on terms.
-            Body::Request(Request::Identify(_) | Request::RecoveryQuery)
-            | Body::Answer { answer: Answer::Identify { .. }, .. } => return true,
-            Body::Answer { answer: Answer::RecoveryQuery { .. }, .. } if behind => return true,
-            Body::Request(Request::Vote { .. }) if !behind && self.leader_lives(envelope.from) => {
-                self.answer(envelope, self.vote(false));
-                return false;
-            }
-            Body::Request(request) if behind => {
-                self.answer_stale(envelope, request);
-                return false;
-            }
-            // A voter that grants a pre-vote is not ahead; one that refuses sends its term (EL12).
-            Body::Answer { answer: Answer::PreVote { .. }, .. } if behind => return true,
-            Body::Answer { .. } if behind => {
-                self.ignore(envelope, "answers an earlier term");
-                return false;
-            }
-            _ => {}
-        }
-        if envelope.term > self.hard_state.term {
-            if envelope.term > self.term_ceiling() {
-                self.refuse_term(envelope);
-                return false;
-            }
-            self.enter_term(envelope.term);
-        }
-        true
-    }
-
-    fn answer_stale(&mut self, envelope: &Envelope, request: &Request) {
-        let answer = match request {
-            Request::PreVote { .. } | Request::Identify(_) | Request::RecoveryQuery => return,
-            Request::Vote { .. } => self.vote(false),
-            Request::Append(append) => Answer::Append(AppendAnswer {
-                report: self.report(append.round),
-                outcome: AppendOutcome::Stale,
-            }),
-            Request::Snapshot(chunk) => Answer::Snapshot(SnapshotAnswer {
-                report: self.report(chunk.round),
-                transfer: chunk.transfer,
-                outcome: ChunkOutcome::Stale,
-            }),
-        };
-        self.answer(envelope, answer);
-    }
-
     fn dispatch(&mut self, envelope: Envelope) {
         match &envelope.body {
             Body::Request(Request::PreVote { campaign_term, last }) => {
@@ -393,24 +330,6 @@ impl Raft {
         }
     }
 
-    /// Enters a higher term as a follower that knows no leader yet.
-    pub(super) fn enter_term(&mut self, term: Term) {
-        assert!(term > self.hard_state.term, "term {term} entered from {}", self.hard_state.term);
-        self.begin_term(HardState { term, vote: None });
-        self.leader_heard_at = None;
-        self.out.events.push(Event::Deposed);
-        self.become_follower(None);
-    }
-
-    /// The leader of the new term has yet to report where the logs match and what is durable.
-    pub(super) fn begin_term(&mut self, hard_state: HardState) {
-        self.hard_state = hard_state;
-        self.steps.change().hard_state = Some(hard_state);
-        self.verified = self.log.commit();
-        self.leader_durable = 0;
-        self.refused_at_commit = None;
-    }
-
     /// Follows in the current term.
     pub(super) fn become_follower(&mut self, leader: Option<NodeId>) {
         self.fail_reads();
@@ -431,11 +350,11 @@ impl Raft {
     /// A request of the term's leader has come: it is the leader, and it is alive.
     pub(super) fn hear_leader(&mut self, leader: NodeId) -> Result<(), &'static str> {
         if self.role.is_leader() {
-            self.alarm(format!("node {leader} leads in term {} as well", self.hard_state.term));
+            self.alarm(format!("node {leader} leads in term {} as well", self.terms.term()));
             return Err("a second leader in the own term");
         }
         if let Some(known) = self.leader().filter(|&known| known != leader) {
-            let term = self.hard_state.term;
+            let term = self.terms.term();
             self.alarm(format!("two leaders in term {term}: {known} and {leader}"));
             return Err("another leader in the same term");
         }
@@ -480,7 +399,7 @@ impl Raft {
         self.counters.safety_alarms += 1;
         tracing::error!(
             node = self.config.node,
-            term = self.hard_state.term,
+            term = self.terms.term(),
             "safety alarm, impossible in a correct cluster: {what}"
         );
         self.out.events.push(Event::Alarm(what));
@@ -510,19 +429,6 @@ impl Raft {
             self.log.start().index,
             self.log.handed()
         );
-        assert!(
-            self.hard_state.follows(self.durable),
-            "durable {:?} ahead of {:?}",
-            self.durable,
-            self.hard_state
-        );
-        assert!(
-            self.hard_state.follows(self.checked),
-            "{:?} went back to {:?}",
-            self.checked,
-            self.hard_state
-        );
-        self.checked = self.hard_state;
         if let Some(leading) = self.role.leading() {
             leading.check(self.others, self.log.last_index(), self.round);
         }

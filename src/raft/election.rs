@@ -50,7 +50,7 @@ impl Raft {
     /// requested then. A higher term would have to wait for the same disk: if the disk is slower
     /// than the election timeout, the campaign would never end (EL23).
     fn own_vote_is_pending(&self) -> bool {
-        self.is_candidate() && self.durable != self.hard_state
+        self.is_candidate() && !self.terms.is_durable()
     }
 
     fn is_candidate(&self) -> bool {
@@ -74,13 +74,13 @@ impl Raft {
     }
 
     fn ask_pre_vote(&mut self, voter: NodeId) {
-        let campaign_term = self.hard_state.term + 1;
+        let campaign_term = self.terms.term() + 1;
         self.ask(voter, Request::PreVote { campaign_term, last: self.log.last() });
     }
 
     fn campaign(&mut self) {
         self.reset_election_timer();
-        let (term, own) = (self.hard_state.term + 1, self.config.node);
+        let (term, own) = (self.terms.term() + 1, self.config.node);
         self.begin_term(HardState { term, vote: Some(own) });
         let candidate = RoleState::Candidate(Votes::new(self.next_request));
         let before = std::mem::replace(&mut self.role, candidate);
@@ -133,8 +133,8 @@ impl Raft {
 
     /// The own vote counts once it is durable (PS01).
     pub(super) fn on_vote_durable(&mut self) {
-        let voted = HardState { term: self.hard_state.term, vote: Some(self.config.node) };
-        if self.durable == voted
+        let voted = HardState { term: self.terms.term(), vote: Some(self.config.node) };
+        if self.terms.durable() == voted
             && let RoleState::Candidate(votes) = &mut self.role
         {
             votes.record(self.config.node, true);
@@ -174,7 +174,7 @@ impl Raft {
             self.call(request.from, self.now);
         }
         self.remind_if_lacking(request.from, last.index);
-        let granted = campaign_term > self.hard_state.term
+        let granted = campaign_term > self.terms.term()
             && campaign_term > last.term
             && self.up_to_date(request.from, last)
             && !self.leader_lives(request.from);
@@ -183,17 +183,16 @@ impl Raft {
 
     pub(super) fn on_vote(&mut self, request: &Envelope, last: LogId) {
         self.remind_if_lacking(request.from, last.index);
-        let free = self.hard_state.vote.is_none_or(|vote| vote == request.from);
+        let free = self.terms.vote().is_none_or(|vote| vote == request.from);
         let possible = last.term <= request.term;
         if !(free && possible && self.up_to_date(request.from, last)) {
             return self.answer(request, self.vote(false));
         }
-        if self.hard_state.vote.is_none() {
-            self.hard_state.vote = Some(request.from);
-            self.steps.change().hard_state = Some(self.hard_state);
+        if self.terms.vote().is_none() {
+            self.vote_for(request.from);
             self.reset_election_timer();
         }
-        if self.durable == self.hard_state {
+        if self.terms.is_durable() {
             self.answer(request, self.vote(true));
         } else {
             self.answer_after_persist(request, self.vote(true));
@@ -208,7 +207,7 @@ impl Raft {
     ) {
         let place = steps::place(answer.id);
         match &mut self.role {
-            RoleState::PreCandidate(votes) if campaign_term == self.hard_state.term + 1 => {
+            RoleState::PreCandidate(votes) if campaign_term == self.terms.term() + 1 => {
                 if place >= votes.first_request {
                     votes.record(answer.from, granted);
                 } else if granted && place >= self.campaign.first_request {
@@ -262,11 +261,11 @@ impl Raft {
 
     fn become_leader(&mut self) {
         assert!(
-            self.is_candidate() && self.durable == self.hard_state,
+            self.is_candidate() && self.terms.is_durable(),
             "a {:?} leads term {} with {:?} durable",
             self.role.kind(),
-            self.hard_state.term,
-            self.durable
+            self.terms.term(),
+            self.terms.durable()
         );
         self.counters.elections_won += 1;
         let next = self.log.last_index() + 1;
@@ -278,7 +277,7 @@ impl Raft {
         self.withdraw_install_as_leader();
         self.role = RoleState::Leader(Box::new(leading));
         if self.config.noop_on_election {
-            let log_id = LogId::new(self.hard_state.term, next);
+            let log_id = LogId::new(self.terms.term(), next);
             self.append_entry(Entry {
                 log_id,
                 kind: EntryKind::Blank,

@@ -136,7 +136,7 @@ impl Raft {
     pub(super) fn commit_with_leader(&mut self) {
         let RoleState::Follower { leader: Some(leader) } = self.role else { return };
         let both = self.leader_durable.min(self.verified).min(self.log.persisted());
-        let own_term = self.log.term_at(both) == Some(self.hard_state.term);
+        let own_term = self.log.term_at(both) == Some(self.terms.term());
         if both <= self.log.commit() || !own_term || self.is_recovering() {
             return;
         }

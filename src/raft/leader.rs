@@ -22,7 +22,7 @@ impl Raft {
     }
 
     fn on_propose(&mut self, wall_ms: u64, data: Bytes) -> Result<LogId, Refusal> {
-        let log_id = LogId::new(self.hard_state.term, self.log.last_index() + 1);
+        let log_id = LogId::new(self.terms.term(), self.log.last_index() + 1);
         let mut entry = Entry { log_id, kind: EntryKind::Command, stamp_ms: 0, data };
         let has_room = self.has_room(entry.size_bytes() as u64);
         let leader = self.leader();
@@ -75,7 +75,7 @@ impl Raft {
         if self.config.check_quorum && !self.hears_quorum() {
             tracing::info!(
                 node = self.config.node,
-                term = self.hard_state.term,
+                term = self.terms.term(),
                 "no quorum answers: stepping down"
             );
             return self.step_down();

@@ -42,7 +42,7 @@ impl Raft {
         self.remember_at = waits_anew(self.remember_at, config.election_timeout_max, from, now);
         self.recovery_query.ask_at =
             waits_anew(self.recovery_query.ask_at, config.request_timeout, from, now);
-        self.term_bounded = (now, self.hard_state.term);
+        self.terms.forget_history(now);
         self.claims.doubted_at = now;
         self.identified.values_mut().for_each(|identified| identified.at = now);
         self.election_at = now + config.election_timeout_max;

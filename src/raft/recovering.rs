@@ -153,7 +153,7 @@ impl Raft {
     /// durable here but not there.
     fn recovery_target(&self) -> Option<Index> {
         let (term, last) = *self.recovery_query.answers.get(&self.leader()?)?;
-        last.filter(|_| term == self.hard_state.term)
+        last.filter(|_| term == self.terms.term())
     }
 
     /// Counts again if everything is there. After a crash before that is durable, the member
@@ -165,16 +165,15 @@ impl Raft {
         if !self.role.is_follower() || held < target || !self.roll_call_missing().is_empty() {
             return;
         }
-        if loss.forgot_vote && self.hard_state.vote.is_some_and(|vote| vote != leader) {
+        if loss.forgot_vote && self.terms.vote().is_some_and(|vote| vote != leader) {
             // The vote was given before the loss was noticed, and may have been the second in this
             // term. It can't be taken back, and would be given again to the same candidate: so a
             // new term must begin.
-            return self.enter_term(self.hard_state.term + 1);
+            return self.enter_term(self.terms.term() + 1);
         }
         tracing::info!(node = self.config.node, target, "caught up after a loss, counts again");
-        if loss.forgot_vote && self.hard_state.vote.is_none() {
-            self.hard_state.vote = Some(leader);
-            self.steps.change().hard_state = Some(self.hard_state);
+        if loss.forgot_vote && self.terms.vote().is_none() {
+            self.vote_for(leader);
         }
         self.count_again();
     }

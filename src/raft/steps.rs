@@ -31,7 +31,7 @@ impl Raft {
             from: self.config.node,
             to,
             incarnation: self.incarnation,
-            term: self.hard_state.term,
+            term: self.terms.term(),
             id,
             body,
         }
@@ -40,7 +40,7 @@ impl Raft {
     /// Sends at once, or with the step if the term is not durable yet: no message carries a term
     /// that is not durable.
     fn send(&mut self, envelope: Envelope) {
-        if envelope.term > self.durable.term {
+        if envelope.term > self.terms.durable().term {
             self.steps.send(envelope);
         } else {
             self.out.messages.push(envelope);
@@ -156,12 +156,11 @@ impl Raft {
         }
         self.remember_acknowledged();
         let known_peers = std::mem::take(&mut self.unwritten);
-        self.out.persist = Some(self.steps.close(known_peers, self.hard_state, self.now));
+        self.out.persist = Some(self.steps.close(known_peers, self.terms.current(), self.now));
     }
 
     pub(super) fn on_persisted(&mut self, mark: PersistMark) {
-        let durable_before = self.durable;
-        self.durable = mark.hard_state;
+        let is_news = self.terms.persisted(mark.hard_state);
         if let Some(meta) = mark.installed {
             self.log.persisted_to(meta.log_id);
             self.on_install_durable(meta);
@@ -179,7 +178,7 @@ impl Raft {
         if mark.life.is_some_and(|life| life.incarnation > self.incarnation) {
             self.out.events.push(Event::StaleDirectory);
         }
-        if self.durable != durable_before {
+        if is_news {
             self.on_vote_durable();
         }
         match self.role.is_leader() {

@@ -1,48 +1,104 @@
-//! How far messages of other members raise the own term (EL25).
+//! Terms: what a message's term means, and how a member enters a new one (Raft §5.1).
 //!
-//! ```text
-//!   own term at the start of a window    + TERM_STEP      + TERM_LEAP_MAX
-//!   ──┼────────── taken over ─────────────────┼─────────────────┼── refused: one step a window ──▶
-//! ```
-//! Elections raise a term by at most the number of members in an `election_timeout_min`. A term far
-//! beyond that comes from a broken member, or this member was away. In both cases the own term
-//! rises towards it in steps, so that no term ever comes near the end of the numbers, and members
-//! that were separated meet again (decision 019).
+//! A higher term is entered at once, if elections can have raised it so far (`state/terms.rs`).
+//! Requests of an earlier term are answered with the own term; answers of an earlier term are
+//! ignored. Pre-votes, records of peers and recovery queries change no term.
 
 use super::core::Raft;
-use super::message::Envelope;
-use super::types::Term;
-
-/// The most by which other members raise the own term in one `election_timeout_min`
-/// (EL25, decision 019).
-pub(super) const TERM_LEAP_MAX: u64 = 1 << 20;
-/// The step by which the own term rises towards a term further ahead. It is less than
-/// `TERM_LEAP_MAX`, so that members that were raised at different times still accept each other's
-/// terms.
-pub(super) const TERM_STEP: u64 = TERM_LEAP_MAX / 4;
+use super::message::*;
+use super::ready::Event;
+use super::state::TERM_LEAP_MAX;
+use super::types::{HardState, NodeId, Term};
 
 impl Raft {
-    /// The highest term that is taken over from another member now (EL25).
-    pub(super) fn term_ceiling(&mut self) -> Term {
-        let (since, _) = self.term_bounded;
-        if self.now.saturating_sub(since) >= self.config.election_timeout_min {
-            self.term_bounded = (self.now, self.hard_state.term);
+    /// Reconciles the own term with the message's (Raft §5.1); `false`: the message is handled.
+    pub(super) fn reconcile_term(&mut self, envelope: &Envelope) -> bool {
+        let behind = envelope.term < self.terms.term();
+        match &envelope.body {
+            // A pre-vote changes no term (EL14); its own campaign term decides.
+            Body::Request(Request::PreVote { .. }) => return true,
+            // Records of peers and recovery do not depend on terms.
+            Body::Request(Request::Identify(_) | Request::RecoveryQuery)
+            | Body::Answer { answer: Answer::Identify { .. }, .. } => return true,
+            Body::Answer { answer: Answer::RecoveryQuery { .. }, .. } if behind => return true,
+            Body::Request(Request::Vote { .. }) if !behind && self.leader_lives(envelope.from) => {
+                self.answer(envelope, self.vote(false));
+                return false;
+            }
+            Body::Request(request) if behind => {
+                self.answer_stale(envelope, request);
+                return false;
+            }
+            // A voter that grants a pre-vote is not ahead; one that refuses sends its term (EL12).
+            Body::Answer { answer: Answer::PreVote { .. }, .. } if behind => return true,
+            Body::Answer { .. } if behind => {
+                self.ignore(envelope, "answers an earlier term");
+                return false;
+            }
+            _ => {}
         }
-        self.term_bounded.1 + TERM_LEAP_MAX
+        if envelope.term > self.terms.term() {
+            if envelope.term > self.terms.ceiling(self.now, self.config.election_timeout_min) {
+                self.refuse_term(envelope);
+                return false;
+            }
+            self.enter_term(envelope.term);
+        }
+        true
+    }
+
+    fn answer_stale(&mut self, envelope: &Envelope, request: &Request) {
+        let answer = match request {
+            Request::PreVote { .. } | Request::Identify(_) | Request::RecoveryQuery => return,
+            Request::Vote { .. } => self.vote(false),
+            Request::Append(append) => Answer::Append(AppendAnswer {
+                report: self.report(append.round),
+                outcome: AppendOutcome::Stale,
+            }),
+            Request::Snapshot(chunk) => Answer::Snapshot(SnapshotAnswer {
+                report: self.report(chunk.round),
+                transfer: chunk.transfer,
+                outcome: ChunkOutcome::Stale,
+            }),
+        };
+        self.answer(envelope, answer);
     }
 
     /// Refuses a term that elections could not have reached. The own term rises towards it by one
     /// step, so that a member that was away, and one that was misled, reach the others in the end.
-    pub(super) fn refuse_term(&mut self, envelope: &Envelope) {
-        let own = self.hard_state.term;
-        let step = self.term_bounded.1 + TERM_STEP;
-        if step > own {
+    fn refuse_term(&mut self, envelope: &Envelope) {
+        if let Some(step) = self.terms.step_up() {
             self.alarm(format!(
-                "node {} claims term {}, more than {TERM_LEAP_MAX} above {own}",
-                envelope.from, envelope.term
+                "node {} claims term {}, more than {TERM_LEAP_MAX} above {}",
+                envelope.from,
+                envelope.term,
+                self.terms.term()
             ));
             self.enter_term(step);
         }
         self.ignore(envelope, "a term further ahead than elections can have raised it");
+    }
+
+    /// Enters a higher term as a follower that knows no leader yet.
+    pub(super) fn enter_term(&mut self, term: Term) {
+        self.begin_term(HardState { term, vote: None });
+        self.leader_heard_at = None;
+        self.out.events.push(Event::Deposed);
+        self.become_follower(None);
+    }
+
+    /// The leader of the new term has yet to report where the logs match and what is durable.
+    pub(super) fn begin_term(&mut self, hard_state: HardState) {
+        self.terms.enter(hard_state);
+        self.steps.change().hard_state = Some(hard_state);
+        self.verified = self.log.commit();
+        self.leader_durable = 0;
+        self.refused_at_commit = None;
+    }
+
+    /// Votes in the current term, with the step being built.
+    pub(super) fn vote_for(&mut self, candidate: NodeId) {
+        self.terms.vote_for(candidate);
+        self.steps.change().hard_state = Some(self.terms.current());
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! | file | content |
 //! |---|---|
+//! | `terms` | term and vote, and how far other members may raise the term |
 //! | `role` | the role in the current term, and the votes of a campaign |
 //! | `leading` | what only a leader has: its view of the members, its batch, its pending reads |
 //! | `progress` | a leader's view of one member |
@@ -23,6 +24,7 @@ pub(super) mod quorum;
 mod random;
 mod role;
 mod steps;
+pub(super) mod terms;
 
 pub(super) use apply_window::ApplyWindow;
 pub(super) use campaign::Campaign;
@@ -31,3 +33,4 @@ pub(super) use progress::{Progress, ProgressState, Transfer, TransferStep};
 pub(super) use random::Random;
 pub(super) use role::{RoleState, Votes};
 pub(super) use steps::{PersistMark, Steps};
+pub(super) use terms::{TERM_LEAP_MAX, Terms};

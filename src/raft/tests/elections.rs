@@ -2,7 +2,7 @@
 
 use super::hand::*;
 use super::world::{self, MILLISECOND, World};
-use crate::raft::terms::TERM_LEAP_MAX;
+use crate::raft::state::terms::TERM_LEAP_MAX;
 use crate::raft::*;
 
 fn granted(granted: bool) -> Answer {
