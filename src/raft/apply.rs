@@ -57,8 +57,7 @@ impl Raft {
     }
 
     fn read_to_apply(&mut self, first: Index, last: Index, room: usize) {
-        let id = self.next_read;
-        self.next_read += 1;
+        let id = self.numbers.take_log_read();
         self.apply_window.begin_read(id, first);
         self.out.reads.push(LogRead {
             id,

@@ -168,7 +168,7 @@ impl Raft {
         self.building.under_way = false;
         self.building.succeed();
         self.steps.change().snapshot = Some(meta.clone());
-        self.snapshot = Some(meta);
+        self.snapshots.replace(meta);
         self.building.applied_bytes =
             self.log.bytes_between(log_id.index, self.building.counted_through);
         self.building.draw_jitter(&mut self.random);
@@ -212,7 +212,7 @@ impl Raft {
     pub(super) fn make_current(&mut self, meta: SnapshotMeta) {
         self.out.events.push(Event::SnapshotCurrent(meta.log_id));
         self.out.snapshots.push(SnapshotJob::Current(meta.log_id));
-        self.durable_snapshot = Some(meta);
+        self.snapshots.persisted(meta);
     }
 
     // ---- purging -------------------------------------------------------------------------
@@ -234,7 +234,7 @@ impl Raft {
     /// Entries that a transfer retained are purged at the next `ready` after its end, not only at
     /// the next snapshot.
     pub(super) fn purge_released(&mut self) {
-        let durable = self.durable_snapshot.as_ref().map_or(0, |meta| meta.log_id.index);
+        let durable = self.snapshots.durable_id().index;
         if self.building.purge_due
             && durable == self.snapshot_id().index
             && self.install.pending_index().is_none()

@@ -1,21 +1,18 @@
 //! One peer's protocol state, and what its rules share: inputs, terms and roles. The rules are in
 //! files of their own, one idea each; the table of the [module](super) lists them.
 
-use std::collections::BTreeMap;
-
 use super::config::RaftConfig;
 use super::log::RaftLog;
 use super::message::*;
 use super::ready::*;
-use super::state::{ApplyWindow, Campaign, Random, RoleState, Steps, Terms};
+use super::state::{
+    Agreement, ApplyWindow, Campaign, ElectionTimer, Numbers, PeerRecords, Random, RoleState,
+    Snapshots, Steps, Terms,
+};
 use super::types::*;
 use super::{Counters, RaftStatus};
 use super::{compaction::Building, install::InstallSlot};
-use super::{
-    known_peers::{Claims, Identified},
-    recovering::RecoveryQuery,
-    stalls::Stall,
-};
+use super::{known_peers::Claims, recovering::RecoveryQuery};
 
 /// One peer's protocol state. See the [module](super) for how to drive it.
 ///
@@ -23,7 +20,6 @@ use super::{
 /// - the log's positions are in order (`log.rs`)
 /// - the snapshot is between the log's start and the last index dispatched to the state machine
 /// - the parts of the state hold their own invariants (`state/`)
-/// - entries known to match the leader's are in the log
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft {
     pub(super) config: RaftConfig,
@@ -34,41 +30,23 @@ pub struct Raft {
 
     pub(super) terms: Terms,
     pub(super) log: RaftLog,
-    /// The current snapshot, if any: the log's record names it, or will after the step under way.
-    pub(super) snapshot: Option<SnapshotMeta>,
-    /// The current snapshot as far as its record is durable. Only this one can be sent.
-    pub(super) durable_snapshot: Option<SnapshotMeta>,
+    pub(super) snapshots: Snapshots,
     pub(super) membership: Membership,
     /// The number of other members.
     pub(super) others: usize,
-    /// The records of the other members.
-    pub(super) known_peers: KnownPeers,
-    /// Those records that no durable step contains yet.
-    pub(super) unwritten: KnownPeers,
-    /// By member: when it last checked the record of it.
-    pub(super) identified: BTreeMap<NodeId, Identified>,
-    /// Before this time a leader notes no further acknowledgements in `known_peers`.
-    pub(super) remember_at: Micros,
+    pub(super) peers: PeerRecords,
 
     pub(super) role: RoleState,
     /// Role, term and leader of the last event about them.
     announced: (Role, Term, Option<NodeId>),
-    /// When the election timeout ends.
-    pub(super) election_at: Micros,
-    /// When this node last heard from a leader of its term.
-    pub(super) leader_heard_at: Option<Micros>,
-    /// The last time that this process did not run for a while.
-    pub(super) stall: Stall,
+    pub(super) timer: ElectionTimer,
     pub(super) campaign: Campaign,
     /// The incarnation record: this incarnation, and its data loss, if any (PS20).
     pub(super) life: Life,
     pub(super) recovery_query: RecoveryQuery,
     pub(super) claims: Claims,
 
-    /// The own log is known to match the current leader's up to here.
-    pub(super) verified: Index,
-    /// The current leader reported its log durable up to here.
-    pub(super) leader_durable: Index,
+    pub(super) agreement: Agreement,
     pub(super) install: InstallSlot,
     /// Set if the last offer was refused; reported until the leader's next chunk or term.
     pub(super) refused_at_commit: Option<Index>,
@@ -83,11 +61,7 @@ pub struct Raft {
     pub(super) building: Building,
 
     pub(super) steps: Steps,
-    /// The place of the next request: the upper part of its id.
-    pub(super) next_request: u64,
-    pub(super) next_read: u64,
-    pub(super) next_ticket: ReadTicket,
-    pub(super) next_transfer: u64,
+    pub(super) numbers: Numbers,
 
     pub(super) out: Ready,
     pub(super) counters: Counters,
@@ -109,26 +83,19 @@ impl Raft {
             incarnation: recovered.life.incarnation,
             now,
             terms: Terms::new(recovered.hard_state, now),
-            verified: snapshot_index,
+            agreement: Agreement::new(snapshot_index),
             log,
-            durable_snapshot: recovered.snapshot.clone(),
-            snapshot: recovered.snapshot,
+            snapshots: Snapshots::new(recovered.snapshot),
             others: 0,
             membership,
-            known_peers: recovered.known_peers,
-            unwritten: KnownPeers::new(),
-            identified: BTreeMap::new(),
-            remember_at: now,
+            peers: PeerRecords::new(recovered.known_peers, now),
             role: RoleState::Follower { leader: None },
             announced: (Role::Follower, 0, None),
-            election_at: 0,
-            leader_heard_at: None,
-            stall: Stall::default(),
+            timer: ElectionTimer::default(),
             campaign: Campaign::default(),
             life: recovered.life,
             recovery_query: RecoveryQuery::default(),
             claims: Claims { doubted_at: now, ..Claims::default() },
-            leader_durable: 0,
             install: InstallSlot::None,
             refused_at_commit: None,
             undecodable: None,
@@ -136,17 +103,15 @@ impl Raft {
             apply_window: ApplyWindow::default(),
             building: Building::default(),
             steps: Steps::default(),
-            next_request: 1,
-            next_read: 1,
-            next_ticket: 1,
-            next_transfer: 1,
+            numbers: Numbers::new(),
             out: Ready::default(),
             counters: Counters::default(),
             config,
         };
         raft.set_membership(raft.membership.clone());
         raft.building = Building::new(&mut raft.random);
-        raft.election_at = raft.now + raft.random.between(0, raft.election_spread());
+        let wait = raft.random.between(0, raft.election_spread());
+        raft.timer.restart(now + wait);
         raft.counters.max_log_bytes = raft.log.bytes();
         raft
     }
@@ -170,7 +135,7 @@ impl Raft {
             raft.tick_recovering();
             match raft.role.kind() {
                 Role::Leader => raft.tick_leader(),
-                _ if raft.now >= raft.election_at => raft.election_timeout(),
+                _ if raft.now >= raft.timer.ends_at() => raft.election_timeout(),
                 _ => raft.ask_again(),
             }
         });
@@ -362,7 +327,7 @@ impl Raft {
             self.become_follower(Some(leader));
             self.ask_new_leader();
         }
-        self.leader_heard_at = Some(self.now);
+        self.timer.hear_leader(self.now);
         self.campaign.reset();
         self.reset_election_timer();
         Ok(())
@@ -370,7 +335,7 @@ impl Raft {
 
     pub(super) fn reset_election_timer(&mut self) {
         let (min, max) = (self.config.election_timeout_min, self.config.election_timeout_max);
-        self.election_at = self.now + self.random.between(min, max);
+        self.timer.restart(self.now + self.random.between(min, max));
     }
 
     /// A member that starts does not wait for a leader to fall silent. It asks as soon as members
@@ -406,13 +371,13 @@ impl Raft {
     }
 
     pub(super) fn snapshot_id(&self) -> LogId {
-        self.snapshot.as_ref().map_or(LogId::BASE, |meta| meta.log_id)
+        self.snapshots.current_id()
     }
 
     /// The last entry of the current snapshot as far as its record is durable.
     /// [`RaftStatus::snapshot`] may be ahead: a crash can still undo the newest one.
     pub fn durable_snapshot(&self) -> LogId {
-        self.durable_snapshot.as_ref().map_or(LogId::BASE, |meta| meta.log_id)
+        self.snapshots.durable_id()
     }
 
     /// Asserts the invariants in constant time: it runs after every input.
@@ -420,23 +385,15 @@ impl Raft {
         self.log.check();
         self.steps.check(self.log.last_index());
         self.apply_window.check(self.log.applied(), self.log.handed());
-        let (snapshot, durable) = (self.snapshot_id().index, self.durable_snapshot().index);
+        self.agreement.check(self.log.last_index());
+        let (snapshot, start, handed) =
+            (self.snapshot_id().index, self.log.start().index, self.log.handed());
         assert!(
-            self.log.start().index <= snapshot
-                && snapshot <= self.log.handed()
-                && durable <= snapshot,
-            "snapshot {snapshot}, durable {durable}, outside {}..={}",
-            self.log.start().index,
-            self.log.handed()
+            start <= snapshot && snapshot <= handed,
+            "snapshot {snapshot} outside {start}..={handed}"
         );
         if let Some(leading) = self.role.leading() {
             leading.check(self.others, self.log.last_index(), self.round);
         }
-        assert!(
-            self.verified <= self.log.last_index(),
-            "verified {} beyond the last entry {}",
-            self.verified,
-            self.log.last_index()
-        );
     }
 }

@@ -27,7 +27,7 @@ impl Raft {
                 let asks =
                     (!self.roll_call_missing().is_empty()).then_some(self.recovery_query.ask_at);
                 let again = self.campaign.deadline();
-                [asks, again].into_iter().flatten().fold(self.election_at, Micros::min)
+                [asks, again].into_iter().flatten().fold(self.timer.ends_at(), Micros::min)
             }
         }
     }

@@ -60,7 +60,7 @@ impl Raft {
     fn pre_campaign(&mut self) {
         self.counters.campaigns += 1;
         let silent = self.leader();
-        let mut votes = Votes::new(self.next_request);
+        let mut votes = Votes::new(self.numbers.next_request());
         votes.record(self.config.node, true);
         self.role = RoleState::PreCandidate(votes);
         let (own, membership) = (self.config.node, &self.membership);
@@ -68,7 +68,7 @@ impl Raft {
             quorum::is_quorum(membership, |node| node == own || nodes.contains(&node))
         };
         let others = other_voters(membership, own);
-        let asked = self.campaign.begin(others, silent, self.next_request, suffice);
+        let asked = self.campaign.begin(others, silent, self.numbers.next_request(), suffice);
         asked.into_iter().for_each(|voter| self.ask_pre_vote(voter));
         self.count_votes();
     }
@@ -82,7 +82,7 @@ impl Raft {
         self.reset_election_timer();
         let (term, own) = (self.terms.term() + 1, self.config.node);
         self.begin_term(HardState { term, vote: Some(own) });
-        let candidate = RoleState::Candidate(Votes::new(self.next_request));
+        let candidate = RoleState::Candidate(Votes::new(self.numbers.next_request()));
         let before = std::mem::replace(&mut self.role, candidate);
         self.campaign.rest();
         self.campaign.asked.retain(|&voter| before.vote_of(voter) != Some(false));
@@ -148,12 +148,12 @@ impl Raft {
     pub(super) fn leader_lives(&self, asker: NodeId) -> bool {
         let recently = |heard| {
             self.now.saturating_sub(heard) < self.config.election_timeout_min
-                || self.now < self.excused_until()
+                || self.now < self.timer.excused_until()
         };
         let follows = self.leader().is_some_and(|leader| leader != asker);
         match self.role {
             RoleState::Leader(_) => self.config.check_quorum || self.hears_quorum(),
-            _ => follows && self.leader_heard_at.is_some_and(recently),
+            _ => follows && self.timer.leader_heard_at().is_some_and(recently),
         }
     }
 
@@ -272,7 +272,7 @@ impl Raft {
         let own = self.config.node;
         let others = self.membership.all().into_iter().filter(|&node| node != own);
         let leading = Leading::new(others, next, self.now);
-        self.verified = self.log.last_index();
+        self.agreement.agree(next - 1, next - 1);
         self.campaign.reset();
         self.withdraw_install_as_leader();
         self.role = RoleState::Leader(Box::new(leading));
@@ -284,7 +284,7 @@ impl Raft {
                 stamp_ms: 0,
                 data: Default::default(),
             });
-            self.verified = next;
+            self.agreement.agree(next, next);
         }
     }
 }

@@ -28,7 +28,7 @@ impl Raft {
         if let Err(why) = self.hear_leader(request.from) {
             return self.ignore(request, why);
         }
-        self.leader_durable = append.leader_durable;
+        self.agreement.report_durable(append.leader_durable);
         let last_sent = append.prev.index + append.entries.len() as u64;
         match self.judge(append) {
             Verdict::Gap => self.reject_append(request, append),
@@ -117,10 +117,10 @@ impl Raft {
     /// The log agrees with the leader's up to `index`. Entries up to there may be committed, and no
     /// more (LR03).
     fn agree_up_to(&mut self, index: Index, leader_commit: Index) {
-        self.verified = self.verified.max(index).min(self.log.last_index());
+        self.agreement.agree(index, self.log.last_index());
         self.fast_forward_if_reached();
         self.learn_commit(leader_commit.min(index));
-        self.verified = self.verified.max(self.log.commit());
+        self.agreement.agree(self.log.commit(), self.log.last_index());
     }
 
     fn learn_commit(&mut self, commit: Index) {
@@ -135,7 +135,7 @@ impl Raft {
     /// (decision 008).
     pub(super) fn commit_with_leader(&mut self) {
         let RoleState::Follower { leader: Some(leader) } = self.role else { return };
-        let both = self.leader_durable.min(self.verified).min(self.log.persisted());
+        let both = self.agreement.leader_durable().min(self.matched_durable());
         let own_term = self.log.term_at(both) == Some(self.terms.term());
         if both <= self.log.commit() || !own_term || self.is_recovering() {
             return;

@@ -140,7 +140,7 @@ impl Raft {
         }
         self.counters.fast_forwards += 1;
         self.log.commit_to(meta.log_id.index);
-        self.verified = self.verified.max(meta.log_id.index);
+        self.agreement.agree(meta.log_id.index, self.log.last_index());
         self.withdraw_overtaken();
         true
     }
@@ -421,9 +421,9 @@ impl Raft {
         let covered = meta.log_id.index.min(self.log.last_index());
         self.counters.entries_compacted += covered - self.log.start().index;
         self.log.install(meta.log_id);
-        self.verified = self.verified.max(meta.log_id.index).min(self.log.last_index());
+        self.agreement.agree(meta.log_id.index, self.log.last_index());
         self.set_membership(meta.membership.clone());
-        self.snapshot = Some(meta.clone());
+        self.snapshots.replace(meta.clone());
         self.forget_handed();
         self.forget_built(meta.log_id);
         let change = self.steps.change();

@@ -52,33 +52,24 @@ pub(super) struct Claims {
     pub(super) disbelieved: BTreeSet<NodeId>,
 }
 
-/// When a member last checked the record of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Identified {
-    /// The place of the first request to the member that it answers knowing of its data loss.
-    counts_from: u64,
-    /// When its answer arrived.
-    pub(super) at: Micros,
-}
-
 impl Raft {
     /// Whether the sender's incarnation is the known one, or a legitimate successor of it.
     pub(super) fn is_identified(&mut self, envelope: &Envelope) -> bool {
         let (from, incarnation) = (envelope.from, envelope.incarnation);
-        match self.known_peers.get(&from) {
+        match self.peers.get(from) {
             Some(known) if follows(incarnation, known.incarnation) => {
                 if self.is_tainted(envelope) {
                     self.ignore(envelope, "sent before its sender detected its data loss");
                     return false;
                 }
                 if incarnation > known.incarnation {
-                    self.remember(from, PeerRecord { incarnation, ..*known });
+                    self.peers.set(from, PeerRecord { incarnation, ..known });
                 }
                 true
             }
             Some(known) if acknowledges(envelope, known.incarnation) => {
                 tracing::warn!(node = self.config.node, from, "has lost data and has detected it");
-                self.remember(from, PeerRecord::new(incarnation));
+                self.peers.set(from, PeerRecord::new(incarnation));
                 true
             }
             // Taken from an unidentified sender, too: two members that both lost data must not wait
@@ -92,7 +83,7 @@ impl Raft {
                 false
             }
             None => {
-                self.remember(from, PeerRecord::new(incarnation));
+                self.peers.set(from, PeerRecord::new(incarnation));
                 true
             }
         }
@@ -101,9 +92,8 @@ impl Raft {
     /// Whether this answers a request from before the sender acknowledged its earlier incarnation.
     /// Such a vote may be its second one in that term.
     fn is_tainted(&self, envelope: &Envelope) -> bool {
-        let identified = self.identified.get(&envelope.from);
         matches!(envelope.body, Body::Answer { .. })
-            && identified.is_some_and(|identified| place(envelope.id) < identified.counts_from)
+            && self.peers.is_tainted(envelope.from, place(envelope.id))
     }
 
     /// Whether the known incarnation of this member has checked its record within an election
@@ -112,18 +102,13 @@ impl Raft {
     /// of them, and each of its answers to that would void the requests in flight.
     fn has_just_identified(&self, node: NodeId) -> bool {
         let timeout = self.config.election_timeout_max;
-        let identified = self.identified.get(&node);
-        identified.is_some_and(|identified| self.now.saturating_sub(identified.at) <= timeout)
-    }
-
-    fn remember(&mut self, node: NodeId, peer_record: PeerRecord) {
-        self.known_peers.insert(node, peer_record);
-        self.unwritten.insert(node, peer_record);
+        let identified_at = self.peers.identified_at(node);
+        identified_at.is_some_and(|at| self.now.saturating_sub(at) <= timeout)
     }
 
     /// Sends `node` the record of it: it may have lost what the record says.
     pub(super) fn remind(&mut self, node: NodeId) {
-        if let Some(&known) = self.known_peers.get(&node) {
+        if let Some(known) = self.peers.get(node) {
             self.ask(node, Request::Identify(known));
         }
     }
@@ -132,7 +117,7 @@ impl Raft {
     /// acknowledged. If so, it is sent its record. The member decides whether it lost them; a late
     /// message does no harm.
     pub(super) fn remind_if_lacking(&mut self, node: NodeId, last: Index) -> bool {
-        let known = self.known_peers.get(&node);
+        let known = self.peers.get(node);
         let lacks = known.is_some_and(|known| last < known.acknowledged.index);
         if lacks {
             self.remind(node);
@@ -143,19 +128,19 @@ impl Raft {
     /// A leader records how far each member has acknowledged committed entries: those it never
     /// truncates. At most once in an election timeout, with a step that has another reason.
     pub(super) fn remember_acknowledged(&mut self) {
-        if !self.role.is_leader() || self.now < self.remember_at {
+        let interval = self.config.election_timeout_max;
+        if !self.role.is_leader() || !self.peers.are_acknowledgements_due(self.now, interval) {
             return;
         }
-        self.remember_at = self.now + self.config.election_timeout_max;
         for (node, progress) in self.role.members().filter(|(_, progress)| progress.counts()) {
-            let Some(known) = self.known_peers.get_mut(&node) else { continue };
+            let Some(known) = self.peers.get(node) else { continue };
             let acknowledged = progress.matched.min(self.log.commit());
             let is_news = acknowledged > known.acknowledged.index
                 && acknowledged >= self.log.start().index
                 && progress.matched_in == Some(known.incarnation);
             if is_news {
-                known.acknowledged = self.log.id_at(acknowledged);
-                self.unwritten.insert(node, *known);
+                let acknowledged = self.log.id_at(acknowledged);
+                self.peers.set(node, PeerRecord { acknowledged, ..known });
             }
         }
     }
@@ -284,8 +269,7 @@ impl Raft {
     /// A member has checked the record of it. Answers to earlier requests do not count: it may have
     /// given them without knowing of its loss.
     pub(super) fn on_identified(&mut self, answer: &Envelope) {
-        let identified = Identified { counts_from: self.next_request, at: self.now };
-        self.identified.insert(answer.from, identified);
+        self.peers.identified(answer.from, self.numbers.next_request(), self.now);
     }
 
     fn on_loss_noticed(&mut self, by: NodeId, life: Life) {

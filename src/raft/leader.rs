@@ -37,7 +37,7 @@ impl Raft {
         let soon = config.append_interval / 4;
         leading.batching.proposed(log_id.index, after_all, self.now, soon, config.batch_delay);
         self.append_entry(entry);
-        self.verified = log_id.index;
+        self.agreement.agree(log_id.index, log_id.index);
         Ok(log_id)
     }
 
@@ -104,7 +104,7 @@ impl Raft {
     /// The last moment at which this leader still hears a quorum, if no further answer arrives.
     pub(super) fn quorum_lost_at(&self) -> Micros {
         let lost_at = self.quorum_heard_at().saturating_add(self.config.election_timeout_min);
-        lost_at.max(self.excused_until())
+        lost_at.max(self.timer.excused_until())
     }
 
     /// The latest time since which a quorum has answered.

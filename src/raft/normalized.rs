@@ -23,7 +23,6 @@ use super::compaction::Building;
 use super::config::RaftConfig;
 use super::core::Raft;
 use super::install::InstallSlot;
-use super::stalls::Stall;
 use super::state::{Campaign, Progress, ProgressState, Random, TransferStep};
 use super::types::Micros;
 
@@ -39,15 +38,13 @@ impl Raft {
     pub fn forget_history(&mut self, now: Micros) {
         let from = std::mem::replace(&mut self.now, now);
         let config = &self.config;
-        self.remember_at = waits_anew(self.remember_at, config.election_timeout_max, from, now);
+        let interval = config.election_timeout_max;
+        self.peers.forget_history(|at| waits_anew(at, interval, from, now), now);
         self.recovery_query.ask_at =
             waits_anew(self.recovery_query.ask_at, config.request_timeout, from, now);
         self.terms.forget_history(now);
         self.claims.doubted_at = now;
-        self.identified.values_mut().for_each(|identified| identified.at = now);
-        self.election_at = now + config.election_timeout_max;
-        self.leader_heard_at = None;
-        self.stall = Stall::default();
+        self.timer.forget_history(now + config.election_timeout_max);
         self.campaign.forget_times(now + config.request_timeout);
         if let Some(leading) = self.role.leading_mut() {
             leading.members_mut().for_each(|(_, progress)| {
@@ -64,7 +61,7 @@ impl Raft {
         self.counters = Counters::default();
         let reads = self.role.members().any(|(_, progress)| progress.read.is_some());
         if !reads && self.apply_window.read().is_none() {
-            self.next_read = 1;
+            self.numbers.forget_log_reads();
         }
     }
 }

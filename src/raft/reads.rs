@@ -28,8 +28,7 @@ impl Raft {
         if commit < leading.term_start() || alone {
             return Err(Refusal::Busy);
         }
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
+        let ticket = self.numbers.take_ticket();
         leading.reads.push(ticket, commit);
         Ok(ticket)
     }

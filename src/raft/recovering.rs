@@ -98,7 +98,7 @@ impl Raft {
         let answered =
             |node: &NodeId| *node == claimant || self.recovery_query.answers.contains_key(node);
         if !self.is_doubt_old()
-            || self.leader_heard_at.is_some_and(heard)
+            || self.timer.leader_heard_at().is_some_and(heard)
             || !others.iter().all(answered)
         {
             return;
@@ -161,7 +161,7 @@ impl Raft {
     pub(super) fn finish_recovering(&mut self) {
         let (Some(loss), Some(leader)) = (self.life.loss, self.leader()) else { return };
         let Some(target) = self.recovery_target() else { return };
-        let held = self.verified.min(self.log.persisted());
+        let held = self.matched_durable();
         if !self.role.is_follower() || held < target || !self.roll_call_missing().is_empty() {
             return;
         }

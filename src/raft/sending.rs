@@ -242,8 +242,7 @@ impl Raft {
     // ---- reads ---------------------------------------------------------------------------
 
     fn read_for(&mut self, to: NodeId, first: Index, last: Index) {
-        let id = self.next_read;
-        self.next_read += 1;
+        let id = self.numbers.take_log_read();
         if let Some(progress) = self.role.progress_mut(to) {
             progress.read = Some((id, first));
         }

@@ -18,15 +18,6 @@
 use super::core::Raft;
 use super::types::Micros;
 
-/// The last stall for which silence was excused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Stall {
-    /// Silence is excused before this moment.
-    until: Micros,
-    /// When the leader, or a quorum, had last been heard.
-    heard_at: Option<Micros>,
-}
-
 impl Raft {
     /// Reports that the driver has not run for a while: the next tick comes much later than it was
     /// due. To be called before that tick. The driver decides which delay is long; half a heartbeat
@@ -39,22 +30,16 @@ impl Raft {
         let now = self.now;
         let heard_at = match self.role.is_leader() {
             true => self.quorum_heard_at(),
-            false => self.leader_heard_at.unwrap_or(0),
+            false => self.timer.leader_heard_at().unwrap_or(0),
         };
-        if self.stall.heard_at == Some(heard_at) {
+        let patience = self.config.request_timeout.min(self.config.election_timeout_min);
+        let until = now + patience;
+        if !self.timer.excuse(until, heard_at) {
             return;
         }
-        let patience = self.config.request_timeout.min(self.config.election_timeout_min);
-        let until = self.now + patience;
-        self.stall = Stall { until, heard_at: Some(heard_at) };
         match self.role.leading_mut() {
             Some(leading) => leading.members_mut().for_each(|(_, progress)| progress.call(now)),
-            None => self.election_at = self.election_at.max(until),
+            None => self.timer.restart(self.timer.ends_at().max(until)),
         }
-    }
-
-    /// Silence proves nothing before this moment.
-    pub(super) fn excused_until(&self) -> Micros {
-        self.stall.until
     }
 }

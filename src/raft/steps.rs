@@ -50,8 +50,7 @@ impl Raft {
     /// A new request's number: its place among the requests of this incarnation, and the tag for
     /// its receiver and kind.
     fn request_id(&mut self, to: NodeId, request: &Request) -> RequestId {
-        let number = self.next_request;
-        self.next_request += 1;
+        let number = self.numbers.take_request();
         number << TAG_BITS | self.tag(number, to, request.kind())
     }
 
@@ -67,7 +66,8 @@ impl Raft {
     pub(super) fn has_asked(&self, envelope: &Envelope, answer: &Answer) -> bool {
         let number = place(envelope.id);
         let tag = envelope.id & ((1 << TAG_BITS) - 1);
-        number < self.next_request && tag == self.tag(number, envelope.from, answer.kind())
+        number < self.numbers.next_request()
+            && tag == self.tag(number, envelope.from, answer.kind())
     }
 
     /// Sends a request to `to`, as early as the term allows.
@@ -109,10 +109,15 @@ impl Raft {
         self.send(envelope);
     }
 
+    /// The last durable entry that is known to match the leader's log.
+    pub(super) fn matched_durable(&self) -> Index {
+        self.agreement.matched().min(self.log.persisted())
+    }
+
     /// This node's state, for its leader.
     pub(super) fn report(&self, round: u64) -> FollowerReport {
         FollowerReport {
-            matched: self.verified.min(self.log.persisted()),
+            matched: self.matched_durable(),
             install: self.install_status(),
             recovering: self.is_recovering(),
             round,
@@ -155,7 +160,7 @@ impl Raft {
             return;
         }
         self.remember_acknowledged();
-        let known_peers = std::mem::take(&mut self.unwritten);
+        let known_peers = self.peers.take_unwritten();
         self.out.persist = Some(self.steps.close(known_peers, self.terms.current(), self.now));
     }
 
@@ -192,6 +197,6 @@ impl Raft {
     pub(super) fn disk_hangs(&self) -> bool {
         let patience = 2 * self.config.election_timeout_max;
         let hangs = |begun_at| self.now.saturating_sub(begun_at) > patience;
-        self.now >= self.excused_until() && self.steps.oldest_begun_at().is_some_and(hangs)
+        self.now >= self.timer.excused_until() && self.steps.oldest_begun_at().is_some_and(hangs)
     }
 }

@@ -7,7 +7,7 @@
 use super::core::Raft;
 use super::message::*;
 use super::ready::Event;
-use super::state::TERM_LEAP_MAX;
+use super::state::{Agreement, TERM_LEAP_MAX};
 use super::types::{HardState, NodeId, Term};
 
 impl Raft {
@@ -82,7 +82,7 @@ impl Raft {
     /// Enters a higher term as a follower that knows no leader yet.
     pub(super) fn enter_term(&mut self, term: Term) {
         self.begin_term(HardState { term, vote: None });
-        self.leader_heard_at = None;
+        self.timer.forget_leader();
         self.out.events.push(Event::Deposed);
         self.become_follower(None);
     }
@@ -91,8 +91,7 @@ impl Raft {
     pub(super) fn begin_term(&mut self, hard_state: HardState) {
         self.terms.enter(hard_state);
         self.steps.change().hard_state = Some(hard_state);
-        self.verified = self.log.commit();
-        self.leader_durable = 0;
+        self.agreement = Agreement::new(self.log.commit());
         self.refused_at_commit = None;
     }
 

@@ -37,15 +37,15 @@ impl Raft {
     /// is sent to a member that has not answered recently (A38) or that receives or installs a
     /// snapshot from any sender, or while no snapshot is available (A39).
     pub(super) fn begin_transfer(&mut self, to: NodeId) {
-        let Some(meta) = self.durable_snapshot.clone() else { return };
+        let Some(meta) = self.snapshots.durable().cloned() else { return };
         let reaches = meta.log_id.index >= self.log.start().index;
         let active = self.role.progress(to).is_some_and(|progress| self.is_active(progress));
-        let (transfer, now) = (self.next_transfer, self.now);
+        let now = self.now;
         let Some(progress) = self.role.progress_mut(to) else { return };
         if !reaches || !active || progress.installs() {
             return;
         }
-        self.next_transfer += 1;
+        let transfer = self.numbers.take_transfer();
         progress.needs_newer_build = false;
         tracing::debug!(node = self.config.node, to, snapshot = %meta.log_id, "sending a snapshot");
         progress.state = ProgressState::Snapshot(Transfer {

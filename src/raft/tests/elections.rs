@@ -88,11 +88,11 @@ fn el08_timeouts_differ_between_nodes_and_restarts() {
         setup.recovered.base = Membership::of_voters(0..10);
         let raft = Raft::new(setup.config, setup.recovered, 0);
         let mut raft = raft;
-        let first = raft.election_at;
+        let first = raft.timer.ends_at();
         assert!(first <= 300_000, "who starts waits for nobody");
         raft.reset_election_timer();
-        assert!((300_000..=600_000).contains(&raft.election_at));
-        (first, raft.election_at)
+        assert!((300_000..=600_000).contains(&raft.timer.ends_at()));
+        (first, raft.timer.ends_at())
     };
     let of_nodes: std::collections::BTreeSet<_> = (0..10).map(|node| due(node, 1)).collect();
     let of_restarts: std::collections::BTreeSet<_> = (1..11).map(|start| due(0, start)).collect();
@@ -206,10 +206,10 @@ fn el13_late_refusals_do_not_unseat_the_leader() {
 #[test]
 fn pre_vote_changes_nothing_el14() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
-    let before = (hand.status().term, hand.status().vote, hand.raft.election_at);
+    let before = (hand.status().term, hand.status().vote, hand.raft.timer.ends_at());
     hand.hear(1, 1, pre_vote(2, id(2, 1)));
     hand.hear(1, 8, pre_vote(9, id(2, 1)));
-    assert_eq!((hand.status().term, hand.status().vote, hand.raft.election_at), before);
+    assert_eq!((hand.status().term, hand.status().vote, hand.raft.timer.ends_at()), before);
     assert!(hand.steps.is_empty());
     assert_eq!(hand.status().counters.ignored_messages, 0);
     hand.campaign();
@@ -395,7 +395,7 @@ fn ac16_the_highest_incarnation_is_ignored() {
         hand.step(Envelope { incarnation, ..request });
         assert_eq!(hand.status().counters.ignored_messages, ignored, "after {incarnation}");
     }
-    assert_eq!(hand.raft.known_peers[&1].incarnation, highest);
+    assert_eq!(hand.raft.peers.get(1).expect("a record").incarnation, highest);
 }
 
 /// Once a member is heard in a later incarnation, messages of an earlier one do not count.
@@ -418,7 +418,7 @@ fn el07_a_candidate_has_a_whole_timeout() {
     hand.now += 290 * MILLISECOND;
     hand.reply(&request, Answer::PreVote { campaign_term: 1, granted: true });
     assert_eq!(hand.role(), Role::Candidate);
-    assert!(hand.raft.election_at >= hand.now + hand.config.election_timeout_min);
+    assert!(hand.raft.timer.ends_at() >= hand.now + hand.config.election_timeout_min);
 }
 
 /// Node 0 is a member like any other: it votes, receives votes, leads.

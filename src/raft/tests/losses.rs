@@ -312,7 +312,7 @@ fn ps20_a_wiped_member_is_not_listened_to_before_it_accounts_for_its_earlier_lif
 
     let word = hand.answer_of(&reminded, 1, Answer::Identify { predecessor: earlier });
     hand.step(Envelope { incarnation: wiped, ..word });
-    assert_eq!(hand.raft.known_peers[&1].incarnation, wiped);
+    assert_eq!(hand.raft.peers.get(1).expect("a record").incarnation, wiped);
 }
 
 /// A restart is no loss, and a message from before it is only late.
@@ -352,7 +352,7 @@ fn ps20_what_was_acknowledged_is_remembered() {
     }
     hand.propose_many(1);
     hand.disk();
-    let written = hand.raft.known_peers[&1];
+    let written = hand.raft.peers.get(1).expect("a record");
     assert_eq!(written.acknowledged, id(1, 1));
     let mut setup = Setup::of(3).log(&[1, 1]);
     setup.recovered.known_peers.insert(1, written);
@@ -385,7 +385,7 @@ fn ps20_what_is_remembered_is_written_once() {
             written += usize::from(!hand.disk_one().known_peers.is_empty());
         }
     }
-    assert_eq!(hand.raft.known_peers[&1].acknowledged, id(1, 1));
+    assert_eq!(hand.raft.peers.get(1).expect("a record").acknowledged, id(1, 1));
     assert_eq!(written, 1);
 }
 
