@@ -41,14 +41,15 @@
 //!   threads they run on
 
 pub mod actors;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod hooks;
 pub mod machine;
 pub mod messages;
 pub mod node;
 pub mod raft;
 pub mod runtime;
 mod settings;
-#[cfg(any(test, feature = "testing"))]
-pub mod simulation;
 pub mod storage;
 pub mod transport;
 #[cfg(feature = "web")]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Files above this have more than one idea.
 const MAX_FILE_LINES: usize = 600;
 /// Where the code of the crate, of its program and of its benchmarks is.
-const SOURCES: [&str; 3] = ["src", "cli/src", "benchmarks/src"];
+const SOURCES: [&str; 4] = ["src", "cli/src", "benchmarks/src", "crates/quorate-simulation/src"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -158,7 +158,7 @@ const LAYERS: [&[&str]; 7] = [
     &["messages"],
     &["actors"],
     &["node"],
-    &["web", "simulation"],
+    &["web"],
 ];
 
 fn layer(folder: &str) -> Option<usize> {

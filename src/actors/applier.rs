@@ -265,12 +265,13 @@ fn unwrap_replica<M: Machine>(state: BoxedState, log_id: LogId) -> Box<Replica<M
     replica
 }
 
-pub(crate) type Answers = Vec<(Reply, Outcome)>;
+/// The outcomes of applied entries, each with the reply that waits for it.
+pub type Answers = Vec<(Reply, Outcome)>;
 
 /// Applies the entries that the state does not include yet, up to the first that can't be decoded.
 /// Returns the answers, and that entry's error. The outcome of the entries from there on is unknown
 /// here: other members may execute them.
-pub(crate) fn apply_batch<M: Machine>(
+pub fn apply_batch<M: Machine>(
     replica: &mut Replica<M>,
     batch: CommittedBatch,
     observer: &Observer,

@@ -54,5 +54,5 @@ pub use apply_side::{ApplySide, DecodeState};
 pub use delays::Delays;
 pub use observer::Observer;
 #[cfg(any(test, feature = "testing"))]
-pub(crate) use observer::StateWatch;
+pub use observer::StateWatch;
 pub(crate) use snapshotter::Receiving;

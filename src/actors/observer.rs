@@ -24,7 +24,7 @@ type Watch = Arc<dyn Fn(&Observation<'_>) + Send + Sync>;
 
 /// Observes what the default apply side does.
 #[cfg(any(test, feature = "testing"))]
-pub(crate) trait StateWatch: Send + Sync {
+pub trait StateWatch: Send + Sync {
     /// Whether to apply this entry to copies of the state first, to check that it is deterministic.
     fn wants_proof(&self, entry: &Entry) -> bool;
     /// Two copies of one state differ after the same entry.
@@ -51,7 +51,8 @@ impl Observer {
 
     /// Also reports to `states` what the default apply side does.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn with_states(mut self, states: Arc<dyn StateWatch>) -> Observer {
+    #[doc(hidden)]
+    pub fn with_states(mut self, states: Arc<dyn StateWatch>) -> Observer {
         self.states = Some(states);
         self
     }
@@ -97,17 +98,23 @@ impl Observer {
         replica.apply_unanswered(entry)
     }
 
-    pub(crate) fn restored<M: Machine>(&self, _replica: &Replica<M>) {
+    /// The apply side starts from this state.
+    #[doc(hidden)]
+    pub fn restored<M: Machine>(&self, _replica: &Replica<M>) {
         #[cfg(any(test, feature = "testing"))]
         self.tell(_replica, |states, log_id, digest| states.restored(log_id, digest));
     }
 
-    pub(crate) fn installed<M: Machine>(&self, _replica: &Replica<M>) {
+    /// This state replaced another one.
+    #[doc(hidden)]
+    pub fn installed<M: Machine>(&self, _replica: &Replica<M>) {
         #[cfg(any(test, feature = "testing"))]
         self.tell(_replica, |states, log_id, digest| states.installed(log_id, digest));
     }
 
-    pub(crate) fn viewed<M: Machine>(&self, _replica: &Replica<M>) {
+    /// A snapshot is taken of this state.
+    #[doc(hidden)]
+    pub fn viewed<M: Machine>(&self, _replica: &Replica<M>) {
         #[cfg(any(test, feature = "testing"))]
         self.tell(_replica, |states, log_id, digest| states.viewed(log_id, digest));
     }

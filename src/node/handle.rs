@@ -244,7 +244,7 @@ impl<M: Machine> Proposal<M> {
 }
 
 /// Converts an outcome into the reply or the error of a command of `M`.
-pub(crate) fn decode_reply<M: Machine>(outcome: Outcome) -> Result<M::Reply, ProposeError> {
+pub fn decode_reply<M: Machine>(outcome: Outcome) -> Result<M::Reply, ProposeError> {
     match outcome {
         Outcome::Reply(bytes) => {
             codec::decode(&bytes).map_err(|error| ProposeError::ReplyUnreadable(error.to_string()))

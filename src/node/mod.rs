@@ -34,6 +34,6 @@ pub use config::{Config, ConfigError};
 pub use errors::{ClientError, StartError};
 pub use gateway::Gateway;
 #[cfg(any(test, feature = "testing"))]
-pub(crate) use handle::decode_reply;
+pub use handle::decode_reply;
 pub use handle::{Consistency, Handle, Proposal};
 pub use status::NodeStatus;

@@ -17,7 +17,7 @@ use super::{known_peers::Claims, recovering::RecoveryQuery};
 /// One peer's protocol state. See the [module](super) for how to drive it.
 ///
 /// Invariants, asserted after every input, each in constant time:
-/// - the log's positions are in order (`log.rs`)
+/// - the log's positions are in order (`log/`)
 /// - the snapshot is between the log's start and the last index dispatched to the state machine
 /// - the parts of the state hold their own invariants (`state/`)
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -3,7 +3,7 @@
 //! A campaign has two phases. The pre-vote asks whether an election could be won, and changes no
 //! term anywhere. The term is raised only after a quorum has granted the pre-vote. A member that
 //! has heard its leader within the shortest election timeout refuses, so a member that is partly
-//! cut off can't disturb the others (EL18). `campaign.rs` selects the members that are asked for a
+//! cut off can't disturb the others (EL18). `state/campaign.rs` selects the members that are asked for a
 //! pre-vote; votes are requested from all members that did not refuse it.
 
 use std::collections::BTreeSet;

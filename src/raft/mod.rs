@@ -19,19 +19,18 @@
 //! | `types`, `message` | positions and entries; messages between members |
 //! | `ready`, `config` | the work that the protocol asks for; limits and times |
 //! | `core`, `steps` | state, inputs, terms and roles; durable steps and their messages |
-//! | `state` | parts of the state: steps under way, entries dispatched to the state machine |
-//! | `log`, `entries`, `paged_queue` | outline and tail of the log; shared entries; a paged queue |
-//! | `progress`, `quorum`, `random` | a leader's view of a member; majorities; the generator |
-//! | `election`, `campaign` | pre-vote, vote, becoming leader; which members a campaign asks |
+//! | `state` | the parts of the state, each with its invariants; none knows the rules |
+//! | `log` | outline and tail of the log, and shared entries |
+//! | `election`, `terms` | pre-vote, vote, becoming leader; what the term of a message means |
 //! | `known_peers` | records of peers, and peers that come back with less data |
 //! | `recovering` | when a member counts again after a data loss |
 //! | `leader`, `follower`, `sending` | both halves of replication; what a leader sends, and when |
 //! | `deadline`, `stalls` | when the next timeout is due; a process that did not run for a while |
-//! | `terms` | by how much messages of other members may raise the own term |
 //! | `transfer`, `install` | sending a snapshot; receiving one, up to CondInstallSnapshot |
 //! | `compaction` | local snapshots, purging |
 //! | `reads`, `apply` | ReadIndex; passing committed entries to the state machine |
 //! | `observation` | the state that an invariant checker reads |
+//! | `testing` | with the feature `testing`: what tests and the simulation share |
 //! | `normalized` | with the feature `testing`: a peer without its clock, for a model checker |
 //!
 //! It does not own the log: it keeps the tail and the terms, and requests older entries
@@ -68,6 +67,9 @@ mod terms;
 mod transfer;
 mod types;
 
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -41,7 +41,7 @@ pub(crate) struct Clock {
 
 /// A virtual clock that may be wrong: fast, slow, or ahead after a jump. It outlives its node.
 #[derive(Debug)]
-pub(crate) struct SkewedClock {
+pub struct SkewedClock {
     state: Mutex<WarpState>,
     /// Each reading of the clock takes this long, in microseconds, so time passes within a batch,
     /// as on a busy machine.
@@ -60,20 +60,23 @@ struct WarpState {
     wall_ahead_ms: u64,
 }
 
+#[cfg(any(test, feature = "testing"))]
+impl Default for SkewedClock {
+    /// A clock that is correct until it is changed.
+    fn default() -> SkewedClock {
+        let (since, shown) = (Instant::now(), 0);
+        let state = WarpState { since, shown, rate: 1_000, wall_ahead_ms: 0 };
+        SkewedClock { state: Mutex::new(state), toil: AtomicU64::new(0) }
+    }
+}
+
 #[cfg_attr(
     not(any(test, feature = "testing")),
     expect(dead_code, reason = "only a simulation's clocks go wrong")
 )]
 impl SkewedClock {
-    /// A clock that is correct until it is changed.
-    pub(crate) fn new() -> SkewedClock {
-        let (since, shown) = (Instant::now(), 0);
-        let state = WarpState { since, shown, rate: 1_000, wall_ahead_ms: 0 };
-        SkewedClock { state: Mutex::new(state), toil: AtomicU64::new(0) }
-    }
-
     /// Changes the rate to 1000 + `by` thousandths: faster, or slower if `by` is negative.
-    pub(crate) fn skew(&self, by: i64) {
+    pub fn skew(&self, by: i64) {
         let shown = self.shows(Instant::now());
         let rate = 1_000u64.saturating_add_signed(by).max(1);
         let mut state = self.state.lock();
@@ -81,12 +84,12 @@ impl SkewedClock {
     }
 
     /// Moves the clock forwards.
-    pub(crate) fn jump(&self, by: Micros) {
+    pub fn jump(&self, by: Micros) {
         self.state.lock().shown += by;
     }
 
     /// Sets the wall time ahead of the correct one by `by_ms`, unless it is ahead by more already.
-    pub(crate) fn set_wall_ahead(&self, by_ms: u64) {
+    pub fn set_wall_ahead(&self, by_ms: u64) {
         let mut state = self.state.lock();
         state.wall_ahead_ms = state.wall_ahead_ms.max(by_ms);
     }
@@ -97,12 +100,12 @@ impl SkewedClock {
     }
 
     /// Makes each reading of the clock take `each`.
-    pub(crate) fn toil(&self, each: Micros) {
+    pub fn toil(&self, each: Micros) {
         self.toil.store(each, Ordering::Relaxed);
     }
 
     /// The time shown at that moment.
-    pub(crate) fn shows(&self, at: Instant) -> Micros {
+    pub fn shows(&self, at: Instant) -> Micros {
         let WarpState { since, shown, rate, .. } = *self.state.lock();
         shown + at.saturating_duration_since(since).as_micros() as Micros * rate / 1_000
     }

@@ -21,10 +21,12 @@ pub(crate) mod stop_signal;
 pub(crate) mod thread;
 
 #[cfg(any(test, feature = "testing"))]
-pub(crate) use clock::SkewedClock;
+pub use clock::SkewedClock;
 pub(crate) use mailbox::{Mailbox, mailbox};
 #[cfg(feature = "tcp")]
 pub(crate) use placement::member_span;
 pub use placement::{Component, Placement};
 pub(crate) use placement::{Executor, Executors, JoinHandles};
 pub use stop_signal::StopAck;
+#[cfg(feature = "testing")]
+pub(crate) use stop_signal::StopSignal;

@@ -19,7 +19,7 @@ const RUNNING: u8 = 0;
 const STOPPING: u8 = 1;
 
 /// Shared stop state: running or stopping, the fence, and the first failure.
-pub(crate) struct StopSignal {
+pub struct StopSignal {
     state: AtomicU8,
     fenced: AtomicBool,
     fatal: Mutex<Option<String>>,
@@ -70,16 +70,16 @@ impl StopSignal {
         self.state.store(STOPPING, Ordering::Release);
     }
 
-    pub(crate) fn is_running(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         self.state.load(Ordering::Acquire) == RUNNING
     }
 
-    pub(crate) fn fenced(&self) -> bool {
+    pub fn fenced(&self) -> bool {
         self.fenced.load(Ordering::SeqCst)
     }
 
     /// Why the node failed, if it did.
-    pub(crate) fn fatal(&self) -> Option<String> {
+    pub fn fatal(&self) -> Option<String> {
         self.fatal.lock().clone()
     }
 }

@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use quorate::raft::testing::Disk;
 use quorate::raft::*;
-use quorate::simulation::protocol::Disk;
 
 use crate::narrate;
 

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use goldenscript::{Argument, Command, Context, Runner};
+use quorate::raft::testing::small_config;
 use quorate::raft::*;
-use quorate::simulation::protocol::small_config;
 
 use crate::cluster::{Cluster, Work};
 use crate::narrate;

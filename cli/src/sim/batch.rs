@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use quorate::simulation::Outcome;
+use quorate_simulation::Outcome;
 use tokio::time::Instant;
 
 use super::options::Options;

@@ -13,7 +13,7 @@ mod trace;
 
 use std::time::Duration;
 
-use quorate::simulation::{Outcome, Schedule, Settings, Tally, cluster, protocol};
+use quorate_simulation::{Outcome, Schedule, Settings, Tally, cluster, protocol};
 
 use crate::demo::Failure;
 pub use options::Options;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use quorate::simulation::Faults;
+use quorate_simulation::Faults;
 
 use crate::demo::Failure;
 

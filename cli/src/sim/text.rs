@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-use quorate::simulation::{Outcome, Report, shrink};
+use quorate_simulation::{Outcome, Report, shrink};
 
 use super::options::Options;
 use super::{run_one, settings};

@@ -56,7 +56,8 @@ impl PendingReads {
 
     /// Takes the oldest read if its round is at most `confirmed`.
     pub(in crate::raft) fn take_confirmed(&mut self, confirmed: u64) -> Option<ReadConfirmed> {
-        let read = self.reads.pop_front_if(|read| read.round != 0 && read.round <= confirmed)?;
+        self.reads.front().filter(|read| read.round != 0 && read.round <= confirmed)?;
+        let read = self.reads.pop_front()?;
         Some(ReadConfirmed { ticket: read.ticket, index: read.index })
     }
 

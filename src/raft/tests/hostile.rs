@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use super::hand::*;
 use super::world::{MILLISECOND, World, config};
 use crate::raft::state::terms::{TERM_LEAP_MAX, TERM_STEP};
+use crate::raft::testing::malformed;
 use crate::raft::types::COUNT_MAX;
 use crate::raft::*;
-use crate::simulation::lies;
 
 /// The member that sends them.
 pub(super) const LIAR: NodeId = 1;
@@ -42,18 +42,18 @@ fn values(honest: u64) -> [u64; 9] {
 fn variants(envelope: &Envelope) -> Vec<(String, Envelope)> {
     let mut copy = envelope.clone();
     let honest: Vec<(&str, u64)> =
-        lies::numbers(&mut copy).into_iter().map(|(name, number)| (name, *number)).collect();
+        malformed::numbers(&mut copy).into_iter().map(|(name, number)| (name, *number)).collect();
     let mut variants = Vec::new();
     for (at, (name, honest)) in honest.into_iter().enumerate() {
         for value in values(honest) {
             let mut lie = envelope.clone();
-            *lies::numbers(&mut lie)[at].1 = value;
+            *malformed::numbers(&mut lie)[at].1 = value;
             variants.push((format!("{name} {value} in {:?}", envelope.body), lie));
         }
     }
     for value in values(envelope.term) {
         for term in [true, false] {
-            let lie = lies::with_entry(envelope, term, value);
+            let lie = malformed::with_entry(envelope, term, value);
             variants.extend(lie.map(|lie| (format!("entry {value} (term: {term})"), lie)));
         }
     }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 /// A call that changes the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
+pub enum Call {
     MakeDir(PathBuf),
     Make(PathBuf),
     Write {
@@ -50,14 +50,14 @@ pub(crate) enum Call {
 
 /// A call with the mark that was set at its time.
 #[derive(Clone, Debug)]
-pub(crate) struct Recorded {
+pub struct Recorded {
     pub call: Call,
     pub mark: usize,
 }
 
 /// What happens to data that was not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unsynced {
+pub enum Unsynced {
     /// All of it is lost.
     Lost,
     /// All of it is kept.
@@ -233,7 +233,7 @@ impl Naming {
 
 /// A disk at one point in time.
 #[derive(Clone, Default)]
-pub(crate) struct State {
+pub struct State {
     files: Vec<File>,
     dirs: usize,
     live: Names,
@@ -243,7 +243,7 @@ pub(crate) struct State {
 
 impl State {
     /// Applies a valid call.
-    pub(crate) fn apply(&mut self, call: &Call) {
+    pub fn apply(&mut self, call: &Call) {
         match call {
             Call::MakeDir(path) => {
                 self.dirs += 1;
@@ -296,12 +296,12 @@ impl State {
     }
 
     /// Whether a crash would lose nothing.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         self.pending.is_empty() && self.files.iter().all(|file| file.pending.is_empty())
     }
 
     /// The disk after the power is restored; all of its content is durable.
-    pub(crate) fn after_crash(&self, unsynced: Unsynced) -> State {
+    pub fn after_crash(&self, unsynced: Unsynced) -> State {
         let mut random = Random::new(match unsynced {
             Unsynced::Torn(seed) => seed,
             _ => 0,
@@ -339,7 +339,7 @@ impl State {
     }
 
     /// A hash of the live content.
-    pub(crate) fn fingerprint(&self) -> u64 {
+    pub fn fingerprint(&self) -> u64 {
         self.live.iter().fold(0, |seed, (path, node)| {
             let content = match node {
                 Node::Dir(_) => 1,
@@ -350,7 +350,7 @@ impl State {
     }
 
     /// The number of the file that has this name.
-    pub(crate) fn file(&self, path: &Path) -> Option<usize> {
+    pub fn file(&self, path: &Path) -> Option<usize> {
         match self.live.get(path) {
             Some(Node::File(file)) => Some(*file),
             _ => None,
@@ -358,22 +358,22 @@ impl State {
     }
 
     /// The bytes of a file as a reader sees them.
-    pub(crate) fn bytes(&self, file: usize) -> &[u8] {
+    pub fn bytes(&self, file: usize) -> &[u8] {
         &self.files[file].live.bytes
     }
 
     /// Whether the directory exists.
-    pub(crate) fn has_dir(&self, path: &Path) -> bool {
+    pub fn has_dir(&self, path: &Path) -> bool {
         matches!(self.live.get(path), Some(Node::Dir(_)))
     }
 
     /// All names, directories included.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.live.keys().map(PathBuf::as_path)
     }
 
     /// Whether both have the same files, ignoring directories and the lock.
-    pub(crate) fn same_files(&self, other: &State) -> bool {
+    pub fn same_files(&self, other: &State) -> bool {
         let files = |state: &State| -> Vec<_> {
             let path = |(path, node): (&PathBuf, &Node)| match node {
                 Node::File(file) if !path.ends_with("LOCK") => {
@@ -388,7 +388,7 @@ impl State {
 
     /// Replaces a file's bytes durably, as a new file: handles of the old one still see the old
     /// bytes.
-    pub(crate) fn put(&mut self, path: &Path, bytes: Vec<u8>) {
+    pub fn put(&mut self, path: &Path, bytes: Vec<u8>) {
         self.files.push(File::durable(Content::of(bytes)));
         let node = Node::File(self.files.len() - 1);
         self.live.insert(path.to_owned(), node);
@@ -396,21 +396,21 @@ impl State {
     }
 
     /// Removes a file durably.
-    pub(crate) fn take(&mut self, path: &Path) {
+    pub fn take(&mut self, path: &Path) {
         self.live.remove(path);
         self.durable.remove(path);
     }
 }
 
 /// A small random generator: what is torn, and what a random test does, follows from a seed.
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Random {
+    pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -418,11 +418,11 @@ impl Random {
     }
 
     /// A number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    pub(crate) fn coin(&mut self) -> bool {
+    pub fn coin(&mut self) -> bool {
         self.next() >> 63 == 1
     }
 }

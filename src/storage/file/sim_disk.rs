@@ -16,12 +16,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::env::{Env, Guard, Job, ReadFile, WriteFile, WriteMode};
-pub(crate) use super::recording::Unsynced;
+pub use super::recording::Unsynced;
 use super::recording::{Call, Recorded, State};
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// No effect; of a write the first half is stored.
     Broken,
     /// The same, because the disk is full.
@@ -103,7 +103,7 @@ type Hook = Box<dyn FnOnce() + Send>;
 
 /// The disk. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct SimDisk {
+pub struct SimDisk {
     inner: Arc<Mutex<Inner>>,
     before_read: Arc<Mutex<Option<Hook>>>,
     before_open: Arc<Mutex<Option<Hook>>>,
@@ -111,141 +111,141 @@ pub(crate) struct SimDisk {
 
 impl SimDisk {
     /// A disk with this content; it is durable as far as the state says.
-    pub(crate) fn of(state: State) -> SimDisk {
+    pub fn of(state: State) -> SimDisk {
         let inner = Inner { state, ..Inner::default() };
         SimDisk { inner: Arc::new(Mutex::new(inner)), ..SimDisk::default() }
     }
 
     /// The same without a record of its calls, for long runs.
-    pub(crate) fn forgetful(state: State) -> SimDisk {
+    pub fn forgetful(state: State) -> SimDisk {
         let inner = Inner { state, is_forgetful: true, ..Inner::default() };
         SimDisk { inner: Arc::new(Mutex::new(inner)), ..SimDisk::default() }
     }
 
     /// Cancels all faults that were set.
-    pub(crate) fn spare(&self) {
+    pub fn spare(&self) {
         let mut inner = self.inner.lock();
         (inner.fault, inner.following) = (None, None);
         (inner.crash_after, inner.crash_at) = (None, None);
     }
 
     /// File and offset of the last write to a log file.
-    pub(crate) fn last_log_write(&self) -> Option<(PathBuf, u64)> {
+    pub fn last_log_write(&self) -> Option<(PathBuf, u64)> {
         self.inner.lock().last_log_write.clone()
     }
 
     /// Number of file calls so far, of any kind.
-    pub(crate) fn calls(&self) -> u64 {
+    pub fn calls(&self) -> u64 {
         self.inner.lock().calls
     }
 
     /// Number of file calls so far that change something.
-    pub(crate) fn changes(&self) -> u64 {
+    pub fn changes(&self) -> u64 {
         self.inner.lock().changes
     }
 
     /// Number of calls so far that made a file's bytes durable.
-    pub(crate) fn syncs(&self) -> u64 {
+    pub fn syncs(&self) -> u64 {
         self.inner.lock().syncs
     }
 
     /// Sets the mark of calls recorded from now on.
-    pub(crate) fn mark(&self, mark: usize) {
+    pub fn mark(&self, mark: usize) {
         self.inner.lock().mark = mark;
     }
 
     /// All calls that changed something since the disk was made.
-    pub(crate) fn record(&self) -> Vec<Recorded> {
+    pub fn record(&self) -> Vec<Recorded> {
         self.inner.lock().record.clone()
     }
 
     /// Its content.
-    pub(crate) fn state(&self) -> State {
+    pub fn state(&self) -> State {
         self.inner.lock().state.clone()
     }
 
     /// Makes the call with this number (from 0) fail once.
-    pub(crate) fn fail_at(&self, call: u64, fault: Fault) {
+    pub fn fail_at(&self, call: u64, fault: Fault) {
         self.inner.lock().fault = Some((Due::Call(call), fault));
     }
 
     /// Makes the next call with this name on a file whose name ends with `end` fail once.
-    pub(crate) fn fail_next(&self, name: &'static str, end: &'static str, fault: Fault) {
+    pub fn fail_next(&self, name: &'static str, end: &'static str, fault: Fault) {
         self.inner.lock().fault = Some((Due::Next(name, end), fault));
     }
 
     /// After the current fault has occurred, makes the next call with this name on such a file fail
     /// too.
-    pub(crate) fn then_fail(&self, name: &'static str, end: &'static str, fault: Fault) {
+    pub fn then_fail(&self, name: &'static str, end: &'static str, fault: Fault) {
         self.inner.lock().following = Some((Due::Next(name, end), fault));
     }
 
     /// Makes each call with this name on a file with this ending fail, until it is set again.
-    pub(crate) fn fail_each(&self, lasting: Option<(&'static str, &'static str, Fault)>) {
+    pub fn fail_each(&self, lasting: Option<(&'static str, &'static str, Fault)>) {
         self.inner.lock().lasting = lasting;
     }
 
     /// Number of segments begun in an empty file and of spares begun since the last call.
-    pub(crate) fn take_begun(&self) -> (u64, u64) {
+    pub fn take_begun(&self) -> (u64, u64) {
         std::mem::take(&mut self.inner.lock().begun)
     }
 
     /// While set, no file can be opened and no directory listed: the process has no file descriptor
     /// left.
-    pub(crate) fn starve(&self, is_starved: bool) {
+    pub fn starve(&self, is_starved: bool) {
         self.inner.lock().is_starved = is_starved;
     }
 
     /// Sets the free space that the disk reports.
-    pub(crate) fn leave_room(&self, bytes: Option<u64>) {
+    pub fn leave_room(&self, bytes: Option<u64>) {
         self.inner.lock().free_bytes = bytes;
     }
 
     /// The failed call: its name, its file, and whether it was made in the background.
-    pub(crate) fn failed(&self) -> Option<String> {
+    pub fn failed(&self) -> Option<String> {
         self.inner.lock().failed.clone()
     }
 
     /// Cuts the power after this many changing calls: every further call fails.
-    pub(crate) fn crash_after(&self, changes: u64) {
+    pub fn crash_after(&self, changes: u64) {
         self.inner.lock().crash_after = Some(changes);
     }
 
     /// Cuts the power before the next call with this name on a path that ends with `end`.
-    pub(crate) fn crash_at(&self, name: &'static str, end: &'static str) {
+    pub fn crash_at(&self, name: &'static str, end: &'static str) {
         self.inner.lock().crash_at = Some((name, end));
     }
 
     /// Runs `hook` before the next read of a file's bytes.
-    pub(crate) fn before_read(&self, hook: impl FnOnce() + Send + 'static) {
+    pub fn before_read(&self, hook: impl FnOnce() + Send + 'static) {
         *self.before_read.lock() = Some(Box::new(hook));
     }
 
     /// Runs `hook` before the next file is opened for reading.
-    pub(crate) fn before_open(&self, hook: impl FnOnce() + Send + 'static) {
+    pub fn before_open(&self, hook: impl FnOnce() + Send + 'static) {
         *self.before_open.lock() = Some(Box::new(hook));
     }
 
     /// The disk after the power is restored.
-    pub(crate) fn reboot(&self, unsynced: Unsynced) -> SimDisk {
+    pub fn reboot(&self, unsynced: Unsynced) -> SimDisk {
         SimDisk::of(self.inner.lock().state.after_crash(unsynced))
     }
 
     /// All files with their bytes.
-    pub(crate) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let Inner { state, .. } = &*self.inner.lock();
         let bytes = |path: &Path| Some((path.to_owned(), state.bytes(state.file(path)?).to_vec()));
         state.paths().filter_map(bytes).collect()
     }
 
     /// Replaces a file's bytes durably; creates the file if needed.
-    pub(crate) fn put(&self, path: &Path, bytes: Vec<u8>) {
+    pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         self.inner.lock().state.put(path, bytes);
     }
 
     /// Changes bytes of a file without a file call; open handles see the change. Returns whether
     /// the file exists.
-    pub(crate) fn rot(&self, path: &Path, edit: impl FnOnce(&mut Vec<u8>)) -> bool {
+    pub fn rot(&self, path: &Path, edit: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut inner = self.inner.lock();
         let Some(file) = inner.state.file(path) else { return false };
         let mut bytes = inner.state.bytes(file).to_vec();
@@ -255,7 +255,7 @@ impl SimDisk {
     }
 
     /// Removes a file durably.
-    pub(crate) fn take(&self, path: &Path) {
+    pub fn take(&self, path: &Path) {
         self.inner.lock().state.take(path);
     }
 

@@ -6,11 +6,11 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::raft::testing::malformed;
 use crate::raft::{
     AppendAnswer, AppendOutcome, COUNT_MAX, ChunkOutcome, FollowerReport, InstallStatus,
     SnapshotAnswer,
 };
-use crate::simulation::lies;
 
 /// Any value that a member can have reached.
 fn count() -> impl Strategy<Value = u64> {
@@ -293,12 +293,13 @@ fn el25_numbers_that_no_member_can_have_reached_are_malformed() {
     let any_number = ["id", "asker's incarnation"];
     for envelope in one_of_each() {
         let mut copy = envelope.clone();
-        let names: Vec<&str> = lies::numbers(&mut copy).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<&str> =
+            malformed::numbers(&mut copy).into_iter().map(|(name, _)| name).collect();
         assert_eq!(decode(&encode(&envelope).unwrap()), Ok(envelope.clone()));
         for (at, name) in names.into_iter().enumerate() {
             for value in [u64::MAX, u64::MAX - 1, COUNT_MAX + 1] {
                 let mut lie = envelope.clone();
-                *lies::numbers(&mut lie)[at].1 = value;
+                *malformed::numbers(&mut lie)[at].1 = value;
                 // The incarnation of a member created after 2038 exceeds all terms that can be
                 // reached.
                 let is_start =

@@ -22,9 +22,8 @@ mod turns;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::raft::state::Random;
+pub(super) use crate::raft::testing::{Disk, MILLISECOND, small_config as config};
 use crate::raft::*;
-pub(super) use crate::simulation::MILLISECOND;
-pub(super) use crate::simulation::protocol::{Disk, small_config as config};
 
 use machine::Machine;
 
