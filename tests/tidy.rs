@@ -115,15 +115,17 @@ fn imports_from_elsewhere(code: &str) -> bool {
     ];
     let code = code.trim_start().trim_start_matches("pub ");
     let Some(path) = code.strip_prefix("use ") else { return code.contains("std::{") };
-    let sibling = path.chars().next().is_some_and(char::is_lowercase)
-        && root().join(sibling_file(path)).exists();
+    let sibling = path.chars().next().is_some_and(char::is_lowercase) && is_sibling(path);
     path.starts_with("std::{")
         || !(sibling || ALLOWED.iter().any(|prefix| path.starts_with(prefix)))
 }
 
-fn sibling_file(path: &str) -> String {
+/// Whether the path begins with a module of the protocol.
+fn is_sibling(path: &str) -> bool {
     let module = path.split([':', ';']).next().unwrap_or_default();
-    format!("src/raft/{module}.rs")
+    let folders = ["", "log/", "state/", "testing/"];
+    let files = folders.iter().map(|folder| format!("src/raft/{folder}{module}.rs"));
+    files.chain([format!("src/raft/{module}/mod.rs")]).any(|file| root().join(file).exists())
 }
 
 #[test]
@@ -275,8 +277,9 @@ fn links_between_documents_lead_somewhere() {
 fn every_dependency_has_its_reason() {
     let reasons = read(&root().join("docs/decisions/dependencies.md"));
     let mut without = Vec::new();
-    for manifest in ["Cargo.toml", "cli/Cargo.toml", "benchmarks/Cargo.toml"] {
-        for name in dependencies(&read(&root().join(manifest))) {
+    let crates = [".", "cli", "benchmarks", "crates/quorate-simulation"];
+    for manifest in crates.map(|folder| format!("{folder}/Cargo.toml")) {
+        for name in dependencies(&read(&root().join(&manifest))) {
             let has_row = reasons.lines().any(|line| first_cell_names(line, &name));
             if !has_row {
                 without.push(format!("{manifest}: {name}"));

@@ -22,12 +22,13 @@ use quorate::storage::file::FileStorage;
 use quorate::storage::{Identity, Start, Storage};
 use tempfile::TempDir;
 
-use crate::measure::{Outcome, Random, Spread, Stopwatch, alternate, mib, millis};
+use crate::measure::{Outcome, Spread, Stopwatch, alternate, mib, millis};
 use crate::members::{Count, PATIENCE, leader_of, until};
 use crate::place::Place;
 use crate::report::{Report, Row, Section};
 use crate::state::Shape;
 use crate::system::{self, Moved};
+use quorate::raft::Random;
 
 /// Of each command in the log.
 const COMMAND_BYTES: usize = 64;

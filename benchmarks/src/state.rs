@@ -7,7 +7,7 @@
 
 use quorate::machine::{ApplyContext, KeyValue, KeyValueCommand, Machine};
 
-use crate::measure::Random;
+use quorate::raft::Random;
 
 /// Of each key.
 const KEY_BYTES: usize = 16;

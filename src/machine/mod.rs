@@ -46,13 +46,14 @@
 //! *What it does not do:* it has no actors, no log and no disk, and does not catch a panic inside
 //! `apply`: the state could be partly changed.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io::{Read, Write};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::raft::{Index, Term};
+use crate::raft::random::mix;
+use crate::raft::{Index, Random, Term};
 
 pub mod codec;
 pub mod command;
@@ -182,31 +183,22 @@ pub struct ApplyContext {
     /// [`SessionConfig::max_time_step_ms`], and lets it run up to twice as fast as real time. After
     /// an outage of the whole cluster it is behind, and catches up at that rate.
     pub time_ms: u64,
-    random_state: Cell<u64>,
+    random: RefCell<Random>,
 }
 
 impl ApplyContext {
     /// The context of the command at (`index`, `term`) in cluster `cluster`; also for tests of
     /// machines.
     pub fn new(index: Index, term: Term, time_ms: u64, cluster: u64) -> ApplyContext {
-        let random_state = Cell::new(mix(cluster ^ mix(index)));
-        ApplyContext { index, term, time_ms, random_state }
+        let random = RefCell::new(Random::new(mix(cluster ^ mix(index))));
+        ApplyContext { index, term, time_ms, random }
     }
 
     /// The next random number of this command, the same on every replica. Well distributed, but not
     /// secret: it can be computed from the cluster's id and the index.
     pub fn random(&self) -> u64 {
-        let state = self.random_state.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
-        self.random_state.set(state);
-        mix(state)
+        self.random.borrow_mut().next()
     }
-}
-
-/// The finalizer of SplitMix64: each input bit flips about half of the output bits.
-fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ (value >> 31)
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@
 //! anyway. Only one build is active at a time.
 
 use super::core::Raft;
+use super::random::Random;
 use super::ready::{ApplyItem, Event, SnapshotJob};
-use super::state::Random;
 use super::types::{Index, LogId, Micros, SnapshotMeta};
 
 /// The wait before a trigger asks again is doubled at most this many times.

@@ -4,10 +4,11 @@
 use super::config::RaftConfig;
 use super::log::RaftLog;
 use super::message::*;
+use super::random::Random;
 use super::ready::*;
 use super::state::{
-    Agreement, ApplyWindow, Campaign, ElectionTimer, Numbers, PeerRecords, Random, RoleState,
-    Snapshots, Steps, Terms,
+    Agreement, ApplyWindow, Campaign, ElectionTimer, Numbers, PeerRecords, RoleState, Snapshots,
+    Steps, Terms,
 };
 use super::types::*;
 use super::{Counters, RaftStatus};
@@ -75,7 +76,7 @@ impl Raft {
             recovered.snapshot.as_ref().map_or(recovered.base, |meta| meta.membership.clone());
         let log = RaftLog::new(recovered.log, snapshot_index, config.log_cache_bytes);
         let mut raft = Raft {
-            random: Random::new([
+            random: Random::of([
                 config.seed,
                 config.node,
                 start_number(recovered.life.incarnation),

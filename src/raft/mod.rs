@@ -20,6 +20,7 @@
 //! | `ready`, `config` | the work that the protocol asks for; limits and times |
 //! | `core`, `steps` | state, inputs, terms and roles; durable steps and their messages |
 //! | `state` | the parts of the state, each with its invariants; none knows the rules |
+//! | `random` | the random generator of the crate |
 //! | `log` | outline and tail of the log, and shared entries |
 //! | `election`, `terms` | pre-vote, vote, becoming leader; what the term of a message means |
 //! | `known_peers` | records of peers, and peers that come back with less data |
@@ -56,6 +57,8 @@ mod message;
 #[cfg(feature = "testing")]
 mod normalized;
 mod observation;
+#[doc(hidden)]
+pub mod random;
 mod reads;
 mod ready;
 mod recovering;
@@ -80,6 +83,8 @@ pub use core::Raft;
 pub use log::{Entries, EntriesIter};
 pub use message::*;
 pub use observation::{LogIds, Observation, ObservedState};
+#[doc(hidden)]
+pub use random::Random;
 pub use ready::*;
 pub use types::*;
 

@@ -23,7 +23,8 @@ use super::compaction::Building;
 use super::config::RaftConfig;
 use super::core::Raft;
 use super::install::InstallSlot;
-use super::state::{Campaign, Progress, ProgressState, Random, TransferStep};
+use super::random::Random;
+use super::state::{Campaign, Progress, ProgressState, TransferStep};
 use super::types::Micros;
 
 /// The new end of a wait of `wait` that ends at `at`, when the clock changes from `from` to `to`.
@@ -57,7 +58,7 @@ impl Raft {
         if let InstallSlot::Receiving(receiving) = &mut self.install {
             receiving.heard_at = now;
         }
-        self.random = Random::new([config.seed, config.node, 0]);
+        self.random = Random::of([config.seed, config.node, 0]);
         self.counters = Counters::default();
         let reads = self.role.members().any(|(_, progress)| progress.read.is_some());
         if !reads && self.apply_window.read().is_none() {

@@ -46,8 +46,7 @@ impl Raft {
     }
 
     pub(super) fn confirm_reads(&mut self) {
-        let Some(leading) =
-            self.role.leading_mut().filter(|leading| leading.reads.awaits_answers())
+        let Some(leading) = self.role.leading_mut().filter(|leading| leading.reads.needs_answers())
         else {
             return;
         };

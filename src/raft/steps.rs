@@ -8,8 +8,9 @@
 use super::core::Raft;
 use super::log::Entries;
 use super::message::{Answer, Body, Envelope, FollowerReport, Kind, Request, RequestId};
+use super::random::Random;
 use super::ready::Event;
-use super::state::{PersistMark, Random};
+use super::state::PersistMark;
 use super::types::{Entry, Incarnation, Index, NodeId};
 
 /// The number of tag bits in a request's number. The other 48 bits count: enough for a million
@@ -58,7 +59,7 @@ impl Raft {
     /// another kind of request: it learns only the tags of requests sent to it.
     pub(super) fn tag(&self, number: u64, to: NodeId, kind: Kind) -> u64 {
         let parts = [self.config.seed ^ self.incarnation, number, to << 3 ^ kind as u64];
-        Random::new(parts).between(0, (1 << TAG_BITS) - 1)
+        Random::of(parts).between(0, (1 << TAG_BITS) - 1)
     }
 
     /// Whether this incarnation sent a request of the kind of `answer`, with its number, to the

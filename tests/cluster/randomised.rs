@@ -17,7 +17,7 @@ use quorate::machine::{Increment, WordCount};
 use quorate::node::{
     ClientError, ClientOptions, Cluster, Config, Consistency, ProposeError, ReadError,
 };
-use quorate::raft::{Counters, NodeId};
+use quorate::raft::{Counters, NodeId, Random};
 use quorate::transport::{InProcessNetwork, LinkFaults, NetworkOptions};
 use tokio::task::{JoinHandle, spawn_local};
 
@@ -27,20 +27,17 @@ const MEMBERS: u64 = 5;
 const CLIENTS: u64 = 8;
 const ACTS: u64 = 30;
 
-/// SplitMix64.
 #[derive(Clone)]
-struct Dice(u64);
+struct Dice(Random);
 
 impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    /// The numbers of one part of the run.
+    fn part(&self, number: u64) -> Dice {
+        Dice(Random::of([self.0.clone().next(), number, 0]))
     }
 
     fn below(&mut self, end: u64) -> u64 {
-        self.roll() % end
+        self.0.below(end)
     }
 
     fn millis(&mut self, end: u64) -> Duration {
@@ -82,7 +79,7 @@ impl Run {
     fn client(&self, id: u64, book: Book) -> JoinHandle<()> {
         let options = ClientOptions { seed: id, ..ClientOptions::default() };
         let (client, stop) = (self.cluster.client(options), self.stop.clone());
-        let mut dice = Dice(self.dice.0.rotate_left(id as u32 + 1));
+        let mut dice = self.dice.part(id);
         spawn_local(async move {
             let mut last = 0;
             while !stop.get() {
@@ -106,7 +103,7 @@ impl Run {
     /// Raw proposals at whomever: definite errors have to be true.
     fn proposer(&self, id: u64, book: Book) -> JoinHandle<()> {
         let (cluster, stop, mut dice) =
-            (self.cluster.clone(), self.stop.clone(), Dice(self.dice.0 ^ id));
+            (self.cluster.clone(), self.stop.clone(), self.dice.part(MEMBERS + id));
         spawn_local(async move {
             while !stop.get() {
                 tokio::time::sleep(dice.millis(20)).await;
@@ -127,7 +124,7 @@ impl Run {
     /// Linearizable reads at whomever: never behind what was acknowledged before.
     fn reader(&self, of: u64, book: Book) -> JoinHandle<()> {
         let (cluster, stop, mut dice) =
-            (self.cluster.clone(), self.stop.clone(), Dice(!self.dice.0 ^ of));
+            (self.cluster.clone(), self.stop.clone(), self.dice.part(!of));
         spawn_local(async move {
             while !stop.get() {
                 tokio::time::sleep(dice.millis(20)).await;
@@ -242,7 +239,7 @@ async fn run(seed: u64, config: Config) -> (String, Counters) {
     let cluster = words(MEMBERS).config(config).network(network).start().await.unwrap();
     let mut run = Run {
         cluster: Rc::new(cluster),
-        dice: Dice(seed),
+        dice: Dice(Random::new(seed)),
         stop: Rc::default(),
         former: Counters::default(),
     };

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use quorate::raft::Random;
 
 /// A small fast hasher: one multiplication for each word, mixed at the end. The same in every run.
 #[derive(Default)]
@@ -43,12 +44,9 @@ impl Hasher for Words {
     }
 }
 
-/// Spreads a number over all 64 bits (the end of splitmix64).
+/// Spreads a number over all 64 bits.
 pub fn mix(number: u64) -> u64 {
-    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    Random::new(number).next()
 }
 
 pub fn of(value: &impl Hash) -> u64 {

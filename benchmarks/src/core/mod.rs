@@ -20,9 +20,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::measure::{Outcome, Random, Spread, Turns, alternate};
+use crate::measure::{Outcome, Spread, Turns, alternate};
 use crate::report::{Report, Row, Section};
 use ours::Ours;
+use quorate::raft::Random;
 use trio::{Core, MEMBERS, Pace, Trio};
 
 /// So many times as fast as TiKV's is what we are after.

@@ -24,10 +24,11 @@ use bytes::Bytes;
 use clap::Args;
 
 use crate::load::{Load, Turn};
-use crate::measure::{Outcome, Random, Spread, Turns, alternate};
+use crate::measure::{Outcome, Spread, Turns, alternate};
 use crate::place::Place;
 use crate::report::{Report, Row, Section};
 use ours::Ours;
+use quorate::raft::Random;
 use skeleton::Skeleton;
 
 /// In each cluster.

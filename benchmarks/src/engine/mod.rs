@@ -29,9 +29,10 @@ use bytes::Bytes;
 use clap::Args;
 
 use crate::load::{Load, Turn};
-use crate::measure::{Outcome, Random, Spread, Turns, alternate};
+use crate::measure::{Outcome, Spread, Turns, alternate};
 use crate::report::{Report, Row, Section};
 use ours::Ours;
+use quorate::raft::Random;
 
 /// In each cluster.
 const MEMBERS: u64 = 3;

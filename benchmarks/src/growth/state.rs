@@ -17,12 +17,13 @@ use tempfile::TempDir;
 
 use super::{CLIENTS, Contestant, MEMBERS, Runner, Sizes, rows};
 use crate::load::{Load, Turn, client, conduct_until};
-use crate::measure::{Outcome, Random, mib};
+use crate::measure::{Outcome, mib};
 use crate::members::{leader_of, until};
 use crate::place::Place;
 use crate::report::Section;
 use crate::state::{Shape, key};
 use crate::system::{anonymous_bytes, available_bytes};
+use quorate::raft::Random;
 
 /// The largest state's command costs at most so many times as much as the smallest's.
 const AIM: f64 = 2.0;

@@ -24,13 +24,14 @@ use quorate::machine::{KeyValue, KeyValueCommand};
 use quorate::node::Handle;
 
 use crate::load::{Load, client, conduct};
-use crate::measure::{Outcome, Random, Spread, Stopwatch, mib};
+use crate::measure::{Outcome, Spread, Stopwatch, mib};
 use crate::place::Place;
 use crate::report::{Report, Row, Section};
 use crate::state::{Shape, key};
 use crate::system::{anonymous_bytes, available_bytes};
 use pace::{Pace, Probe};
 use phases::{Director, Figures, Phase, Span, figures};
+use quorate::raft::Random;
 use trio::{Keeping, Trio, config};
 
 /// The pace is this part of what the members can commit.

@@ -24,9 +24,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::measure::{Outcome, Random};
+use crate::measure::Outcome;
 use crate::place::Place;
 use crate::report::{Report, Section};
+use quorate::raft::Random;
 
 pub use memory::{Probe, answer};
 use ours::Ours;

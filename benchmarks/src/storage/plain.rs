@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Append, ENTRY_BYTES, Stored};
-use crate::measure::{Outcome, Random, timed};
+use crate::measure::{Outcome, timed};
 use crate::ring::Ring;
 use crate::system::files;
+use quorate::raft::Random;
 
 /// What one call reads.
 const PIECE_BYTES: usize = 1 << 20;

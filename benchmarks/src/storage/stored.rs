@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use super::ours::Ours;
 use super::plain::PlainFiles;
 use super::{FILL_BATCH, Sizes, Stored, fill};
-use crate::measure::{Outcome, Random, Spread, alternate, mib, millis, timed};
+use crate::measure::{Outcome, Spread, alternate, mib, millis, timed};
 use crate::place::Place;
 use crate::report::{Row, Section};
 use crate::system::{Moved, forget};
+use quorate::raft::Random;
 
 const COLD: &str = "Cold: posix_fadvise(DONTNEED) after a sync, for the log's files alone; from_device: which part came from there.";
 

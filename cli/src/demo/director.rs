@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::load::Load;
 use super::members::Members;
 use super::options::{Faults, Options};
-use super::random::Random;
+use quorate::raft::Random;
 
 /// How long a step waits for its effect.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -177,7 +177,7 @@ impl Director {
     }
 
     async fn slow_apply(&mut self, portion: usize) -> Result<(), String> {
-        let Some(victim) = self.random.pick(&self.members.ids()) else {
+        let Some(victim) = self.pick(&self.members.ids()) else {
             return Err("no members".into());
         };
         self.members.delays(victim).set_apply(Duration::from_millis(20));
@@ -318,7 +318,12 @@ impl Director {
     fn other_than(&mut self, not: &[NodeId]) -> Result<NodeId, String> {
         let ids: Vec<NodeId> =
             self.members.ids().into_iter().filter(|id| !not.contains(id)).collect();
-        self.random.pick(&ids).ok_or_else(|| "no other member".into())
+        self.pick(&ids).ok_or_else(|| "no other member".into())
+    }
+
+    /// One of `ids`. `None` if there is none.
+    fn pick(&mut self, ids: &[NodeId]) -> Option<NodeId> {
+        (!ids.is_empty()).then(|| *self.random.pick(ids))
     }
 
     async fn until(&mut self, limit: Duration, done: impl Fn() -> bool) -> bool {

@@ -7,7 +7,6 @@ mod lines;
 mod load;
 mod members;
 mod options;
-mod random;
 mod report;
 mod signals;
 mod text;

@@ -63,7 +63,7 @@ impl Text {
 
 /// Generates a text with many common and a long tail of rare words, the same for the same seed.
 fn make(seed: u64) -> Vec<u8> {
-    let mut random = super::random::Random::new(seed);
+    let mut random = quorate::raft::Random::new(seed);
     let mut bytes = Vec::with_capacity(MADE_BYTES + 64);
     while bytes.len() < MADE_BYTES {
         // The frequency of a word falls off like one over its rank, as in real texts.

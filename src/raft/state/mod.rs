@@ -16,7 +16,7 @@
 //! | `peer_records` | the records of the other members |
 //! | `steps` | durable steps: the one being built, and those under way |
 //! | `apply_window` | entries that are dispatched to the state machine and not applied yet |
-//! | `quorum`, `random`, `numbers` | majorities; the random generator; numbers used once |
+//! | `quorum`, `numbers` | majorities; numbers used once |
 
 mod agreement;
 mod apply_window;
@@ -29,7 +29,6 @@ mod peer_records;
 mod pending_reads;
 mod progress;
 pub(super) mod quorum;
-mod random;
 mod role;
 mod snapshots;
 mod steps;
@@ -43,7 +42,6 @@ pub(super) use leading::Leading;
 pub(super) use numbers::Numbers;
 pub(super) use peer_records::PeerRecords;
 pub(super) use progress::{Progress, ProgressState, Transfer, TransferStep};
-pub(super) use random::Random;
 pub(super) use role::{RoleState, Votes};
 pub(super) use snapshots::Snapshots;
 pub(super) use steps::{PersistMark, Steps};

@@ -43,7 +43,7 @@ impl PendingReads {
     }
 
     /// Whether the oldest read waits for the answers of its round.
-    pub(in crate::raft) fn awaits_answers(&self) -> bool {
+    pub(in crate::raft) fn needs_answers(&self) -> bool {
         self.reads.front().is_some_and(|read| read.round != 0)
     }
 

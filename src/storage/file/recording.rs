@@ -18,6 +18,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use crate::raft::Random;
+
 /// A call that changes the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
@@ -399,30 +401,5 @@ impl State {
     pub fn take(&mut self, path: &Path) {
         self.live.remove(path);
         self.durable.remove(path);
-    }
-}
-
-/// A small random generator: what is torn, and what a random test does, follows from a seed.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    pub fn coin(&mut self) -> bool {
-        self.next() >> 63 == 1
     }
 }

@@ -2,8 +2,8 @@
 //! Random tests consist of them.
 
 use super::model::*;
-use super::recording::Random;
 use super::workload::{Step, Workload};
+use crate::raft::Random;
 use crate::raft::{LogChange, LogId, Loss};
 
 /// A random action.

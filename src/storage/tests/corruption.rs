@@ -27,10 +27,11 @@ use parking_lot::Mutex;
 use super::crash::on_two_threads;
 use super::events::Events;
 use super::model::*;
-use super::recording::{Random, State};
+use super::recording::State;
 use super::sim_disk::{SimDisk, Unsynced};
 use super::workload::{Step, Workload, in_context};
 use crate::raft::LogId;
+use crate::raft::Random;
 use crate::storage::file::inspection::{Holding, Inspection, Inspector, SegmentReport, Stretch};
 use crate::storage::{OpenedStorage, StorageError};
 

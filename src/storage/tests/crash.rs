@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::actions::random_workload;
 use super::model::*;
-use super::recording::{Call, Random, Recorded, State};
+use super::recording::{Call, Recorded, State};
 use super::sim_disk::{SimDisk, Unsynced};
 use super::workload::{Expected, Progress, Workload, in_context, storage};
 use super::workloads;
+use crate::raft::Random;
 use crate::storage::Storage;
 use crate::storage::file::{FileOptions, FileStorage};
 

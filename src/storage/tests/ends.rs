@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::corruption::{Corpus, Counts, Ended, NOTICED, Outcome, counted};
 use super::model::*;
-use super::recording::Random;
 use super::sim_disk::{SimDisk, Unsynced};
 use super::workload::{in_context, storage};
+use crate::raft::Random;
 use crate::storage::file::inspection::{Inspection, SegmentState, SnapshotState};
 use crate::storage::file::{FileOptions, FileStorage, OnDamage};
 

@@ -2,10 +2,10 @@
 //! changes.
 
 use super::model::*;
-use super::recording::Random;
 use super::sim_disk::SimDisk;
 use super::workload::{in_context, storage_of};
 use crate::raft::LogId;
+use crate::raft::Random;
 use crate::storage::fuzzing;
 
 type Target = fn(&[u8]);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::raft::NodeId;
+use crate::raft::{NodeId, Random};
 
 /// One direction between two members: from, to.
 pub(super) type Link = (NodeId, NodeId);
@@ -74,38 +74,25 @@ pub(super) enum Fate {
     Twice(Duration, Duration),
 }
 
-/// A small seeded generator (SplitMix64): a counter whose values are mixed.
+/// The random numbers of one link.
 #[derive(Clone, Debug)]
-pub(super) struct Generator {
-    state: u64,
-}
+pub(super) struct Generator(Random);
 
 impl Generator {
     /// The stream of one link: different for each direction and each pair.
     pub(super) fn of_link(seed: u64, (from, to): Link) -> Generator {
-        let mut generator = Generator { state: seed };
-        for id in [from, to] {
-            generator.state = generator.next() ^ id;
-        }
-        generator
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        let mix_in = |mut random: Random, id| Random::new(random.next() ^ id);
+        Generator([from, to].into_iter().fold(Random::new(seed), mix_in))
     }
 
     fn chance(&mut self, probability: f64) -> bool {
         // An f64 holds the upper 53 bits exactly: a value from 0 up to, but not including, 1.
-        let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
+        let unit = (self.0.next() >> 11) as f64 / (1u64 << 53) as f64;
         unit < probability
     }
 
     fn delay(&mut self, min: Duration, max: Duration) -> Duration {
         let span_us = u64::try_from(max.saturating_sub(min).as_micros()).unwrap_or(u64::MAX - 1);
-        min + Duration::from_micros(self.next() % span_us.saturating_add(1))
+        min + Duration::from_micros(self.0.between(0, span_us))
     }
 }

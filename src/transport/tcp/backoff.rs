@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::raft::Random;
+
 /// Doubles with each attempt, up to a maximum, with jitter: members that lost the same peer do not
 /// all reconnect at the same moment.
 #[derive(Clone, Debug)]
@@ -9,12 +11,12 @@ pub(crate) struct Backoff {
     min: Duration,
     max: Duration,
     next: Duration,
-    state: u64,
+    random: Random,
 }
 
 impl Backoff {
     pub(crate) fn new(min: Duration, max: Duration, seed: u64) -> Backoff {
-        Backoff { min, max, next: min, state: seed }
+        Backoff { min, max, next: min, random: Random::new(seed) }
     }
 
     /// The next delay: between half of the current step and all of it.
@@ -23,21 +25,12 @@ impl Backoff {
         self.next = (full * 2).min(self.max);
         let half = full / 2;
         let spread_us = half.as_micros() as u64;
-        half + Duration::from_micros(self.random() % (spread_us + 1))
+        half + Duration::from_micros(self.random.between(0, spread_us))
     }
 
     /// Resets the delay to the minimum, after an attempt succeeded.
     pub(crate) fn reset(&mut self) {
         self.next = self.min;
-    }
-
-    /// SplitMix64.
-    fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
     }
 }
 

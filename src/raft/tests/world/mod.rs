@@ -21,7 +21,7 @@ mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::raft::state::Random;
+use crate::raft::Random;
 pub(super) use crate::raft::testing::{Disk, MILLISECOND, small_config as config};
 use crate::raft::*;
 
@@ -135,7 +135,7 @@ impl World {
     fn build(size: u64, seed: u64, config: RaftConfig, uneven: bool) -> World {
         let mut world = World {
             now: 0,
-            random: Random::new([seed, size, 77]),
+            random: Random::of([seed, size, 77]),
             faults: Faults::none(),
             nodes: BTreeMap::new(),
             members: Membership::of_voters(0..size),

@@ -1,6 +1,8 @@
 //! Long histories, and histories with high concurrency.
 
-use super::random::{Random, RealCounter, RealKeyValue, RealRegister, Subject};
+use quorate::raft::Random;
+
+use super::random::{RealCounter, RealKeyValue, RealRegister, Subject};
 use super::*;
 
 /// Clients that repeatedly invoke an operation and wait for it.
@@ -79,14 +81,16 @@ fn judge<S: Subject>(events: Events<S>, clients: u64) -> Checker<S::Model> {
 #[test]
 fn a_long_history_is_judged_and_forgotten() {
     let load = Load { clients: 8, keys: 10, operations: 100_000, unknown: 50 };
-    let checker = judge::<RealKeyValue>(events::<RealKeyValue>(&mut Random(1), load), 8);
+    let checker = judge::<RealKeyValue>(events::<RealKeyValue>(&mut Random::new(1), load), 8);
     let remembered = checker.remembered();
     assert!(remembered < 1000, "{remembered} operations are remembered");
     let verdict = checker.finish();
     assert!(verdict.is_linearizable(), "{verdict}");
-    let verdict = judge::<RealRegister>(events::<RealRegister>(&mut Random(2), load), 8).finish();
+    let verdict =
+        judge::<RealRegister>(events::<RealRegister>(&mut Random::new(2), load), 8).finish();
     assert!(verdict.is_linearizable(), "{verdict}");
-    let verdict = judge::<RealCounter>(events::<RealCounter>(&mut Random(3), load), 8).finish();
+    let verdict =
+        judge::<RealCounter>(events::<RealCounter>(&mut Random::new(3), load), 8).finish();
     assert!(verdict.is_linearizable(), "{verdict}");
 }
 
@@ -139,7 +143,8 @@ fn how_long_an_operation_takes() {
 
 fn measure<S: Subject>(name: &str, load: Load) {
     let worlds = 300_000 / load.operations;
-    let events: Vec<_> = (0..worlds).map(|world| events::<S>(&mut Random(world), load)).collect();
+    let events: Vec<_> =
+        (0..worlds).map(|world| events::<S>(&mut Random::new(world), load)).collect();
     let (start, mut remembered, mut good) = (nanoseconds_used(), 0, 0);
     for events in events {
         let checker = judge::<S>(events, load.clients);

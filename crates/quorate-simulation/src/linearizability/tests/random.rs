@@ -3,26 +3,7 @@
 
 use super::*;
 use quorate::machine::{ApplyContext, Increment, KeyValue, KeyValueCommand, Machine, WordCount};
-
-/// SplitMix64.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let value = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        value ^ (value >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    pub(super) fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
-}
+use quorate::raft::Random;
 
 /// A real implementation, independent of its model.
 pub(super) trait Subject: Default {
@@ -241,7 +222,7 @@ fn agreed<S: Subject>(intervals: &Intervals<S>, what: &dyn std::fmt::Debug) -> b
 
 /// Compares with the exhaustive search. Returns how many histories were rejected.
 fn compare_small<S: Subject>(seed: u64, cases: u64) -> u64 {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut rejected = 0;
     for case in 0..cases {
         let shape = Shape {
@@ -279,7 +260,7 @@ fn of_small_histories_the_verdict_is_that_of_trying_everything() {
 /// Returns how many of `cases` damaged histories of some length were rejected; undamaged ones must
 /// never be.
 fn compare_longer<S: Subject>(seed: u64, cases: u64) -> u64 {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut rejected = 0;
     for case in 0..cases {
         let shape = Shape {
@@ -332,7 +313,7 @@ fn judge_while_it_happens<S: Subject>(random: &mut Random, intervals: &Intervals
 }
 
 fn compare_in_flight<S: Subject>(seed: u64) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut rejected = 0;
     for case in 0..500 {
         let shape = Shape { operations: 30, keys: 2, spread: 30, unknown: 10, twice: 0 };
