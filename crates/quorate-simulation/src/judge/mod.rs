@@ -4,7 +4,7 @@
 //! | invariant | checked when | against |
 //! |---|---|---|
 //! | at most one leader a term | a member is seen leading | all leaders so far |
-//! | a leader has a quorum's durable votes | it is first seen leading | all votes ever written |
+//! | a leader has a quorum's votes, none of which can be repeated | it is first seen leading | votes |
 //! | leader completeness | the same | what was committed in earlier terms |
 //! | a leader removes nothing | a leader is seen again | its earlier log |
 //! | the last new entry is of the present term (Raft §5.4.2) | the history grows | the terms |
@@ -464,6 +464,12 @@ impl Judge {
             Body::Answer { answer: Answer::Snapshot(answer), .. } => held(answer.report.matched),
             _ => true,
         };
+        if let Body::Answer { answer: Answer::Vote { granted: true, .. }, .. } = &envelope.body
+            && term > envelope.term
+        {
+            // The vote and a later term became durable in one step: no other vote can follow it.
+            self.votes.entry((envelope.term, envelope.to)).or_default().insert(envelope.from);
+        }
         if term < envelope.term || !durable {
             let what = format!("{envelope:?} of a disk at {:?}, {}", disk.hard_state, disk.last());
             self.accuse("durable before sent", what);
@@ -518,6 +524,64 @@ mod tests {
     fn a_disk_may_lose_a_committed_entry_but_not_a_quorum_of_disks() {
         assert_eq!(truncated_by(1), None);
         assert_eq!(truncated_by(2), Some("committed on a quorum's disks"));
+    }
+
+    fn observed(term: Term, last: Index) -> ObservedState {
+        let hard_state = HardState { term, vote: None };
+        ObservedState {
+            node: 0,
+            incarnation: 1,
+            role: quorate::raft::Role::Follower,
+            hard_state,
+            durable: hard_state,
+            log_start: LogId::BASE,
+            last: LogId { term: 1, index: last },
+            uncommitted_bytes: 0,
+            persisted: last,
+            commit: 0,
+            handed: 0,
+            applied: 0,
+            snapshot: LogId::BASE,
+            recovering: false,
+        }
+    }
+
+    /// A member that was paused follows a leader of term 2, while term 3 has committed an entry
+    /// with other members. The member may truncate its copy, until it is in term 3.
+    #[test]
+    fn what_a_later_term_committed_may_be_truncated() {
+        for (term, breach) in [(2, None), (3, Some("committed entries stay"))] {
+            let mut judge = Judge::new(&Membership::of_voters(0..3));
+            judge.history.push(Committed { term: 1, in_term: 3 });
+            judge.known(0).logged = 1;
+            judge.known(0).seen = Some(observed(term, 0));
+            judge.truncates(observed(term, 0), 0);
+            assert_eq!(judge.breach().map(|breach| breach.rule), breach, "term {term}");
+        }
+    }
+
+    /// A vote, and a later term in the same turn: one durable step.
+    #[test]
+    fn a_vote_that_was_overtaken_by_a_term_counts() {
+        let mut judge = Judge::new(&Membership::of_voters(0..3));
+        let later = HardState { term: 31, vote: None };
+        judge.durable(1, &LogChange { hard_state: Some(later), ..LogChange::default() });
+        let own = HardState { term: 30, vote: Some(2) };
+        judge.durable(2, &LogChange { hard_state: Some(own), ..LogChange::default() });
+        let answer = Answer::Vote { granted: true, held: None };
+        let body = Body::Answer { asker_incarnation: 1, answer };
+        judge.sent(&Envelope {
+            cluster: 1,
+            group: 0,
+            from: 1,
+            to: 2,
+            incarnation: 1,
+            term: 30,
+            id: 1,
+            body,
+        });
+        judge.is_elected(ObservedState { node: 2, ..observed(30, 0) });
+        assert_eq!(judge.breach(), None);
     }
 
     /// A member learns that its disk was rolled back, can't write that down, and starts as the very

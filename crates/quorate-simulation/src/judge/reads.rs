@@ -29,6 +29,8 @@ pub(super) struct Questions {
 struct Asked {
     incarnation: Incarnation,
     sent: BTreeMap<RequestId, u64>,
+    /// No request that is not in `sent` any more was sent later than this.
+    forgotten: u64,
     /// By member: the last request that it has answered.
     answered: BTreeMap<NodeId, u64>,
 }
@@ -56,7 +58,7 @@ impl Questions {
         if asked.incarnation == envelope.incarnation {
             asked.sent.insert(envelope.id, self.clock);
             if asked.sent.len() > REMEMBERED {
-                asked.sent.pop_first();
+                asked.forgotten = asked.sent.pop_first().map_or(0, |(_, sent)| sent);
             }
         }
     }
@@ -67,8 +69,12 @@ impl Questions {
             return;
         }
         let Some(asked) = self.asked.get_mut(&envelope.to) else { return };
-        let sent = asked.sent.get(&envelope.id).filter(|_| asked.incarnation == *asker_incarnation);
-        if let Some(&sent) = sent {
+        if asked.incarnation != *asker_incarnation {
+            return;
+        }
+        let is_forgotten = asked.sent.first_key_value().is_some_and(|(&id, _)| envelope.id < id);
+        let forgotten = is_forgotten.then_some(asked.forgotten);
+        if let Some(sent) = asked.sent.get(&envelope.id).copied().or(forgotten) {
             let last = asked.answered.entry(envelope.from).or_default();
             *last = sent.max(*last);
         }
@@ -153,6 +159,21 @@ mod tests {
         let mark = judge.read_arrives(0);
         answer(&mut judge, 1, 5);
         judge.read_confirmed(mark);
+        assert_eq!(judge.breach().map(|breach| breach.rule), Some("reads are confirmed afresh"));
+    }
+
+    /// A leader that is flooded with campaigns answers each with a heartbeat.
+    #[test]
+    fn an_answer_to_a_request_that_is_not_remembered_may_confirm_a_read() {
+        let mut judge = judge();
+        let mark = judge.read_arrives(0);
+        (6..=REMEMBERED as u64 + 6).for_each(|id| ask(&mut judge, 1, id));
+        answer(&mut judge, 1, 6);
+        judge.read_confirmed(mark);
+        assert_eq!(judge.breach(), None);
+        let later = judge.read_arrives(0);
+        answer(&mut judge, 1, 6);
+        judge.read_confirmed(later);
         assert_eq!(judge.breach().map(|breach| breach.rule), Some("reads are confirmed afresh"));
     }
 

@@ -113,22 +113,36 @@ impl Judge {
         }
     }
 
-    /// A member truncates nothing of its log that is committed.
+    /// A member truncates nothing of its log that was committed in its term or before. What a later
+    /// term committed may go: the member still follows a leader of an earlier one, and others hold
+    /// the entry.
     fn keeps_logged(&mut self, now: ObservedState, log: LogIds<'_>) {
         let start = now.log_start.index;
         let committed = self.committed().min(now.last.index);
         let agrees = |index: Index| log.term_at(index) == self.term_of(index);
         let logged = (start + 1..=committed).rev().find(|index| agrees(*index)).unwrap_or(start);
+        self.truncates(now, logged);
+    }
+
+    /// The log held the history up to an index, and now does up to `logged`.
+    pub(super) fn truncates(&mut self, now: ObservedState, logged: Index) {
         let known = self.known(now.node);
         let before = std::mem::replace(&mut known.logged, logged);
-        if logged < before && known.excused.is_none() {
+        let excused = known.excused.is_some();
+        let mut lost = (logged + 1..=before).filter_map(|index| self.history_at(index));
+        let is_breach = lost.any(|committed| committed.in_term <= now.hard_state.term);
+        if is_breach && !excused {
             let what = format!("n{} truncates {before} entries to {logged}: {now:?}", now.node);
             self.accuse("committed entries stay", what);
         }
     }
 
     fn term_of(&self, committed: Index) -> Option<Term> {
-        self.history.get(committed.checked_sub(1)? as usize).map(|committed| committed.term)
+        self.history_at(committed).map(|committed| committed.term)
+    }
+
+    fn history_at(&self, index: Index) -> Option<Committed> {
+        self.history.get(index.checked_sub(1)? as usize).copied()
     }
 
     fn extends_history(&mut self, index: Index, term: Term, now: ObservedState) {
@@ -168,8 +182,9 @@ impl Judge {
         }
     }
 
-    /// Votes are sent once they are durable, so a leader has the durable votes of a quorum.
-    fn is_elected(&mut self, now: ObservedState) {
+    /// Votes are sent once they are durable, or once a later term is. So a leader has the votes of a
+    /// quorum, and none of them can be given again.
+    pub(super) fn is_elected(&mut self, now: ObservedState) {
         let members: Vec<NodeId> = self.members.keys().copied().collect();
         members.iter().for_each(|&member| self.finish_writes(member));
         let votes = self.votes.get(&(now.hard_state.term, now.node));
