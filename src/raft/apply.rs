@@ -29,29 +29,29 @@ impl Raft {
         (filling || self.is_snapshot_near()).then_some(index)
     }
 
-    pub(super) fn hand_over(&mut self) {
-        while let Some(last) = self.can_hand_over() {
-            let first = self.log.handed() + 1;
+    pub(super) fn dispatch_committed(&mut self) {
+        while let Some(last) = self.dispatchable() {
+            let first = self.log.dispatched() + 1;
             let room = self.config.apply_queue_bytes.saturating_sub(self.apply_window.bytes());
             match self.log.cached(first, last, room, usize::MAX) {
-                Some(entries) => self.hand(entries),
+                Some(entries) => self.dispatch(entries),
                 None => return self.read_to_apply(first, last, room),
             }
         }
     }
 
     /// The last index that may be dispatched now. `None` if there is none, or no room for it.
-    fn can_hand_over(&self) -> Option<Index> {
+    fn dispatchable(&self) -> Option<Index> {
         let last = self.log.commit().min(self.log.persisted());
         let waits = self.apply_window.is_full(self.config.apply_queue_bytes)
             || self.apply_window.read().is_some();
-        (last > self.log.handed() && !waits).then_some(last)
+        (last > self.log.dispatched() && !waits).then_some(last)
     }
 
-    fn hand(&mut self, entries: Entries) {
-        let last = self.log.handed() + entries.len() as u64;
-        let bytes = self.log.bytes_between(self.log.handed(), last) as usize;
-        self.log.handed_to(last);
+    fn dispatch(&mut self, entries: Entries) {
+        let last = self.log.dispatched() + entries.len() as u64;
+        let bytes = self.log.bytes_between(self.log.dispatched(), last) as usize;
+        self.log.dispatched_to(last);
         self.apply_window.push(last, bytes);
         self.out.apply.push(ApplyItem::Entries(entries));
     }
@@ -71,7 +71,7 @@ impl Raft {
     pub(super) fn on_apply_read(&mut self, outcome: LogReadOutcome) {
         let Some(first) = self.apply_window.end_read() else { return };
         // An install in between has moved past these entries; its snapshot covers them.
-        if self.log.handed() + 1 != first {
+        if self.log.dispatched() + 1 != first {
             return;
         }
         match outcome {
@@ -81,7 +81,7 @@ impl Raft {
                     "read {} entries at {first} that are not those of the log",
                     entries.len()
                 );
-                self.hand(entries);
+                self.dispatch(entries);
             }
             LogReadOutcome::Compacted => {
                 panic!(
@@ -94,7 +94,7 @@ impl Raft {
 
     /// An install covers the entries that are dispatched and not applied; the state machine skips
     /// them (B5).
-    pub(super) fn forget_handed(&mut self) {
+    pub(super) fn forget_dispatched(&mut self) {
         self.apply_window.clear();
     }
 }

@@ -116,7 +116,7 @@ impl Raft {
     /// Whether a snapshot will be due once all dispatched entries are applied.
     pub(super) fn is_snapshot_near(&self) -> bool {
         let bytes = self.building.applied_bytes + self.apply_window.bytes() as u64;
-        let entries = self.log.handed().saturating_sub(self.snapshot_id().index);
+        let entries = self.log.dispatched().saturating_sub(self.snapshot_id().index);
         !self.building.under_way
             && (self.building.requested || self.is_snapshot_due(bytes, entries))
     }
@@ -159,7 +159,7 @@ impl Raft {
 
     fn on_snapshot_taken(&mut self, meta: SnapshotMeta) {
         let log_id = meta.log_id;
-        if let Err(why) = self.judge_taken(&meta) {
+        if let Err(why) = self.check_taken(&meta) {
             tracing::debug!(node = self.config.node, snapshot = %log_id, "snapshot not taken: {why}");
             self.building.fail(self.now, self.config.snapshot_retry_interval);
             self.out.events.push(Event::SnapshotRefused(log_id));
@@ -177,7 +177,7 @@ impl Raft {
     }
 
     /// A9, A10 and A11, as amended by B24: such a snapshot is refused, and the node goes on.
-    fn judge_taken(&self, meta: &SnapshotMeta) -> Result<(), &'static str> {
+    fn check_taken(&self, meta: &SnapshotMeta) -> Result<(), &'static str> {
         let log_id = meta.log_id;
         if log_id.index <= self.snapshot_id().index {
             return Err("not newer than the current one");

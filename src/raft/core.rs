@@ -124,7 +124,7 @@ impl Raft {
                 return raft.ignore(&envelope, why);
             }
             if raft.is_identified(&envelope) && raft.reconcile_term(&envelope) {
-                raft.dispatch(envelope);
+                raft.handle_message(envelope);
             }
         });
     }
@@ -166,7 +166,7 @@ impl Raft {
         if self.role.is_leader() {
             self.replicate();
         }
-        self.hand_over();
+        self.dispatch_committed();
         self.trigger_snapshot();
         self.purge_released();
         self.close_step();
@@ -198,7 +198,7 @@ impl Raft {
             last: self.log.last(),
             persisted: self.log.persisted(),
             commit: self.log.commit(),
-            handed: self.log.handed(),
+            dispatched: self.log.dispatched(),
             applied: self.log.applied(),
             snapshot: self.snapshot_id(),
             log_start: self.log.start(),
@@ -206,7 +206,7 @@ impl Raft {
             install: self.install_status(),
             undecodable: self.needed_and_undecodable(),
             recovering: self.is_recovering(),
-            waits_for: self.roll_call_missing(),
+            waits_for: self.missing_answers(),
             membership,
             counters: self.counters,
         };
@@ -271,7 +271,7 @@ impl Raft {
         }
     }
 
-    fn dispatch(&mut self, envelope: Envelope) {
+    fn handle_message(&mut self, envelope: Envelope) {
         match &envelope.body {
             Body::Request(Request::PreVote { campaign_term, last }) => {
                 self.on_pre_vote(&envelope, *campaign_term, *last);
@@ -280,7 +280,7 @@ impl Raft {
             Body::Request(Request::Append(append)) => self.on_append(&envelope, append),
             Body::Request(Request::Snapshot(chunk)) => self.on_chunk(&envelope, chunk),
             Body::Request(Request::Identify(known)) => self.on_identify(&envelope, *known),
-            Body::Request(Request::RecoveryQuery) => self.on_roll_call(&envelope),
+            Body::Request(Request::RecoveryQuery) => self.on_recovery_query(&envelope),
             Body::Answer { answer, .. } => match *answer {
                 Answer::PreVote { campaign_term, granted } => {
                     self.on_pre_vote_answer(&envelope, campaign_term, granted);
@@ -290,7 +290,7 @@ impl Raft {
                 Answer::Snapshot(answer) => self.on_chunk_answer(&envelope, answer),
                 Answer::Identify { .. } => self.on_identified(&envelope),
                 Answer::RecoveryQuery { last, leads } => {
-                    self.on_roll_call_answer(&envelope, leads.then_some(last));
+                    self.on_recovery_answer(&envelope, leads.then_some(last));
                 }
             },
         }
@@ -385,13 +385,13 @@ impl Raft {
     fn check(&mut self) {
         self.log.check();
         self.steps.check(self.log.last_index());
-        self.apply_window.check(self.log.applied(), self.log.handed());
+        self.apply_window.check(self.log.applied(), self.log.dispatched());
         self.agreement.check(self.log.last_index());
-        let (snapshot, start, handed) =
-            (self.snapshot_id().index, self.log.start().index, self.log.handed());
+        let (snapshot, start, dispatched) =
+            (self.snapshot_id().index, self.log.start().index, self.log.dispatched());
         assert!(
-            start <= snapshot && snapshot <= handed,
-            "snapshot {snapshot} outside {start}..={handed}"
+            start <= snapshot && snapshot <= dispatched,
+            "snapshot {snapshot} outside {start}..={dispatched}"
         );
         if let Some(leading) = self.role.leading() {
             leading.check(self.others, self.log.last_index(), self.round);

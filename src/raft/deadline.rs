@@ -25,7 +25,7 @@ impl Raft {
             }
             _ => {
                 let asks =
-                    (!self.roll_call_missing().is_empty()).then_some(self.recovery_query.ask_at);
+                    (!self.missing_answers().is_empty()).then_some(self.recovery_query.ask_at);
                 let again = self.campaign.deadline();
                 [asks, again].into_iter().flatten().fold(self.timer.ends_at(), Micros::min)
             }

@@ -10,7 +10,7 @@ use super::state::{RoleState, quorum};
 use super::types::{Entry, Index};
 
 /// What an AppendEntries means for the own log.
-enum Verdict {
+enum Comparison {
     /// `prev` is not in the log.
     Gap,
     /// The message agrees with the log. These entries are not in the log yet; once conflicting
@@ -30,16 +30,16 @@ impl Raft {
         }
         self.agreement.report_durable(append.leader_durable);
         let last_sent = append.prev.index + append.entries.len() as u64;
-        match self.judge(append) {
-            Verdict::Gap => self.reject_append(request, append),
-            Verdict::Impossible(index) => {
+        match self.compare(append) {
+            Comparison::Gap => self.reject_append(request, append),
+            Comparison::Impossible(index) => {
                 self.alarm(format!("leader {} differs at committed index {index}", request.from));
                 self.ignore(request, "contradicts a committed entry");
             }
-            Verdict::Extends(new) if new.is_empty() => {
+            Comparison::Extends(new) if new.is_empty() => {
                 self.accept_append(request, append, last_sent)
             }
-            Verdict::Extends(new) if self.is_full(append, &new) => {
+            Comparison::Extends(new) if self.is_full(append, &new) => {
                 let known = last_sent - new.len() as u64;
                 self.agree_up_to(known, append.commit);
                 let outcome = AppendOutcome::Busy;
@@ -48,7 +48,7 @@ impl Raft {
                     Answer::Append(AppendAnswer { report: self.report(append.round), outcome }),
                 );
             }
-            Verdict::Extends(new) => {
+            Comparison::Extends(new) => {
                 let first = new[0].log_id.index;
                 if first <= self.log.last_index() {
                     self.truncate_from(first);
@@ -64,7 +64,7 @@ impl Raft {
     /// Raft figure 2, AppendEntries, steps 2 to 4. Committed entries agree with every leader, so
     /// the part of the message at or below the commit index is skipped (LR11). Entries that are in
     /// the log already stay (LR02).
-    fn judge(&self, append: &Append) -> Verdict {
+    fn compare(&self, append: &Append) -> Comparison {
         let commit = self.log.commit();
         let mut prev = append.prev;
         let (entries, count) = (&append.entries, append.entries.len());
@@ -75,16 +75,16 @@ impl Raft {
                 self.log.term_at(entry.log_id.index).is_some_and(|t| t != entry.log_id.term)
             };
             if let Some(entry) = entries.iter().take(passed).find(differs) {
-                return Verdict::Impossible(entry.log_id.index);
+                return Comparison::Impossible(entry.log_id.index);
             }
             prev = self.log.id_at(commit);
         }
         if !self.log.holds(prev) {
-            return Verdict::Gap;
+            return Comparison::Gap;
         }
         let held = |entry: &&Entry| self.log.holds(entry.log_id);
         let known = passed + entries.iter().skip(passed).take_while(held).count();
-        Verdict::Extends(entries.range(known..count))
+        Comparison::Extends(entries.range(known..count))
     }
 
     /// Whether `new` would put this node above its limits, because its disk or state machine is

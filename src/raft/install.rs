@@ -424,7 +424,7 @@ impl Raft {
         self.agreement.agree(meta.log_id.index, self.log.last_index());
         self.set_membership(meta.membership.clone());
         self.snapshots.replace(meta.clone());
-        self.forget_handed();
+        self.forget_dispatched();
         self.forget_built(meta.log_id);
         let change = self.steps.change();
         change.install = Some(Install { meta: meta.clone(), keep_suffix });

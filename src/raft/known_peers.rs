@@ -27,8 +27,8 @@ use super::core::Raft;
 use super::message::{Answer, Body, Envelope, Request};
 use super::steps::place;
 use super::types::{
-    Incarnation, Index, Life, Loss, Micros, NodeId, PeerRecord, created_at_ms, is_possible_birth,
-    start_number,
+    Incarnation, Index, Life, Loss, Micros, NodeId, PeerRecord, created_at_ms,
+    is_possible_creation, start_number,
 };
 
 /// The loss that a member assumes when peers report one: they do not know what else it held.
@@ -39,7 +39,7 @@ const FORGOTTEN: Loss = Loss { forgot_vote: true, last: None };
 const STARTS_BELIEVED: u64 = 1 << 10;
 
 /// A claim is ignored if it leaves fewer later creation times than this to a directory.
-const BIRTHS_KEPT: u64 = 1 << 10;
+const CREATIONS_KEPT: u64 = 1 << 10;
 
 /// What peers have claimed, since this start, about earlier contents of the own directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -174,7 +174,7 @@ impl Raft {
     /// ends it again.
     fn on_later_start(&mut self, request: &Envelope, claimed: Incarnation) {
         let from = request.from;
-        if !is_possible_birth(created_at_ms(claimed) + BIRTHS_KEPT) {
+        if !is_possible_creation(created_at_ms(claimed) + CREATIONS_KEPT) {
             return self.ignore(request, "reports an incarnation close to the maximum");
         }
         let own = self.life.incarnation;

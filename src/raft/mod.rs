@@ -117,7 +117,7 @@ pub struct RaftStatus {
     /// Last committed index.
     pub commit: Index,
     /// Last index passed to the apply queue.
-    pub handed: Index,
+    pub dispatched: Index,
     /// Last applied index.
     pub applied: Index,
     /// The last entry that the current snapshot covers.

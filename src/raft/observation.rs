@@ -49,7 +49,7 @@ pub struct ObservedState {
     /// Last committed index.
     pub commit: Index,
     /// Last index passed to the apply queue.
-    pub handed: Index,
+    pub dispatched: Index,
     /// Last index reported applied.
     pub applied: Index,
     /// The last entry that the current snapshot covers, or [`LogId::BASE`].
@@ -85,7 +85,7 @@ impl Raft {
             uncommitted_bytes: log.uncommitted_bytes(),
             persisted: log.persisted(),
             commit: log.commit(),
-            handed: log.handed(),
+            dispatched: log.dispatched(),
             applied: log.applied(),
             snapshot: self.snapshot_id(),
             recovering: self.is_recovering(),

@@ -70,7 +70,7 @@ impl Raft {
     }
 
     /// The members whose answers a member with a loss still waits for.
-    pub(super) fn roll_call_missing(&self) -> BTreeSet<NodeId> {
+    pub(super) fn missing_answers(&self) -> BTreeSet<NodeId> {
         let Some(loss) = self.life.loss else { return BTreeSet::new() };
         let mut missing = BTreeSet::new();
         if loss.forgot_vote {
@@ -121,18 +121,18 @@ impl Raft {
         self.dismiss_doubt();
         if self.is_recovering() && self.now >= self.recovery_query.ask_at {
             self.recovery_query.ask_at = self.now + self.config.request_timeout;
-            for member in self.roll_call_missing() {
+            for member in self.missing_answers() {
                 self.ask(member, Request::RecoveryQuery);
             }
         }
     }
 
-    pub(super) fn on_roll_call(&mut self, request: &Envelope) {
+    pub(super) fn on_recovery_query(&mut self, request: &Envelope) {
         let leads = self.role.is_leader();
         self.answer(request, Answer::RecoveryQuery { last: self.log.last_index(), leads });
     }
 
-    pub(super) fn on_roll_call_answer(&mut self, answer: &Envelope, last: Option<Index>) {
+    pub(super) fn on_recovery_answer(&mut self, answer: &Envelope, last: Option<Index>) {
         if self.is_recovering() {
             self.recovery_query.answers.insert(answer.from, (answer.term, last));
             self.finish_recovering();
@@ -162,7 +162,7 @@ impl Raft {
         let (Some(loss), Some(leader)) = (self.life.loss, self.leader()) else { return };
         let Some(target) = self.recovery_target() else { return };
         let held = self.matched_durable();
-        if !self.role.is_follower() || held < target || !self.roll_call_missing().is_empty() {
+        if !self.role.is_follower() || held < target || !self.missing_answers().is_empty() {
             return;
         }
         if loss.forgot_vote && self.terms.vote().is_some_and(|vote| vote != leader) {

@@ -42,14 +42,14 @@ pub(crate) const fn is_possible_incarnation(incarnation: Incarnation) -> bool {
 }
 
 /// Whether a directory can have been created at `created_at_ms` with room for its starts.
-pub(crate) const fn is_possible_birth(created_at_ms: u64) -> bool {
+pub(crate) const fn is_possible_creation(created_at_ms: u64) -> bool {
     created_at_ms < Incarnation::MAX >> START_BITS
 }
 
 /// Whether another member's claim of this incarnation is accepted: a directory that learns of it
 /// can still start again.
 pub(crate) const fn is_credible_incarnation(incarnation: Incarnation) -> bool {
-    is_possible_birth(created_at_ms(incarnation))
+    is_possible_creation(created_at_ms(incarnation))
 }
 
 /// The incarnation before the first start on a directory created at `created_at_ms`, in

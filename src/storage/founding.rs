@@ -4,7 +4,7 @@
 //! copied, mixed up or bootstrapped with other members must not be used (PS20).
 
 use super::{Identity, Start};
-use crate::raft::{Membership, is_possible_birth};
+use crate::raft::{Membership, is_possible_creation};
 
 /// Written when a storage is created: the base record (index 0, term 0) with its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(crate) struct Founding {
 impl Founding {
     /// The record of a new storage. The error says why it can't be created and how to correct it.
     pub(crate) fn new(identity: Identity, base: Membership) -> Result<Founding, String> {
-        if !is_possible_birth(identity.created_at_ms) {
+        if !is_possible_creation(identity.created_at_ms) {
             return Err(format!(
                 "can't be founded {} ms after 1970, as the clock says: members tell each other's lives apart by their births, \
                  which can be told until 2109; set the clock",

@@ -61,7 +61,7 @@ fn protocol(page: &mut Page, status: &NodeStatus) {
     page.gauge("last_index", "The log's last entry.", raft.last.index);
     page.gauge("persisted_index", "Last durable entry of the own log.", raft.persisted);
     page.gauge("commit_index", "Last committed entry.", raft.commit);
-    page.gauge("handed_index", "Last entry handed to the apply queue.", raft.handed);
+    page.gauge("dispatched_index", "Last entry dispatched to the apply queue.", raft.dispatched);
     page.gauge("applied_index", "Last applied entry.", raft.applied);
     page.gauge("snapshot_index", "Last entry of the current snapshot.", raft.snapshot.index);
     page.gauge("log_start_index", "The entry before the log's first.", raft.log_start.index);

@@ -55,7 +55,7 @@ fn what_is_held_back_stays_apart_from_what_follows_an_install() {
             puppet.say(LEADER, 1, entries(&history, last - 1, last, last));
             turns().await;
         }
-        assert_eq!(puppet.status().raft.handed, 8);
+        assert_eq!(puppet.status().raft.dispatched, 8);
         hand.link().cond_install(offer.meta.log_id);
         turns().await;
         for last in 11..=13 {

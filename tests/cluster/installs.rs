@@ -34,7 +34,7 @@ async fn busy_applier(history: &History) -> Puppet {
     puppet.keep_alive(LEADER, 1);
     puppet.delays.set_apply(LONG);
     puppet.append(LEADER, 1, history, 0, 5, 5).await;
-    until("they are handed over", || puppet.status().raft.handed == 5).await;
+    until("they are dispatched", || puppet.status().raft.dispatched == 5).await;
     puppet
 }
 
@@ -90,7 +90,7 @@ fn a_refused_question_leaves_the_old_state() {
         let puppet = Puppet::start_placed(small(), beside).await;
         puppet.delays.set_apply(LONG);
         puppet.append(LEADER, 1, &history, 0, 5, 5).await;
-        until("they are handed over", || puppet.status().raft.handed == 5).await;
+        until("they are dispatched", || puppet.status().raft.dispatched == 5).await;
         // So that the offered state would show if it were ever seen.
         offered_10(&puppet, &history.forged(3, "forged")).await;
         puppet.delays.set_fsync(4 * LONG);
@@ -648,7 +648,7 @@ fn waiters_of_a_deposed_leader_hear_the_truth() {
         let committed = propose("committed");
         until("appended", || puppet.status().raft.last.index == 2).await;
         puppet.acknowledge(OTHER, 2).await;
-        until("handed over", || puppet.status().raft.handed == 2).await;
+        until("dispatched", || puppet.status().raft.dispatched == 2).await;
         // Appended, and nobody else has them.
         let covered: Vec<_> = (0..3).map(|n| propose(&format!("covered {n}"))).collect();
         until("appended", || puppet.status().raft.last.index == 5).await;

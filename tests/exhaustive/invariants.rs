@@ -182,11 +182,11 @@ fn check_order(node: &Node) -> Result<(), Broken> {
     let state = node.raft.observe().state;
     let machine = node.machine.applied.index;
     let ordered = state.log_start.index <= state.snapshot.index
-        && state.snapshot.index <= state.handed
-        && state.applied <= state.handed
-        && state.handed <= state.commit
+        && state.snapshot.index <= state.dispatched
+        && state.applied <= state.dispatched
+        && state.dispatched <= state.commit
         && state.commit <= state.last.index
-        && machine <= state.handed
+        && machine <= state.dispatched
         && state.durable.term <= state.hard_state.term;
     hold(Rule::Order, ordered, || format!("{state:?}, the machine at {machine}"))?;
     let disk = &node.disk;
@@ -217,7 +217,7 @@ fn check_monotone(before: &Node, after: &Node) -> Result<(), Broken> {
     let rises = old.hard_state.term <= new.hard_state.term
         && !revoted
         && old.commit <= new.commit
-        && old.handed <= new.handed
+        && old.dispatched <= new.dispatched
         && old.applied <= new.applied
         && old.snapshot.index <= new.snapshot.index
         && before.machine.applied.index <= after.machine.applied.index;

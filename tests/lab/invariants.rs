@@ -10,7 +10,7 @@
 //! | committed on a quorum's disks | a commit index grows; anything is written | the disks |
 //! | committed history immutable, on every peer | a commit index grows; a snapshot is installed | the history |
 //! | applied is what is committed; a snapshot is taken when that is durable | the service acts | the history, the disk |
-//! | purged ≤ snapshot ≤ applied ≤ handed ≤ committed ≤ last | every turn | |
+//! | purged ≤ snapshot ≤ applied ≤ dispatched ≤ committed ≤ last | every turn | |
 //! | term, vote, commit, applied, snapshot never go back | every turn; every write; every start | the turn, the disk before |
 //! | what a message says is durable | it is sent | the sender's disk |
 //!
@@ -195,7 +195,7 @@ impl Invariants {
             || revoked
             || now.durable.term < before.durable.term
             || now.commit < before.commit
-            || now.handed < before.handed
+            || now.dispatched < before.dispatched
             || now.applied < before.applied
             || now.snapshot.index < before.snapshot.index
             || now.log_start.index < before.log_start.index;
@@ -214,9 +214,9 @@ impl Invariants {
         let applied = now.snapshot.index <= now.applied || known.installed;
         let ordered = now.log_start.index <= now.snapshot.index
             && applied
-            && now.snapshot.index <= now.handed
-            && now.applied <= now.handed
-            && now.handed <= now.commit
+            && now.snapshot.index <= now.dispatched
+            && now.applied <= now.dispatched
+            && now.dispatched <= now.commit
             && now.commit <= now.last.index
             && now.persisted <= now.last.index
             && now.durable.term <= now.hard_state.term;

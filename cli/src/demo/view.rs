@@ -118,7 +118,7 @@ fn line(peer: &PeerView) -> String {
         raft.applied.to_string(),
         raft.snapshot.index.to_string(),
         size(raft.log_bytes),
-        (raft.handed - raft.applied).to_string(),
+        (raft.dispatched - raft.applied).to_string(),
         format!("{}ms", peer.status.max_loop_stall_ms.round()),
     ];
     columns(cells, install)

@@ -142,12 +142,12 @@ impl RaftPeer {
     fn assert_replies_gone(&self) {
         let state = self.raft.observe().state;
         let in_doubt =
-            |first: LogId| first.index > state.handed || first.index <= state.snapshot.index;
+            |first: LogId| first.index > state.dispatched || first.index <= state.snapshot.index;
         let first = self.waiters.first();
         assert!(
             first.is_none_or(in_doubt),
-            "the reply to {first:?} is given up, and entries up to {} were handed over",
-            state.handed
+            "the reply to {first:?} is given up, and entries up to {} were dispatched",
+            state.dispatched
         );
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!   purged │ start.index+1 ........ cache_first ........ persisted .... last
 //!          │ terms as runs, sizes   │ entries in memory │ not durable yet
-//!                     applied ≤ handed ≤ commit
+//!                     applied ≤ dispatched ≤ commit
 //! ```
 //!
 //! The log itself belongs to storage. Durable entries leave the cache while it is over its limit;
@@ -21,7 +21,7 @@ use crate::raft::types::{Entry, Index, LogId, LogOutline, Term, TermRun};
 /// The log's outline and tail, with the positions in it.
 ///
 /// Invariants, asserted by [`RaftLog::check`]:
-/// - `start.index ≤ handed`, `applied ≤ handed ≤ commit ≤ last`
+/// - `start.index ≤ dispatched`, `applied ≤ dispatched ≤ commit ≤ last`
 /// - `persisted ≤ last`
 /// - runs ascend strictly in index and term; `sizes_bytes` has one number for each entry
 /// - the cache is contiguous, ends at `last`, and holds all entries that are not persisted
@@ -39,7 +39,7 @@ pub(in crate::raft) struct RaftLog {
     cache_limit_bytes: usize,
     persisted: Index,
     commit: Index,
-    handed: Index,
+    dispatched: Index,
     applied: Index,
 }
 
@@ -69,7 +69,7 @@ impl RaftLog {
             cache_limit_bytes,
             persisted: last,
             commit: snapshot,
-            handed: snapshot,
+            dispatched: snapshot,
             applied: snapshot,
         };
         log.uncommitted_bytes = log.bytes_between(snapshot, last);
@@ -93,8 +93,8 @@ impl RaftLog {
         self.commit
     }
 
-    pub(in crate::raft) fn handed(&self) -> Index {
-        self.handed
+    pub(in crate::raft) fn dispatched(&self) -> Index {
+        self.dispatched
     }
 
     pub(in crate::raft) fn applied(&self) -> Index {
@@ -283,7 +283,7 @@ impl RaftLog {
         if self.holds(log_id) {
             let persisted = self.persisted;
             self.commit_to(log_id.index);
-            (self.handed, self.applied) = (log_id.index, log_id.index);
+            (self.dispatched, self.applied) = (log_id.index, log_id.index);
             self.persisted = persisted.max(log_id.index);
             self.purge_through(log_id.index);
             self.persisted = persisted;
@@ -296,7 +296,7 @@ impl RaftLog {
             (self.bytes, self.uncommitted_bytes, self.unpersisted_bytes) = (0, 0, 0);
             self.cache.clear();
             self.cache_bytes = 0;
-            (self.commit, self.handed) = (log_id.index, log_id.index);
+            (self.commit, self.dispatched) = (log_id.index, log_id.index);
         }
     }
 
@@ -324,23 +324,23 @@ impl RaftLog {
     }
 
     /// Entries up to `index` were dispatched to the apply queue.
-    pub(in crate::raft) fn handed_to(&mut self, index: Index) {
+    pub(in crate::raft) fn dispatched_to(&mut self, index: Index) {
         assert!(
-            index > self.handed && index <= self.commit.min(self.persisted),
-            "hand over {index}: handed {}, committed {}, persisted {}",
-            self.handed,
+            index > self.dispatched && index <= self.commit.min(self.persisted),
+            "dispatch {index}: dispatched {}, committed {}, persisted {}",
+            self.dispatched,
             self.commit,
             self.persisted
         );
-        self.handed = index;
+        self.dispatched = index;
     }
 
     /// The state machine has applied all entries up to `index`.
     pub(in crate::raft) fn applied_to(&mut self, index: Index) {
         assert!(
-            index <= self.handed,
-            "applied {index} was never handed over: handed {}",
-            self.handed
+            index <= self.dispatched,
+            "applied {index} was never dispatched: dispatched {}",
+            self.dispatched
         );
         self.applied = self.applied.max(index);
     }
@@ -416,15 +416,15 @@ impl RaftLog {
     /// Asserts the invariants in constant time.
     pub(in crate::raft) fn check(&self) {
         assert!(
-            self.applied <= self.handed
-                && self.handed <= self.commit
+            self.applied <= self.dispatched
+                && self.dispatched <= self.commit
                 && self.commit <= self.last_index()
-                && self.start.index <= self.handed
+                && self.start.index <= self.dispatched
                 && self.persisted <= self.last_index(),
-            "positions out of order: start {} applied {} handed {} commit {} persisted {} last {}",
+            "positions out of order: start {} applied {} dispatched {} commit {} persisted {} last {}",
             self.start,
             self.applied,
-            self.handed,
+            self.dispatched,
             self.commit,
             self.persisted,
             self.last_index()

@@ -49,7 +49,7 @@ fn one_member_ends_another_once_and_not_at_every_start() {
             hand.hear(2, 1, peer_record(own, LogId::BASE));
             hand.disk();
             hand.after(100);
-            answer_roll_calls(&mut hand);
+            answer_recovery_queries(&mut hand);
         }
         assert!(!hand.out.events.contains(&Event::StaleDirectory), "{claimed}");
         assert!(!hand.status().recovering && alarms(&hand) > 0, "{claimed}");
@@ -58,7 +58,7 @@ fn one_member_ends_another_once_and_not_at_every_start() {
 }
 
 /// Member 2 answers, and remembers nothing more than there is; the liar does not answer.
-fn answer_roll_calls(hand: &mut Hand) {
+fn answer_recovery_queries(hand: &mut Hand) {
     hand.disk();
     for request in hand.sent_to(2) {
         if matches!(request.body, Body::Request(Request::RecoveryQuery)) {
@@ -117,7 +117,7 @@ fn a_loss_that_one_member_alone_remembers_is_dismissed() {
             // It asks all members; the liar does not answer.
             for _ in 0..70 {
                 hand.after(100);
-                answer_roll_calls(&mut hand);
+                answer_recovery_queries(&mut hand);
                 if restarts == 0 && hand.now > 3_000 * MILLISECOND {
                     break;
                 }
@@ -144,7 +144,7 @@ fn a_loss_that_two_members_remember_is_not_dismissed() {
     assert_eq!(hand.raft.life.doubted_by, None);
     for _ in 0..100 {
         hand.after(100);
-        answer_roll_calls(&mut hand);
+        answer_recovery_queries(&mut hand);
     }
     assert!(hand.status().recovering);
     assert_eq!(hand.status().waits_for, [LIAR].into());

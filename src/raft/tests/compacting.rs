@@ -91,8 +91,8 @@ fn a16_the_trigger_is_nine_tenths_of_the_bytes() {
     let mut count = 0;
     while !triggered(&mut hand) {
         hand.propose_many(1);
-        let handed = hand.status().handed;
-        hand.raft.applied(hand.now, handed);
+        let dispatched = hand.status().dispatched;
+        hand.raft.applied(hand.now, dispatched);
         count += 1;
         assert!(count <= 90, "no trigger at {count} % of the limit");
     }
@@ -108,8 +108,8 @@ fn a17_the_trigger_counts_entries_and_listens() {
     let mut count = 1;
     while !triggered(&mut hand) {
         hand.propose_many(1);
-        let handed = hand.status().handed;
-        hand.raft.applied(hand.now, handed);
+        let dispatched = hand.status().dispatched;
+        hand.raft.applied(hand.now, dispatched);
         count += 1;
         assert!(count <= 90, "no trigger at {count} entries of 100");
     }
@@ -504,7 +504,7 @@ fn sn15_a_read_to_apply_that_finds_nothing_stops_the_node() {
 
 /// The state machine can't have applied what was never dispatched to it.
 #[test]
-#[should_panic(expected = "never handed over")]
+#[should_panic(expected = "never dispatched")]
 fn a69_applied_beyond_what_was_handed_over_stops_the_node() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
     hand.raft.applied(0, 1);
@@ -515,7 +515,7 @@ fn a69_applied_beyond_what_was_handed_over_stops_the_node() {
 fn a73_a_node_starts_at_its_snapshot() {
     let hand = Setup::of(3).snapshot(id(5, 2)).log(&[2, 3]).start();
     let status = hand.status();
-    assert_eq!((status.commit, status.handed, status.applied, status.persisted), (5, 5, 5, 7));
+    assert_eq!((status.commit, status.dispatched, status.applied, status.persisted), (5, 5, 5, 7));
     assert_eq!((status.last, status.log_start, status.term), (id(7, 3), id(5, 2), 3));
 }
 

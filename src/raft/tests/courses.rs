@@ -50,21 +50,21 @@ impl Hand {
     }
 
     /// Takes the ids of the entries that were dispatched to the apply queue, in order.
-    pub(super) fn handed(&mut self) -> Vec<LogId> {
-        let mut handed = Vec::new();
+    pub(super) fn dispatched(&mut self) -> Vec<LogId> {
+        let mut dispatched = Vec::new();
         for item in std::mem::take(&mut self.out.apply) {
             if let ApplyItem::Entries(entries) = item {
-                handed.extend(entries.iter().map(|entry| entry.log_id));
+                dispatched.extend(entries.iter().map(|entry| entry.log_id));
             }
         }
-        handed
+        dispatched
     }
 
     /// The state machine has applied everything in its queue.
     pub(super) fn apply(&mut self) {
-        while self.status().handed > self.status().applied {
-            let handed = self.status().handed;
-            self.does(|raft, now| raft.applied(now, handed));
+        while self.status().dispatched > self.status().applied {
+            let dispatched = self.status().dispatched;
+            self.does(|raft, now| raft.applied(now, dispatched));
         }
         self.out.apply.retain(|item| !matches!(item, ApplyItem::Entries(_)));
     }

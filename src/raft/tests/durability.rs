@@ -89,9 +89,9 @@ fn ps03_a_leader_counts_its_own_entries_when_durable() {
 fn ps03_entries_are_applied_when_durable_here() {
     let mut hand = Setup::of(3).term(1, None).start();
     hand.hear(1, 1, append(LogId::BASE, &[1, 1], 2));
-    assert_eq!((hand.status().commit, hand.handed()), (2, vec![]));
+    assert_eq!((hand.status().commit, hand.dispatched()), (2, vec![]));
     hand.disk();
-    assert_eq!(hand.handed(), [id(1, 1), id(2, 1)]);
+    assert_eq!(hand.dispatched(), [id(1, 1), id(2, 1)]);
 }
 
 /// A node that was informed twice of one completion would promise twice: steps complete in order.
@@ -113,9 +113,9 @@ fn lr06_truncation_lowers_what_is_durable() {
     hand.hear(1, 2, append(id(1, 1), &[2, 2], 0));
     assert_eq!(hand.status().persisted, 1);
     hand.hear(1, 2, heartbeat(id(3, 2), 3));
-    assert_eq!((hand.status().commit, hand.handed()), (3, vec![id(1, 1)]));
+    assert_eq!((hand.status().commit, hand.dispatched()), (3, vec![id(1, 1)]));
     hand.disk();
-    assert_eq!((hand.status().persisted, hand.handed().len()), (3, 2));
+    assert_eq!((hand.status().persisted, hand.dispatched().len()), (3, 2));
 }
 
 /// The completion of a write says nothing about other entries at the same positions.

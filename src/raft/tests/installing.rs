@@ -162,10 +162,10 @@ fn sn01_sn23_entries_behind_the_snapshot_follow_the_switch() {
     hand.cond_install(S);
     hand.out.apply.clear();
     hand.hear(1, 1, append(S, &[1, 1], 12));
-    assert_eq!(hand.handed(), []);
+    assert_eq!(hand.dispatched(), []);
     hand.disk();
     assert_eq!(hand.decision(S), Some(true));
-    assert_eq!(hand.handed(), [id(11, 1), id(12, 1)]);
+    assert_eq!(hand.dispatched(), [id(11, 1), id(12, 1)]);
     hand.does(|raft, now| raft.applied(now, 10));
     hand.does(|raft, now| raft.applied(now, 12));
     assert_eq!(hand.status().applied, 12);
@@ -187,10 +187,10 @@ fn sn01_a_read_of_entries_since_covered_is_dropped() {
         hand.disk();
         hand.out.apply.clear();
         hand.does(|raft, now| raft.log_read(now, read.id, outcome));
-        assert_eq!((hand.handed(), hand.status().handed), (vec![], 10));
+        assert_eq!((hand.dispatched(), hand.status().dispatched), (vec![], 10));
         hand.hear(1, 1, append(S, &[1], 11));
         hand.disk();
-        assert_eq!(hand.handed(), [id(11, 1)], "and reading goes on");
+        assert_eq!(hand.dispatched(), [id(11, 1)], "and reading goes on");
     }
 }
 

@@ -34,7 +34,7 @@ fn a_commits_overtake_the_offer_a55() {
     let counters = hand.status().counters;
     assert_eq!((counters.installs_refused, counters.installs_withdrawn), (1, 1));
     assert_eq!((hand.status().commit, hand.status().snapshot), (11, LogId::BASE));
-    assert_eq!(hand.handed().len(), 11, "all that was committed is applied one by one");
+    assert_eq!(hand.dispatched().len(), 11, "all that was committed is applied one by one");
 }
 
 /// Withdrawn before it is decoded: the state machine is not informed, and a late report of the
@@ -49,7 +49,7 @@ fn a_commits_overtake_the_decoding() {
             hand.does(|raft, now| raft.decode_begun(now, S));
         }
         overtake(&mut hand, 10);
-        assert_eq!((hand.out.snapshots.len(), hand.handed().len()), (1, 10));
+        assert_eq!((hand.out.snapshots.len(), hand.dispatched().len()), (1, 10));
         hand.does(|raft, now| raft.decode_begun(now, S));
         hand.does(|raft, now| raft.snapshot_decoded(now, S, true));
         assert!(hand.out.apply.is_empty());
@@ -82,11 +82,11 @@ fn c_equal_index_and_another_term_raises_an_alarm() {
 fn d_queued_entries_are_covered() {
     let mut hand = offered();
     hand.hear(1, 1, heartbeat(id(2, 1), 2));
-    assert_eq!(hand.handed().len(), 2);
+    assert_eq!(hand.dispatched().len(), 2);
     hand.cond_install(S);
     assert!(hand.out.events.contains(&Event::SnapshotInstalled { through: 10 }));
     hand.disk();
-    assert_eq!((hand.decision(S), hand.handed().len()), (Some(true), 0));
+    assert_eq!((hand.decision(S), hand.dispatched().len()), (Some(true), 0));
     // The peer counts the queue as empty: there is room for later entries.
     assert_eq!(hand.raft.apply_window.bytes(), 0);
     hand.does(|raft, now| raft.applied(now, 10));
@@ -99,7 +99,7 @@ fn e_entries_beyond_the_offer_were_queued_before_it() {
     let mut hand = Setup::of(3).log(&[1, 1]).start();
     hand.receive(1, 1, S);
     overtake(&mut hand, 11);
-    assert_eq!(hand.handed().last(), Some(&id(11, 1)));
+    assert_eq!(hand.dispatched().last(), Some(&id(11, 1)));
     hand.decode(S);
     assert_eq!((hand.cond_install(S), hand.status().applied), (Some(false), 0));
 }
@@ -200,7 +200,10 @@ fn j_k_l_a_crash_goes_on_from_what_the_record_names() {
             if durable { setup.snapshot(S).start() } else { setup.log(&[1, 1]).start() };
         let status = restarted.status();
         let expected = if durable { 10 } else { 0 };
-        assert_eq!((status.commit, status.applied, status.handed), (expected, expected, expected));
+        assert_eq!(
+            (status.commit, status.applied, status.dispatched),
+            (expected, expected, expected)
+        );
         assert_eq!(status.install, InstallStatus::None);
         assert_eq!(restarted.cond_install(S), Some(false), "an offer of another life");
         let prev = if durable { S } else { id(2, 1) };

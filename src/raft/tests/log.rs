@@ -13,7 +13,7 @@ struct Model {
     entries: Vec<Entry>,
     persisted: Index,
     commit: Index,
-    handed: Index,
+    dispatched: Index,
     applied: Index,
 }
 
@@ -122,11 +122,11 @@ fn append(log: &mut RaftLog, model: &mut Model, terms_up: u64, size: usize) {
 }
 
 fn hand_and_apply(log: &mut RaftLog, model: &mut Model, hand: u64, apply: u64) {
-    if let Some(index) = pick(hand, model.handed + 1, model.commit.min(model.persisted)) {
-        log.handed_to(index);
-        model.handed = index;
+    if let Some(index) = pick(hand, model.dispatched + 1, model.commit.min(model.persisted)) {
+        log.dispatched_to(index);
+        model.dispatched = index;
     }
-    if let Some(index) = pick(apply, 0, model.handed) {
+    if let Some(index) = pick(apply, 0, model.dispatched) {
         log.applied_to(index);
         model.applied = model.applied.max(index);
     }
@@ -148,10 +148,10 @@ fn install(log: &mut RaftLog, model: &mut Model, ahead: u64, terms_up: u64, held
     log.install(log_id);
     if keeps {
         purge(model, index);
-        (model.commit, model.handed, model.applied) = (index, index, index);
+        (model.commit, model.dispatched, model.applied) = (index, index, index);
     } else {
         model.persisted = model.persisted.min(model.commit);
-        (model.start, model.commit, model.handed) = (log_id, index, index);
+        (model.start, model.commit, model.dispatched) = (log_id, index, index);
         model.entries.clear();
     }
     // What follows an install waits until the install is durable.
@@ -164,8 +164,8 @@ fn install(log: &mut RaftLog, model: &mut Model, ahead: u64, terms_up: u64, held
 fn compare(log: &RaftLog, model: &Model) {
     log.check();
     assert_eq!((log.start(), log.last()), (model.start, model.last()));
-    let positions = (log.persisted(), log.commit(), log.handed(), log.applied());
-    assert_eq!(positions, (model.persisted, model.commit, model.handed, model.applied));
+    let positions = (log.persisted(), log.commit(), log.dispatched(), log.applied());
+    assert_eq!(positions, (model.persisted, model.commit, model.dispatched, model.applied));
     let (start, last) = (model.start.index, model.last().index);
     assert_eq!(log.bytes(), model.bytes_between(start, last));
     assert_eq!(log.uncommitted_bytes(), model.bytes_between(model.commit, last));
@@ -236,7 +236,7 @@ proptest! {
         let start = model.start.index;
         let found = RaftLog::new(outline, start, 500);
         model.persisted = model.last().index;
-        (model.commit, model.handed, model.applied) = (start, start, start);
+        (model.commit, model.dispatched, model.applied) = (start, start, start);
         compare(&found, &model);
     }
 }
@@ -276,7 +276,7 @@ fn sn03_sn04_an_install_keeps_the_suffix_by_index_and_term() {
         (same.start(), same.last(), same.persisted()),
         (LogId::new(1, 2), LogId::new(2, 3), 1)
     );
-    assert_eq!((same.commit(), same.handed()), (2, 2));
+    assert_eq!((same.commit(), same.dispatched()), (2, 2));
     let mut other = three();
     other.install(LogId::new(2, 2));
     assert_eq!((other.start(), other.last()), (LogId::new(2, 2), LogId::new(2, 2)));
@@ -322,7 +322,7 @@ fn lr03_nothing_is_committed_that_is_not_there() {
 fn sn01_nothing_is_handed_over_before_it_is_durable() {
     let mut log = three();
     log.commit_to(3);
-    log.handed_to(1);
+    log.dispatched_to(1);
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn sn15_nothing_is_purged_before_it_is_applied() {
     let mut log = three();
     log.persisted_to(LogId::new(2, 3));
     log.commit_to(3);
-    log.handed_to(2);
+    log.dispatched_to(2);
     log.purge_through(1);
 }
 

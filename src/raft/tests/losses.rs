@@ -29,7 +29,7 @@ fn ps20_a_damaged_node_counts_again_when_caught_up() {
     let mut hand = Setup::of(3).damaged().start();
     hand.hear(1, 1, append(LogId::BASE, &[1, 1], 2));
     hand.disk();
-    let asked = roll_calls(&mut hand);
+    let asked = recovery_queries(&mut hand);
     assert_eq!(asked.iter().map(|request| request.to).collect::<Vec<_>>(), [1], "its leader");
     assert!(hand.append_answer().report.recovering);
     hand.reply(&asked[0], Answer::RecoveryQuery { last: 4, leads: true });
@@ -52,13 +52,13 @@ fn ps20_another_leader_sets_another_mark() {
     let mut hand = Setup::of(3).damaged().start();
     hand.hear(1, 1, append(LogId::BASE, &[1], 0));
     hand.disk();
-    let asked = roll_calls(&mut hand).remove(0);
+    let asked = recovery_queries(&mut hand).remove(0);
     hand.reply(&asked, Answer::RecoveryQuery { last: 100, leads: true });
     assert!(hand.status().recovering);
     hand.hear(2, 2, append(LogId::BASE, &[1, 2], 0));
     hand.disk();
     assert!(hand.status().recovering, "the first leader's word says nothing of the second's log");
-    let asked = roll_calls(&mut hand).remove(0);
+    let asked = recovery_queries(&mut hand).remove(0);
     assert_eq!((asked.to, asked.term), (2, 2));
     hand.reply(&asked, Answer::RecoveryQuery { last: 2, leads: true });
     assert!(!hand.status().recovering);
@@ -72,7 +72,7 @@ fn ps20_what_was_sent_before_the_loss_is_no_mark() {
     hand.hear(1, 1, append(LogId::BASE, &[1], 0));
     hand.disk();
     assert!(hand.status().recovering, "all that an old request names is there");
-    let asked = roll_calls(&mut hand).remove(0);
+    let asked = recovery_queries(&mut hand).remove(0);
     hand.reply(
         &Envelope { incarnation: 1, ..asked.clone() },
         Answer::RecoveryQuery { last: 1, leads: true },
@@ -92,7 +92,7 @@ fn ps20_a_forgotten_vote_is_given_to_nobody_else() {
     assert_eq!(hand.status().waits_for, [1, 2].into());
     hand.hear(1, 3, append(LogId::BASE, &[3], 0));
     hand.disk();
-    let asked = roll_calls(&mut hand);
+    let asked = recovery_queries(&mut hand);
     let to = |node| asked.iter().rfind(|request| request.to == node).expect("asked").clone();
     hand.reply(&to(1), Answer::RecoveryQuery { last: 1, leads: true });
     assert!(hand.status().recovering, "member 2 may have the vote, in a later term");
@@ -102,7 +102,7 @@ fn ps20_a_forgotten_vote_is_given_to_nobody_else() {
     assert!(hand.status().recovering && hand.term() == 7);
     hand.hear(1, 8, append(id(1, 3), &[8], 0));
     hand.disk();
-    let asked = roll_calls(&mut hand).remove(0);
+    let asked = recovery_queries(&mut hand).remove(0);
     hand.reply(&asked, Answer::RecoveryQuery { last: 2, leads: true });
     hand.disk();
     assert_eq!((hand.status().recovering, hand.status().vote), (false, Some(1)));
@@ -139,7 +139,7 @@ fn ps20_a_restarted_leader_sets_no_mark() {
     // Late: member 1 sent it before it crashed with entries 3 to 5 on their way to its disk.
     hand.hear(1, 1, heartbeat(id(2, 1), 2));
     hand.disk();
-    let asked = roll_calls(&mut hand).remove(0);
+    let asked = recovery_queries(&mut hand).remove(0);
     let answer = hand.answer_of(&asked, 1, Answer::RecoveryQuery { last: 2, leads: false });
     hand.step(Envelope { incarnation: 2, ..answer });
     hand.disk();
@@ -164,7 +164,7 @@ fn ps20_a_vote_given_in_ignorance_is_not_given_again() {
     hand.hear(1, 5, append(LogId::BASE, &[5], 0));
     hand.disk();
     for _ in 0..3 {
-        for asked in roll_calls(&mut hand) {
+        for asked in recovery_queries(&mut hand) {
             let last = if asked.to == 1 { 1 } else { 0 };
             let answer =
                 hand.answer_of(&asked, 5, Answer::RecoveryQuery { last, leads: asked.to == 1 });
@@ -203,7 +203,7 @@ fn ps20_one_of_two_voters_votes_for_the_other_whatever_it_lost() {
         let mut hand = setup.start();
         hand.hear(1, 2, Request::Vote { last: id(1, 1) });
         hand.disk();
-        roll_calls(&mut hand);
+        recovery_queries(&mut hand);
         assert_eq!(hand.vote(), granted, "{size} voters, {loss:?}");
     }
 }
@@ -273,7 +273,7 @@ fn peer_record(incarnation: Incarnation, acknowledged: LogId) -> Request {
 }
 
 /// Takes the recovery queries from what was sent.
-fn roll_calls(hand: &mut Hand) -> Vec<Envelope> {
+fn recovery_queries(hand: &mut Hand) -> Vec<Envelope> {
     hand.sent.extract_if(.., |e| matches!(e.body, Body::Request(Request::RecoveryQuery))).collect()
 }
 
@@ -304,7 +304,7 @@ fn ps20_a_wiped_member_is_not_listened_to_before_it_accounts_for_its_earlier_lif
     let life = Life { incarnation: wiped, predecessor: earlier, loss, doubted_by: Some(1) };
     assert_eq!(member.steps.back().expect("a step").change.life, Some(life));
     member.disk();
-    roll_calls(&mut member);
+    recovery_queries(&mut member);
     assert_eq!(member.answer(), Answer::Identify { predecessor: earlier });
     member.hear(2, 1, peer_record(earlier - 1, LogId::BASE));
     member.disk();
@@ -336,7 +336,7 @@ fn ps20_an_older_copy_has_to_start_again() {
     assert!(!hand.out.events.contains(&Event::StaleDirectory), "not durable yet");
     hand.disk();
     assert!(hand.out.events.contains(&Event::StaleDirectory));
-    roll_calls(&mut hand);
+    recovery_queries(&mut hand);
     assert_eq!(hand.sent, [], "nobody would listen");
 }
 
@@ -551,7 +551,9 @@ fn births_last_until_2109() {
     let year_2109_ms = 4_391_000_000_000;
     let last_start = unborn(year_2109_ms) + (1 << 22) - 1;
     assert_eq!(created_at_ms(last_start), year_2109_ms);
-    assert!(is_possible_birth(year_2109_ms) && !is_possible_birth(year_2109_ms + 10_000_000_000));
+    assert!(
+        is_possible_creation(year_2109_ms) && !is_possible_creation(year_2109_ms + 10_000_000_000)
+    );
     let mut hand = Setup::of(3).start();
     let request = hand.request(1, 1, Request::Vote { last: LogId::BASE });
     hand.step(Envelope { incarnation: last_start, ..request });

@@ -14,10 +14,10 @@ fn all_servers_apply_what_is_committed_in_order_and_once() {
     let mut hand = Setup::of(3).start();
     hand.hear(1, 1, append(LogId::BASE, &[1, 1, 1], 2));
     hand.disk();
-    assert_eq!(hand.handed(), [id(1, 1), id(2, 1)]);
+    assert_eq!(hand.dispatched(), [id(1, 1), id(2, 1)]);
     hand.hear(1, 1, append(id(3, 1), &[1], 4));
     hand.disk();
-    assert_eq!(hand.handed(), [id(3, 1), id(4, 1)]);
+    assert_eq!(hand.dispatched(), [id(3, 1), id(4, 1)]);
 }
 
 /// "If RPC request or response contains term T > currentTerm: set currentTerm = T, convert to
@@ -184,7 +184,7 @@ fn a_leader_appends_commands_and_hands_them_over_once_committed() {
     hand.disk();
     assert!(hand.out.apply.is_empty(), "not committed yet");
     hand.accept_all(1);
-    assert_eq!(hand.handed(), [id(1, 1), id(2, 1)]);
+    assert_eq!(hand.dispatched(), [id(1, 1), id(2, 1)]);
 }
 
 /// "If last log index ≥ nextIndex: send AppendEntries starting at nextIndex. If successful: update

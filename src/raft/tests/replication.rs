@@ -231,16 +231,16 @@ fn lr19_handing_over_in_pages_forgets_nothing() {
     let mut hand = Setup::of(3).with(|config| config.apply_queue_bytes = 70).start();
     hand.hear(1, 1, append(LogId::BASE, &[1; 7], 7));
     hand.disk();
-    let mut handed = Vec::new();
+    let mut dispatched = Vec::new();
     while hand.status().applied < 7 {
-        let page = hand.handed();
+        let page = hand.dispatched();
         assert!((1..=2).contains(&page.len()), "40 bytes an entry: {page:?}");
-        handed.extend(page);
+        dispatched.extend(page);
         assert_eq!(hand.status().commit, 7);
-        let through = hand.status().handed;
+        let through = hand.status().dispatched;
         hand.does(|raft, now| raft.applied(now, through));
     }
-    assert_eq!(handed, (1..=7).map(|index| id(index, 1)).collect::<Vec<_>>());
+    assert_eq!(dispatched, (1..=7).map(|index| id(index, 1)).collect::<Vec<_>>());
 }
 
 /// A page that exceeds the queue's limit is dispatched alone, and the next waits until it is
@@ -251,11 +251,11 @@ fn b2_the_apply_queue_is_bounded() {
         let mut hand = Setup::of(3).with(|config| config.apply_queue_bytes = limit).start();
         hand.hear(1, 1, append(LogId::BASE, &[1; 3], 3));
         hand.disk();
-        assert_eq!(hand.handed(), [id(1, 1)]);
+        assert_eq!(hand.dispatched(), [id(1, 1)]);
         hand.hear(1, 1, heartbeat(id(3, 1), 3));
-        assert!(hand.handed().is_empty());
+        assert!(hand.dispatched().is_empty());
         hand.does(|raft, now| raft.applied(now, 1));
-        assert_eq!(hand.handed(), [id(2, 1)]);
+        assert_eq!(hand.dispatched(), [id(2, 1)]);
     }
 }
 
@@ -265,7 +265,7 @@ fn lr20_without_a_cache_everything_is_read_back() {
     let mut hand = Setup::of(3).with(|config| config.log_cache_bytes = 0).log(&[1, 1, 1]).start();
     hand.hear(1, 2, append(id(3, 1), &[2, 2], 4));
     hand.disk();
-    assert_eq!(hand.handed(), [id(1, 1), id(2, 1), id(3, 1), id(4, 2)]);
+    assert_eq!(hand.dispatched(), [id(1, 1), id(2, 1), id(3, 1), id(4, 2)]);
     let mut leader = Setup::of(3).with(|config| config.log_cache_bytes = 0).log(&[1, 1, 1]).lead();
     let request = leader.append(1);
     leader.reply(&request, rejected(0, 3, LogId::BASE));

@@ -124,9 +124,9 @@ fn a18_the_trigger_is_looked_at_after_every_applied_entry() {
     let mut hand = Setup::of(1).with(limits).lead();
     hand.propose_many(110);
     while !hand.out.apply.contains(&ApplyItem::TakeSnapshot) {
-        let handed = hand.status().handed;
-        assert!(handed <= 91, "no trigger at {handed} entries of 100");
-        hand.does(|raft, now| raft.applied(now, handed));
+        let dispatched = hand.status().dispatched;
+        assert!(dispatched <= 91, "no trigger at {dispatched} entries of 100");
+        hand.does(|raft, now| raft.applied(now, dispatched));
     }
     assert!(hand.status().applied >= 80, "at {} entries of 100", hand.status().applied);
     assert_eq!(hand.now, 0, "no time has passed");
@@ -145,7 +145,7 @@ fn a25_purged_entries_leave_memory() {
     }
     log.persisted_to(id(10, 1));
     log.commit_to(10);
-    log.handed_to(10);
+    log.dispatched_to(10);
     log.applied_to(10);
     let kept = || data.iter().filter(|data| !data.is_unique()).count();
     let kept_behind = |log: &mut RaftLog, through| {
@@ -241,8 +241,8 @@ fn a52_a62_a63_b18_an_install_moves_everything_forward() {
     hand.cond_install(S);
     hand.disk();
     hand.does(|raft, now| raft.applied(now, 10));
-    let RaftStatus { commit, handed, applied, snapshot, log_start, last, .. } = hand.status();
-    assert_eq!((commit, handed, applied), (10, 10, 10));
+    let RaftStatus { commit, dispatched, applied, snapshot, log_start, last, .. } = hand.status();
+    assert_eq!((commit, dispatched, applied), (10, 10, 10));
     assert_eq!((snapshot, log_start, last), (S, S, S));
     hand.sent.clear();
     hand.hear(1, 1, heartbeat(S, 10));

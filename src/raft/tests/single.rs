@@ -46,9 +46,9 @@ fn el23_a_lone_node_leads_again_after_a_restart() {
 fn ps03_a_lone_node_commits_what_is_durable() {
     let mut hand = Setup::of(1).lead();
     hand.propose(b"x").expect("room");
-    assert_eq!((hand.status().commit, hand.handed()), (1, vec![id(1, 1)]));
+    assert_eq!((hand.status().commit, hand.dispatched()), (1, vec![id(1, 1)]));
     hand.disk();
-    assert_eq!((hand.status().commit, hand.handed()), (2, vec![id(2, 1)]));
+    assert_eq!((hand.status().commit, hand.dispatched()), (2, vec![id(2, 1)]));
 }
 
 /// It is always its own quorum: it waits for no answer, sends nothing, and no read fails.

@@ -243,7 +243,7 @@ fn a51_a_snapshot_of_what_is_in_the_log_is_not_fetched() {
     let answer = hand.chunk_answer();
     assert_eq!((answer.outcome, answer.report.matched), (ChunkOutcome::Unwanted, 10));
     assert_eq!((hand.status().commit, hand.terms().len()), (10, 12));
-    assert_eq!(hand.handed().len(), 10);
+    assert_eq!(hand.dispatched().len(), 10);
 }
 
 /// A snapshot is needed if its last entry has another term in the log (B4, SN03), or is beyond the

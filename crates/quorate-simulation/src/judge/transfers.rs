@@ -234,7 +234,7 @@ mod tests {
             uncommitted_bytes: 0,
             persisted: 20,
             commit: 20,
-            handed: 20,
+            dispatched: 20,
             applied: 20,
             snapshot: id(20),
             recovering: false,

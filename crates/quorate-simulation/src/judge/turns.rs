@@ -56,7 +56,7 @@ impl Judge {
             || revoked
             || now.durable.term < before.durable.term
             || now.commit < before.commit
-            || now.handed < before.handed
+            || now.dispatched < before.dispatched
             || now.applied < before.applied
             || now.snapshot.index < before.snapshot.index
             || now.log_start.index < before.log_start.index;
@@ -75,9 +75,9 @@ impl Judge {
         let applied = now.snapshot.index <= now.applied || known.installed;
         let ordered = now.log_start.index <= now.snapshot.index
             && applied
-            && now.snapshot.index <= now.handed
-            && now.applied <= now.handed
-            && now.handed <= now.commit
+            && now.snapshot.index <= now.dispatched
+            && now.applied <= now.dispatched
+            && now.dispatched <= now.commit
             && now.commit <= now.last.index
             && now.persisted <= now.last.index
             && now.durable.term <= now.hard_state.term;
