@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 
+use super::snapshot_requests::answer;
 use crate::messages::{SnapshotError, SnapshotReply};
 use crate::raft::LogId;
 
@@ -54,9 +55,4 @@ impl PendingSnapshots {
             answer(reply, Err(SnapshotError::Fatal));
         }
     }
-}
-
-fn answer(reply: SnapshotReply, outcome: Result<LogId, SnapshotError>) {
-    // A closed receiver means that the apply side dropped the future.
-    let _ = reply.send(outcome);
 }

@@ -69,7 +69,8 @@ impl SnapshotRequests {
     }
 }
 
-fn answer(reply: SnapshotReply, outcome: Result<LogId, SnapshotError>) {
-    // A closed receiver means that the caller has stopped waiting.
+/// Answers a caller or the apply side.
+pub(super) fn answer(reply: SnapshotReply, outcome: Result<LogId, SnapshotError>) {
+    // A closed receiver means that it has stopped waiting.
     let _ = reply.send(outcome);
 }
