@@ -147,9 +147,9 @@ impl Raft {
 
     /// A snapshot and a committed entry at one index must have the same term (interleaving (c)).
     fn compare_with_committed(&mut self, log_id: LogId) {
-        let own = self.log.term_at(log_id.index);
-        if own.is_some_and(|term| term != log_id.term) {
-            self.alarm(format!("a snapshot says {log_id}, committed here is term {own:?}"));
+        let own = self.log.term_at(log_id.index).map(|term| LogId::new(term, log_id.index));
+        if let Some(own) = own.filter(|own| *own != log_id) {
+            self.alarm(format!("a snapshot ends with {log_id}, and {own} is committed here"));
         }
     }
 
