@@ -15,7 +15,8 @@
 //! | `campaign N` `elect N` | the election timeout ends now; `elect` delivers until N leads |
 //! | `propose N x y` `read N` `snapshot N` | requests to a node |
 //! | `wait MS [undelivered]` | time passes; all messages are delivered, unless `undelivered` |
-//! | `deliver` `drop` `copy` `lose_notice` | messages on the wire, by `from=` `to=` `kind=` |
+//! | `deliver` `drop` `lose_notice` | messages on the wire, by `from=` `to=` `kind=` |
+//! | `copy` | as `deliver`, and a copy of each message stays on the wire |
 //! | `settle` `wire` | delivers all messages, and those that follow; lists the waiting ones |
 //! | `cut A B [oneway]` `isolate N` `heal` | links |
 //! | `hold` `release` `do` | `disk`, `apply`, `jobs` (store, decode) or `chunks` of a node |

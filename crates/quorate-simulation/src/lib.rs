@@ -6,7 +6,7 @@
 //! | `acting` | the state of a schedule during a run |
 //! | `lies` | malformed messages: numbers at the ends of their ranges |
 //! | `remembered` | which losses of a disk other members would notice |
-//! | `judge` | the invariant checker: what must hold at every moment |
+//! | `invariants` | the invariant checker: what must hold at every moment |
 //! | `quorums` | quorums of a membership; the bootstrap membership of a cluster |
 //! | `linearizability` | the checker of client histories |
 //! | `protocol` | tier 1: the pure protocol, for many seeds |
@@ -23,7 +23,7 @@ pub mod cluster;
 mod conditions;
 mod faults;
 mod healing;
-mod judge;
+mod invariants;
 mod kit;
 pub(crate) mod lies;
 pub mod linearizability;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use quorate::raft::{Counters, Micros};
 
 use super::faults::FaultKind;
-pub use super::judge::Breach;
+pub use super::invariants::Breach;
 use super::schedule::Schedule;
 use super::sights::Sights;
 use super::trace::Line;

@@ -49,7 +49,7 @@ fn without(settings: &Settings, at: usize, part: usize) -> Settings {
 #[cfg(test)]
 mod tests {
     use super::super::faults::{FaultKind, Faults};
-    use super::super::judge::Breach;
+    use super::super::invariants::Breach;
     use super::super::schedule::Schedule;
     use super::*;
 

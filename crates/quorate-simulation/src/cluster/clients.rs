@@ -150,7 +150,7 @@ where
             Ended::Not => 3,
         };
         watched.trace.mix([now, client, kind]);
-        if watched.judge.has_given_up() {
+        if watched.invariants.has_given_up() {
             return;
         }
         drop(watched);
@@ -182,7 +182,7 @@ where
             Err(ClientError::NotExecuted { last } | ClientError::Unknown { last })
                 if last == ProposeError::SequenceRefused.to_string() =>
             {
-                self.watch.accuse("a number that is waited for is not freed", last);
+                self.watch.report_breach("a number that is waited for is not freed", last);
                 Ended::Unknown
             }
             Err(ClientError::NotExecuted { .. }) => Ended::Not,
@@ -191,7 +191,7 @@ where
                 | ClientError::Rejected(_)
                 | ClientError::ReplyUnreadable(_)),
             ) => {
-                self.watch.accuse("commands are understood", error.to_string());
+                self.watch.report_breach("commands are understood", error.to_string());
                 Ended::Unknown
             }
             Err(_) => Ended::Unknown,
@@ -209,7 +209,7 @@ where
         let data = match command::encode_raw(&command) {
             Ok(data) => data,
             Err(error) => {
-                self.watch.accuse("commands are understood", error.to_string());
+                self.watch.report_breach("commands are understood", error.to_string());
                 return Ended::Not;
             }
         };
@@ -237,9 +237,9 @@ where
         for _ in 0..TRIES_MAX {
             let Some(handle) = self.members.get(asker.target) else { return Ended::Not };
             let (seen, watch) = (seen.clone(), self.watch.clone());
-            let mark = watch.lock().judge.read_arrives(asker.target);
+            let mark = watch.lock().invariants.read_arrives(asker.target);
             let read = handle.read(Consistency::Linearizable, move |machine| {
-                watch.lock().judge.read_confirmed(mark);
+                watch.lock().invariants.read_confirmed(mark);
                 seen(machine)
             });
             match timeout(self.patience, read).await {

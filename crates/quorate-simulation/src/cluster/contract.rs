@@ -16,7 +16,7 @@
 //! offer that is held is void.
 //!
 //! *What it does not do:* that entries are committed, and grants durable, is checked by the
-//! [judge](super::super::judge).
+//! [invariant checker](super::super::invariants).
 
 use quorate::messages::CommittedBatch;
 use quorate::raft::{Index, InstallDecision, LogId};

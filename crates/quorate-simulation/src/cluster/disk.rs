@@ -1,4 +1,4 @@
-//! A member's storage: the library's own files on a simulated disk, and the judge's own record of
+//! A member's storage: the library's own files on a simulated disk, and the invariant checker's own record of
 //! what is durable.
 //!
 //! A write, with its fsync, reaches the simulated disk at once, and counts as durable when its time
@@ -18,7 +18,7 @@ use quorate::storage::{
     Identity, LogReader, LogStore, OpenedStorage, Start, Storage, StorageError,
 };
 
-use super::super::judge::Durable;
+use super::super::invariants::Durable;
 use super::watch::Watch;
 
 /// How near to the log's end a sealed log is damaged on a copy.
@@ -130,7 +130,7 @@ impl WatchedLog {
                 self.node,
                 path.display()
             );
-            self.watch.accuse("what is sealed is not lost unnoticed", what);
+            self.watch.report_breach("what is sealed is not lost unnoticed", what);
         }
     }
 }

@@ -92,7 +92,7 @@ impl<M: Machine> World<M> {
 
     /// Whether a member leads and has committed in its term, so that it serves requests.
     fn is_led(&self) -> bool {
-        let term = self.watch.lock().judge.committed_term();
+        let term = self.watch.lock().invariants.committed_term();
         self.leader().is_some_and(|leader| Some(leader.term) == term)
     }
 
@@ -106,7 +106,7 @@ impl<M: Machine> World<M> {
         let Some(goal) = self.leader() else { return false };
         let there = self.positions().filter(|position| position.applied == goal.last).count();
         let watched = self.watch.lock();
-        there == self.slots.len() && self.ids().all(|id| watched.judge.is_sound(id))
+        there == self.slots.len() && self.ids().all(|id| watched.invariants.is_sound(id))
     }
 
     /// No request waits, nothing is queued, and all states are equal.
@@ -125,7 +125,7 @@ impl<M: Machine> World<M> {
             }
             let config = quorate::hooks::raft_config(&self.terms.config_of(id), 0, id);
             let held = status.raft.counters.max_log_bytes;
-            self.watch.lock().judge.log_was_bounded(&config, held);
+            self.watch.lock().invariants.log_was_bounded(&config, held);
             digests.push((id, digest(&handle).await));
         }
         let first = digests.first().map(|(_, digest)| digest.clone());
@@ -145,10 +145,10 @@ impl<M: Machine> World<M> {
             let (node, handle) = (slot.node.take(), slot.handle.take());
             let Some((node, handle)) = node.zip(handle) else { continue };
             if tokio::time::timeout(Duration::from_secs(60), node.shutdown()).await.is_err() {
-                self.watch.accuse("a member stops", format!("n{id} does not, in 60 s"));
+                self.watch.report_breach("a member stops", format!("n{id} does not, in 60 s"));
             }
             if let Some(fatal) = handle.status().fatal {
-                self.watch.accuse("no member stops by itself", format!("n{id}: {fatal}"));
+                self.watch.report_breach("no member stops by itself", format!("n{id}: {fatal}"));
             }
         }
     }
@@ -157,7 +157,7 @@ impl<M: Machine> World<M> {
         let line = |(id, slot): (usize, &super::world::Slot<M>)| match &slot.handle {
             Some(handle) if slot.is_running() => {
                 let status = handle.status();
-                let sound = self.watch.lock().judge.is_sound(id as u64);
+                let sound = self.watch.lock().invariants.is_sound(id as u64);
                 let raft = &status.raft;
                 format!(
                     "\n    n{id} {:?} term {} leader {:?} log {}..{} snapshot {} persisted {} commit {} applied {} \

@@ -25,7 +25,7 @@ impl<M: Machine> World<M> {
     pub(super) fn may_lose(&self, id: NodeId) -> bool {
         let watched = self.watch.lock();
         let sound =
-            |id: NodeId| watched.judge.is_sound(id) && !watched.members[id as usize].tampered;
+            |id: NodeId| watched.invariants.is_sound(id) && !watched.members[id as usize].tampered;
         self.lives(id) && self.acting.copies.is_empty() && self.ids().all(sound)
     }
 

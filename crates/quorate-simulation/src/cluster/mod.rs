@@ -5,12 +5,12 @@
 //! clients ──▶ Client, Handle ──▶ nodes ──▶ Network: bytes, late, lost, twice ──▶ nodes
 //!                │                 │ └───▶ WatchedStorage ──▶ FileStorage ──▶ SimDisk
 //!                ▼                 ▼                 │
-//!             Checker            Watch: judge, trace, conditions ◀── acts of the schedule
+//!             Checker            Watch: invariants, trace, conditions ◀── acts of the schedule
 //! ```
 //! | file | content |
 //! |---|---|
 //! | `world` | members, their incarnations and surroundings |
-//! | `watch` | receives all reports: judge, trace, conditions |
+//! | `watch` | receives all reports: invariants, trace, conditions |
 //! | `disk`, `network` | a storage and a transport that report, and follow the conditions |
 //! | `clients` | the clients |
 //! | `acting` | what happens to a member when an act begins, and when it is over |

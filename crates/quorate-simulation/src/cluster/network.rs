@@ -177,14 +177,14 @@ impl Network {
                 return self
                     .0
                     .watch
-                    .accuse("every message has a frame", format!("{error}: {envelope:?}"));
+                    .report_breach("every message has a frame", format!("{error}: {envelope:?}"));
             }
         };
         let request = matches!(envelope.body, Body::Request(_)).then_some(envelope.id);
         let (from, to) = (envelope.from, envelope.to);
         let (now, drop, duplicate, longest, delay, link, flooded, replay) = {
             let mut watched = self.0.watch.lock();
-            watched.judge.sent(&envelope);
+            watched.invariants.sent(&envelope);
             let conditions = &watched.conditions;
             let longest = watched.pace.latency + conditions.jitter;
             let weak = is_leaders(&envelope.body) && conditions.hears_no_leader(to);
@@ -297,11 +297,13 @@ impl Network {
                 let now = watched.now();
                 watched.trace.mix([now, to, envelope.id ^ from << 48]);
                 watched.trace.line(now, Some(to), || format!("<- n{from} {:?}", envelope.body));
-                watched.judge.delivered(&envelope);
+                watched.invariants.delivered(&envelope);
                 drop(watched);
                 inbox.deliver(envelope);
             }
-            Err(error) => self.0.watch.accuse("every frame has a message", error.to_string()),
+            Err(error) => {
+                self.0.watch.report_breach("every frame has a message", error.to_string())
+            }
         }
     }
 }

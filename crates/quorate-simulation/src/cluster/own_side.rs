@@ -120,7 +120,7 @@ impl<M: Machine> OwnSide<M> {
     /// Whether a promise was kept; if not, the actor gives up.
     fn holds(&mut self, kept: Kept) -> bool {
         if let Err(what) = &kept {
-            self.watch.accuse(RULE, format!("n{}: {what}", self.node));
+            self.watch.report_breach(RULE, format!("n{}: {what}", self.node));
             self.has_given_up = true;
         }
         kept.is_ok()
@@ -156,7 +156,7 @@ impl<M: Machine> OwnSide<M> {
             ApplyWork::Entries(batch) => {
                 let kept = self.contract.entries(&batch, runs);
                 if self.holds(kept) {
-                    self.watch.lock().judge.handed_out(self.node, &batch.entries);
+                    self.watch.lock().invariants.handed_out(self.node, &batch.entries);
                     self.apply(batch, runs, context);
                 }
             }
@@ -212,7 +212,7 @@ impl<M: Machine> OwnSide<M> {
         if !self.holds(kept) {
             return;
         }
-        self.watch.lock().judge.offered(self.node, log_id);
+        self.watch.lock().invariants.offered(self.node, log_id);
         self.offered = Some(offer);
         let is_calm = self.watch.lock().is_calm;
         let later = self.draws(500, if is_calm { ASKS_LATE } else { ASKS_VERY_LATE });
@@ -309,14 +309,17 @@ impl<M: Machine> OwnSide<M> {
                 return;
             }
             if current != log_id {
-                watch.accuse(RULE, format!("n{node}: handed out {log_id}, told of {current}"));
+                watch.report_breach(
+                    RULE,
+                    format!("n{node}: handed out {log_id}, told of {current}"),
+                );
             }
-            watch.lock().judge.kept(node, log_id);
+            watch.lock().invariants.kept(node, log_id);
         }));
     }
 
     fn read(&mut self, index: Index, job: ReadJob) {
-        let committed = self.watch.lock().judge.committed();
+        let committed = self.watch.lock().invariants.committed();
         let kept = self.contract.read_at(index, committed);
         match &self.replica {
             Some(replica) if replica.applied().index >= index => job.run(replica.machine()),

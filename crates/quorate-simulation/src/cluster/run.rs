@@ -105,12 +105,12 @@ where
     drop(runtime);
     let mut watched = watch.lock_late();
     if let Err(panic) = ran {
-        watched.judge.accuse("no panic", panic_message(&*panic));
+        watched.invariants.report_breach("no panic", panic_message(&*panic));
     }
     let Gone { answered, given_up, totals, virtual_time } = *gone.borrow();
     let mut outcome = Outcome {
         seed: settings.seed,
-        breach: watched.judge.breach().cloned(),
+        breach: watched.invariants.breach().cloned(),
         trace_hash: watched.trace.hash(),
         events: watched.events,
         virtual_time,
@@ -119,9 +119,9 @@ where
     };
     outcome.saw_all(&totals.counters, &watched.sights);
     for (what, count) in [
-        ("recovered", watched.judge.recovered()),
-        ("unnoticeable", u64::from(watched.judge.has_given_up())),
-        ("committed", watched.judge.committed()),
+        ("recovered", watched.invariants.recovered()),
+        ("unnoticeable", u64::from(watched.invariants.has_given_up())),
+        ("committed", watched.invariants.committed()),
         ("given_up", given_up),
         ("seals_checked", watched.sights.seals),
         ("applied_by_hand", watched.sights.applied_by_hand),
@@ -185,9 +185,9 @@ async fn live<M: Machine, L: Model + 'static>(
     if !watch.is_over()
         && let Err((rule, what)) = world.heal(&mut crew).await
     {
-        watch.accuse(rule, what);
+        watch.report_breach(rule, what);
     }
-    watch.lock().judge_elections();
+    watch.lock().check_elections();
     if watch.is_over() {
         world.ids().for_each(|id| world.take_stock(id));
     } else {
@@ -195,11 +195,11 @@ async fn live<M: Machine, L: Model + 'static>(
     }
     let (totals, sessions) = (world.totals, world.terms.config.sessions);
     let passed = watch.now() + totals.jumped;
-    watch.lock().judge.sessions_lived(&sessions, passed, totals.idle);
+    watch.lock().invariants.sessions_lived(&sessions, passed, totals.idle);
     let checker = clients.checker.borrow_mut().take();
     if let Some(checker) = checker {
         let verdict = checker.finish();
-        watch.lock().judge.clients_saw(&verdict);
+        watch.lock().invariants.clients_saw(&verdict);
     }
     *gone.borrow_mut() = Gone {
         answered: clients.answered.get(),
@@ -291,11 +291,11 @@ impl Crew {
             }
             if let Err(error) = task.await {
                 let what = error.try_into_panic().map(|panic| panic_message(&*panic));
-                watch.accuse("no panic", what.unwrap_or_else(|error| error.to_string()));
+                watch.report_breach("no panic", what.unwrap_or_else(|error| error.to_string()));
             }
         }
         if let Some(what) = (self.has_violation)() {
-            watch.accuse("linearizability", what);
+            watch.report_breach("linearizability", what);
         }
     }
 }

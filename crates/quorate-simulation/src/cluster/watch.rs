@@ -1,4 +1,4 @@
-//! Receives the reports of all parts of a run: the judge, the trace, and the outside view of
+//! Receives the reports of all parts of a run: the invariant checker, the trace, and the outside view of
 //! members.
 //!
 //! Everything runs on one thread; the lock exists because parts of actors must be `Send`. It is
@@ -20,7 +20,7 @@ use quorate::raft::{
 
 use super::super::MILLISECOND;
 use super::super::conditions::Conditions;
-use super::super::judge::Judge;
+use super::super::invariants::InvariantChecker;
 use super::super::random::Dice;
 use super::super::remembered::Remembered;
 use super::super::sights::Sights;
@@ -37,7 +37,7 @@ pub(super) struct Watch(Arc<Mutex<Watched>>);
 /// The shared state.
 pub(super) struct Watched {
     origin: Instant,
-    pub judge: Judge,
+    pub invariants: InvariantChecker,
     pub trace: Trace,
     pub conditions: Conditions,
     pub pace: Pace,
@@ -84,7 +84,7 @@ impl Watch {
     pub(super) fn new(nodes: u64, seed: u64, pace: Pace, proofs: u64, trace: Trace) -> Watch {
         let watched = Watched {
             origin: Instant::now(),
-            judge: Judge::new(&Membership::of_voters(0..nodes)),
+            invariants: InvariantChecker::new(&Membership::of_voters(0..nodes)),
             trace,
             conditions: Conditions::of([], nodes),
             pace,
@@ -107,7 +107,7 @@ impl Watch {
     pub(super) fn lock(&self) -> MutexGuard<'_, Watched> {
         let mut watched = self.0.lock();
         let now = watched.now();
-        watched.judge.at(now);
+        watched.invariants.at(now);
         watched
     }
 
@@ -131,13 +131,13 @@ impl Watch {
         watched.trace.line(now, node, what);
     }
 
-    pub(super) fn accuse(&self, rule: &'static str, what: String) {
-        self.lock().judge.accuse(rule, what);
+    pub(super) fn report_breach(&self, rule: &'static str, what: String) {
+        self.lock().invariants.report_breach(rule, what);
     }
 
     /// Whether there is nothing more to find.
     pub(super) fn is_over(&self) -> bool {
-        self.0.lock().judge.is_over()
+        self.0.lock().invariants.is_over()
     }
 }
 
@@ -154,7 +154,7 @@ impl Watched {
 
     pub(super) fn turn(&mut self, observation: &Observation<'_>) {
         self.events += 1;
-        self.judge.turn(observation);
+        self.invariants.turn(observation);
         let state = observation.state;
         self.ticks_in_time(state.node, observation.overdue);
         let role = Some((state.role, state.hard_state.term));
@@ -176,7 +176,7 @@ impl Watched {
     fn ticks_in_time(&mut self, node: NodeId, overdue: Micros) {
         if self.tick > 0 && overdue > self.tick {
             let what = format!("n{node} ends a turn with what was due {overdue} us ago");
-            self.judge.accuse("ticks come in time", what);
+            self.invariants.report_breach("ticks come in time", what);
         }
     }
 
@@ -195,16 +195,16 @@ impl Watched {
         member.writing.clear();
         let end_is_damaged = std::mem::take(&mut member.end_is_damaged);
         if std::mem::take(&mut member.tampered) {
-            let is_unnoticed = self.judge.opened_after_loss(node, recovered);
+            let is_unnoticed = self.invariants.opened_after_loss(node, recovered);
             if end_is_damaged && is_unnoticed {
                 let what = format!("n{node} starts with {:?}", recovered.life);
-                self.judge.accuse("damage to the end of a log is noticed", what);
+                self.invariants.report_breach("damage to the end of a log is noticed", what);
             }
         } else {
-            self.judge.opened(node, recovered);
+            self.invariants.opened(node, recovered);
         }
         let remembered = self.remembered(node);
-        self.judge.begins(node, recovered.life, &remembered);
+        self.invariants.begins(node, recovered.life, &remembered);
         let now = self.now();
         let (life, last) = (recovered.life, recovered.log.last_index());
         self.trace.mix([now, node, last]);
@@ -215,7 +215,7 @@ impl Watched {
     pub(super) fn writes(&mut self, node: NodeId, changes: &[LogChange], takes: Option<Duration>) {
         self.events += 1;
         let until = takes.map_or(NEVER, |takes| self.now() + takes.as_micros() as Micros);
-        self.judge.writes(node, changes, until);
+        self.invariants.writes(node, changes, until);
         let met = changes.iter().filter(|change| !change.known_peers.is_empty());
         let met = met.map(|change| (until, change.known_peers.clone()));
         self.member(node).writing.extend(met);
@@ -247,8 +247,8 @@ impl Watched {
     }
 
     /// Checks that leaders were elected no more often than there was a cause.
-    pub(super) fn judge_elections(&mut self) {
-        self.judge.leaders_came(self.sights.leaders_per_disturbance);
+    pub(super) fn check_elections(&mut self) {
+        self.invariants.leaders_came(self.sights.leaders_per_disturbance);
     }
 
     // ---- slow work ---------------------------------------------------------------------------
@@ -282,7 +282,7 @@ impl Watched {
             let what = format!(
                 "n{node} at {log_id}: its whole state has digest {digest:x}, elsewhere {known:x}"
             );
-            self.judge.accuse("equal states", what);
+            self.invariants.report_breach("equal states", what);
         }
     }
 
@@ -290,7 +290,7 @@ impl Watched {
     fn adopt(&mut self, node: NodeId, log_id: LogId, digest: u32) -> u64 {
         self.events += 1;
         self.in_state(node, log_id, digest);
-        let known = self.judge.state_at(log_id.index).unwrap_or(0);
+        let known = self.invariants.state_at(log_id.index).unwrap_or(0);
         self.member(node).digest = known;
         known
     }
@@ -330,7 +330,7 @@ impl StateWatch for Applying {
     }
 
     fn differs(&self, what: String) {
-        self.watch.accuse("determinism", format!("n{}: {what}", self.node));
+        self.watch.report_breach("determinism", format!("n{}: {what}", self.node));
     }
 
     fn applied(&self, entry: &Entry, outcome: &Outcome) {
@@ -339,19 +339,19 @@ impl StateWatch for Applying {
         let before = watched.member(self.node).digest;
         let digest = outcome_digest(mixed(before ^ entry.log_id.index, &entry.data), outcome);
         watched.member(self.node).digest = digest;
-        watched.judge.applied(self.node, entry, digest);
+        watched.invariants.applied(self.node, entry, digest);
     }
 
     fn restored(&self, log_id: LogId, digest: u32) {
         let mut watched = self.watch.lock();
         let known = watched.adopt(self.node, log_id, digest);
-        watched.judge.restored(self.node, log_id.index, known);
+        watched.invariants.restored(self.node, log_id.index, known);
     }
 
     fn installed(&self, log_id: LogId, digest: u32) {
         let mut watched = self.watch.lock();
         let known = watched.adopt(self.node, log_id, digest);
-        watched.judge.installed(self.node, log_id, known);
+        watched.invariants.installed(self.node, log_id, known);
         let now = watched.now();
         watched.trace.line(now, Some(self.node), || format!("installs snapshot {log_id}"));
     }

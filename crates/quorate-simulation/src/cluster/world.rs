@@ -224,7 +224,9 @@ impl<M: Machine> World<M> {
                 self.members.set(node.handle());
                 (slot.handle, slot.node) = (Some(node.handle()), Some(node));
             }
-            Err(error) => watch.accuse("a member starts", format!("n{id} does not: {error}")),
+            Err(error) => {
+                watch.report_breach("a member starts", format!("n{id} does not: {error}"))
+            }
         }
     }
 
@@ -236,7 +238,7 @@ impl<M: Machine> World<M> {
         (slot.doom, slot.handle) = (None, None);
         let Some(node) = slot.node.take() else { return };
         self.watch.note(Some(id), || format!("ends: {unsynced:?}"));
-        self.watch.lock().judge.ended(id);
+        self.watch.lock().invariants.ended(id);
         node.crash().await;
         slot.last_log_write = slot.disk.last_log_write();
         slot.disk = slot.before.after_crash(&slot.disk, unsynced, undone);
@@ -267,7 +269,7 @@ impl<M: Machine> World<M> {
         let tick = self.terms.config.tick_interval + Duration::from_millis(1);
         if status.max_loop_stall_ms > tick.as_secs_f64() * 1e3 {
             let what = format!("n{id}: {} ms, a tick is {tick:?}", status.max_loop_stall_ms);
-            self.watch.accuse("the loop goes on", what);
+            self.watch.report_breach("the loop goes on", what);
         }
     }
 
@@ -276,7 +278,7 @@ impl<M: Machine> World<M> {
         let alarms =
             handle.map_or(0, |handle| with_raft_status(handle, |raft| raft.counters.safety_alarms));
         if alarms > 0 {
-            self.watch.lock().judge.alarmed(id, "see its log");
+            self.watch.lock().invariants.alarmed(id, "see its log");
         }
     }
 
@@ -317,10 +319,12 @@ impl<M: Machine> World<M> {
         let fatal = slot.handle.as_ref().and_then(|handle| stop_signal(handle).fatal());
         let fatal = fatal.unwrap_or_else(|| "no reason is known".into());
         self.watch.note(Some(id), || format!("stops: {fatal}"));
-        let missing = slot.rolled_back || !self.watch.lock().judge.is_sound(id);
+        let missing = slot.rolled_back || !self.watch.lock().invariants.is_sound(id);
         let outlived = fatal.contains(OUTLIVED) && missing;
         if !(slot.may_stop || outlived) {
-            return self.watch.accuse("no member stops by itself", format!("n{id}: {fatal}"));
+            return self
+                .watch
+                .report_breach("no member stops by itself", format!("n{id}: {fatal}"));
         }
         let unsynced = match self.dice.below(3) {
             0 => Unsynced::Kept,

@@ -29,7 +29,7 @@ impl World {
     pub(super) fn do_without_a_minority(&mut self) -> Result<(), (&'static str, String)> {
         let size = self.nodes.len() as u64;
         // A member that lost data needs the answers of all.
-        if size < 3 || !self.ids().all(|id| self.judge.is_sound(id)) {
+        if size < 3 || !self.ids().all(|id| self.invariants.is_sound(id)) {
             return Ok(());
         }
         let behind = self.choose_behind();
@@ -47,7 +47,7 @@ impl World {
             return Err(("a leader of a quorum in time", what));
         }
         let before = self.sights.leaders;
-        self.run_until(8 * timeout, |world| world.judge.is_over());
+        self.run_until(8 * timeout, |world| world.invariants.is_over());
         let more = self.sights.leaders - before;
         if more > 1 {
             let what = format!("{more} more leaders of {quorum:?} without {behind:?}");
@@ -100,6 +100,6 @@ impl World {
     fn leads_among(&self, quorum: &[NodeId]) -> bool {
         let rafts = quorum.iter().filter_map(|id| self.nodes[*id as usize].raft.as_ref());
         let roles = rafts.map(|raft| (raft.role().1, raft.role().0 == Role::Leader));
-        self.judge.is_over() || roles.max().is_some_and(|(_, leads)| leads)
+        self.invariants.is_over() || roles.max().is_some_and(|(_, leads)| leads)
     }
 }

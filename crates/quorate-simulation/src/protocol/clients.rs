@@ -208,7 +208,7 @@ impl World {
         let node = &mut self.nodes[target as usize];
         let Some(raft) = &mut node.raft else { return Err(Refusal::NotLeader(None)) };
         let ticket = raft.read_index(now)?;
-        let mark = self.judge.read_arrives(target);
+        let mark = self.invariants.read_arrives(target);
         node.asked.insert(ticket, (waiter, mark));
         self.end_turn(target);
         Ok(())
@@ -291,7 +291,7 @@ impl World {
     pub(super) fn read_confirmed(&mut self, id: NodeId, ticket: u64, index: Index) {
         let node = &mut self.nodes[id as usize];
         let Some((waiter, mark)) = node.asked.remove(&ticket) else { return };
-        self.judge.read_confirmed(mark);
+        self.invariants.read_confirmed(mark);
         node.confirmed.push((index, waiter));
         let applied = node.machine.applied.index;
         self.answer_reads(id, applied);

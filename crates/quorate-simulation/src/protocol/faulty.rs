@@ -87,7 +87,7 @@ impl World {
 
     /// Whether a disk may be lost now: with two lost disks, acknowledged entries may be lost.
     fn may_lose(&self, id: NodeId) -> bool {
-        let others_are_sound = self.ids().all(|id| self.judge.is_sound(id));
+        let others_are_sound = self.ids().all(|id| self.invariants.is_sound(id));
         self.lives(id) && self.quorums.may_lose(id) && others_are_sound && !self.loses_soon()
     }
 
@@ -142,7 +142,7 @@ impl World {
                 let node = self.node(id);
                 node.clock.jump(by);
                 node.armed = None;
-                self.judge.clock_jumped(id);
+                self.invariants.clock_jumped(id);
                 self.arm(id);
             }
             FaultKind::ForcedSnapshot => {
@@ -205,7 +205,7 @@ impl World {
             return Err(("a leader in time", what));
         };
         self.sights.elected_after = elected_after;
-        let goal = self.judge.committed();
+        let goal = self.invariants.committed();
         if !self.comes_to_be(120 * SECOND, |world| world.has_applied(goal)) {
             let what = format!("not all at {goal} with clients: {}", self.positions());
             return Err(("catching up under load", what));
@@ -227,7 +227,7 @@ impl World {
         let mut wait = LeaderWait::begin(self.now, timeout, self.pace.decode);
         let mut came = None;
         self.run_until(wait.at_most(), |world| {
-            let is_led = world.judge.is_over() || is_led(world);
+            let is_led = world.invariants.is_over() || is_led(world);
             came = wait.look(world.now, is_led, world.quorum_is_free());
             came.is_some()
         });
@@ -264,22 +264,23 @@ impl World {
     fn is_led(&self) -> bool {
         let led = self.leader().and_then(|leader| self.status(leader));
         // It has committed an entry of its term, so it serves requests.
-        led.is_some_and(|status| Some(status.term) == self.judge.committed_term())
+        led.is_some_and(|status| Some(status.term) == self.invariants.committed_term())
     }
 
     fn has_applied(&self, goal: Index) -> bool {
-        self.judge.is_over() || self.nodes.iter().all(|node| node.machine.applied.index >= goal)
+        self.invariants.is_over()
+            || self.nodes.iter().all(|node| node.machine.applied.index >= goal)
     }
 
     /// Whether all have applied all entries, all count, and no request waits.
     fn is_converged(&self) -> bool {
-        if self.judge.is_over() {
+        if self.invariants.is_over() {
             return true;
         }
         let Some(goal) = self.leader().and_then(|leader| self.status(leader)) else { return false };
         self.clients_are_idle()
             && (0..).zip(&self.nodes).all(|(id, node)| {
-                node.machine.applied == goal.last && self.judge.is_sound(id) && node.is_well()
+                node.machine.applied == goal.last && self.invariants.is_sound(id) && node.is_well()
             })
     }
 

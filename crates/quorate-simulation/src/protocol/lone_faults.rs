@@ -26,7 +26,7 @@ impl World {
         self.strike_alone(FaultKind::HungSync, leader, leader);
         // The hang can't be noticed before there is something to write: all clients may be reading.
         let is_told = self.run_until(WRITING * timeout, |world| world.waits_for_its_disk(leader));
-        self.run_until(PATIENCE * timeout, |world| world.judge.is_over());
+        self.run_until(PATIENCE * timeout, |world| world.invariants.is_over());
         let another = |world: &World| world.leader().is_some_and(|now| now != leader);
         if is_told && self.leader_comes(another).is_none() {
             let what =
@@ -43,7 +43,7 @@ impl World {
 
     fn waits_for_its_disk(&self, id: NodeId) -> bool {
         let waits = |status: RaftStatus| status.persisted < status.last.index;
-        self.judge.is_over() || self.status(id).is_some_and(waits)
+        self.invariants.is_over() || self.status(id).is_some_and(waits)
     }
 
     /// No request is under way. `Err`: what happened although it must not.
@@ -53,7 +53,7 @@ impl World {
         let deaf = (leader + 1 + self.streams.acts.below(size - 1)) % size;
         self.strike_alone(FaultKind::OneWayPartition, leader, deaf);
         let before = self.sights.leaders;
-        self.run_until(CALM * self.config.election_timeout_max, |world| world.judge.is_over());
+        self.run_until(CALM * self.config.election_timeout_max, |world| world.invariants.is_over());
         let more = self.sights.leaders - before;
         if more > 0 {
             let what = format!("{more} more leaders, as n{deaf} does not hear n{leader}");
@@ -65,7 +65,7 @@ impl World {
     /// Whether any member may fail: the others are a quorum, have repaired their losses, and
     /// install nothing.
     fn can_spare_one(&self) -> bool {
-        let is_well = |id| self.judge.is_sound(id) && self.is_free(id);
+        let is_well = |id| self.invariants.is_sound(id) && self.is_free(id);
         let is_spared = |id| self.quorums.are(|node| node != id);
         self.ids().all(is_well) && self.ids().all(is_spared)
     }

@@ -16,7 +16,7 @@ impl World {
     }
 
     pub(super) fn send(&mut self, envelope: Envelope) {
-        self.judge.sent(&envelope);
+        self.invariants.sent(&envelope);
         self.perhaps_lie(&envelope);
         let (from, to) = (envelope.from, envelope.to);
         let link = self.conditions.link(from, to);
@@ -49,7 +49,7 @@ impl World {
         if lies > 0 && self.streams.lies.chance(lies) {
             let lie = lies::beside(envelope, &mut self.streams.lies);
             self.note(envelope.from, || format!("lies to n{}: {lie:?}", lie.to));
-            self.judge.alarms_may_come();
+            self.invariants.alarms_may_come();
             self.sights.disturbed();
             let at = self.now + self.streams.lies.between(1, self.pace.latency);
             self.agenda.plan(at, Happening::Deliver(lie));

@@ -26,7 +26,7 @@ pub fn run(settings: &Settings) -> Outcome {
     }
     let members = founding(settings.nodes, &mut coincidences);
     let mut world = World::new(members, settings.seed, config, trace);
-    world.judge.follow_transfers(&world.config);
+    world.invariants.follow_transfers(&world.config);
     world.pace = pace(&mut dice);
     world.pace.turn = turn(&mut coincidences);
     world.eager = *coincidences.pick(&[0, 0, 20, 100]);
@@ -41,7 +41,7 @@ pub fn run(settings: &Settings) -> Outcome {
     world.admit_clients(10, dice.between(300, 900) * MILLISECOND);
     let ran = catch_unwind(AssertUnwindSafe(|| world.live(settings)));
     if let Err(panic) = ran {
-        world.judge.accuse("no panic", panic_message(&*panic));
+        world.invariants.report_breach("no panic", panic_message(&*panic));
     }
     world.into_outcome(settings)
 }
@@ -126,33 +126,33 @@ fn turn(dice: &mut Dice) -> Micros {
 impl World {
     fn live(&mut self, settings: &Settings) {
         let until = settings.time;
-        while !self.judge.is_over() && self.turn(until) {}
-        if self.judge.is_over() {
+        while !self.invariants.is_over() && self.turn(until) {}
+        if self.invariants.is_over() {
             return;
         }
         if let Err((rule, what)) = self.heal() {
-            self.judge.accuse(rule, what);
+            self.invariants.report_breach(rule, what);
         }
         self.check_bounds();
     }
 
     /// Checks upper bounds: leaders, bytes.
     fn check_bounds(&mut self) {
-        self.judge.leaders_came(self.sights.leaders_per_disturbance);
+        self.invariants.leaders_came(self.sights.leaders_per_disturbance);
         for id in self.ids() {
             let (config, held) = (self.config_of(id), self.lived(id).max_log_bytes);
-            self.judge.log_was_bounded(&config, held);
+            self.invariants.log_was_bounded(&config, held);
         }
     }
 
     fn into_outcome(mut self, settings: &Settings) -> Outcome {
         let operations = self.clients.answered;
-        if self.judge.breach().is_none() {
-            self.judge.clients_saw(&self.clients.verdict());
+        if self.invariants.breach().is_none() {
+            self.invariants.clients_saw(&self.clients.verdict());
         }
         let mut outcome = Outcome {
             seed: settings.seed,
-            breach: self.judge.breach().cloned(),
+            breach: self.invariants.breach().cloned(),
             trace_hash: self.trace.hash(),
             events: self.events,
             virtual_time: self.now,
@@ -160,15 +160,15 @@ impl World {
             ..Outcome::default()
         };
         outcome.saw_all(&self.totals(), &self.sights);
-        outcome.saw("recovered", self.judge.recovered());
-        outcome.saw("unnoticeable", u64::from(self.judge.has_given_up()));
-        outcome.saw("committed", self.judge.committed());
+        outcome.saw("recovered", self.invariants.recovered());
+        outcome.saw("unnoticeable", u64::from(self.invariants.has_given_up()));
+        outcome.saw("committed", self.invariants.committed());
         outcome.saw("given_up", self.clients.given_up);
         outcome.saw("grouped", self.sights.grouped);
         outcome.saw("asked_beside", self.sights.asked_beside);
         outcome.saw("truncated_beside", self.sights.truncated_beside);
         outcome.saw("founded_jointly", u64::from(!self.members.voters_outgoing.is_empty()));
-        outcome.saw("sent_at_once", u64::from(self.judge.transfers_at_once() > 1));
+        outcome.saw("sent_at_once", u64::from(self.invariants.transfers_at_once() > 1));
         let nodes = self.nodes.iter();
         outcome.saw(
             "duplicates_suppressed",

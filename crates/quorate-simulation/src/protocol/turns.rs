@@ -35,7 +35,7 @@ impl World {
         node.turn_is_open = false;
         let Some(raft) = &mut node.raft else { return };
         let ready = raft.ready();
-        self.judge.turn(&raft.observe());
+        self.invariants.turn(&raft.observe());
         let outlived = ready.events.contains(&Event::StaleDirectory);
         self.hand_out(id, ready);
         if outlived {
@@ -106,7 +106,7 @@ impl World {
         let before: usize = queue.iter().map(batch_bytes).sum::<usize>() - last;
         if before > self.config.apply_queue_bytes {
             let what = format!("n{id}: {before} bytes before the last batch");
-            self.judge.accuse("bounded queues", what);
+            self.invariants.report_breach("bounded queues", what);
         }
     }
 
@@ -132,7 +132,7 @@ impl World {
         let allowed = unpersisted_bytes.max(uncommitted_bytes) + append_bytes.max(1_000);
         if waiting > allowed {
             let what = format!("n{id}: {waiting} bytes wait for the disk, {allowed} may");
-            self.judge.accuse("bounded queues", what);
+            self.invariants.report_breach("bounded queues", what);
         }
     }
 
@@ -152,7 +152,7 @@ impl World {
         }
         let node = &mut self.nodes[id as usize];
         let Some(step) = node.disk.steps.pop_front() else { return };
-        self.judge.durable(id, &step.change);
+        self.invariants.durable(id, &step.change);
         node.disk.apply(step.change);
         let envelopes = step.then_send;
         self.input(id, |raft, now| raft.persisted(now, step.seq));
@@ -176,7 +176,7 @@ impl World {
         let outcome = self.nodes[id as usize].disk.read_chunk(&read);
         let ChunkRead { to, transfer, offset, .. } = read;
         if outcome == ChunkReadOutcome::Gone {
-            self.judge.transfer_is_void(id, to);
+            self.invariants.transfer_is_void(id, to);
         }
         self.input(id, |raft, now| raft.chunk_read(now, to, transfer, offset, outcome));
         if self.streams.turns.chance(self.eager) {
@@ -210,7 +210,7 @@ impl World {
                         continue;
                     }
                     let reply = node.machine.apply(entry);
-                    self.judge.applied(id, entry, node.machine.digest);
+                    self.invariants.applied(id, entry, node.machine.digest);
                     self.answer_waiter(id, entry.log_id, reply);
                 }
                 let applied = self.nodes[id as usize].machine.applied.index;
@@ -263,7 +263,7 @@ impl World {
         node.duplicates += node.machine.duplicates;
         node.expired += node.machine.expired;
         node.machine = installed;
-        self.judge.installed(id, log_id, node.machine.digest);
+        self.invariants.installed(id, log_id, node.machine.digest);
         self.answer_reads(id, log_id.index);
         self.input(id, |raft, now| raft.applied(now, log_id.index));
     }

@@ -4,7 +4,7 @@
 //! the types allow, and drops what was not durable when a node crashes.
 //!
 //! ```text
-//! agenda ──next──▶ a node's input ──▶ Raft ──▶ Ready ──▶ judge sees the turn ──▶ agenda
+//! agenda ──next──▶ a node's input ──▶ Raft ──▶ Ready ──▶ the checker sees the turn ──▶ agenda
 //!    ▲                                                                             │
 //!    └───────────────────────── messages, steps, reads, work ◀─────────────────────┘
 //! ```
@@ -21,7 +21,7 @@ use quorate::raft::{
 use super::super::MILLISECOND;
 use super::super::acting::Acting;
 use super::super::conditions::Conditions;
-use super::super::judge::{Durable, Judge, ReadMark};
+use super::super::invariants::{Durable, InvariantChecker, ReadMark};
 use super::super::quorums::Quorums;
 use super::super::random::Dice;
 use super::super::remembered::Remembered;
@@ -196,7 +196,7 @@ pub(crate) struct World {
     pub(super) sessions_max: usize,
     pub(super) conditions: Conditions,
     pub(super) agenda: Agenda<Happening>,
-    pub(super) judge: Judge,
+    pub(super) invariants: InvariantChecker,
     pub(super) clients: Clients,
     pub(super) acting: Acting<Disk>,
     pub(super) streams: Streams,
@@ -230,7 +230,7 @@ impl World {
             sessions_max: 8,
             conditions: Conditions::of([], size),
             agenda: Agenda::default(),
-            judge: Judge::new(&members),
+            invariants: InvariantChecker::new(&members),
             members,
             clients: Clients::default(),
             acting: Acting::of(&Schedule::default()),
@@ -308,7 +308,7 @@ impl World {
         node.disk.life.incarnation += 1;
         node.born += 1;
         let (life, remembered) = (node.disk.life, self.remembered(id));
-        self.judge.begins(id, life, &remembered);
+        self.invariants.begins(id, life, &remembered);
         let node = &mut self.nodes[id as usize];
         let recovered = node.disk.recovered(&members);
         node.machine = match &recovered.snapshot {
@@ -316,8 +316,8 @@ impl World {
             None => Machine::new(sessions_max),
         };
         (node.armed, node.ticked_at, node.sync_fails) = (None, now, false);
-        self.judge.opened(id, &recovered);
-        self.judge.restored(id, node.machine.applied.index, node.machine.digest);
+        self.invariants.opened(id, &recovered);
+        self.invariants.restored(id, node.machine.applied.index, node.machine.digest);
         node.raft = Some(Raft::new(config, recovered, node.clock.at(now)));
         self.note(id, || "starts".into());
         self.observe(id);
@@ -333,7 +333,7 @@ impl World {
         node.expired += node.machine.expired;
         for _ in 0..done {
             let Some(step) = node.disk.steps.pop_front() else { break };
-            self.judge.durable(id, &step.change);
+            self.invariants.durable(id, &step.change);
             node.disk.apply(step.change);
         }
         node.disk.crash();
@@ -348,7 +348,7 @@ impl World {
     /// The disk of a node that is down has lost data.
     pub(super) fn disk_lost(&mut self, id: NodeId, noticed: bool) {
         let disk = &self.nodes[id as usize].disk;
-        self.judge.lost(id, Durable::of(&disk.recovered(&self.members)), noticed);
+        self.invariants.lost(id, Durable::of(&disk.recovered(&self.members)), noticed);
     }
 
     /// What the others' disks record of `id`.
@@ -366,7 +366,7 @@ impl World {
 
     /// Runs the next event, if its time is before `until`; returns whether there was one.
     pub(crate) fn turn(&mut self, until: Micros) -> bool {
-        if self.judge.has_given_up() {
+        if self.invariants.has_given_up() {
             return false;
         }
         let Some((at, happening)) = self.agenda.next(until) else {
@@ -374,7 +374,7 @@ impl World {
             return false;
         };
         self.now = self.now.max(at);
-        self.judge.at(self.now);
+        self.invariants.at(self.now);
         self.events += 1;
         match happening {
             Happening::Deliver(envelope) => self.deliver(envelope),
@@ -417,7 +417,7 @@ impl World {
         self.trace.mix([self.now, id, envelope.id ^ envelope.from << 48]);
         let from = envelope.from;
         self.trace.line(self.now, Some(id), || format!("<- n{from} {:?}", envelope.body));
-        self.judge.delivered(&envelope);
+        self.invariants.delivered(&envelope);
         let is_piece = matches!(&envelope.body, Body::Request(Request::Snapshot(_)));
         let asks = self.asks_with(id, &envelope.body);
         self.input(id, |raft, now| {
@@ -532,7 +532,7 @@ impl World {
 
     pub(super) fn observe(&mut self, id: NodeId) {
         if let Some(raft) = &self.nodes[id as usize].raft {
-            self.judge.turn(&raft.observe());
+            self.invariants.turn(&raft.observe());
         }
     }
 
@@ -568,7 +568,7 @@ impl World {
                     self.unknown_waiters(id, |log_id| log_id.index <= through);
                 }
                 Event::Deposed => self.unknown_waiters(id, |_| true),
-                Event::Alarm(what) => self.judge.alarmed(id, what),
+                Event::Alarm(what) => self.invariants.alarmed(id, what),
                 Event::RoleChanged { role: Role::Leader, .. } => {
                     let calm = self.acting.is_calm();
                     self.sights.led(calm);

@@ -3,9 +3,9 @@
 
 use quorate::raft::{Entries, Entry, Index, LogId, NodeId};
 
-use super::Judge;
+use super::InvariantChecker;
 
-impl Judge {
+impl InvariantChecker {
     /// A member's state machine begins an incarnation at `index`, in the state with this digest.
     pub(crate) fn restored(&mut self, member: NodeId, index: Index, digest: u64) {
         self.known(member).applied = Some(index);
@@ -18,7 +18,7 @@ impl Judge {
         let before = self.known(member).applied.replace(id.index);
         if before.is_some_and(|before| before + 1 != id.index) {
             let what = format!("n{member} applies {id} behind {before:?}");
-            self.accuse("no gap, no repeat", what);
+            self.report_breach("no gap, no repeat", what);
         }
         self.is_committed(member, entry);
         self.in_state(member, id.index, digest);
@@ -34,7 +34,7 @@ impl Judge {
         let committed = self.history.get(id.index as usize - 1);
         if committed.is_none_or(|committed| committed.term != id.term) {
             let what = format!("n{member} is offered a snapshot of {id}, committed {committed:?}");
-            self.accuse("applied is committed", what);
+            self.report_breach("applied is committed", what);
         }
     }
 
@@ -45,7 +45,7 @@ impl Judge {
         let durable = self.known(member).disk.snapshot;
         if durable.index < id.index {
             let what = format!("n{member} says that {id} is current, durable is {durable}");
-            self.accuse("durable is durable", what);
+            self.report_breach("durable is durable", what);
         }
     }
 
@@ -58,7 +58,7 @@ impl Judge {
         if !(committed && same) {
             let what =
                 format!("n{member} applies {id}, committed: {committed}, as written: {same}");
-            self.accuse("applied is committed", what);
+            self.report_breach("applied is committed", what);
         }
     }
 
@@ -70,11 +70,11 @@ impl Judge {
         let (durable, before) = (known.disk.snapshot, known.applied.replace(id.index));
         if durable.index < id.index {
             let what = format!("n{member} takes snapshot {id}, durable is {durable}");
-            self.accuse("durable is durable", what);
+            self.report_breach("durable is durable", what);
         }
         if before.is_some_and(|before| before >= id.index) {
             let what = format!("n{member} takes snapshot {id} behind {before:?}");
-            self.accuse("no gap, no repeat", what);
+            self.report_breach("no gap, no repeat", what);
         }
         self.in_state(member, id.index, digest);
     }
@@ -88,7 +88,7 @@ impl Judge {
         let known = *self.states[at].get_or_insert(digest);
         if known != digest {
             let what = format!("n{member} at {index}: digest {digest:x}, elsewhere {known:x}");
-            self.accuse("equal states", what);
+            self.report_breach("equal states", what);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use quorate::raft::{Answer, Body, Envelope, Incarnation, NodeId, Request, RequestId};
 
-use super::Judge;
+use super::InvariantChecker;
 
 /// The number of requests remembered for an incarnation.
 const REMEMBERED: usize = 4_096;
@@ -81,7 +81,7 @@ impl Questions {
     }
 }
 
-impl Judge {
+impl InvariantChecker {
     /// A read is about to be given to a member.
     pub(crate) fn read_arrives(&mut self, member: NodeId) -> ReadMark {
         self.questions.clock += 1;
@@ -102,7 +102,7 @@ impl Judge {
             let by: Vec<NodeId> = asked.answered.keys().copied().filter(|n| answered(*n)).collect();
             let what =
                 format!("n{member} confirms a read; asked since it came, only {by:?} answered");
-            self.accuse("reads are confirmed afresh", what);
+            self.report_breach("reads are confirmed afresh", what);
         }
     }
 }
@@ -116,20 +116,20 @@ mod tests {
         Membership,
     };
 
-    fn judge() -> Judge {
-        let mut judge = Judge::new(&Membership::of_voters(0..3));
+    fn invariants() -> InvariantChecker {
+        let mut invariants = InvariantChecker::new(&Membership::of_voters(0..3));
         for member in 0..3 {
             let life = Life { incarnation: 1, ..Life::default() };
-            judge.begins(member, life, &Remembered::of(member, []));
+            invariants.begins(member, life, &Remembered::of(member, []));
         }
-        judge
+        invariants
     }
 
     fn envelope(from: NodeId, to: NodeId, id: RequestId, body: Body) -> Envelope {
         Envelope { cluster: 1, group: 0, from, to, incarnation: 1, term: 0, id, body }
     }
 
-    fn ask(judge: &mut Judge, to: NodeId, id: RequestId) {
+    fn ask(invariants: &mut InvariantChecker, to: NodeId, id: RequestId) {
         let append = Append {
             prev: LogId::BASE,
             entries: Entries::new(),
@@ -138,10 +138,10 @@ mod tests {
             leader_durable: 0,
             round: 0,
         };
-        judge.sent(&envelope(0, to, id, Body::Request(Request::Append(append))));
+        invariants.sent(&envelope(0, to, id, Body::Request(Request::Append(append))));
     }
 
-    fn answer(judge: &mut Judge, from: NodeId, id: RequestId) {
+    fn answer(invariants: &mut InvariantChecker, from: NodeId, id: RequestId) {
         let report = FollowerReport {
             matched: 0,
             install: InstallStatus::None,
@@ -149,41 +149,47 @@ mod tests {
             round: 0,
         };
         let answer = Answer::Append(AppendAnswer { report, outcome: AppendOutcome::Accepted });
-        judge.delivered(&envelope(from, 0, id, Body::Answer { asker_incarnation: 1, answer }));
+        invariants.delivered(&envelope(from, 0, id, Body::Answer { asker_incarnation: 1, answer }));
     }
 
     #[test]
     fn an_answer_to_what_left_before_a_read_confirms_nothing() {
-        let mut judge = judge();
-        ask(&mut judge, 1, 5);
-        let mark = judge.read_arrives(0);
-        answer(&mut judge, 1, 5);
-        judge.read_confirmed(mark);
-        assert_eq!(judge.breach().map(|breach| breach.rule), Some("reads are confirmed afresh"));
+        let mut invariants = invariants();
+        ask(&mut invariants, 1, 5);
+        let mark = invariants.read_arrives(0);
+        answer(&mut invariants, 1, 5);
+        invariants.read_confirmed(mark);
+        assert_eq!(
+            invariants.breach().map(|breach| breach.rule),
+            Some("reads are confirmed afresh")
+        );
     }
 
     /// A leader that is flooded with campaigns answers each with a heartbeat.
     #[test]
     fn an_answer_to_a_request_that_is_not_remembered_may_confirm_a_read() {
-        let mut judge = judge();
-        let mark = judge.read_arrives(0);
-        (6..=REMEMBERED as u64 + 6).for_each(|id| ask(&mut judge, 1, id));
-        answer(&mut judge, 1, 6);
-        judge.read_confirmed(mark);
-        assert_eq!(judge.breach(), None);
-        let later = judge.read_arrives(0);
-        answer(&mut judge, 1, 6);
-        judge.read_confirmed(later);
-        assert_eq!(judge.breach().map(|breach| breach.rule), Some("reads are confirmed afresh"));
+        let mut invariants = invariants();
+        let mark = invariants.read_arrives(0);
+        (6..=REMEMBERED as u64 + 6).for_each(|id| ask(&mut invariants, 1, id));
+        answer(&mut invariants, 1, 6);
+        invariants.read_confirmed(mark);
+        assert_eq!(invariants.breach(), None);
+        let later = invariants.read_arrives(0);
+        answer(&mut invariants, 1, 6);
+        invariants.read_confirmed(later);
+        assert_eq!(
+            invariants.breach().map(|breach| breach.rule),
+            Some("reads are confirmed afresh")
+        );
     }
 
     #[test]
     fn an_answer_to_what_left_after_a_read_confirms_it() {
-        let mut judge = judge();
-        let mark = judge.read_arrives(0);
-        ask(&mut judge, 1, 6);
-        answer(&mut judge, 1, 6);
-        judge.read_confirmed(mark);
-        assert_eq!(judge.breach(), None);
+        let mut invariants = invariants();
+        let mark = invariants.read_arrives(0);
+        ask(&mut invariants, 1, 6);
+        answer(&mut invariants, 1, 6);
+        invariants.read_confirmed(mark);
+        assert_eq!(invariants.breach(), None);
     }
 }

@@ -12,12 +12,12 @@ fn change(truncate_from: Option<Index>, term: Term) -> LogChange {
 /// Disks of three members hold entry 1 of term 1, which is committed; then this many of them
 /// follow a truncation.
 fn truncated_by(members: u64) -> Option<&'static str> {
-    let mut judge = Judge::new(&Membership::of_voters(0..3));
-    (0..3).for_each(|member| judge.durable(member, &change(None, 1)));
-    judge.history.push(Committed { term: 1, in_term: 3 });
-    (0..3).for_each(|member| judge.count_held(member));
-    (0..members).for_each(|member| judge.durable(member, &change(Some(1), 2)));
-    judge.breach().map(|breach| breach.rule)
+    let mut invariants = InvariantChecker::new(&Membership::of_voters(0..3));
+    (0..3).for_each(|member| invariants.durable(member, &change(None, 1)));
+    invariants.history.push(Committed { term: 1, in_term: 3 });
+    (0..3).for_each(|member| invariants.count_held(member));
+    (0..members).for_each(|member| invariants.durable(member, &change(Some(1), 2)));
+    invariants.breach().map(|breach| breach.rule)
 }
 
 /// A disk may take longer to truncate an entry than other members take to commit it.
@@ -52,26 +52,26 @@ fn observed(term: Term, last: Index) -> ObservedState {
 #[test]
 fn what_a_later_term_committed_may_be_truncated() {
     for (term, breach) in [(2, None), (3, Some("committed entries stay"))] {
-        let mut judge = Judge::new(&Membership::of_voters(0..3));
-        judge.history.push(Committed { term: 1, in_term: 3 });
-        judge.known(0).logged = 1;
-        judge.known(0).seen = Some(observed(term, 0));
-        judge.truncates(observed(term, 0), 0);
-        assert_eq!(judge.breach().map(|breach| breach.rule), breach, "term {term}");
+        let mut invariants = InvariantChecker::new(&Membership::of_voters(0..3));
+        invariants.history.push(Committed { term: 1, in_term: 3 });
+        invariants.known(0).logged = 1;
+        invariants.known(0).seen = Some(observed(term, 0));
+        invariants.truncates(observed(term, 0), 0);
+        assert_eq!(invariants.breach().map(|breach| breach.rule), breach, "term {term}");
     }
 }
 
 /// A vote, and a later term in the same turn: one durable step.
 #[test]
 fn a_vote_that_was_overtaken_by_a_term_counts() {
-    let mut judge = Judge::new(&Membership::of_voters(0..3));
+    let mut invariants = InvariantChecker::new(&Membership::of_voters(0..3));
     let later = HardState { term: 31, vote: None };
-    judge.durable(1, &LogChange { hard_state: Some(later), ..LogChange::default() });
+    invariants.durable(1, &LogChange { hard_state: Some(later), ..LogChange::default() });
     let own = HardState { term: 30, vote: Some(2) };
-    judge.durable(2, &LogChange { hard_state: Some(own), ..LogChange::default() });
+    invariants.durable(2, &LogChange { hard_state: Some(own), ..LogChange::default() });
     let answer = Answer::Vote { granted: true, held: None };
     let body = Body::Answer { asker_incarnation: 1, answer };
-    judge.sent(&Envelope {
+    invariants.sent(&Envelope {
         cluster: 1,
         group: 0,
         from: 1,
@@ -81,25 +81,25 @@ fn a_vote_that_was_overtaken_by_a_term_counts() {
         id: 1,
         body,
     });
-    judge.is_elected(ObservedState { node: 2, ..observed(30, 0) });
-    assert_eq!(judge.breach(), None);
+    invariants.is_elected(ObservedState { node: 2, ..observed(30, 0) });
+    assert_eq!(invariants.breach(), None);
 }
 
 /// A member learns that its disk was rolled back, can't write that down, and starts as the very
 /// incarnation that others remember (PS20): nothing is checked from then on.
 #[test]
 fn ps20_a_loss_that_nobody_can_notice_ends_a_run() {
-    let mut judge = Judge::new(&Membership::of_voters(0..3));
+    let mut invariants = InvariantChecker::new(&Membership::of_voters(0..3));
     let remembers_6 = KnownPeers::from([(1, PeerRecord::new(6))]);
     let remembered = Remembered::of(1, &[remembers_6.clone(), remembers_6.clone(), remembers_6]);
     let life = |incarnation| Life { incarnation, ..Life::default() };
-    judge.begins(1, life(6), &remembered);
-    assert!(!judge.has_given_up(), "nothing is lost");
-    judge.lost(1, Durable::default(), false);
-    judge.begins(1, life(5), &remembered);
-    assert!(!judge.has_given_up(), "the others can tell life 5 from life 6");
-    judge.begins(1, life(6), &remembered);
-    assert!(judge.has_given_up() && judge.is_over());
-    judge.accuse("a rule", String::new());
-    assert_eq!(judge.breach(), None);
+    invariants.begins(1, life(6), &remembered);
+    assert!(!invariants.has_given_up(), "nothing is lost");
+    invariants.lost(1, Durable::default(), false);
+    invariants.begins(1, life(5), &remembered);
+    assert!(!invariants.has_given_up(), "the others can tell life 5 from life 6");
+    invariants.begins(1, life(6), &remembered);
+    assert!(invariants.has_given_up() && invariants.is_over());
+    invariants.report_breach("a rule", String::new());
+    assert_eq!(invariants.breach(), None);
 }

@@ -59,7 +59,7 @@ pub(super) use reads::ReadMark;
 
 /// The state of the checker: all that is known of a cluster.
 #[derive(Debug, Default)]
-pub(super) struct Judge {
+pub(super) struct InvariantChecker {
     now: Micros,
     breach: Option<Breach>,
     members: BTreeMap<NodeId, Known>,
@@ -144,12 +144,12 @@ enum Excuse {
     Recovering,
 }
 
-impl Judge {
+impl InvariantChecker {
     /// A checker for members that have written nothing.
-    pub(super) fn new(members: &Membership) -> Judge {
+    pub(super) fn new(members: &Membership) -> InvariantChecker {
         let quorums = Quorums::of(members);
         let members = members.all().into_iter().map(|member| (member, Known::default())).collect();
-        Judge { members, quorums, ..Judge::default() }
+        InvariantChecker { members, quorums, ..InvariantChecker::default() }
     }
 
     /// Sets the time for breaches.
@@ -188,14 +188,14 @@ impl Judge {
     }
 
     /// Records a breach, unless the checker has given up.
-    pub(super) fn accuse(&mut self, rule: &'static str, what: String) {
+    pub(super) fn report_breach(&mut self, rule: &'static str, what: String) {
         if !self.gave_up {
-            self.convict(rule, what);
+            self.record_breach(rule, what);
         }
     }
 
     /// Records a breach. Only the first one counts: later ones may be its consequences.
-    fn convict(&mut self, rule: &'static str, what: String) {
+    fn record_breach(&mut self, rule: &'static str, what: String) {
         let at = self.now;
         self.breach.get_or_insert(Breach { at, rule, what });
     }
@@ -203,7 +203,7 @@ impl Judge {
     /// A member raises an alarm, which a correct cluster never does.
     pub(super) fn alarmed(&mut self, member: NodeId, what: &str) {
         if !self.lossy {
-            self.accuse("no alarm", format!("n{member} raises an alarm: {what}"));
+            self.report_breach("no alarm", format!("n{member} raises an alarm: {what}"));
         }
     }
 
@@ -225,14 +225,14 @@ impl Judge {
         let before = self.known(member).disk.hard_state;
         let snapshot = self.known(member).disk.snapshot;
         if let Err(what) = self.known(member).disk.change(change) {
-            self.accuse("storage order", format!("n{member}: {what}"));
+            self.report_breach("storage order", format!("n{member}: {what}"));
         }
         let (after, current) =
             (self.known(member).disk.hard_state, self.known(member).disk.snapshot);
         let revoked =
             before.term == after.term && before.vote.is_some() && before.vote != after.vote;
         if after.term < before.term || revoked || current.index < snapshot.index {
-            self.accuse(
+            self.report_breach(
                 "nothing goes back",
                 format!("n{member} writes {after:?}, {current} over {before:?}, {snapshot}"),
             );
@@ -282,7 +282,7 @@ impl Judge {
         (known.seen, known.applied, known.logged) = (None, None, 0);
         if !agrees(&known.disk, &found) {
             let disk = known.disk.clone();
-            self.accuse(
+            self.report_breach(
                 "durable is durable",
                 format!("n{member} starts from {found:?}, durable is {disk:?}"),
             );
@@ -388,7 +388,7 @@ impl Judge {
                         "n{member} writes {} behind a term {prev_term}, elsewhere it is {known:?}",
                         entry.log_id
                     );
-                    return self.accuse("log matching", what);
+                    return self.report_breach("log matching", what);
                 }
             }
         }
@@ -414,14 +414,14 @@ impl Judge {
         if unknown {
             let what =
                 format!("n{member} records a snapshot of {snapshot}, which is not committed");
-            self.accuse("committed history", what);
+            self.report_breach("committed history", what);
         }
     }
 
     /// Computes up to which index the member's disk holds the history.
     fn count_held(&mut self, member: NodeId) {
         let committed = self.history.len() as u64;
-        let Judge { members, history, .. } = self;
+        let InvariantChecker { members, history, .. } = self;
         let Some(Known { disk, holds, .. }) = members.get_mut(&member) else { return };
         let covered = disk.covered().min(committed);
         let agrees = |index: Index| disk.term_at(index) == Some(history[index as usize - 1].term);
@@ -441,7 +441,7 @@ impl Judge {
         let holders = self.members.values().filter(counts).count();
         if !self.quorums.are(|node| self.members.get(&node).is_some_and(|known| counts(&known))) {
             let what = format!("{after}: {holders} disks hold the {committed} committed entries");
-            self.accuse("committed on a quorum's disks", what);
+            self.report_breach("committed on a quorum's disks", what);
         }
     }
 
@@ -472,14 +472,14 @@ impl Judge {
         }
         if term < envelope.term || !durable {
             let what = format!("{envelope:?} of a disk at {:?}, {}", disk.hard_state, disk.last());
-            self.accuse("durable before sent", what);
+            self.report_breach("durable before sent", what);
         }
         self.questions.sent(envelope);
         self.transfer_sent(envelope);
     }
 }
 
-impl Judge {
+impl InvariantChecker {
     /// A message arrives at its receiver, which is about to handle it.
     pub(super) fn delivered(&mut self, envelope: &Envelope) {
         self.questions.delivered(envelope);

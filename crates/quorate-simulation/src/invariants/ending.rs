@@ -6,20 +6,20 @@ use quorate::machine::SessionConfig;
 use quorate::raft::{Entry, Micros, RaftConfig};
 
 use super::super::linearizability::Verdict;
-use super::Judge;
+use super::InvariantChecker;
 
 /// The most leaders that may be elected after one disturbance: one may soon follow another, a third
 /// has no cause.
 const LEADERS_MAX: u64 = 2;
 
-impl Judge {
+impl InvariantChecker {
     /// Clients must have seen what one copy could have shown; an unknown verdict is a breach, too.
     /// If the checker has given up, the history up to then is checked.
     pub(crate) fn clients_saw<Key: Debug>(&mut self, verdict: &Verdict<Key>) {
         match verdict {
             Verdict::Linearizable => {}
-            Verdict::Unknown { .. } => self.convict("unknown", verdict.to_string()),
-            Verdict::Violation(_) => self.convict("linearizability", verdict.to_string()),
+            Verdict::Unknown { .. } => self.record_breach("unknown", verdict.to_string()),
+            Verdict::Violation(_) => self.record_breach("linearizability", verdict.to_string()),
         }
     }
 
@@ -27,7 +27,7 @@ impl Judge {
     pub(crate) fn leaders_came(&mut self, per_disturbance: u64) {
         if per_disturbance > LEADERS_MAX {
             let what = format!("{per_disturbance} leaders came after one disturbance");
-            self.accuse("calm elections", what);
+            self.report_breach("calm elections", what);
         }
     }
 
@@ -42,7 +42,7 @@ impl Judge {
             let what = format!(
                 "{ended} sessions ended as idle for {session_timeout_ms} ms, and {moved_ms} ms have passed at most"
             );
-            self.accuse("log time is bounded", what);
+            self.report_breach("log time is bounded", what);
         }
     }
 
@@ -51,7 +51,10 @@ impl Judge {
         let allowed = self.log_bytes_allowed(config);
         if let Some(allowed) = allowed.filter(|allowed| held > *allowed) {
             let node = config.node;
-            self.accuse("bounded log", format!("n{node}: {held} bytes, {allowed} are allowed"));
+            self.report_breach(
+                "bounded log",
+                format!("n{node}: {held} bytes, {allowed} are allowed"),
+            );
         }
     }
 

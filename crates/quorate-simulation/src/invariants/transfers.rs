@@ -12,7 +12,7 @@ use quorate::raft::{
     ObservedState, RaftConfig, Request, RequestId, Role, Term,
 };
 
-use super::Judge;
+use super::InvariantChecker;
 
 /// Transfers by leader and member.
 #[derive(Debug, Default)]
@@ -135,7 +135,7 @@ impl Transfers {
     }
 }
 
-impl Judge {
+impl InvariantChecker {
     /// Begins to follow transfers between members with these limits.
     pub(crate) fn follow_transfers(&mut self, config: &RaftConfig) {
         self.transfers.limits = Some(Limits {
@@ -203,7 +203,7 @@ impl Judge {
                 "n{leader} sends n{to} the snapshot of {index} and cuts its log from {before} to \
                  {now}: {gone} bytes"
             );
-            self.accuse("a transfer keeps the log behind it", what);
+            self.report_breach("a transfer keeps the log behind it", what);
         }
     }
 }
@@ -247,15 +247,15 @@ mod tests {
 
     /// A leader of 20 entries sends the snapshot of `index` to a member, which has asked for the
     /// third chunk.
-    fn sends(judge: &mut Judge, to: NodeId, index: Index) {
+    fn sends(invariants: &mut InvariantChecker, to: NodeId, index: Index) {
         for offset in [0, 10] {
-            sends_chunk(judge, to, index, offset);
-            answers(judge, to, index, offset);
+            sends_chunk(invariants, to, index, offset);
+            answers(invariants, to, index, offset);
         }
-        sends_chunk(judge, to, index, 20);
+        sends_chunk(invariants, to, index, 20);
     }
 
-    fn sends_chunk(judge: &mut Judge, to: NodeId, index: Index, offset: u64) {
+    fn sends_chunk(invariants: &mut InvariantChecker, to: NodeId, index: Index, offset: u64) {
         let meta = SnapshotMeta {
             log_id: id(index),
             membership: Membership::of_voters(0..3),
@@ -264,11 +264,11 @@ mod tests {
         let (data, transfer, round) = (Bytes::from_static(&[0; 10]), index, 0);
         let chunk = SnapshotChunk { meta, transfer, offset, data, crc: 0, round };
         let request = Body::Request(Request::Snapshot(chunk));
-        judge.transfer_sent(&envelope(0, to, index + offset, request));
+        invariants.transfer_sent(&envelope(0, to, index + offset, request));
     }
 
     /// The member has the chunk at `offset` of the snapshot of `index`.
-    fn answers(judge: &mut Judge, from: NodeId, index: Index, offset: u64) {
+    fn answers(invariants: &mut InvariantChecker, from: NodeId, index: Index, offset: u64) {
         let request = index + offset;
         let offset = offset + 10;
         let install = InstallStatus::Receiving { index, bytes: offset };
@@ -276,13 +276,13 @@ mod tests {
         let outcome = ChunkOutcome::Continue { offset };
         let answer = Answer::Snapshot(SnapshotAnswer { report, transfer: index, outcome });
         let body = Body::Answer { asker_incarnation: 1, answer };
-        judge.transfer_answered(&envelope(from, 0, request, body));
+        invariants.transfer_answered(&envelope(from, 0, request, body));
     }
 
-    fn judge(pin_bytes: u64) -> Judge {
-        let mut judge = Judge::new(&Membership::of_voters(0..3));
+    fn invariants(pin_bytes: u64) -> InvariantChecker {
+        let mut invariants = InvariantChecker::new(&Membership::of_voters(0..3));
         let limits = Limits { pin_bytes, prompt: 5_000, counts: 20_000 };
-        judge.transfers.limits = Some(limits);
+        invariants.transfers.limits = Some(limits);
         let entry = |index| Entry {
             log_id: id(index),
             kind: EntryKind::Command,
@@ -290,67 +290,67 @@ mod tests {
             data: Bytes::from_static(b"eight by"),
         };
         let append = (1..=20).map(entry).collect::<Vec<_>>().into();
-        judge.durable(0, &LogChange { append, ..LogChange::default() });
-        judge.members.entry(0).or_default().seen = Some(leads(3));
-        sends(&mut judge, 1, 5);
-        sends(&mut judge, 2, 15);
-        judge.at(1);
-        judge.keeps_log_for_transfers(leads(3), leads(3));
-        judge
+        invariants.durable(0, &LogChange { append, ..LogChange::default() });
+        invariants.members.entry(0).or_default().seen = Some(leads(3));
+        sends(&mut invariants, 1, 5);
+        sends(&mut invariants, 2, 15);
+        invariants.at(1);
+        invariants.keeps_log_for_transfers(leads(3), leads(3));
+        invariants
     }
 
     #[test]
     fn the_older_one_of_two_transfers_keeps_the_log_too() {
-        let mut judge = judge(10_000);
-        judge.keeps_log_for_transfers(leads(3), leads(5));
-        assert_eq!(judge.breach(), None, "up to the snapshot that the first one needs");
-        judge.keeps_log_for_transfers(leads(5), leads(15));
-        let rule = judge.breach().map(|breach| breach.rule);
+        let mut invariants = invariants(10_000);
+        invariants.keeps_log_for_transfers(leads(3), leads(5));
+        assert_eq!(invariants.breach(), None, "up to the snapshot that the first one needs");
+        invariants.keeps_log_for_transfers(leads(5), leads(15));
+        let rule = invariants.breach().map(|breach| breach.rule);
         assert_eq!(rule, Some("a transfer keeps the log behind it"));
     }
 
     #[test]
     fn what_arrives_in_the_turn_of_a_cut_does_not_count() {
-        let mut judge = judge(10_000);
-        judge.at(1);
-        sends(&mut judge, 1, 4);
-        judge.keeps_log_for_transfers(leads(3), leads(5));
-        assert_eq!(judge.breach(), None);
+        let mut invariants = invariants(10_000);
+        invariants.at(1);
+        sends(&mut invariants, 1, 4);
+        invariants.keeps_log_for_transfers(leads(3), leads(5));
+        assert_eq!(invariants.breach(), None);
     }
 
     /// The leader may have ended the transfer: with the first answer of a new incarnation.
     #[test]
     fn an_answer_without_a_next_chunk_is_no_progress() {
-        let mut judge = judge(10_000);
-        judge.at(20_001);
-        sends_chunk(&mut judge, 1, 5, 20);
-        answers(&mut judge, 1, 5, 20);
-        judge.at(20_002);
-        judge.keeps_log_for_transfers(leads(5), leads(5));
-        judge.keeps_log_for_transfers(leads(5), leads(15));
-        assert_eq!(judge.breach(), None);
-        sends_chunk(&mut judge, 1, 5, 30);
-        judge.keeps_log_for_transfers(leads(5), leads(15));
-        let rule = judge.breach().map(|breach| breach.rule);
+        let mut invariants = invariants(10_000);
+        invariants.at(20_001);
+        sends_chunk(&mut invariants, 1, 5, 20);
+        answers(&mut invariants, 1, 5, 20);
+        invariants.at(20_002);
+        invariants.keeps_log_for_transfers(leads(5), leads(5));
+        invariants.keeps_log_for_transfers(leads(5), leads(15));
+        assert_eq!(invariants.breach(), None);
+        sends_chunk(&mut invariants, 1, 5, 30);
+        invariants.keeps_log_for_transfers(leads(5), leads(15));
+        let rule = invariants.breach().map(|breach| breach.rule);
         assert_eq!(rule, Some("a transfer keeps the log behind it"));
     }
 
     #[test]
     fn a_copy_of_an_answer_is_no_progress() {
-        let mut judge = judge(10_000);
-        judge.at(4_000);
-        answers(&mut judge, 1, 5, 10);
-        judge.at(20_001);
-        judge.keeps_log_for_transfers(leads(5), leads(15));
-        assert_eq!(judge.breach(), None);
+        let mut invariants = invariants(10_000);
+        invariants.at(4_000);
+        answers(&mut invariants, 1, 5, 10);
+        invariants.at(20_001);
+        invariants.keeps_log_for_transfers(leads(5), leads(15));
+        assert_eq!(invariants.breach(), None);
     }
 
     #[test]
     fn more_than_is_pinned_may_go_and_so_may_what_a_silent_transfer_needs() {
-        let mut small = judge(10);
+        let mut small = invariants(10);
         small.keeps_log_for_transfers(leads(5), leads(15));
         assert_eq!(small.breach(), None);
-        let mut late = judge(10_000);
+        let mut late = invariants(10_000);
         late.at(20_001);
         late.keeps_log_for_transfers(leads(5), leads(15));
         assert_eq!(late.breach(), None);

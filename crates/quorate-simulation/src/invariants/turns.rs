@@ -2,9 +2,9 @@
 
 use quorate::raft::{Index, LogId, LogIds, NodeId, Observation, ObservedState, Role, Term};
 
-use super::{Committed, Excuse, Judge};
+use super::{Committed, Excuse, InvariantChecker};
 
-impl Judge {
+impl InvariantChecker {
     /// The end of a member's turn, before any of its output leaves.
     pub(crate) fn turn(&mut self, observation: &Observation<'_>) {
         let (now, log) = (observation.state, observation.log);
@@ -35,7 +35,7 @@ impl Judge {
             && now.last.index == disk.last();
         if !same {
             let disk = disk.clone();
-            self.accuse(
+            self.report_breach(
                 "durable is durable",
                 format!("a new life begins as {now:?}, durable is {disk:?}"),
             );
@@ -61,7 +61,7 @@ impl Judge {
             || now.snapshot.index < before.snapshot.index
             || now.log_start.index < before.log_start.index;
         if back {
-            self.accuse("nothing goes back", format!("{now:?} after {before:?}"));
+            self.report_breach("nothing goes back", format!("{now:?} after {before:?}"));
         }
     }
 
@@ -82,7 +82,7 @@ impl Judge {
             && now.persisted <= now.last.index
             && now.durable.term <= now.hard_state.term;
         if !ordered {
-            self.accuse("positions in order", format!("{now:?}"));
+            self.report_breach("positions in order", format!("{now:?}"));
         }
     }
 
@@ -97,7 +97,7 @@ impl Judge {
                 Some(committed) => {
                     let committed = LogId::new(committed.term, index);
                     let what = format!("n{} commits {index}@{term}, not {committed}", now.node);
-                    self.accuse("committed history", what);
+                    self.report_breach("committed history", what);
                 }
                 None => self.extends_history(index, term, now),
             }
@@ -108,7 +108,7 @@ impl Judge {
             let term = before.map_or(now.hard_state.term, |before| before.hard_state.term);
             if self.history.last().is_some_and(|committed| committed.term < term) {
                 let what = format!("the first to commit an entry of an earlier term: {now:?}");
-                self.accuse("commit by counting only the own term", what);
+                self.report_breach("commit by counting only the own term", what);
             }
         }
     }
@@ -133,7 +133,7 @@ impl Judge {
         let is_breach = lost.any(|committed| committed.in_term <= now.hard_state.term);
         if is_breach && !excused {
             let what = format!("n{} truncates {before} entries to {logged}: {now:?}", now.node);
-            self.accuse("committed entries stay", what);
+            self.report_breach("committed entries stay", what);
         }
     }
 
@@ -149,7 +149,7 @@ impl Judge {
         if index != self.committed() + 1 {
             let known = self.committed();
             let what = format!("n{} commits {index}, {known} are known", now.node);
-            return self.accuse("committed history", what);
+            return self.report_breach("committed history", what);
         }
         self.history.push(Committed { term, in_term: now.hard_state.term });
         for known in self.members.values_mut() {
@@ -167,12 +167,12 @@ impl Judge {
         let known = *self.leaders.entry(term).or_insert(leader);
         if known != leader {
             let what = format!("two leaders of term {term}: {known:?} and {leader:?}");
-            self.accuse("one leader a term", what);
+            self.report_breach("one leader a term", what);
         }
         match before.filter(|before| before.role == Role::Leader && before.hard_state.term == term)
         {
             Some(before) if now.last.index < before.last.index => {
-                self.accuse("a leader removes nothing", format!("{now:?} after {before:?}"));
+                self.report_breach("a leader removes nothing", format!("{now:?} after {before:?}"));
             }
             Some(before) => self.keeps_log_for_transfers(before, now),
             None => {
@@ -189,7 +189,7 @@ impl Judge {
         members.iter().for_each(|&member| self.finish_writes(member));
         let votes = self.votes.get(&(now.hard_state.term, now.node));
         if !self.quorums.are(|node| votes.is_some_and(|votes| votes.contains(&node))) {
-            self.accuse("elected by a quorum", format!("a leader by {votes:?}: {now:?}"));
+            self.report_breach("elected by a quorum", format!("a leader by {votes:?}: {now:?}"));
         }
     }
 
@@ -200,7 +200,10 @@ impl Judge {
         });
         if let Some((index, committed)) = missing {
             let missing = LogId::new(committed.term, index);
-            self.accuse("leader completeness", format!("a leader without {missing}: {now:?}"));
+            self.report_breach(
+                "leader completeness",
+                format!("a leader without {missing}: {now:?}"),
+            );
         }
     }
 
@@ -216,7 +219,7 @@ impl Judge {
         if !(held && saved) {
             let disk = disk.clone();
             let what = format!("durable for a member and not on its disk: {now:?} of {disk:?}");
-            self.accuse("durable is durable", what);
+            self.report_breach("durable is durable", what);
         }
     }
 }
