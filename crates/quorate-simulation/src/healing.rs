@@ -10,8 +10,9 @@ use super::conditions::SLOWEST_DECODE;
 const TIMEOUTS: u64 = 12;
 
 /// Waits for a leader that commits, for twelve election timeouts. Time in which no leader can
-/// commit is not counted: a member that installs a snapshot acknowledges nothing, and if a quorum
-/// installs one, decodes that began while decoding was slow must end first. A member that was left
+/// commit is not counted: a member that installs a snapshot acknowledges nothing, nor does one whose
+/// log is full until it is compacted. If a quorum waits for that, decodes and encodes that began
+/// while they were slow must end first. A member that was left
 /// empty may begin its install only now, so the count may restart once.
 #[derive(Debug)]
 pub(super) struct LeaderWait {
@@ -36,7 +37,7 @@ impl LeaderWait {
         2 * (self.decode + TIMEOUTS * self.timeout)
     }
 
-    /// Checks whether there is a leader, and whether a quorum has no snapshot to install. `None`:
+    /// Checks whether there is a leader, and whether a quorum waits for no snapshot. `None`:
     /// undecided. `Some`: the time it took in thousandths of an election timeout, or that no leader
     /// came in time.
     pub(super) fn look(

@@ -244,9 +244,10 @@ impl World {
         done(self)
     }
 
-    /// Whether more than half of the members have no snapshot to install.
+    /// Whether a quorum has no snapshot to install or to build. A member whose log is full takes no
+    /// entries before its snapshot is built, and a build keeps the duration with which it began.
     fn quorum_is_free(&self) -> bool {
-        self.quorums.are(|id| self.is_free(id))
+        self.quorums.are(|id| self.is_free(id) && !self.is_building(id))
     }
 
     /// Whether it is running and has no snapshot to install.

@@ -270,6 +270,11 @@ impl World {
 
     // ---- snapshots -----------------------------------------------------------------------
 
+    /// Whether a snapshot of its own is being encoded there.
+    pub(super) fn is_building(&self, id: NodeId) -> bool {
+        self.nodes[id as usize].jobs.iter().any(|job| matches!(job, Job::Encode(..)))
+    }
+
     fn go_on_working(&mut self, id: NodeId) {
         let node = &mut self.nodes[id as usize];
         if node.working {
