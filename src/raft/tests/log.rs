@@ -318,7 +318,7 @@ fn lr03_nothing_is_committed_that_is_not_there() {
 }
 
 #[test]
-#[should_panic(expected = "hand over")]
+#[should_panic(expected = "dispatch")]
 fn sn01_nothing_is_handed_over_before_it_is_durable() {
     let mut log = three();
     log.commit_to(3);
