@@ -3,8 +3,8 @@
 //!
 //! ```
 //! use quorate::machine::{Increment, WordCount};
-//! use quorate::simulation::linearizability::models::{Counter, CounterOperation};
-//! use quorate::simulation::{Dice, Faults, Request, Simulation, Turn};
+//! use quorate_simulation::linearizability::models::{Counter, CounterOperation};
+//! use quorate_simulation::{Dice, Faults, Request, Simulation, Turn};
 //!
 //! fn next(_: &mut Dice, turn: Turn) -> Request<WordCount, Counter> {
 //!     let word = vec![b'a' + (turn.number % 3) as u8];

@@ -18,8 +18,8 @@ pub const DEFAULT_STEPS: u64 = 1 << 20;
 /// Checks operations while they happen, each key by itself.
 ///
 /// ```
-/// use quorate::simulation::linearizability::models::{Counter, CounterOperation};
-/// use quorate::simulation::linearizability::Checker;
+/// use quorate_simulation::linearizability::models::{Counter, CounterOperation};
+/// use quorate_simulation::linearizability::Checker;
 ///
 /// let word = b"tea".to_vec();
 /// let mut checker = Checker::new(Counter);
